@@ -1,0 +1,70 @@
+"""The feature contract: names and types in every tf.train.Example that segpipe writes or reads.
+
+The names are those of TensorFlow's Model Garden and DeepLab, so that TFRecords made for them can be read.
+TensorFlow is imported where it is used: the command line needs the names alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+IMAGE = "image/encoded"
+IMAGE_FORMAT = "image/format"
+HEIGHT = "image/height"
+WIDTH = "image/width"
+SOURCE_ID = "image/source_id"
+MASK = "image/segmentation/class/encoded"
+SLICE = "image/slice"
+
+IGNORE_LABEL = 255
+SPLITS = ("train", "eval", "test")
+SCHEMA_PATH = pathlib.Path(__file__).with_name("schema.pbtxt")
+LABEL_MAP_FILE = "labels.yaml"
+REPORT_FILE = "conversion.json"
+
+
+@dataclasses.dataclass(frozen=True)
+class SegmentationExample:
+    """One image with its mask, as stored.
+
+    Attributes:
+      image: the encoded image, JPEG or PNG, at its original size.
+      image_format: `jpeg` or `png`.
+      height: pixels.
+      width: pixels.
+      mask: single-channel PNG of the same size, one class id a pixel, 255 for "ignore".
+      source_id: stable name of the example.
+      slice: group to report separately, or an empty string for none.
+    """
+
+    image: bytes
+    image_format: str
+    height: int
+    width: int
+    mask: bytes
+    source_id: str
+    slice: str = ""
+
+    def serialize(self) -> bytes:
+        """The serialized tf.train.Example; the optional slice is left out where it is empty."""
+        import tensorflow as tf
+
+        def of_bytes(value: bytes) -> tf.train.Feature:
+            return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
+
+        def of_int(value: int) -> tf.train.Feature:
+            return tf.train.Feature(int64_list=tf.train.Int64List(value=[value]))
+
+        features = {
+            IMAGE: of_bytes(self.image),
+            IMAGE_FORMAT: of_bytes(self.image_format.encode()),
+            HEIGHT: of_int(self.height),
+            WIDTH: of_int(self.width),
+            SOURCE_ID: of_bytes(self.source_id.encode()),
+            MASK: of_bytes(self.mask),
+        }
+        if self.slice:
+            features[SLICE] = of_bytes(self.slice.encode())
+        example = tf.train.Example(features=tf.train.Features(feature=features))
+        return example.SerializeToString(deterministic=True)

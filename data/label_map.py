@@ -1,0 +1,131 @@
+"""Label maps: the name and the colour of each class id, kept in `labels.yaml` beside the TFRecords."""
+
+from __future__ import annotations
+
+import colorsys
+import pathlib
+from typing import Annotated
+
+import pydantic
+import yaml
+
+from data.contract import IGNORE_LABEL
+from data.errors import UserError, explain
+
+Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
+
+# Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+_PALETTE = (
+    (0, 114, 178),
+    (230, 159, 0),
+    (0, 158, 115),
+    (204, 121, 167),
+    (86, 180, 233),
+    (213, 94, 0),
+    (240, 228, 66),
+)
+
+
+class Label(pydantic.BaseModel):
+    """One class: its id in the masks, its name, and its colour as red, green, blue (0 to 255)."""
+
+    model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
+
+    id: Annotated[int, pydantic.Field(ge=0, le=IGNORE_LABEL)]
+    name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^,\n]+$")]
+    color: tuple[Channel, Channel, Channel]
+
+
+class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
+    """All classes of a data set, ids 0 to C-1 in order; an entry with id 255 may give "ignore" a colour."""
+
+    model_config = pydantic.ConfigDict(frozen=True)
+
+    @pydantic.field_validator("root")
+    @classmethod
+    def _check(cls, labels: tuple[Label, ...]) -> tuple[Label, ...]:
+        labels = tuple(sorted(labels, key=lambda label: label.id))
+        ids = [label.id for label in labels if label.id != IGNORE_LABEL]
+        if len(ids) < 2 or ids != list(range(len(ids))):
+            raise ValueError(f"ids must run from 0 upwards without a gap, two classes at least (ids: {ids})")
+        for what, values in {
+            "id": [label.id for label in labels],
+            "name": [label.name for label in labels],
+            "color": [label.color for label in labels],
+        }.items():
+            twice = {value for value in values if values.count(value) > 1}
+            if twice:
+                raise ValueError(f"each {what} may occur once (more than once: {sorted(twice)})")
+        return labels
+
+    @property
+    def classes(self) -> tuple[Label, ...]:
+        """The labels that are learned: all but "ignore"."""
+        return tuple(label for label in self.root if label.id != IGNORE_LABEL)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """Class names, by id."""
+        return tuple(label.name for label in self.classes)
+
+    @property
+    def palette(self) -> list[tuple[int, int, int]]:
+        """Class colours, by id."""
+        return [label.color for label in self.classes]
+
+    def __len__(self) -> int:
+        return len(self.classes)
+
+    @classmethod
+    def from_names(cls, names: list[str]) -> LabelMap:
+        """A label map with ids in the order of `names` and colours that are easy to tell apart.
+
+        Raises:
+          UserError: if there are fewer than two names, or one occurs twice.
+        """
+        colors = list(_PALETTE[: len(names)])
+        for index in range(len(names) - len(colors)):
+            # Golden-ratio steps around the colour circle never come back to the same hue.
+            hue = (index * 0.618034) % 1.0
+            red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (index % 2), 0.9 - 0.3 * (index // 2 % 2))
+            colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+        labels = [{"id": index, "name": name, "color": colors[index]} for index, name in enumerate(names)]
+        try:
+            return cls.model_validate(labels)
+        except pydantic.ValidationError as error:
+            raise UserError(explain(error, f"the class list {','.join(names)}")) from None
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> LabelMap:
+        """Reads the YAML of a `labels.yaml`; `source` is the name that errors give it.
+
+        Raises:
+          UserError: if the text is no YAML, or not a label map.
+        """
+        try:
+            return cls.model_validate(yaml.safe_load(text))
+        except yaml.YAMLError as error:
+            raise UserError(f"{source} is not YAML: {error}") from None
+        except pydantic.ValidationError as error:
+            raise UserError(explain(error, source)) from None
+
+    @classmethod
+    def load(cls, path: str | pathlib.Path) -> LabelMap:
+        """Reads `labels.yaml` from a local path.
+
+        Raises:
+          UserError: if the file cannot be read, or is not a label map.
+        """
+        try:
+            text = pathlib.Path(path).read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"cannot read the label map {path}: {error}") from None
+        return cls.parse(text, str(path))
+
+    def to_yaml(self) -> str:
+        """The text of a `labels.yaml`, one class a line."""
+        lines = (
+            f"- {{id: {label.id}, name: {yaml.safe_dump(label.name).splitlines()[0]}, color: {list(label.color)}}}"
+            for label in self.root
+        )
+        return "\n".join(lines) + "\n"

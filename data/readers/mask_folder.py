@@ -1,0 +1,92 @@
+"""Two folders, `images/` and `masks/`, with files paired by their path without the extension."""
+
+from __future__ import annotations
+
+import dataclasses
+import pathlib
+
+import numpy as np
+
+from data.errors import UserError
+from data.images import EncodedImage, class_ids, read_image, read_mask
+from data.label_map import LabelMap
+from data.readers import Listing, SetAside, Source, set_aside_duplicates
+from data.splits import split_of
+
+DEFAULT_SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+_SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFolderReader:
+    """Images and masks in parallel folders, with any subfolders.
+
+    Where every image lies in a subfolder named train, eval (or val, validation) or test, these are the splits;
+    otherwise a hash of the name decides.
+
+    Attributes:
+      folder: the folder that holds `images` and `masks`.
+      label_map: the classes; masks hold their ids, or their colours.
+      shares: the share of each split, or None for the subfolders or the default shares.
+      max_pixels: images with more are set aside.
+    """
+
+    folder: str
+    label_map: LabelMap
+    shares: dict[str, float] | None = None
+    max_pixels: int = 100_000_000
+
+    def list(self) -> Listing:
+        folder = pathlib.Path(self.folder)
+        images, masks = folder / "images", folder / "masks"
+        for path in (images, masks):
+            if not path.is_dir():
+                raise UserError(f"{path} is not a folder; a mask-folder data set has `images` and `masks`")
+        image_paths, mask_paths = _files(images), _files(masks)
+        mask_by_name: dict[str, pathlib.Path] = {}
+        set_aside = []
+        for path in mask_paths:
+            name = _name(path, masks)
+            if name in mask_by_name:
+                set_aside.append(SetAside(str(path), f"duplicate name {name}: already taken by {mask_by_name[name]}"))
+            mask_by_name.setdefault(name, path)
+
+        by_folder = self.shares is None and all(
+            _name(path, images).partition("/")[0] in _SPLIT_FOLDERS and path.parent != images for path in image_paths
+        )
+        sources = []
+        for path in image_paths:
+            name = _name(path, images)
+            if name not in mask_by_name:
+                set_aside.append(SetAside(str(path), f"no mask {masks / name}.*"))
+                continue
+            split = (
+                _SPLIT_FOLDERS[name.partition("/")[0]] if by_folder else split_of(name, self.shares or DEFAULT_SHARES)
+            )
+            sources.append(Source(name, split, str(path), str(mask_by_name[name])))
+        image_names = {_name(path, images) for path in image_paths}
+        set_aside += [
+            SetAside(str(path), f"no image {images / name}.*")
+            for name, path in mask_by_name.items()
+            if name not in image_names
+        ]
+        sources, duplicates = set_aside_duplicates(sources)
+        return Listing(sources, set_aside + duplicates)
+
+    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+        ids = class_ids(read_mask(pathlib.Path(source.mask).read_bytes(), self.max_pixels), self.label_map)
+        image = read_image(pathlib.Path(source.image).read_bytes(), (ids.shape[1], ids.shape[0]), self.max_pixels)
+        return image, ids
+
+
+def _files(folder: pathlib.Path) -> list[pathlib.Path]:
+    return sorted(
+        path
+        for path in folder.rglob("*")
+        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".") and path.is_file()
+    )
+
+
+def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
+    return path.relative_to(folder).with_suffix("").as_posix()

@@ -1,0 +1,72 @@
+"""Random flips, rotation and scale, the same for an image and its mask."""
+
+from __future__ import annotations
+
+import math
+
+import tensorflow as tf
+
+from data.contract import IGNORE_LABEL
+
+
+def augment(
+    image: tf.Tensor,
+    label: tf.Tensor,
+    seed: tf.Tensor,
+    *,
+    flip_horizontal: bool,
+    flip_vertical: bool,
+    rotation_degrees: float,
+    scale: float,
+) -> tuple[tf.Tensor, tf.Tensor]:
+    """Moves each image of a batch by its own random affine map: one resampling for all of them.
+
+    Args:
+      image: [batch, height, width, channels] normalized images; what comes in from outside becomes 0, the mean.
+      label: [batch, height, width] integer class ids; what comes in from outside becomes 255, "ignore".
+      seed: [2] integers; the same seed gives the same result.
+      flip_horizontal: mirror left and right, half of the time.
+      flip_vertical: mirror top and bottom, half of the time.
+      rotation_degrees: the largest rotation either way.
+      scale: the largest zoom, in or out, at least 1; a zoomed-in view is a random crop.
+
+    Returns:
+      Image and label, of the shapes and types that came in.
+    """
+    shape = tf.shape(image)
+    batch = shape[0]
+    seeds = tf.unstack(tf.random.split(seed, 6))
+
+    def uniform(index: int, low: float, high: float) -> tf.Tensor:
+        return tf.random.stateless_uniform([batch], seeds[index], low, high)
+
+    def flip(index: int, enabled: bool) -> tf.Tensor:
+        return tf.where(uniform(index, 0.0, 1.0) < 0.5, -1.0, 1.0) if enabled else tf.ones([batch])
+
+    angle = uniform(0, -1.0, 1.0) * math.radians(rotation_degrees)
+    zoom = tf.exp(uniform(1, -1.0, 1.0) * math.log(scale))
+    cos, sin = tf.cos(angle) / zoom, tf.sin(angle) / zoom
+    mirror_x, mirror_y = flip(2, flip_horizontal), flip(3, flip_vertical)
+
+    # The operation wants the map from output to input coordinates: x' = a x + b y + c, y' = d x + e y + f.
+    center_y, center_x = (tf.cast(shape[axis] - 1, tf.float32) / 2 for axis in (1, 2))
+    slack = tf.abs(1.0 - 1.0 / zoom)
+    a, b, d, e = cos * mirror_x, -sin * mirror_y, sin * mirror_x, cos * mirror_y
+    c = center_x - a * center_x - b * center_y + uniform(4, -1.0, 1.0) * slack * center_x
+    f = center_y - d * center_x - e * center_y + uniform(5, -1.0, 1.0) * slack * center_y
+    zeros = tf.zeros([batch])
+    transforms = tf.stack([a, b, c, d, e, f, zeros, zeros], axis=1)
+
+    def move(pixels: tf.Tensor, interpolation: str, fill: float) -> tf.Tensor:
+        moved = tf.raw_ops.ImageProjectiveTransformV3(
+            images=pixels,
+            transforms=transforms,
+            output_shape=shape[1:3],
+            interpolation=interpolation,
+            fill_mode="CONSTANT",
+            fill_value=fill,
+        )
+        return tf.ensure_shape(moved, pixels.shape)
+
+    moved_label = move(tf.cast(label, tf.float32)[..., tf.newaxis], "NEAREST", float(IGNORE_LABEL))
+    return move(image, "BILINEAR", 0.0), tf.cast(moved_label[..., 0], label.dtype)
