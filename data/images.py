@@ -46,7 +46,7 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
     return image
 
 
-def read_image(content: bytes, mask_size: tuple[int, int], max_pixels: int) -> EncodedImage:
+def read_image(content: bytes, mask_size: tuple[int, int] | None, max_pixels: int) -> EncodedImage:
     """Checks an image by decoding it whole and stores it by the contract.
 
     JPEG and PNG files in RGB or grey keep their bytes. Everything else (GIF, alpha channels, palettes, CMYK) becomes
@@ -55,7 +55,7 @@ def read_image(content: bytes, mask_size: tuple[int, int], max_pixels: int) -> E
 
     Args:
       content: the file's bytes; what counts is what they are, not how the file is called.
-      mask_size: width and height of the mask, in pixels.
+      mask_size: width and height of the mask in pixels, or None for an image without one, which is turned upright.
       max_pixels: images with more are refused before they are decoded.
 
     Raises:
@@ -63,10 +63,11 @@ def read_image(content: bytes, mask_size: tuple[int, int], max_pixels: int) -> E
     """
     image = _open(content, max_pixels)
     turned = ImageOps.exif_transpose(image)
-    upright = turned if turned.size == mask_size else image
-    if upright.size != mask_size:
+    upright = turned if mask_size in (None, turned.size) else image
+    if mask_size not in (None, upright.size):
         raise BadImageError(
-            f"sizes differ: the image has {image.width}x{image.height} pixels, the mask {mask_size[0]}x{mask_size[1]}"
+            f"sizes differ: the image has {image.width}x{image.height} pixels, "
+            f"the mask {mask_size[0]}x{mask_size[1]}"
         )
     is_kept = image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and "transparency" not in image.info
     if is_kept and (upright is image or image.getexif().get(0x0112, 1) == 1):

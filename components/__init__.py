@@ -1,0 +1,1 @@
+"""What TFX lacks: one file per component, each usable in another TFX pipeline."""

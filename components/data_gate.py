@@ -1,0 +1,274 @@
+"""Data gate: stops the pipeline, before anything expensive, when the data is not what the contract says.
+
+TFX's ExampleValidator writes anomalies down and lets the pipeline go on. This component stops it, and checks what TFDV
+cannot see: that images and masks decode, that their sizes agree, that class ids are in the label map, that every class
+occurs. It leaves pixel statistics for the trainer's class weights.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from apache_beam.metrics import Metrics
+from tensorflow_metadata.proto.v0 import anomalies_pb2
+from tfx import types
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
+
+from data import contract
+from data.contract import IGNORE_LABEL
+from data.label_map import LabelMap
+
+STATISTICS_FILE = "statistics.json"
+_SHOWN = 10
+
+
+class DataGateError(RuntimeError):
+    """The data set is not fit for training; the message says which features, splits and examples."""
+
+
+class DataStatistics(types.Artifact):
+    """What the data gate learned: per split examples, class shares of the labelled pixels and image sizes, as JSON."""
+
+    TYPE_NAME = "SegmentationDataStatistics"
+
+
+class DataGateSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of the data gate."""
+
+    PARAMETERS = {"label_map": component_spec.ExecutionParameter(type=str)}
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
+    }
+    OUTPUTS = {"statistics": component_spec.ChannelParameter(type=DataStatistics)}
+
+
+class _CheckExample(beam.DoFn):
+    """Serialized example → one vector for its split, or its name and fault to the output `bad`.
+
+    The vector: 1, pixels by value (256), examples with each value (256), height, width.
+    """
+
+    def __init__(self, split: str, num_classes: int):
+        self._split, self._num_classes = split, num_classes
+        self._checked = Metrics.counter("data_gate", "examples_checked")
+
+    def process(self, serialized: bytes) -> Iterator[Any]:
+        self._checked.inc()
+        example = tf.train.Example.FromString(serialized)
+        try:
+            pixels, height, width = self._check(example)
+        except ValueError as error:
+            names = example.features.feature[contract.SOURCE_ID].bytes_list.value
+            name = names[0].decode(errors="replace") if names else "(no image/source_id)"
+            yield beam.pvalue.TaggedOutput("bad", (self._split, name, str(error)))
+            return
+        yield self._split, np.concatenate([[1], pixels, pixels > 0, [height, width]]).astype(np.int64)
+
+    def _check(self, example: tf.train.Example) -> tuple[np.ndarray, int, int]:
+        image = _decode(_single_bytes(example, contract.IMAGE), contract.IMAGE)
+        mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
+        if mask.shape[-1] != 1:
+            raise ValueError(f"{contract.MASK} has {mask.shape[-1]} channels; it must have one, of class ids")
+        if mask.shape[:2] != image.shape[:2]:
+            raise ValueError(
+                f"sizes differ: the image has {image.shape[1]}x{image.shape[0]} pixels, "
+                f"the mask {mask.shape[1]}x{mask.shape[0]}"
+            )
+        pixels = np.bincount(mask.ravel(), minlength=256)
+        unknown = np.flatnonzero(pixels[self._num_classes : IGNORE_LABEL]) + self._num_classes
+        if len(unknown):
+            raise ValueError(
+                f"class id {', '.join(map(str, unknown))} is not in the label map (0 to {self._num_classes - 1})"
+            )
+        return pixels, *image.shape[:2]
+
+
+def _single_bytes(example: tf.train.Example, name: str) -> bytes:
+    values = example.features.feature[name].bytes_list.value
+    if len(values) != 1:
+        raise ValueError(f"{name} must hold one string of bytes; it has {len(values)}")
+    return values[0]
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    """[height, width, channels] uint8, by the decoder that the transform graph uses."""
+    try:
+        return tf.io.decode_image(content, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(f"{name} is no image that TensorFlow can decode") from None
+
+
+class _SumVectors(beam.CombineFn):
+    """Sums the vectors of a split, and keeps the smallest and the largest image size."""
+
+    def create_accumulator(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        return np.zeros(513, np.int64), np.full(2, np.iinfo(np.int64).max), np.zeros(2, np.int64)
+
+    def add_input(self, accumulator: Any, element: np.ndarray) -> Any:
+        total, smallest, largest = accumulator
+        return total + element[:513], np.minimum(smallest, element[513:]), np.maximum(largest, element[513:])
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        totals, smallest, largest = zip(*accumulators, strict=True)
+        return sum(totals), np.min(smallest, axis=0), np.max(largest, axis=0)
+
+    def extract_output(self, accumulator: Any) -> list[list[int]]:
+        return [vector.tolist() for vector in accumulator]
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Reads the anomalies, then decodes every example once."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        """Writes the statistics, or raises DataGateError."""
+        anomalies = artifact_utils.get_single_instance(input_dict["anomalies"])
+        _stop_on_anomalies(anomalies)
+        examples = artifact_utils.get_single_instance(input_dict["examples"])
+        label_map = LabelMap.model_validate_json(exec_properties["label_map"])
+        results = os.path.join(self._get_tmp_dir(), "results")
+        splits = artifact_utils.decode_split_names(examples.split_names)
+        with self._make_beam_pipeline() as pipeline:
+            checked = [
+                pipeline
+                | f"Read[{split}]"
+                >> beam.io.ReadFromTFRecord(
+                    io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
+                )
+                | f"Check[{split}]"
+                >> beam.ParDo(_CheckExample(split, len(label_map))).with_outputs("bad", main="vectors")
+                for split in splits
+            ]
+            sums = (
+                [outputs.vectors for outputs in checked]
+                | "FlattenVectors" >> beam.Flatten()
+                | "Sum" >> beam.CombinePerKey(_SumVectors())
+            )
+            # A sample of the faults is enough for a message; all of them could be as many as the examples.
+            bad = [outputs.bad for outputs in checked] | "FlattenBad" >> beam.Flatten()
+            count = bad | "CountBad" >> beam.combiners.Count.Globally()
+            shown = bad | "SmallestBad" >> beam.combiners.Top.Smallest(_SHOWN)
+            _ = (
+                pipeline
+                | beam.Create([None])
+                | "Collect"
+                >> beam.Map(
+                    lambda _, sums, count, shown: json.dumps({"sums": sums, "count": count, "bad": shown}),
+                    sums=beam.pvalue.AsDict(sums),
+                    count=beam.pvalue.AsSingleton(count),
+                    shown=beam.pvalue.AsSingleton(shown),
+                )
+                | beam.io.WriteToText(results, shard_name_template="")
+            )
+        collected = json.loads(io_utils.read_string_file(results))
+        _stop_on_bad_examples(collected["bad"], collected["count"])
+        statistics = _statistics(collected["sums"], splits, label_map)
+        _stop_on_missing_classes(statistics, label_map)
+        io_utils.write_string_file(
+            os.path.join(artifact_utils.get_single_uri(output_dict["statistics"]), STATISTICS_FILE),
+            json.dumps(statistics, indent=2),
+        )
+
+
+def _stop_on_anomalies(artifact: types.Artifact) -> None:
+    lines = []
+    for split in artifact_utils.decode_split_names(artifact.split_names):
+        path = os.path.join(artifact.uri, f"Split-{split}", "SchemaDiff.pb")
+        for feature, info in sorted(_load_anomalies(path).anomaly_info.items()):
+            lines.append(f"  split {split}, feature {feature}: {info.description}")
+    if lines:
+        raise DataGateError("\n".join(["the data does not fit the schema:", *_shorten(lines)]))
+
+
+def _load_anomalies(path: str) -> anomalies_pb2.Anomalies:
+    anomalies = anomalies_pb2.Anomalies()
+    anomalies.ParseFromString(io_utils.read_bytes_file(path))
+    return anomalies
+
+
+def _stop_on_bad_examples(shown: list[list[str]], count: int) -> None:
+    if count:
+        lines = [f"  split {split}, example {name}: {fault}" for split, name, fault in shown]
+        more = [f"  … and {count - len(shown)} more"] if count > len(shown) else []
+        raise DataGateError("\n".join([f"{count} example(s) cannot be used:", *lines, *more]))
+
+
+def _stop_on_missing_classes(statistics: dict[str, Any], label_map: LabelMap) -> None:
+    lines = [f"  split {split}: no example" for split, values in statistics["splits"].items() if not values["examples"]]
+    train = statistics["splits"].get("train", {}).get("pixel_shares", {})
+    lines += [f"  split train: no pixel of class {name}" for name in label_map.names if not train.get(name)]
+    if lines:
+        raise DataGateError("\n".join(["the data lacks what training needs:", *lines]))
+
+
+def _shorten(lines: list[str]) -> list[str]:
+    return lines if len(lines) <= 2 * _SHOWN else [*lines[: 2 * _SHOWN], f"  … and {len(lines) - 2 * _SHOWN} more"]
+
+
+def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) -> dict[str, Any]:
+    result = {}
+    for split in sorted(splits):
+        if split not in sums:
+            result[split] = {"examples": 0}
+            continue
+        total, smallest, largest = sums[split]
+        pixels = np.array(total[1 : 1 + len(label_map)])
+        result[split] = {
+            "examples": total[0],
+            "pixel_shares": dict(zip(label_map.names, (pixels / max(pixels.sum(), 1)).tolist(), strict=True)),
+            "examples_with_class": dict(zip(label_map.names, total[257 : 257 + len(label_map)], strict=True)),
+            "ignored_pixel_share": total[256] / max(sum(total[1:257]), 1),
+            "smallest_height_and_width": smallest,
+            "largest_height_and_width": largest,
+        }
+    return {"splits": result}
+
+
+def read_statistics(uri: str) -> dict[str, Any]:
+    """What the data gate wrote to the artifact at `uri`."""
+    return json.loads(io_utils.read_string_file(os.path.join(uri, STATISTICS_FILE)))
+
+
+class DataGate(base_beam_component.BaseBeamComponent):
+    """Stops the pipeline when the data breaks the schema or the contract, and leaves statistics of the pixels.
+
+    Components that must wait for the gate take its output, or name it with `add_upstream_node`.
+    """
+
+    SPEC_CLASS = DataGateSpec
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        anomalies: types.BaseChannel,
+        label_map: LabelMap,
+    ):
+        """Constructs the gate.
+
+        Args:
+          examples: tf.Examples by the data contract, any splits, `train` among them.
+          anomalies: of ExampleValidator, for the same splits; one anomaly stops the pipeline.
+          label_map: the classes that masks may hold.
+        """
+        super().__init__(
+            spec=DataGateSpec(
+                examples=examples,
+                anomalies=anomalies,
+                label_map=label_map.model_dump_json(),
+                statistics=types.Channel(type=DataStatistics),
+            )
+        )

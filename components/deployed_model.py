@@ -1,0 +1,147 @@
+"""The baseline of the evaluation: what production serves now, read from the push destination.
+
+TFX's `Resolver(LatestBlessedModelStrategy)` answers from the metadata store, which neither knows of a rollback nor
+exists on open-source Kubeflow Pipelines, whose compiler refuses resolvers.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+import tensorflow as tf
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.orchestration.data_types_utils import set_metadata_value
+from tfx.orchestration.portable import base_driver, data_types
+from tfx.proto.orchestration import driver_output_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils, path_utils
+
+from components.versions import fingerprint, version_path, versions
+from models.signatures import read_facts
+
+_LOG = logging.getLogger("segpipe.deployed_model")
+# Custom property of the artifact: the version at the push destination, 0 for none.
+VERSION_PROPERTY = "version"
+NO_VERSION = 0
+
+
+class DeployedModelSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of the component."""
+
+    PARAMETERS = {
+        "push_destination": component_spec.ExecutionParameter(type=str),
+        "baseline_version": component_spec.ExecutionParameter(type=int, optional=True),
+    }
+    INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+    OUTPUTS = {"baseline": component_spec.ChannelParameter(type=standard_artifacts.Model)}
+
+
+def find_baseline(push_destination: str, candidate: str) -> int:
+    """The version to compare a candidate with: the newest one that is not the candidate itself.
+
+    A candidate that already stands at the destination is compared with what it replaced, so a rerun with nothing new
+    asks the same question as the run that pushed it.
+
+    Args:
+      push_destination: folder of numbered versions.
+      candidate: folder of the candidate's SavedModel.
+
+    Returns:
+      The version, or 0 if there is none, or none that tells the same classes apart.
+    """
+    candidate_fingerprint = fingerprint(candidate)
+    others = [
+        version
+        for version in versions(push_destination)
+        if _fingerprint_or_none(version_path(push_destination, version)) != candidate_fingerprint
+    ]
+    if not others:
+        return NO_VERSION
+    newest = others[-1]
+    if _class_names(version_path(push_destination, newest)) != _class_names(candidate):
+        _LOG.warning("version %d has other classes than the candidate; there is nothing to compare with", newest)
+        return NO_VERSION
+    return newest
+
+
+def _fingerprint_or_none(model: str) -> str | None:
+    try:
+        return fingerprint(model)
+    except (FileNotFoundError, RuntimeError):
+        return None
+
+
+def _class_names(model: str) -> list[str] | None:
+    facts = read_facts(model)
+    return [label["name"] for label in facts["label_map"]] if facts else None
+
+
+class Driver(base_driver.BaseDriver):
+    """Puts the version into the execution's properties, and so into the key of TFX's cache.
+
+    What is deployed changes behind the cache's back; an answer may come from the cache only while it still holds.
+    """
+
+    def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
+        properties = dict(execution_info.exec_properties)
+        model = artifact_utils.get_single_instance(list(execution_info.input_dict["model"]))
+        properties["baseline_version"] = find_baseline(
+            properties["push_destination"], path_utils.serving_model_path(model.uri)
+        )
+        result = driver_output_pb2.DriverOutput()
+        for name, value in properties.items():
+            set_metadata_value(result.exec_properties[name], value)
+        return result
+
+
+class Executor(base_executor.BaseExecutor):
+    """Copies the deployed model into the pipeline; leaves the artifact empty if nothing is deployed."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        destination = exec_properties["push_destination"]
+        version = exec_properties.get("baseline_version")
+        if version is None:  # Orchestrators without drivers, which must not cache this component.
+            model = artifact_utils.get_single_instance(input_dict["model"])
+            version = find_baseline(destination, path_utils.serving_model_path(model.uri))
+        baseline = artifact_utils.get_single_instance(output_dict["baseline"])
+        baseline.set_int_custom_property(VERSION_PROPERTY, version)
+        if version == NO_VERSION:
+            _LOG.info("nothing to compare with at %s; the absolute thresholds decide", destination)
+            return
+        _LOG.info("the deployed model is version %d", version)
+        io_utils.copy_dir(version_path(destination, version), path_utils.serving_model_dir(baseline.uri))
+
+
+def has_model(baseline: types.Artifact) -> bool:
+    """Whether a baseline artifact holds a model."""
+    return tf.io.gfile.exists(path_utils.serving_model_dir(baseline.uri))
+
+
+class DeployedModel(base_component.BaseComponent):
+    """The model at the push destination that a candidate has to stand up to."""
+
+    SPEC_CLASS = DeployedModelSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+    DRIVER_CLASS = Driver
+
+    def __init__(self, model: types.BaseChannel, push_destination: str):
+        """Constructs the component.
+
+        Args:
+          model: the candidate.
+          push_destination: folder of numbered versions, where Pusher pushes.
+        """
+        super().__init__(
+            spec=DeployedModelSpec(
+                model=model,
+                push_destination=push_destination,
+                baseline=types.Channel(type=standard_artifacts.Model),
+            )
+        )

@@ -1,0 +1,69 @@
+"""The process that the serving check starts: loads a SavedModel, answers requests, prints one line of JSON."""
+
+from __future__ import annotations
+
+import json
+import resource
+import sys
+import time
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+
+from data import contract
+from models.signatures import CLASS_IDS, CONFIDENCE, read_facts
+
+
+def probe(model: str, examples: str, count: int) -> dict[str, Any]:
+    """Sends single images, then a batch, and checks the answers.
+
+    Args:
+      model: folder of the SavedModel.
+      examples: folder of GZIP TFRecords by the data contract.
+      count: how many images to send.
+
+    Returns:
+      `latency_seconds` of the slowest request of one image but the first, and `memory_megabytes`.
+
+    Raises:
+      ValueError: if an answer is not what clients expect.
+    """
+    facts = read_facts(model)
+    if facts is None:
+        raise ValueError("assets.extra/segpipe.json is missing")
+    size = (facts["preprocessing"]["height"], facts["preprocessing"]["width"])
+    num_classes = len([label for label in facts["label_map"] if label["id"] != contract.IGNORE_LABEL])
+    records = tf.data.TFRecordDataset(tf.io.gfile.glob(f"{examples}/*"), compression_type="GZIP").take(count)
+    images = [
+        tf.train.Example.FromString(record.numpy()).features.feature[contract.IMAGE].bytes_list.value[0]
+        for record in records
+    ]
+    serve = tf.saved_model.load(model).signatures["serving_default"]
+    seconds = []
+    for image in [images[0], *images]:
+        started = time.perf_counter()
+        _check(serve(tf.constant([image])), 1, size, num_classes)
+        seconds.append(time.perf_counter() - started)
+    _check(serve(tf.constant(images)), len(images), size, num_classes)
+    return {
+        "latency_seconds": round(max(seconds[1:]), 4),
+        "memory_megabytes": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024,
+    }
+
+
+def _check(outputs: dict[str, tf.Tensor], batch: int, size: tuple[int, int], num_classes: int) -> None:
+    for name in (CLASS_IDS, CONFIDENCE):
+        if name not in outputs:
+            raise ValueError(f"the signature serving_default gives no {name}")
+        if tuple(outputs[name].shape) != (batch, *size):
+            raise ValueError(f"{name} has the shape {outputs[name].shape}, not {(batch, *size)}")
+    confidence = outputs[CONFIDENCE].numpy()
+    if not (np.isfinite(confidence).all() and confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):
+        raise ValueError(f"{CONFIDENCE} is not a probability")
+    if outputs[CLASS_IDS].numpy().max() >= num_classes:
+        raise ValueError(f"{CLASS_IDS} has ids of {num_classes} and above")
+
+
+if __name__ == "__main__":
+    print(json.dumps(probe(sys.argv[1], sys.argv[2], int(sys.argv[3]))))

@@ -1,0 +1,75 @@
+"""TFX's Trainer with one more input: the data gate's statistics, for class weights and the number of steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.components.trainer import executor as tfx_trainer_executor
+from tfx.components.trainer import fn_args_utils
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
+
+from components.data_gate import DataStatistics, read_statistics
+
+
+class TrainerSpec(component_spec.ComponentSpec):
+    """TFX's TrainerSpec and the statistics."""
+
+    PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
+    INPUTS = {
+        **standard_component_specs.TrainerSpec.INPUTS,
+        "statistics": component_spec.ChannelParameter(type=DataStatistics),
+    }
+    OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
+    TYPE_ANNOTATION = standard_component_specs.TrainerSpec.TYPE_ANNOTATION
+
+
+class Executor(tfx_trainer_executor.GenericExecutor):
+    """Hands the statistics to `run_fn` as `custom_config["statistics"]`."""
+
+    def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> fn_args_utils.FnArgs:
+        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
+        uri = artifact_utils.get_single_uri(input_dict["statistics"])
+        fn_args.custom_config = {**fn_args.custom_config, "statistics": read_statistics(uri)}
+        return fn_args
+
+
+class Trainer(base_component.BaseComponent):
+    """Runs a `run_fn`, as TFX's Trainer does."""
+
+    SPEC_CLASS = TrainerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        statistics: types.BaseChannel,
+        run_fn: str,
+        custom_config: dict[str, Any],
+    ):
+        """Constructs the trainer.
+
+        Args:
+          examples: splits `train` and `eval` are used.
+          transform_graph: of TFX's Transform.
+          statistics: of the data gate.
+          run_fn: import path of the function that trains.
+          custom_config: JSON-compatible settings for it.
+        """
+        super().__init__(
+            spec=TrainerSpec(
+                examples=examples,
+                transform_graph=transform_graph,
+                statistics=statistics,
+                train_args=trainer_pb2.TrainArgs(splits=["train"]),
+                eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+                run_fn=run_fn,
+                custom_config=json_utils.dumps(custom_config),
+                model=types.Channel(type=standard_artifacts.Model),
+                model_run=types.Channel(type=standard_artifacts.ModelRun),
+            )
+        )

@@ -1,0 +1,336 @@
+"""The command line. Heavy packages are imported by the commands that need them, so that help is there at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import sys
+import warnings
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.errors import UserError
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from data.readers import Reader
+    from pipeline.runs import Run
+
+EXIT_FAILED = 1
+EXIT_REFUSED = 2
+
+_CONFIG_OPTIONS = (
+    click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run."),
+    click.option(
+        "--set",
+        "overrides",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="Override a key of the file, such as train.epochs=10. May be repeated.",
+    ),
+)
+
+
+def _with_config(command: Any) -> Any:
+    for option in reversed(_CONFIG_OPTIONS):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Image segmentation from labelled images to a served model, on TensorFlow Extended.
+
+    \b
+    A first model of your own:
+      segpipe convert --format mask-folder --classes background,road my_images my_tfrecords
+      segpipe run --config my_run.yaml
+      segpipe predict --model MODEL photo.jpg --output predictions
+
+    Exit codes: 0 done, 1 failed (with a message that says why), 2 the gate refused the model.
+    """
+
+
+@cli.command(no_args_is_help=True)
+@click.option(
+    "--format",
+    "dataset_format",
+    required=True,
+    type=click.Choice(["oxford-pets", "mask-folder", "brain-mri"]),
+    help="Layout of the data set; brain-mri needs no SOURCE.",
+)
+@click.option("--classes", metavar="A,B,…", help="mask-folder: class names in the order of the ids in the masks.")
+@click.option(
+    "--labels", metavar="FILE", help="mask-folder: a labels.yaml with names and colors, instead of --classes."
+)
+@click.option(
+    "--split",
+    metavar="SHARES",
+    help="Shares by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1. oxford-pets has its own test "
+    "list: give train and eval. By default mask-folder takes subfolders train, eval and test, if there are.",
+)
+@click.option(
+    "--border",
+    type=click.Choice(["class", "ignore"]),
+    default="class",
+    show_default=True,
+    help="oxford-pets: the unclassified border is a class, or ignored.",
+)
+@click.option("--shards", type=click.IntRange(1), metavar="N", help="TFRecord files a split [default: 1 per 1000]")
+@click.option(
+    "--max-set-aside",
+    type=click.FloatRange(0, 1),
+    default=0.05,
+    show_default=True,
+    help="Share of the inputs that may be unusable before the conversion fails.",
+)
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True, help="Larger images are set aside."
+)
+@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Beam worker processes.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST.")
+@click.argument("paths", nargs=-1, metavar="[SOURCE] DEST")
+def convert(
+    dataset_format: str,
+    classes: str | None,
+    labels: str | None,
+    split: str | None,
+    border: str,
+    shards: int | None,
+    max_set_aside: float,
+    max_pixels: int,
+    workers: int,
+    overwrite: bool,
+    paths: tuple[str, ...],
+) -> None:
+    """Convert a data set to TFRecords in DEST.
+
+    \b
+    oxford-pets  images/, annotations/: the Oxford-IIIT Pet data set as published
+    mask-folder  images/ and masks/, paired by name, with any subfolders
+    brain-mri    slices of a brain template that the package nilearn ships
+
+    Unusable inputs are set aside and listed with the reason in DEST/conversion.json.
+    """
+    wanted = 1 if dataset_format == "brain-mri" else 2
+    if len(paths) != wanted:
+        raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
+    reader = _reader(dataset_format, paths[0], classes, labels, split, border, max_pixels)
+    click.echo("Loading Beam and TensorFlow …", err=True)
+    _quiet()
+    from data.convert import convert as run_conversion
+
+    # Progress comes from the workers' log.
+    handler = logging.StreamHandler()
+    handler.addFilter(lambda record: "converted by this worker" in record.getMessage())
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger().setLevel(logging.INFO)
+    mode = "in_memory" if workers == 1 else "multi_processing"
+    report = run_conversion(
+        reader,
+        paths[-1],
+        shards=shards,
+        max_set_aside=max_set_aside,
+        overwrite=overwrite,
+        beam_arguments=[f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"],
+    )
+    for name, counts in report["splits"].items():
+        shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())
+        click.echo(f"{name:5}  {counts['examples']:6} images   {shares}")
+    for entry in report["set_aside"]:
+        click.echo(f"set aside: {entry['input']}: {entry['reason']}")
+    if report["ignored"]:
+        click.echo(f"not listed by the data set, left out: {len(report['ignored'])}")
+    click.echo(f"Written to {paths[-1]}; the report is {os.path.join(paths[-1], 'conversion.json')}")
+
+
+def _reader(
+    dataset_format: str,
+    source: str,
+    classes: str | None,
+    labels: str | None,
+    split: str | None,
+    border: str,
+    max_pixels: int,
+) -> Reader:
+    from data.label_map import LabelMap
+    from data.splits import parse_shares
+
+    shares = parse_shares(split) if split else None
+    if dataset_format != "mask-folder" and (classes or labels):
+        raise UserError(f"--classes and --labels are for mask-folder; {dataset_format} has its own classes")
+    if dataset_format != "oxford-pets" and border != "class":
+        raise UserError("--border is for oxford-pets")
+    if dataset_format == "brain-mri":
+        from data.readers.brain_mri import BrainMriReader
+
+        if shares:
+            raise UserError("--split: brain-mri has fixed splits, slabs of slices with gaps between them")
+        return BrainMriReader()
+    if dataset_format == "oxford-pets":
+        from data.readers import oxford_pets
+
+        return oxford_pets.OxfordPetsReader(source, border, shares or oxford_pets.DEFAULT_SHARES, max_pixels)
+    from data.readers.mask_folder import MaskFolderReader
+
+    if bool(classes) == bool(labels):
+        raise UserError("mask-folder needs --classes with the names of the classes, or --labels with a labels.yaml")
+    label_map = (
+        LabelMap.load(labels) if labels else LabelMap.from_names([name.strip() for name in str(classes).split(",")])
+    )
+    return MaskFolderReader(source, label_map, shares, max_pixels)
+
+
+@cli.command(no_args_is_help=True)
+@_with_config
+def run(config_path: str, overrides: tuple[str, ...]) -> int:
+    """Run the pipeline: validate, transform, train, evaluate, push what passes the gate.
+
+    Components whose inputs, settings and code are the same as before are not run again.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    config.newest_input()
+    config.load_label_map()
+    click.echo("Loading TFX …", err=True)
+    _quiet()
+    from rich.console import Console
+
+    from pipeline.local_runner import RunFailedError, run_locally
+
+    console = Console()
+    try:
+        result = run_locally(config, console)
+    except RunFailedError as error:
+        raise UserError(str(error)) from error
+    _print_summary(console, result)
+    return EXIT_REFUSED if result.state == "refused" else 0
+
+
+def _print_summary(console: Console, result: Run) -> None:
+    classes = ", ".join(f"{name} {_iou(value)}" for name, value in result.class_iou.items())
+    lines = [f"Mean IoU on the test split: {_iou(result.mean_iou)} ({classes})"]
+    if result.baseline_mean_iou is not None:
+        lines.append(f"Deployed model (version {result.baseline_version}): {_iou(result.baseline_mean_iou)}")
+    if result.state == "refused":
+        lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
+    else:
+        verdict = "Nothing new; the model is already deployed" if result.state == "unchanged" else "Pushed"
+        lines += [
+            f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
+            "Predict with it:",
+            f"  segpipe predict --model {_relative(os.path.dirname(str(result.pushed_path)))} IMAGE… "
+            "--output predictions",
+        ]
+    console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
+
+
+def _iou(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def _relative(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative
+
+
+@cli.command(no_args_is_help=True)
+@_with_config
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+def runs(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List the runs of a pipeline, oldest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from data.locking import exclusive
+    from pipeline.config import load_config
+    from pipeline.runs import load_runs
+
+    config = load_config(config_path, overrides)
+    is_active = False
+    if os.path.isdir(config.output):
+        try:
+            with exclusive(config.output, "running a pipeline"):
+                pass
+        except UserError:
+            is_active = True
+    listed = load_runs(config, is_active)
+    if as_json:
+        for item in listed:
+            click.echo(json.dumps(dataclasses.asdict(item)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "state", "mean IoU", "per class", "version", "seconds", "why"):
+        table.add_column(column, justify="right" if column in ("mean IoU", "seconds") else "left", overflow="fold")
+    for item in listed:
+        table.add_row(
+            item.run_id,
+            item.state,
+            _iou(item.mean_iou),
+            " ".join(f"{name} {_iou(value)}" for name, value in item.class_iou.items()),
+            str(item.pushed_version or ""),
+            f"{sum(component.seconds for component in item.components):.0f}",
+            "; ".join(item.reasons),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@cli.command(no_args_is_help=True)
+@click.option(
+    "--model", required=True, metavar="DIR", help="A pushed version, or the push destination for the newest one."
+)
+@click.option("--output", required=True, metavar="DIR", help="Where masks and overlays go.")
+@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
+def predict(model: str, output: str, images: tuple[str, ...]) -> int:
+    """Segment images: a mask of class ids and a coloured overlay for each, at its own size.
+
+    A file that cannot be read is reported, the others are done all the same, and the exit code is 1.
+    """
+    if not os.path.isdir(model):
+        raise UserError(f"--model {model} is not a folder")
+    click.echo("Loading TensorFlow …", err=True)
+    _quiet()
+    from pipeline.predict import predict as run_prediction
+
+    bad = 0
+    for index, (path, reason) in enumerate(run_prediction(model, list(images), output), start=1):
+        if reason is None:
+            click.echo(f"[{index}/{len(images)}] {path}")
+        else:
+            bad += 1
+            click.echo(f"[{index}/{len(images)}] {path}: {reason}", err=True)
+    click.echo(f"{len(images) - bad} of {len(images)} images written to {output}")
+    return EXIT_FAILED if bad else 0
+
+
+def _quiet() -> None:
+    """Keeps TensorFlow's and Google's start-up messages from the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    logging.getLogger("absl").setLevel(logging.ERROR)
+
+
+def main() -> None:
+    """Entry point of `segpipe`."""
+    try:
+        # Not click's own error handling: it exits with 2 for a wrong option, which here means "refused".
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = EXIT_FAILED
+    except UserError as error:
+        click.echo(f"Error: {error}", err=True)
+        status = EXIT_FAILED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        status = 130
+    sys.exit(status or 0)
+
+
+if __name__ == "__main__":
+    main()

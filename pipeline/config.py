@@ -1,0 +1,229 @@
+"""The configuration: one YAML file, typed, with `--set key=value` on top."""
+
+from __future__ import annotations
+
+import glob
+import os
+import pathlib
+from typing import Annotated, Any
+
+import pydantic
+import yaml
+
+from data.contract import LABEL_MAP_FILE
+from data.errors import UserError, explain
+from data.label_map import LabelMap
+from models.settings import ModelSettings, PreprocessingSettings, Section, TrainerConfig, TrainSettings
+
+SPAN = "{SPAN}"
+Iou = Annotated[float, pydantic.Field(ge=0, le=1)]
+
+
+class DataSettings(Section):
+    """The data set.
+
+    Attributes:
+      input: folder of the TFRecords `train*`, `eval*` and `test*`; `{SPAN}` in it stands for a number, of which the
+        largest is taken.
+      label_map: the label map; by default `labels.yaml` in the input folder.
+    """
+
+    input: Annotated[str, pydantic.Field(min_length=1)]
+    label_map: str = ""
+
+    @pydantic.field_validator("input")
+    @classmethod
+    def _check_input(cls, value: str) -> str:
+        if "{" in value.replace(SPAN, "", 1):
+            raise ValueError(f"takes one {SPAN} and no other braces")
+        return value
+
+
+class GateSettings(Section):
+    """What a model must reach on the test split to be pushed.
+
+    Attributes:
+      min_mean_iou: least mean IoU.
+      min_class_iou: least IoU of classes, by name.
+      max_regression: how much lower than the deployed model's the mean IoU may be.
+    """
+
+    min_mean_iou: Iou = 0.5
+    min_class_iou: dict[str, Iou] = {}
+    max_regression: Iou = 0.01
+
+
+class ServingSettings(Section):
+    """Limits that a model must keep when it serves.
+
+    Attributes:
+      max_latency_seconds: of a request of one image, once the model is warm.
+      max_memory_megabytes: peak resident memory of the serving process.
+    """
+
+    max_latency_seconds: Annotated[float, pydantic.Field(gt=0)] = 5.0
+    max_memory_megabytes: Annotated[int, pydantic.Field(gt=0)] = 4096
+
+
+class PushSettings(Section):
+    """Where models that passed go.
+
+    Attributes:
+      destination: folder of numbered versions; by default `serving` in the output folder.
+    """
+
+    destination: str = ""
+
+
+class BeamSettings(Section):
+    """How Beam runs the data steps.
+
+    Attributes:
+      workers: processes on this machine; 1 runs everything in the main process.
+      arguments: further Beam pipeline options, as on Beam's own command lines.
+    """
+
+    workers: Annotated[int, pydantic.Field(ge=1)] = 1
+    arguments: list[str] = []
+
+    @property
+    def pipeline_arguments(self) -> list[str]:
+        """Beam pipeline options."""
+        mode = "in_memory" if self.workers == 1 else "multi_processing"
+        return [f"--direct_running_mode={mode}", f"--direct_num_workers={self.workers}", *self.arguments]
+
+
+class Config(Section):
+    """A whole run.
+
+    Attributes:
+      name: of the pipeline; letters, digits, `-` and `_`.
+      output: folder for artifacts, metadata and logs.
+    """
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    output: Annotated[str, pydantic.Field(min_length=1)]
+    data: DataSettings
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    gate: GateSettings = GateSettings()
+    serving: ServingSettings = ServingSettings()
+    push: PushSettings = PushSettings()
+    beam: BeamSettings = BeamSettings()
+
+    @property
+    def push_destination(self) -> str:
+        """Folder of numbered versions."""
+        return os.path.abspath(self.push.destination or os.path.join(self.output, "serving"))
+
+    @property
+    def artifacts_path(self) -> str:
+        """Folder of the artifacts of all runs."""
+        return os.path.abspath(os.path.join(self.output, "artifacts"))
+
+    @property
+    def metadata_path(self) -> str:
+        """The SQLite file of ML Metadata."""
+        return os.path.abspath(os.path.join(self.output, "metadata.sqlite"))
+
+    @property
+    def logs_path(self) -> str:
+        """Folder of the logs, one file a run."""
+        return os.path.abspath(os.path.join(self.output, "logs"))
+
+    def load_label_map(self) -> LabelMap:
+        """Reads the label map, and checks that the gate names classes that are in it.
+
+        Raises:
+          UserError: if there is no label map, or the gate names an unknown class.
+        """
+        path = self.data.label_map or os.path.join(self.newest_input(), LABEL_MAP_FILE)
+        label_map = LabelMap.load(path)
+        unknown = sorted(set(self.gate.min_class_iou) - set(label_map.names))
+        if unknown:
+            raise UserError(
+                f"gate.min_class_iou: {', '.join(unknown)} is not in {path}, which has {', '.join(label_map.names)}"
+            )
+        return label_map
+
+    def newest_input(self) -> str:
+        """The input folder, with the largest number that there is in the place of `{SPAN}`.
+
+        Raises:
+          UserError: if there is no such folder, or it lacks a split.
+        """
+        folder = self.data.input
+        if SPAN in folder:
+            before, after = folder.split(SPAN)
+            found = {}
+            for path in glob.glob(glob.escape(before) + "*" + glob.escape(after)):
+                number = path[len(before) : len(path) - len(after)]
+                if number.isdigit():
+                    found[int(number)] = path
+            if not found:
+                raise UserError(f"data.input: no folder matches {folder}")
+            folder = found[max(found)]
+        if not os.path.isdir(folder):
+            raise UserError(f"data.input: {folder} is not a folder; `segpipe convert` makes one from images and masks")
+        for split in ("train", "eval", "test"):
+            if not glob.glob(os.path.join(glob.escape(folder), f"{split}*.tfrecord*")):
+                raise UserError(f"data.input: {folder} has no files {split}*.tfrecord*")
+        return folder
+
+    def trainer_config(self, label_map: LabelMap, source_digest: str) -> TrainerConfig:
+        """What the trainer needs of all this."""
+        return TrainerConfig(
+            preprocessing=self.preprocessing,
+            model=self.model,
+            train=self.train,
+            label_map=label_map.model_dump(mode="json"),
+            source_digest=source_digest,
+        )
+
+
+def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a configuration file.
+
+    Args:
+      path: of the YAML file.
+      overrides: `key=value`, with dots between the levels of a key and YAML as the value.
+
+    Raises:
+      UserError: naming every key that is wrong, what it got and what it takes.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"{path} is not YAML: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, such as `name: my_model`")
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = Config.model_validate(values)
+        # The depth of the model must fit its input; the trainer would refuse it, but only after Transform.
+        TrainerConfig(preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[])
+    except pydantic.ValidationError as error:
+        raise UserError(explain(error, str(path))) from None
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: takes key=value, such as --set train.epochs=10")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise UserError(f"--set {override}: the value is not YAML: {error}") from None
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise UserError(f"--set {override}: {section} is a value, not a section")
+    values[last] = value

@@ -1,0 +1,178 @@
+"""The graph: the only place where components are wired."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import pathlib
+
+import tensorflow_model_analysis as tfma
+from tfx.components import ExampleValidator, ImportExampleGen, ImportSchemaGen, StatisticsGen, Transform
+from tfx.orchestration import metadata
+from tfx.orchestration.pipeline import Pipeline
+from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
+
+from components.data_gate import DataGate
+from components.deployed_model import DeployedModel
+from components.evaluator import Evaluator
+from components.pusher import Pusher
+from components.serving_check import ServingCheck
+from components.trainer import Trainer
+from data import contract
+from models.signatures import EXAMPLES
+from models.tfma_metrics import iou_metrics_specs
+from pipeline.config import SPAN, Config
+
+_ROOMS_THAT_TRAIN = ("data", "models")
+
+
+def create_pipeline(config: Config) -> Pipeline:
+    """Wires the components.
+
+    Args:
+      config: the run.
+
+    Raises:
+      UserError: if the data set or its label map is not there.
+    """
+    config.newest_input()
+    label_map = config.load_label_map()
+    source_digest = _source_digest()
+
+    # TFRecords by the data contract, of the newest span where there are spans.
+    input_base, patterns = _input_patterns(config.data.input)
+    example_gen = ImportExampleGen(
+        input_base=input_base,
+        input_config=example_gen_pb2.Input(
+            splits=[example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()]
+        ),
+    )
+
+    # Statistics of every feature of every split, for the validation.
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
+
+    # The schema is curated, not inferred: a broken data set must not define what is right.
+    schema_gen = ImportSchemaGen(schema_file=str(contract.SCHEMA_PATH))
+
+    # Anomalies against the schema; it writes them down, the data gate acts on them.
+    example_validator = ExampleValidator(
+        statistics=statistics_gen.outputs["statistics"], schema=schema_gen.outputs["schema"]
+    )
+
+    # Stops the run before anything expensive if the data is not fit for training.
+    data_gate = DataGate(
+        examples=example_gen.outputs["examples"],
+        anomalies=example_validator.outputs["anomalies"],
+        label_map=label_map,
+    )
+
+    # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times
+    # the size of the JPEGs they came from, and the graph runs in the trainer's input pipeline.
+    transform = Transform(
+        examples=example_gen.outputs["examples"],
+        schema=schema_gen.outputs["schema"],
+        preprocessing_fn="models.preprocessing.preprocessing_fn",
+        splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
+        materialize=False,
+        disable_statistics=True,
+        custom_config={**config.preprocessing.model_dump(), "source_digest": source_digest},
+    )
+    transform.add_upstream_node(data_gate)
+
+    # Fits the U-Net on `train`, watches `eval`, never sees `test`.
+    trainer = Trainer(
+        examples=example_gen.outputs["examples"],
+        transform_graph=transform.outputs["transform_graph"],
+        statistics=data_gate.outputs["statistics"],
+        run_fn="models.training.run_fn",
+        custom_config=config.trainer_config(label_map, source_digest).model_dump(mode="json"),
+    )
+
+    # What production serves now, for the evaluator to compare with.
+    deployed_model = DeployedModel(model=trainer.outputs["model"], push_destination=config.push_destination)
+
+    # Mean IoU and IoU per class on `test`, overall and by slice; blesses a model that keeps the gate's thresholds.
+    evaluator = Evaluator(
+        examples=example_gen.outputs["examples"],
+        model=trainer.outputs["model"],
+        baseline_model=deployed_model.outputs["baseline"],
+        eval_config=evaluation_config(config, label_map.names),
+        example_splits=["test"],
+    )
+
+    # Does the exported model answer real requests in a fresh process, within limits?
+    serving_check = ServingCheck(
+        model=trainer.outputs["model"],
+        examples=example_gen.outputs["examples"],
+        max_latency_seconds=config.serving.max_latency_seconds,
+        max_memory_megabytes=config.serving.max_memory_megabytes,
+    )
+
+    # Only what both have blessed is pushed, as a new version.
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_check.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.push_destination)
+        ),
+    )
+
+    return Pipeline(
+        pipeline_name=config.name,
+        pipeline_root=config.artifacts_path,
+        metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
+        components=[
+            example_gen,
+            statistics_gen,
+            schema_gen,
+            example_validator,
+            data_gate,
+            transform,
+            trainer,
+            deployed_model,
+            evaluator,
+            serving_check,
+            pusher,
+        ],
+        enable_cache=True,
+        beam_pipeline_args=config.beam.pipeline_arguments,
+    )
+
+
+def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.EvalConfig:
+    """TFMA's configuration: the candidate and the deployed model, the metrics, the gate's thresholds, the slices."""
+    return tfma.EvalConfig(
+        model_specs=[
+            tfma.ModelSpec(name=tfma.CANDIDATE_KEY, signature_name=EXAMPLES, model_type=tfma.TF_GENERIC),
+            tfma.ModelSpec(
+                name=tfma.BASELINE_KEY, signature_name=EXAMPLES, model_type=tfma.TF_GENERIC, is_baseline=True
+            ),
+        ],
+        metrics_specs=[
+            iou_metrics_specs(
+                class_names,
+                config.gate.min_mean_iou,
+                config.gate.min_class_iou,
+                config.gate.max_regression,
+            )
+        ],
+        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[contract.SLICE])],
+    )
+
+
+def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:
+    """ImportExampleGen's base folder, and a pattern below it for each split; the span must be in the pattern."""
+    before, span, after = folder.partition(SPAN)
+    base = os.path.dirname(before) if span else folder
+    below = os.path.basename(before) + span + after
+    return os.path.abspath(base), {split: os.path.join(below, f"{split}*") for split in contract.SPLITS}
+
+
+def _source_digest() -> str:
+    """A digest of the code that transforms and trains: TFX's cache knows of data and settings, not of code."""
+    root = pathlib.Path(__file__).parent.parent
+    digest = hashlib.sha256()
+    for path in sorted(path for room in _ROOMS_THAT_TRAIN for path in (root / room).rglob("*.py")):
+        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]

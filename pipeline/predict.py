@@ -1,0 +1,97 @@
+"""Predicts with a pushed model: class-id masks and coloured overlays at each image's own size."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from components.versions import version_path, versions
+from data.errors import UserError
+from data.images import BadImageError, read_image
+from data.label_map import LabelMap
+from models.preprocessing import placement
+from models.signatures import CLASS_IDS, read_facts
+
+_OVERLAY_OPACITY = 0.5
+
+
+class Predictor:
+    """A loaded model with its label map.
+
+    Args:
+      model: folder of a SavedModel, or of numbered versions, of which the newest is taken.
+
+    Raises:
+      UserError: if there is no model of segpipe's.
+    """
+
+    def __init__(self, model: str):
+        numbered = versions(model)
+        folder = version_path(model, numbered[-1]) if numbered else model
+        facts = read_facts(folder)
+        if facts is None:
+            raise UserError(f"{model} holds no model of segpipe's; a run that passed its gate says where it pushed one")
+        self.folder = folder
+        self.label_map = LabelMap.model_validate(facts["label_map"])
+        self._preprocessing: dict[str, Any] = facts["preprocessing"]
+        try:
+            self._model = tf.saved_model.load(folder)
+        except (OSError, ValueError) as error:
+            raise UserError(f"{folder} cannot be loaded: {error}") from None
+
+    def class_ids(self, encoded: bytes, height: int, width: int) -> np.ndarray:
+        """[height, width] uint8 class ids of one JPEG or PNG image."""
+        outputs = self._model.signatures["serving_default"](tf.constant([encoded]))
+        size = self._preprocessing
+        top, left, inner_height, inner_width = (
+            int(value) for value in placement(height, width, size["height"], size["width"], size["resize"])
+        )
+        inside = outputs[CLASS_IDS][0, top : top + inner_height, left : left + inner_width, tf.newaxis]
+        return tf.image.resize(inside, [height, width], method="nearest").numpy()[..., 0]
+
+
+def predict(
+    model: str, images: list[str], output: str, max_pixels: int = 100_000_000
+) -> Iterator[tuple[str, str | None]]:
+    """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
+
+    Args:
+      model: as for `Predictor`.
+      images: files.
+      output: folder to make.
+      max_pixels: images with more are not decoded.
+
+    Yields:
+      Each file, with the reason if it could not be used.
+
+    Raises:
+      UserError: if there is no model, or two files would write the same mask.
+    """
+    stems = [pathlib.Path(image).stem for image in images]
+    twice = sorted({stem for stem in stems if stems.count(stem) > 1})
+    if twice:
+        raise UserError(f"several images would write {twice[0]}_mask.png; predict them into different folders")
+    predictor = Predictor(model)
+    palette = np.array(predictor.label_map.palette, np.uint8)
+    try:
+        os.makedirs(output, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot make the folder {output}: {error.strerror}") from None
+    for image, stem in zip(images, stems, strict=True):
+        try:
+            encoded = read_image(pathlib.Path(image).read_bytes(), None, max_pixels)
+        except (BadImageError, OSError) as error:
+            yield image, str(error)
+            continue
+        ids = predictor.class_ids(encoded.encoded, encoded.height, encoded.width)
+        Image.fromarray(ids).save(os.path.join(output, f"{stem}_mask.png"))
+        pixels = tf.io.decode_image(encoded.encoded, channels=3, expand_animations=False).numpy()
+        overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
+        Image.fromarray(overlay.astype(np.uint8)).save(os.path.join(output, f"{stem}_overlay.png"))
+        yield image, None

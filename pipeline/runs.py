@@ -1,0 +1,226 @@
+"""What happened in the runs of a pipeline, read from ML Metadata."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import json
+import os
+from typing import Any, Literal
+
+from ml_metadata import metadata_store
+from ml_metadata.proto import metadata_store_pb2
+
+from data.errors import UserError
+from pipeline.config import Config
+
+State = Literal["running", "interrupted", "failed", "refused", "pushed", "unchanged"]
+_Execution = metadata_store_pb2.Execution
+_IOU_PREFIX = "iou_"
+
+
+@dataclasses.dataclass(frozen=True)
+class ComponentRun:
+    """One component in one run."""
+
+    name: str
+    state: Literal["running", "failed", "done", "cached"]
+    seconds: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """One run of the pipeline.
+
+    Attributes:
+      run_id: the time at which it started.
+      state: `unchanged` means that nothing was new: the model that a former run pushed was found again.
+      mean_iou: on the test split, or None if the run got no evaluation.
+      class_iou: by class; None for a class that does not occur.
+      baseline_mean_iou: of the deployed model, None if there was none.
+      baseline_version: of the deployed model, 0 if there was none.
+      thresholds: of the gate, as configured for this run.
+      reasons: why the model was refused or what failed.
+      pushed_version: the version that holds this run's model, or None.
+      pushed_path: its folder, or None.
+      components: in the order in which they ran.
+    """
+
+    run_id: str
+    state: State
+    mean_iou: float | None
+    class_iou: dict[str, float | None]
+    baseline_mean_iou: float | None
+    baseline_version: int
+    thresholds: dict[str, Any]
+    reasons: list[str]
+    pushed_version: int | None
+    pushed_path: str | None
+    components: list[ComponentRun]
+
+
+def load_runs(config: Config, is_active: bool = False) -> list[Run]:
+    """All runs of a pipeline, oldest first.
+
+    Args:
+      config: whose metadata is read.
+      is_active: whether a run is going on now; unfinished components of the newest run are then running.
+
+    Raises:
+      UserError: if there is no metadata yet.
+    """
+    if not os.path.exists(config.metadata_path):
+        raise UserError(f"no run yet: there is no {config.metadata_path}; start one with `segpipe run`")
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = config.metadata_path
+    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
+    store = metadata_store.MetadataStore(connection)
+    pipeline = store.get_context_by_type_and_name("pipeline", config.name)
+    if pipeline is None:
+        raise UserError(f"no run yet of a pipeline named {config.name} in {config.metadata_path}")
+    of_pipeline = {execution.id for execution in store.get_executions_by_context(pipeline.id)}
+    node_names = {
+        execution.id: context.name.removeprefix(f"{config.name}.")
+        for context in store.get_contexts_by_type("node")
+        for execution in store.get_executions_by_context(context.id)
+        if execution.id in of_pipeline
+    }
+    runs = []
+    contexts = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.create_time_since_epoch)
+    for context in contexts:
+        executions = [item for item in store.get_executions_by_context(context.id) if item.id in of_pipeline]
+        if executions:
+            runs.append((context.name, sorted(executions, key=lambda item: item.id)))
+    return [
+        _run(store, run_id, executions, node_names, is_active and index == len(runs) - 1)
+        for index, (run_id, executions) in enumerate(runs)
+    ]
+
+
+def _run(
+    store: metadata_store.MetadataStore,
+    run_id: str,
+    executions: list[_Execution],
+    node_names: dict[int, str],
+    is_active: bool,
+) -> Run:
+    nodes = {node_names[execution.id]: execution for execution in executions}
+    components = [_component(name, execution) for name, execution in nodes.items()]
+    artifacts = _outputs(store, executions)
+
+    reasons: list[str] = []
+    evaluation = artifacts["ModelEvaluation"]
+    verdict = json.loads(_text(evaluation, "verdict")) if evaluation else {}
+    metrics = verdict.get("metrics") or {}
+    pushed = artifacts["PushedModel"]
+    is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
+    states = {component.state for component in components}
+    state: State
+    if "failed" in states:
+        state = "failed"
+        reasons = [
+            f"{name}: {_error(execution)}"
+            for name, execution in nodes.items()
+            if execution.last_known_state == _Execution.FAILED
+        ]
+    elif pushed is None:
+        state = "running" if is_active else "interrupted"
+    elif is_pushed:
+        state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
+    else:
+        state = "refused"
+        reasons = _failures(verdict)
+        serving = artifacts["InfraBlessing"]
+        if serving and not serving.custom_properties["blessed"].int_value:
+            reasons.append(_text(serving, "reason"))
+    return Run(
+        run_id=run_id,
+        state=state,
+        mean_iou=metrics.get("mean_iou"),
+        class_iou={
+            name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
+        },
+        baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
+        baseline_version=verdict.get("baseline_version", 0),
+        thresholds=_thresholds(nodes.get("Evaluator")),
+        reasons=reasons,
+        pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
+        pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
+        components=components,
+    )
+
+
+def _component(name: str, execution: _Execution) -> ComponentRun:
+    states = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached", _Execution.FAILED: "failed"}
+    milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
+    return ComponentRun(
+        name,
+        states.get(execution.last_known_state, "running"),  # type: ignore[arg-type]
+        round(milliseconds / 1000, 1),
+    )
+
+
+def _outputs(
+    store: metadata_store.MetadataStore, executions: list[_Execution]
+) -> dict[str, metadata_store_pb2.Artifact | None]:
+    """The newest finished artifact of each type that these executions put out, freshly made or from the cache."""
+    events = store.get_events_by_execution_ids([execution.id for execution in executions])
+    ids = {event.artifact_id for event in events if event.type == metadata_store_pb2.Event.OUTPUT}
+    finished = [
+        artifact
+        for artifact in store.get_artifacts_by_id(sorted(ids))
+        if artifact.state == metadata_store_pb2.Artifact.LIVE
+    ]
+    by_type: dict[str, metadata_store_pb2.Artifact | None] = collections.defaultdict(lambda: None)
+    by_type.update({artifact.type: artifact for artifact in finished})
+    return by_type
+
+
+def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
+    """A custom property that TFX stored: plain text, or text in a protobuf struct."""
+    value = artifact.custom_properties[name]
+    return value.string_value
+
+
+def _error(execution: _Execution) -> str:
+    """The last line of what a failed component reported."""
+    result = execution.custom_properties["__execution_result__"].string_value
+    message = json.loads(result).get("resultMessage", "") if result else ""
+    lines = [line for line in message.strip().splitlines() if line.strip()]
+    return lines[-1] if lines else "failed without a message"
+
+
+def _failures(verdict: dict[str, Any]) -> list[str]:
+    lines = []
+    for failure in verdict["failures"]:
+        metric, value, bound = failure["metric"], failure["value"], failure["bound"]
+        label = "mean IoU" if metric == "mean_iou" else f"IoU of {metric.removeprefix(_IOU_PREFIX)}"
+        if failure["is_change"]:
+            candidate, deployed = verdict["metrics"][metric], verdict["baseline_metrics"][metric]
+            lines.append(
+                f"{label} {candidate:.4f} is {deployed - candidate:.4f} below the deployed model's {deployed:.4f} "
+                f"(version {verdict['baseline_version']}); gate.max_regression allows {-bound:g}"
+            )
+        elif value is None:
+            lines.append(f"{label} could not be measured: the class does not occur in the test split")
+        else:
+            key = "gate.min_mean_iou" if metric == "mean_iou" else "gate.min_class_iou"
+            lines.append(f"{label} {value:.4f} is {bound - value:.4f} below {key} {bound:g}")
+    return lines
+
+
+def _thresholds(evaluator: _Execution | None) -> dict[str, Any]:
+    """The gate's thresholds, from the evaluation's own configuration."""
+    if evaluator is None:
+        return {}
+    thresholds: dict[str, Any] = {"min_class_iou": {}}
+    specs = json.loads(evaluator.custom_properties["eval_config"].string_value or "{}").get("metrics_specs", [])
+    for metric in specs[0]["metrics"] if specs else []:
+        threshold = metric.get("threshold", {})
+        lower = threshold.get("value_threshold", {}).get("lower_bound")
+        if metric["class_name"] == "MeanIoU":
+            thresholds["min_mean_iou"] = lower
+            thresholds["max_regression"] = -threshold["change_threshold"]["absolute"]
+        elif lower is not None:
+            thresholds["min_class_iou"][json.loads(metric["config"])["name"].removeprefix(_IOU_PREFIX)] = lower
+    return thresholds

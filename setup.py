@@ -1,0 +1,33 @@
+"""The distribution `segpipe`."""
+
+import setuptools
+
+setuptools.setup(
+    name="segpipe",
+    version="0.1.0",
+    description="A production pipeline for image segmentation on TensorFlow Extended",
+    license="Apache-2.0",
+    python_requires=">=3.10,<3.14",
+    packages=setuptools.find_packages(include=["data*", "models*", "components*", "pipeline*"]),
+    package_data={"data": ["schema.pbtxt"]},
+    install_requires=[
+        "tfx>=1.16,<1.22",
+        "tensorflow>=2.16,<2.22",
+        "tensorflow-transform>=1.16,<1.22",
+        "tensorflow-model-analysis>=0.47,<0.53",
+        "apache-beam>=2.59,<2.78",
+        "keras>=3.4,<4",
+        "click>=8",
+        "numpy>=1.26",
+        "pillow>=10",
+        "pydantic>=2.7,<3",
+        "pyyaml>=6",
+        "rich>=13",
+    ],
+    extras_require={
+        "dev": ["mypy", "pytest", "ruff", "types-PyYAML"],
+        "kubeflow": ["kfp>=2.5,<3"],
+        "samples": ["nilearn>=0.10"],
+    },
+    entry_points={"console_scripts": ["segpipe=pipeline.cli:main"]},
+)
