@@ -11,9 +11,10 @@ from typing import Any
 
 import tensorflow as tf
 from tfx import types
-from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.dsl.components.base import base_component, base_driver, base_executor, executor_spec
 from tfx.orchestration.data_types_utils import set_metadata_value
-from tfx.orchestration.portable import base_driver, data_types
+from tfx.orchestration.portable import base_driver as portable_base_driver
+from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
@@ -78,11 +79,15 @@ def _class_names(model: str) -> list[str] | None:
     return [label["name"] for label in facts["label_map"]] if facts else None
 
 
-class Driver(base_driver.BaseDriver):
+class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # TFX asks for both, as of its own drivers.
     """Puts the version into the execution's properties, and so into the key of TFX's cache.
 
     What is deployed changes behind the cache's back; an answer may come from the cache only while it still holds.
     """
+
+    def __init__(self, metadata_handle: Any):
+        base_driver.BaseDriver.__init__(self, metadata_handle)
+        portable_base_driver.BaseDriver.__init__(self, metadata_handle)
 
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
         properties = dict(execution_info.exec_properties)

@@ -10,6 +10,7 @@ import sys
 import time
 from collections.abc import Iterator
 
+import absl.logging
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
@@ -73,6 +74,7 @@ def _output_to(log_path: str) -> Iterator[None]:
         former_handlers, former_level = root.handlers[:], root.level
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
+        absl.logging.set_verbosity(absl.logging.INFO)
         try:
             for descriptor in kept:
                 os.dup2(log.fileno(), descriptor)
@@ -105,8 +107,8 @@ class _View(logging.Handler):
         self._details = dict.fromkeys(components, "")
         self._seconds = dict.fromkeys(components, 0.0)
         self._started = self._last_line = time.monotonic()
-        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
         self.current = ""
+        self._live = Live(get_renderable=self._table, console=self._console, refresh_per_second=4)
 
     def __enter__(self) -> _View:
         logging.getLogger().addHandler(self)

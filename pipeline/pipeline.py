@@ -7,7 +7,8 @@ import os
 import pathlib
 
 import tensorflow_model_analysis as tfma
-from tfx.components import ExampleValidator, ImportExampleGen, ImportSchemaGen, StatisticsGen, Transform
+from tfx.components import ExampleValidator, ImportExampleGen, StatisticsGen, Transform
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
@@ -164,8 +165,7 @@ def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.Eval
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:
     """ImportExampleGen's base folder, and a pattern below it for each split; the span must be in the pattern."""
     before, span, after = folder.partition(SPAN)
-    base = os.path.dirname(before) if span else folder
-    below = os.path.basename(before) + span + after
+    base, below = (os.path.dirname(before), os.path.basename(before) + span + after) if span else (folder, "")
     return os.path.abspath(base), {split: os.path.join(below, f"{split}*") for split in contract.SPLITS}
 
 
