@@ -89,7 +89,7 @@ class _CheckExample(beam.DoFn):
             raise ValueError(
                 f"class id {', '.join(map(str, unknown))} is not in the label map (0 to {self._num_classes - 1})"
             )
-        return pixels, *image.shape[:2]
+        return pixels, image.shape[0], image.shape[1]
 
 
 def _single_bytes(example: tf.train.Example, name: str) -> bytes:
@@ -145,9 +145,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
             checked = [
                 pipeline
                 | f"Read[{split}]"
-                >> beam.io.ReadFromTFRecord(
-                    io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split))
-                )
+                >> beam.io.ReadFromTFRecord(io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)))
                 | f"Check[{split}]"
                 >> beam.ParDo(_CheckExample(split, len(label_map))).with_outputs("bad", main="vectors")
                 for split in splits
@@ -219,7 +217,7 @@ def _shorten(lines: list[str]) -> list[str]:
 
 
 def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) -> dict[str, Any]:
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for split in sorted(splits):
         if split not in sums:
             result[split] = {"examples": 0}

@@ -51,9 +51,7 @@ def verdict(evaluation: str, has_baseline: bool) -> dict[str, Any]:
             threshold = failure.metric_threshold
             is_change = failure.metric_key.is_diff
             bound = (
-                threshold.change_threshold.absolute.value
-                if is_change
-                else threshold.value_threshold.lower_bound.value
+                threshold.change_threshold.absolute.value if is_change else threshold.value_threshold.lower_bound.value
             )
             failures.append(
                 {

@@ -51,9 +51,7 @@ class Executor(tfx_pusher_executor.Executor):
         version = max(staged, deployed[-1] + 1 if deployed else 0)
         tf.io.gfile.rename(version_path(staging, staged), version_path(destination, version))
         tf.io.gfile.rmtree(staging)
-        self._MarkPushed(
-            pushed, pushed_destination=version_path(destination, version), pushed_version=str(version)
-        )
+        self._MarkPushed(pushed, pushed_destination=version_path(destination, version), pushed_version=str(version))
 
 
 class Pusher(tfx_pusher.Pusher):

@@ -66,8 +66,7 @@ def read_image(content: bytes, mask_size: tuple[int, int] | None, max_pixels: in
     upright = turned if mask_size in (None, turned.size) else image
     if mask_size not in (None, upright.size):
         raise BadImageError(
-            f"sizes differ: the image has {image.width}x{image.height} pixels, "
-            f"the mask {mask_size[0]}x{mask_size[1]}"
+            f"sizes differ: the image has {image.width}x{image.height} pixels, the mask {mask_size[0]}x{mask_size[1]}"
         )
     is_kept = image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and "transparency" not in image.info
     if is_kept and (upright is image or image.getexif().get(0x0112, 1) == 1):
@@ -117,9 +116,7 @@ def class_ids(mask: np.ndarray, label_map: LabelMap) -> np.ndarray:
     wrong = np.argwhere(ids < 0)
     if len(wrong):
         row, column = wrong[0]
-        raise BadImageError(
-            f"color {mask[row, column].tolist()} at row {row}, column {column} is not in the label map"
-        )
+        raise BadImageError(f"color {mask[row, column].tolist()} at row {row}, column {column} is not in the label map")
     return ids.astype(np.uint8)
 
 

@@ -48,11 +48,8 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
         ids = [label.id for label in labels if label.id != IGNORE_LABEL]
         if len(ids) < 2 or ids != list(range(len(ids))):
             raise ValueError(f"ids must run from 0 upwards without a gap, two classes at least (ids: {ids})")
-        for what, values in {
-            "id": [label.id for label in labels],
-            "name": [label.name for label in labels],
-            "color": [label.color for label in labels],
-        }.items():
+        for what in ("id", "name", "color"):
+            values = [getattr(label, what) for label in labels]
             twice = {value for value in values if values.count(value) > 1}
             if twice:
                 raise ValueError(f"each {what} may occur once (more than once: {sorted(twice)})")

@@ -90,11 +90,11 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     deviation = tf.sqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))
     image = (pixels - mean) / deviation * inside
 
+    def read_mask(encoded: tf.Tensor) -> tf.Tensor:
+        ids, _ = _decode_and_resize(encoded, height, width, 1, resize, "nearest", float(contract.IGNORE_LABEL))
+        return ids
+
     label = tf.map_fn(
-        lambda encoded: _decode_and_resize(
-            encoded, height, width, 1, resize, "nearest", float(contract.IGNORE_LABEL)
-        )[0],
-        inputs[contract.MASK],
-        fn_output_signature=tf.TensorSpec([height, width, 1], tf.float32),
+        read_mask, inputs[contract.MASK], fn_output_signature=tf.TensorSpec([height, width, 1], tf.float32)
     )
     return {IMAGE: image, LABEL: tf.cast(tf.squeeze(label, axis=-1), tf.int64)}

@@ -98,7 +98,7 @@ class DownsampleBlock(ConvolutionBlock):
 
 
 @keras.saving.register_keras_serializable("segpipe")
-class UpsampleBlock(ConvolutionBlock):
+class UpsampleBlock(keras.layers.Layer):
     """A step of the decoder: 2×2 up-convolution, the skip connection concatenated, then a convolution block.
 
     [batch, height, width, any] and the skip connection [batch, skip height, skip width, any]
@@ -106,16 +106,18 @@ class UpsampleBlock(ConvolutionBlock):
     short and is padded with zeros at the bottom and at the right.
     """
 
-    def __init__(self, filters: int, **kwargs: Any):
-        super().__init__(filters, **kwargs)
+    def __init__(self, filters: int, normalization: Normalization = "batch", dropout: float = 0.0, **kwargs: Any):
+        super().__init__(**kwargs)
+        self.filters = filters
         self._up = keras.layers.Conv2DTranspose(
             filters, 2, strides=2, kernel_initializer="he_normal", dtype=self.dtype_policy
         )
+        self._convolve = ConvolutionBlock(filters, normalization, dropout, dtype=self.dtype_policy)
 
-    def build(self, input_shape: list[tuple[int | None, ...]]) -> None:
+    def build(self, input_shape: list[tuple[int, ...]]) -> None:
         below, skip = input_shape
         self._up.build(below)
-        super().build((*skip[:-1], self.filters + skip[-1]))
+        self._convolve.build((*skip[:-1], self.filters + skip[-1]))
 
     def call(self, inputs: list[Any], training: bool | None = None) -> Any:
         below, skip = inputs
@@ -123,10 +125,18 @@ class UpsampleBlock(ConvolutionBlock):
         missing = [skip.shape[axis] - up.shape[axis] for axis in (1, 2)]
         if any(missing):
             up = keras.ops.pad(up, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
-        return super().call(keras.ops.concatenate([up, skip], axis=-1), training=training)
+        return self._convolve(keras.ops.concatenate([up, skip], axis=-1), training=training)
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
         return (*input_shape[1][:-1], self.filters)
+
+    def get_config(self) -> dict[str, Any]:
+        return {
+            **super().get_config(),
+            "filters": self.filters,
+            "normalization": self._convolve.normalization,
+            "dropout": self._convolve.dropout,
+        }
 
 
 def build_unet(

@@ -6,6 +6,7 @@ import dataclasses
 import json
 import logging
 import os
+import shutil
 import sys
 import warnings
 from typing import TYPE_CHECKING, Any
@@ -224,7 +225,7 @@ def _print_summary(console: Console, result: Run) -> None:
         lines += [
             f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
             "Predict with it:",
-            f"  segpipe predict --model {_relative(os.path.dirname(str(result.pushed_path)))} IMAGE… "
+            f"  {_program()} predict --model {_relative(os.path.dirname(str(result.pushed_path)))} IMAGE… "
             "--output predictions",
         ]
     console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
@@ -232,6 +233,11 @@ def _print_summary(console: Console, result: Run) -> None:
 
 def _iou(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
+
+
+def _program() -> str:
+    """How to call segpipe again: by name where the PATH has it, else as it was called."""
+    return "segpipe" if shutil.which("segpipe") else _relative(sys.argv[0])
 
 
 def _relative(path: str) -> str:

@@ -21,7 +21,7 @@ from data.locking import exclusive
 from models.training import TrainingError
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
-from pipeline.runs import Run, load_runs
+from pipeline.runs import Run, load_runs, record_failure
 
 # Without a terminal, progress within a component becomes a line at most this often.
 _LINE_SECONDS = 10.0
@@ -52,12 +52,11 @@ def run_locally(config: Config, console: Console) -> Run:
         try:
             with _output_to(log_path), view:
                 LocalDagRunner().run(pipeline)
-        except (DataGateError, TrainingError) as error:
-            raise RunFailedError(f"{view.current}: {error}\nThe log is {log_path}") from error
         except Exception as error:
-            raise RunFailedError(
-                f"{view.current} failed: {type(error).__name__}: {error}\nThe traceback is in {log_path}"
-            ) from error
+            is_told = isinstance(error, DataGateError | TrainingError)
+            reason = str(error) if is_told else f"{type(error).__name__}: {error}"
+            record_failure(config, reason)
+            raise RunFailedError(f"{view.current} failed: {reason}\nThe log is {log_path}") from error
         return load_runs(config)[-1]
 
 
@@ -72,6 +71,7 @@ def _output_to(log_path: str) -> Iterator[None]:
         handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
         root = logging.getLogger()
         former_handlers, former_level = root.handlers[:], root.level
+        former_verbosity = absl.logging.get_verbosity()
         root.handlers[:] = [handler]
         root.setLevel(logging.INFO)
         absl.logging.set_verbosity(absl.logging.INFO)
@@ -90,6 +90,7 @@ def _output_to(log_path: str) -> Iterator[None]:
                 os.close(copy)
             root.handlers[:] = former_handlers
             root.setLevel(former_level)
+            absl.logging.set_verbosity(former_verbosity)
 
 
 class _View(logging.Handler):

@@ -15,8 +15,8 @@ from data.errors import UserError
 from pipeline.config import Config
 
 State = Literal["running", "interrupted", "failed", "refused", "pushed", "unchanged"]
-_Execution = metadata_store_pb2.Execution
 _IOU_PREFIX = "iou_"
+_REASON_PROPERTY = "segpipe_reason"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,10 +71,7 @@ def load_runs(config: Config, is_active: bool = False) -> list[Run]:
     """
     if not os.path.exists(config.metadata_path):
         raise UserError(f"no run yet: there is no {config.metadata_path}; start one with `segpipe run`")
-    connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = config.metadata_path
-    connection.sqlite.connection_mode = metadata_store_pb2.SqliteMetadataSourceConfig.READONLY
-    store = metadata_store.MetadataStore(connection)
+    store = _open(config, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
     pipeline = store.get_context_by_type_and_name("pipeline", config.name)
     if pipeline is None:
         raise UserError(f"no run yet of a pipeline named {config.name} in {config.metadata_path}")
@@ -97,10 +94,27 @@ def load_runs(config: Config, is_active: bool = False) -> list[Run]:
     ]
 
 
+def record_failure(config: Config, reason: str) -> None:
+    """Keeps the reason with the execution that failed last; TFX's local runner keeps the state alone."""
+    store = _open(config, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
+    failed = [item for item in store.get_executions() if item.last_known_state == metadata_store_pb2.Execution.FAILED]
+    if failed:
+        newest = max(failed, key=lambda item: item.id)
+        newest.custom_properties[_REASON_PROPERTY].string_value = reason
+        store.put_executions([newest])
+
+
+def _open(config: Config, mode: int) -> metadata_store.MetadataStore:
+    connection = metadata_store_pb2.ConnectionConfig()
+    connection.sqlite.filename_uri = config.metadata_path
+    connection.sqlite.connection_mode = mode
+    return metadata_store.MetadataStore(connection)
+
+
 def _run(
     store: metadata_store.MetadataStore,
     run_id: str,
-    executions: list[_Execution],
+    executions: list[metadata_store_pb2.Execution],
     node_names: dict[int, str],
     is_active: bool,
 ) -> Run:
@@ -119,9 +133,9 @@ def _run(
     if "failed" in states:
         state = "failed"
         reasons = [
-            f"{name}: {_error(execution)}"
+            f"{name}: {execution.custom_properties[_REASON_PROPERTY].string_value or 'see the log'}"
             for name, execution in nodes.items()
-            if execution.last_known_state == _Execution.FAILED
+            if execution.last_known_state == metadata_store_pb2.Execution.FAILED
         ]
     elif pushed is None:
         state = "running" if is_active else "interrupted"
@@ -150,18 +164,22 @@ def _run(
     )
 
 
-def _component(name: str, execution: _Execution) -> ComponentRun:
-    states = {_Execution.COMPLETE: "done", _Execution.CACHED: "cached", _Execution.FAILED: "failed"}
+def _component(name: str, execution: metadata_store_pb2.Execution) -> ComponentRun:
+    states = {
+        metadata_store_pb2.Execution.COMPLETE: "done",
+        metadata_store_pb2.Execution.CACHED: "cached",
+        metadata_store_pb2.Execution.FAILED: "failed",
+    }
     milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
     return ComponentRun(
         name,
-        states.get(execution.last_known_state, "running"),  # type: ignore[arg-type]
+        states.get(execution.last_known_state, "running"),
         round(milliseconds / 1000, 1),
     )
 
 
 def _outputs(
-    store: metadata_store.MetadataStore, executions: list[_Execution]
+    store: metadata_store.MetadataStore, executions: list[metadata_store_pb2.Execution]
 ) -> dict[str, metadata_store_pb2.Artifact | None]:
     """The newest finished artifact of each type that these executions put out, freshly made or from the cache."""
     events = store.get_events_by_execution_ids([execution.id for execution in executions])
@@ -177,17 +195,7 @@ def _outputs(
 
 
 def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
-    """A custom property that TFX stored: plain text, or text in a protobuf struct."""
-    value = artifact.custom_properties[name]
-    return value.string_value
-
-
-def _error(execution: _Execution) -> str:
-    """The last line of what a failed component reported."""
-    result = execution.custom_properties["__execution_result__"].string_value
-    message = json.loads(result).get("resultMessage", "") if result else ""
-    lines = [line for line in message.strip().splitlines() if line.strip()]
-    return lines[-1] if lines else "failed without a message"
+    return artifact.custom_properties[name].string_value
 
 
 def _failures(verdict: dict[str, Any]) -> list[str]:
@@ -209,7 +217,7 @@ def _failures(verdict: dict[str, Any]) -> list[str]:
     return lines
 
 
-def _thresholds(evaluator: _Execution | None) -> dict[str, Any]:
+def _thresholds(evaluator: metadata_store_pb2.Execution | None) -> dict[str, Any]:
     """The gate's thresholds, from the evaluation's own configuration."""
     if evaluator is None:
         return {}

@@ -56,7 +56,9 @@ class Listing:
 class Reader(Protocol):
     """A dataset format. Readers travel to Beam workers, so they hold paths and settings only."""
 
-    label_map: LabelMap
+    @property
+    def label_map(self) -> LabelMap:
+        """The classes of the data set."""
 
     def list(self) -> Listing:
         """All examples of the data set, without opening an image.

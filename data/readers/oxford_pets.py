@@ -77,7 +77,5 @@ class OxfordPetsReader:
         if trimap.ndim != 2 or not np.isin(trimap, (1, 2, 3)).all():
             raise BadImageError("the trimap has values other than 1 (pet), 2 (background) and 3 (border)")
         ids = np.array([0, 0, 1, IGNORE_LABEL if self.border == "ignore" else 2], np.uint8)[trimap]
-        image = read_image(
-            pathlib.Path(source.image).read_bytes(), (trimap.shape[1], trimap.shape[0]), self.max_pixels
-        )
+        image = read_image(pathlib.Path(source.image).read_bytes(), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
         return image, ids

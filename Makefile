@@ -1,0 +1,39 @@
+# `make run` sets everything up and trains, gates and pushes a model on the offline sample; `make test` checks it all.
+PYTHON ?= python3
+SEGPIPE := .venv/bin/segpipe
+SAMPLE := output/brain_mri_tfrecords
+
+.PHONY: help install run test lint test-current-tfx clean
+
+help:
+	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
+	@echo "make test              lint, types and the test suite"
+	@echo "make test-current-tfx  the same in a Debian 13 root, with the TFX line for glibc 2.39 and newer (needs root)"
+	@echo "make clean             delete what the pipeline made (output/)"
+
+.venv/ready: setup.py tools/install.py $(wildcard constraints/*.txt)
+	@$(PYTHON) tools/install.py
+
+install: .venv/ready
+
+$(SAMPLE)/conversion.json: | .venv/ready
+	@$(SEGPIPE) convert --format brain-mri $(SAMPLE)
+
+run: .venv/ready $(SAMPLE)/conversion.json
+	@$(SEGPIPE) run --config configs/brain_mri.yaml
+	@echo "For example, on the test slices:"
+	@echo "  $(SEGPIPE) predict --model output/brain_mri/serving --output output/predictions $(SAMPLE)/test-*.tfrecord"
+
+lint: .venv/ready
+	@.venv/bin/ruff check .
+	@.venv/bin/ruff format --check .
+	@.venv/bin/mypy
+
+test: lint
+	@.venv/bin/pytest
+
+test-current-tfx:
+	@tools/test_current_tfx.sh
+
+clean:
+	rm -rf output
