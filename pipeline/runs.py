@@ -14,6 +14,7 @@ from ml_metadata.proto import metadata_store_pb2
 from data.errors import UserError
 from pipeline.config import Config
 
+ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "failed", "refused", "pushed", "unchanged"]
 _IOU_PREFIX = "iou_"
 _REASON_PROPERTY = "segpipe_reason"
@@ -24,7 +25,7 @@ class ComponentRun:
     """One component in one run."""
 
     name: str
-    state: Literal["running", "failed", "done", "cached"]
+    state: ComponentState
     seconds: float
 
 
@@ -128,47 +129,11 @@ def _run(
     metrics = verdict.get("metrics") or {}
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
-    states = {component.state for component in components}
-    state: State
-    if "failed" in states:
-        state = "failed"
-        reasons = [
-            f"{name}: {execution.custom_properties[_REASON_PROPERTY].string_value or 'see the log'}"
-            for name, execution in nodes.items()
-            if execution.last_known_state == metadata_store_pb2.Execution.FAILED
-        ]
-    elif pushed is None:
-        state = "running" if is_active else "interrupted"
-    elif is_pushed:
-        state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
-    else:
-        state = "refused"
-        reasons = _failures(verdict)
-        serving = artifacts["InfraBlessing"]
-        if serving and not serving.custom_properties["blessed"].int_value:
-            reasons.append(_text(serving, "reason"))
-    return Run(
-        run_id=run_id,
-        state=state,
-        mean_iou=metrics.get("mean_iou"),
-        class_iou={
-            name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
-        },
-        baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
-        baseline_version=verdict.get("baseline_version", 0),
-        thresholds=_thresholds(nodes.get("Evaluator")),
-        reasons=reasons,
-        pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
-        pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
-        components=components,
-    )
-
-
-def _component(name: str, execution: metadata_store_pb2.Execution) -> ComponentRun:
-    states = {
-        metadata_store_pb2.Execution.COMPLETE: "done",
-        metadata_store_pb2.Execution.CACHED: "cached",
-        metadata_store_pb2.Execution.FAILED: "failed",
+    execution_type = metadata_store_pb2.Execution
+    states: dict[int, ComponentState] = {
+        execution_type.COMPLETE: "done",
+        execution_type.CACHED: "cached",
+        execution_type.FAILED: "failed",
     }
     milliseconds = execution.last_update_time_since_epoch - execution.create_time_since_epoch
     return ComponentRun(
