@@ -129,6 +129,43 @@ def _run(
     metrics = verdict.get("metrics") or {}
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
+    states = {component.state for component in components}
+    state: State
+    if "failed" in states:
+        state = "failed"
+        reasons = [
+            f"{name}: {execution.custom_properties[_REASON_PROPERTY].string_value or 'see the log'}"
+            for name, execution in nodes.items()
+            if execution.last_known_state == metadata_store_pb2.Execution.FAILED
+        ]
+    elif pushed is None:
+        state = "running" if is_active else "interrupted"
+    elif is_pushed:
+        state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
+    else:
+        state = "refused"
+        reasons = _failures(verdict)
+        serving = artifacts["InfraBlessing"]
+        if serving and not serving.custom_properties["blessed"].int_value:
+            reasons.append(_text(serving, "reason"))
+    return Run(
+        run_id=run_id,
+        state=state,
+        mean_iou=metrics.get("mean_iou"),
+        class_iou={
+            name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
+        },
+        baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
+        baseline_version=verdict.get("baseline_version", 0),
+        thresholds=_thresholds(nodes.get("Evaluator")),
+        reasons=reasons,
+        pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
+        pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
+        components=components,
+    )
+
+
+def _component(name: str, execution: metadata_store_pb2.Execution) -> ComponentRun:
     execution_type = metadata_store_pb2.Execution
     states: dict[int, ComponentState] = {
         execution_type.COMPLETE: "done",
