@@ -49,7 +49,7 @@ def run_fn(fn_args: Any) -> None:
     num_eval = config.statistics["splits"]["eval"]["examples"]
 
     keras.utils.set_random_seed(settings.seed)
-    strategy = _strategy(settings)
+    strategy = distribution_strategy(settings)
     precision = resolve_precision(settings.precision)
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
     cached = _fits_in_memory(config, num_train + num_eval)
@@ -68,15 +68,7 @@ def run_fn(fn_args: Any) -> None:
         "" if cached else "; too many to keep decoded in memory, each epoch decodes anew",
     )
     with strategy.scope():
-        model = _build(config, len(label_map), precision)
-        # A function of the counts: with XLA a step on a CPU took four times as long.
-        on_gpu = bool(tf.config.list_physical_devices("GPU"))
-        model.compile(
-            optimizer=_optimizer(settings, steps_per_epoch),
-            loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE_LABEL),
-            metrics=[mean_iou_metric(len(label_map))],
-            jit_compile="auto" if on_gpu else False,
-        )
+        model = compiled_model(config, len(label_map), precision, steps_per_epoch)
     best = os.path.join(fn_args.model_run_dir, "best.weights.h5")
     tf.io.gfile.makedirs(fn_args.model_run_dir)
     model.fit(
@@ -109,6 +101,26 @@ def run_fn(fn_args: Any) -> None:
     )
 
 
+def compiled_model(config: TrainerConfig, num_classes: int, precision: str, steps_per_epoch: int) -> keras.Model:
+    """The configured model with optimizer, loss and metric; call it in the scope of the strategy.
+
+    Args:
+      config: of the trainer.
+      num_classes: C.
+      precision: Keras' dtype policy.
+      steps_per_epoch: for the length of the learning-rate schedule.
+    """
+    model = _build(config, num_classes, precision)
+    model.compile(
+        optimizer=_optimizer(config.train, steps_per_epoch),
+        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE_LABEL),
+        metrics=[mean_iou_metric(num_classes)],
+        # On a CPU a step compiled by XLA took four times as long as one that was not.
+        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+    )
+    return model
+
+
 def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Model:
     shape = config.preprocessing
     return build_unet(
@@ -132,7 +144,8 @@ def _optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizer
     return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay)
 
 
-def _strategy(settings: TrainSettings) -> tf.distribute.Strategy:
+def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
+    """One device, all local devices, or the workers that TF_CONFIG names."""
     if settings.strategy == "mirrored":
         devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
         return tf.distribute.MirroredStrategy([device.name for device in devices])

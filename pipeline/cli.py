@@ -291,11 +291,12 @@ def runs(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
     "--model", required=True, metavar="DIR", help="A pushed version, or the push destination for the newest one."
 )
 @click.option("--output", required=True, metavar="DIR", help="Where masks and overlays go.")
-@click.argument("images", nargs=-1, required=True, metavar="IMAGE…")
-def predict(model: str, output: str, images: tuple[str, ...]) -> int:
+@click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
+def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     """Segment images: a mask of class ids and a coloured overlay for each, at its own size.
 
-    A file that cannot be read is reported, the others are done all the same, and the exit code is 1.
+    IMAGE is an image file, or a TFRecord file of `segpipe convert` for all images in it. A file that cannot be read is
+    reported, the others are done all the same, and the exit code is 1.
     """
     if not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
@@ -303,14 +304,15 @@ def predict(model: str, output: str, images: tuple[str, ...]) -> int:
     _quiet()
     from pipeline.predict import predict as run_prediction
 
-    bad = 0
-    for index, (path, reason) in enumerate(run_prediction(model, list(images), output), start=1):
+    done = bad = 0
+    for name, reason in run_prediction(model, list(inputs), output):
         if reason is None:
-            click.echo(f"[{index}/{len(images)}] {path}")
+            done += 1
+            click.echo(f"[{done}] {name}")
         else:
             bad += 1
-            click.echo(f"[{index}/{len(images)}] {path}: {reason}", err=True)
-    click.echo(f"{len(images) - bad} of {len(images)} images written to {output}")
+            click.echo(f"{name}: {reason}", err=True)
+    click.echo(f"{done} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     return EXIT_FAILED if bad else 0
 
 

@@ -12,6 +12,7 @@ import tensorflow as tf
 from PIL import Image
 
 from components.versions import version_path, versions
+from data import contract
 from data.errors import UserError
 from data.images import BadImageError, read_image
 from data.label_map import LabelMap
@@ -57,41 +58,54 @@ class Predictor:
 
 
 def predict(
-    model: str, images: list[str], output: str, max_pixels: int = 100_000_000
+    model: str, inputs: list[str], output: str, max_pixels: int = 100_000_000
 ) -> Iterator[tuple[str, str | None]]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
     Args:
       model: as for `Predictor`.
-      images: files.
+      inputs: image files, and TFRecords by the data contract, of which every image is predicted.
       output: folder to make.
       max_pixels: images with more are not decoded.
 
     Yields:
-      Each file, with the reason if it could not be used.
+      The name of each image, with the reason if it could not be used.
 
     Raises:
       UserError: if there is no model, or two files would write the same mask.
     """
-    stems = [pathlib.Path(image).stem for image in images]
+    stems = [pathlib.Path(path).stem for path in inputs]
     twice = sorted({stem for stem in stems if stems.count(stem) > 1})
     if twice:
-        raise UserError(f"several images would write {twice[0]}_mask.png; predict them into different folders")
+        raise UserError(f"several inputs would write {twice[0]}_mask.png; predict them into different folders")
     predictor = Predictor(model)
     palette = np.array(predictor.label_map.palette, np.uint8)
     try:
         os.makedirs(output, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {output}: {error.strerror}") from None
-    for image, stem in zip(images, stems, strict=True):
+    for path in inputs:
         try:
-            encoded = read_image(pathlib.Path(image).read_bytes(), None, max_pixels)
-        except (BadImageError, OSError) as error:
-            yield image, str(error)
-            continue
-        ids = predictor.class_ids(encoded.encoded, encoded.height, encoded.width)
-        Image.fromarray(ids).save(os.path.join(output, f"{stem}_mask.png"))
-        pixels = tf.io.decode_image(encoded.encoded, channels=3, expand_animations=False).numpy()
-        overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
-        Image.fromarray(overlay.astype(np.uint8)).save(os.path.join(output, f"{stem}_overlay.png"))
-        yield image, None
+            for name, content in _images(path):
+                image = read_image(content, None, max_pixels)
+                ids = predictor.class_ids(image.encoded, image.height, image.width)
+                pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
+                overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
+                Image.fromarray(ids).save(os.path.join(output, f"{name}_mask.png"))
+                Image.fromarray(overlay.astype(np.uint8)).save(os.path.join(output, f"{name}_overlay.png"))
+                yield name, None
+        except OSError as error:
+            yield path, error.strerror or str(error)
+        except (BadImageError, tf.errors.OpError) as error:
+            yield path, str(error)
+
+
+def _images(path: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of an image file, or of every image in a TFRecord."""
+    if ".tfrecord" not in pathlib.Path(path).name:
+        yield pathlib.Path(path).stem, pathlib.Path(path).read_bytes()
+        return
+    for record in tf.data.TFRecordDataset(path, compression_type="GZIP" if path.endswith(".gz") else ""):
+        features = tf.train.Example.FromString(record.numpy()).features.feature
+        name = features[contract.SOURCE_ID].bytes_list.value[0].decode()
+        yield name.replace("/", "_"), features[contract.IMAGE].bytes_list.value[0]

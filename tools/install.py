@@ -59,6 +59,15 @@ def find_python(versions):
     return None
 
 
+def ensure_compiler():
+    """Makes Zig, which a wheel carries, the C and C++ compiler of a machine that has none."""
+    if any(shutil.which(name) for name in ("c++", "g++", "clang++")):
+        return
+    python = os.path.join(TOOLS, "bin", "python")
+    run([python, "-m", "pip", "install", "--quiet", "ziglang"], "a C++ compiler cannot be fetched")
+    os.environ["CC"], os.environ["CXX"] = f"{python} -m ziglang cc", f"{python} -m ziglang c++"
+
+
 def install_uv():
     """Fetches uv from the package registry into the checkout."""
     uv = os.path.join(TOOLS, "bin", "uv")
@@ -87,6 +96,7 @@ def main():
     os.environ.setdefault("UV_CACHE_DIR", os.path.join(TOOLS, "cache"))
     os.environ.setdefault("UV_PYTHON_INSTALL_DIR", os.path.join(TOOLS, "python"))
     uv = install_uv()
+    ensure_compiler()
     python = find_python(versions)
     if python is None:
         print(f"No Python {' or '.join(versions)} on this machine; fetching one …", flush=True)
@@ -103,7 +113,8 @@ def main():
     run(
         [
             *(uv, "pip", "install", "--quiet", "--python", os.path.join(ENVIRONMENT, "bin", "python")),
-            *("--constraint", constraints, "--editable", f".[{EXTRAS}]"),
+            *("--constraint", constraints, "--override", os.path.join("constraints", "overrides.txt")),
+            *("--editable", f".[{EXTRAS}]"),
         ],
         "the packages cannot be installed",
     )

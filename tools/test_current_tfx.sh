@@ -37,6 +37,7 @@ fi
 
 # A mount namespace of its own: the mounts go with the process, however it ends.
 exec unshare --mount --fork env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin CI="${CI:-}" LANG=C.UTF-8 \
+  SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
   sh -c '
     mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/tmp" &&
     exec chroot "$1" sh -c "cd /work/segpipe && exec make test"

@@ -1,0 +1,92 @@
+"""Fixtures: the offline sample, converted once, and a small configuration that runs in seconds."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+ROOT = pathlib.Path(__file__).parent.parent
+PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
+
+
+class Segpipe:
+    """The command line, in processes of its own."""
+
+    _command = (sys.executable, "-m", "pipeline.cli")
+
+    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end."""
+        return subprocess.run([*self._command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+
+    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+        """Starts a command in a process group of its own."""
+        return subprocess.Popen(
+            [*self._command, *arguments],
+            cwd=ROOT,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+
+    def kill(self, process: subprocess.Popen[bytes]) -> None:
+        """Sends SIGKILL to a started command and what it started."""
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.fixture(scope="session")
+def segpipe() -> Segpipe:
+    """The command line."""
+    return Segpipe()
+
+
+@pytest.fixture(scope="session")
+def pets() -> pathlib.Path:
+    """The Oxford-IIIT Pet photographs, which are not part of the repository."""
+    if not PETS.is_dir():
+        if os.environ.get("CI"):
+            pytest.fail(f"{PETS} is missing")
+        pytest.skip(f"needs the Oxford-IIIT Pet photographs in {PETS}")
+    return PETS
+
+
+@pytest.fixture(scope="session")
+def brain_mri(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+    """The offline sample as TFRecords."""
+    from data.convert import convert
+    from data.readers.brain_mri import BrainMriReader
+
+    destination = tmp_path_factory.mktemp("converted") / "brain_mri"
+    convert(BrainMriReader(), str(destination))
+    return destination
+
+
+@pytest.fixture(scope="session")
+def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
+    """Makes a configuration of a small, quick run: `small_config(output, **sections)`."""
+    from pipeline.config import Config
+
+    def make(output: pathlib.Path, **sections: Any) -> Config:
+        values: dict[str, Any] = {
+            "name": "small",
+            "output": str(output),
+            "data": {"input": str(brain_mri)},
+            "preprocessing": {"height": 48, "width": 40, "channels": 1, "resize": "pad"},
+            "model": {"filters": 8, "depth": 2},
+            "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.01, "precision": "float32"},
+            "gate": {"min_mean_iou": 0.2, "max_regression": 0.02},
+        }
+        for section, settings in sections.items():
+            values[section] = {**values.get(section, {}), **settings}
+        return Config.model_validate(values)
+
+    return make

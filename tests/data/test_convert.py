@@ -1,0 +1,191 @@
+import itertools
+import json
+import os
+import pathlib
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
+
+from data import contract
+from data.convert import convert
+from data.errors import UserError
+from data.label_map import LabelMap
+from data.readers.brain_mri import SLABS, BrainMriReader
+from data.readers.mask_folder import MaskFolderReader
+from data.readers.oxford_pets import OxfordPetsReader
+
+LABELS = LabelMap.from_names(["ground", "thing"])
+THIRDS = {"train": 0.4, "eval": 0.3, "test": 0.3}
+
+
+def read_examples(folder, split):
+    examples = []
+    for record in tf.data.TFRecordDataset(sorted(map(str, pathlib.Path(folder).glob(f"{split}-*.tfrecord")))):
+        examples.append(tf.train.Example.FromString(record.numpy()).features.feature)
+    return examples
+
+
+def make_mask_folder(folder: pathlib.Path, count: int = 40) -> pathlib.Path:
+    generator = np.random.default_rng(0)
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+    for index in range(count):
+        mask = (generator.random((20, 30)) < 0.5).astype(np.uint8)
+        Image.fromarray(generator.integers(0, 255, (20, 30, 3), np.uint8)).save(folder / "images" / f"{index:03d}.jpg")
+        Image.fromarray(mask).save(folder / "masks" / f"{index:03d}.png")
+    return folder
+
+
+def test_pets_keep_all_listed_pairs_by_the_contract(pets, tmp_path):
+    report = convert(OxfordPetsReader(str(pets)), str(tmp_path / "out"), shards=2)
+    assert report["set_aside"] == []
+    assert len(report["ignored"]) == 1
+    assert {split: values["examples"] for split, values in report["splits"].items()}["test"] == 180
+    assert sum(values["examples"] for values in report["splits"].values()) == 360
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
+        ["labels.yaml", "conversion.json"]
+        + [f"{split}-0000{shard}-of-00002.tfrecord" for split in contract.SPLITS for shard in range(2)]
+    )
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("pet", "background", "border")
+    names = set()
+    for split in contract.SPLITS:
+        for features in read_examples(tmp_path / "out", split):
+            name = features[contract.SOURCE_ID].bytes_list.value[0].decode()
+            names.add(name)
+            image = tf.io.decode_image(features[contract.IMAGE].bytes_list.value[0], expand_animations=False)
+            mask = tf.io.decode_png(features[contract.MASK].bytes_list.value[0]).numpy()
+            assert image.shape[:2] == mask.shape[:2]
+            assert image.shape[:2] == (
+                features[contract.HEIGHT].int64_list.value[0],
+                features[contract.WIDTH].int64_list.value[0],
+            )
+            assert set(np.unique(mask)) <= {0, 1, 2}
+            assert features[contract.SLICE].bytes_list.value[0].decode() == name.rpartition("_")[0]
+    assert len(names) == 360
+    assert "Abyssinian_5" in names  # A PNG with alpha, named .jpg.
+
+
+def test_pets_border_can_be_ignored(pets):
+    reader = OxfordPetsReader(str(pets), border="ignore")
+    _, ids = reader.read(reader.list().sources[0])
+    assert set(np.unique(ids)) == {0, 1, 255}
+
+
+def test_brain_slabs_keep_their_distance(brain_mri):
+    slabs = sorted((first, end, split) for split, first, end in SLABS)
+    for (_, end, split), (first, _, next_split) in itertools.pairwise(slabs):
+        assert first - end >= 5 or split == next_split
+    report = json.loads((brain_mri / "conversion.json").read_text())
+    assert [report["splits"][split]["examples"] for split in contract.SPLITS] == [75, 10, 20]
+    features = read_examples(brain_mri, "test")[0]
+    assert tf.io.decode_png(features[contract.IMAGE].bytes_list.value[0]).shape == (233, 197, 1)
+
+
+def test_brain_takes_no_source():
+    assert BrainMriReader().label_map.names == ("background", "csf", "grey_matter", "white_matter")
+
+
+def test_each_bad_pair_is_set_aside_with_its_reason(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 60)
+    images, masks = folder / "images", folder / "masks"
+    (images / "000.jpg").write_bytes(b"no image")
+    (masks / "001.png").write_bytes((masks / "001.png").read_bytes()[:60])
+    Image.new("L", (5, 5)).save(masks / "002.png")
+    Image.fromarray(np.full((20, 30), 7, np.uint8)).save(masks / "003.png")
+    Image.new("RGB", (30, 20)).save(images / "004.png")  # A second image for the mask 004.
+    Image.new("RGB", (2000, 2000)).save(images / "005.jpg")
+    (masks / "006.png").unlink()
+    (images / "007.jpg").unlink()
+    (images / "._008.jpg").write_bytes(b"resource fork")
+    report = convert(
+        MaskFolderReader(str(folder), LABELS, THIRDS, max_pixels=10_000), str(tmp_path / "out"), max_set_aside=0.2
+    )
+    reasons = {pathlib.Path(entry["input"]).name: entry["reason"] for entry in report["set_aside"]}
+    for name, reason in {
+        "000.jpg": "unreadable",
+        "001.jpg": "unreadable",
+        "002.jpg": "sizes differ",
+        "003.jpg": "class id 7",
+        "004.png": "duplicate name",
+        "005.jpg": "more than the limit",
+        "006.jpg": "no mask",
+        "007.png": "no image",
+    }.items():
+        assert reason in reasons.pop(name)
+    assert reasons == {}
+    assert sum(values["examples"] for values in report["splits"].values()) == 60 - 7
+
+
+def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):
+    folder = make_mask_folder(tmp_path / "in")
+    for index in range(5):
+        (folder / "images" / f"{index:03d}.jpg").write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"5 of 40 inputs \(12.5%\).*\n.*000.jpg: unreadable"):
+        convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_subfolders_are_splits_and_colors_are_classes(tmp_path):
+    colors = np.array(LABELS.palette, np.uint8)
+    for split in ("train", "val", "test"):
+        for kind in ("images", "masks"):
+            (tmp_path / "in" / kind / split).mkdir(parents=True)
+        ids = np.array([[0, 1], [1, 0]])
+        Image.fromarray(colors[ids]).save(tmp_path / "in" / "images" / split / "a.png")
+        Image.fromarray(colors[ids]).save(tmp_path / "in" / "masks" / split / "a.png")
+    convert(MaskFolderReader(str(tmp_path / "in"), LABELS), str(tmp_path / "out"))
+    for split, folder in {"train": "train", "eval": "val", "test": "test"}.items():
+        (features,) = read_examples(tmp_path / "out", split)
+        assert features[contract.SOURCE_ID].bytes_list.value[0].decode() == f"{folder}/a"
+        np.testing.assert_array_equal(
+            tf.io.decode_png(features[contract.MASK].bytes_list.value[0])[..., 0], [[0, 1], [1, 0]]
+        )
+
+
+def test_fatal_inputs_have_one_clear_message(tmp_path):
+    with pytest.raises(UserError, match="images is not a folder"):
+        convert(MaskFolderReader(str(tmp_path), LABELS), str(tmp_path / "out"))
+    (tmp_path / "in" / "images").mkdir(parents=True)
+    (tmp_path / "in" / "masks").mkdir()
+    with pytest.raises(UserError, match="no pair"):
+        convert(MaskFolderReader(str(tmp_path / "in"), LABELS), str(tmp_path / "out"))
+    few = make_mask_folder(tmp_path / "few", 1)
+    with pytest.raises(UserError, match="would be empty"):
+        convert(MaskFolderReader(str(few), LABELS), str(tmp_path / "out"))
+    with pytest.raises(UserError, match=r"trimaps is missing|images is missing"):
+        convert(OxfordPetsReader(str(tmp_path)), str(tmp_path / "out"))
+
+
+def test_a_destination_is_only_replaced_when_told_and_when_it_is_ours(tmp_path, brain_mri):
+    taken = tmp_path / "out"
+    taken.mkdir()
+    (taken / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match="--overwrite"):
+        convert(BrainMriReader(), str(taken))
+    with pytest.raises(UserError, match="not an earlier conversion"):
+        convert(BrainMriReader(), str(taken), overwrite=True)
+    assert (taken / "thesis.txt").read_text() == "precious"
+    (taken / "thesis.txt").rename(taken / "conversion.json")
+    convert(BrainMriReader(), str(taken), overwrite=True)
+    assert sorted(path.name for path in taken.iterdir()) == sorted(path.name for path in brain_mri.iterdir())
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_killed_conversion_leaves_nothing_that_looks_complete(tmp_path, segpipe):
+    destination = tmp_path / "out"
+    arguments = ["convert", "--format", "brain-mri", str(destination)]
+    process = segpipe.start(*arguments)
+    incomplete = tmp_path / "out.incomplete"
+    while not (incomplete.exists() and os.listdir(incomplete)):
+        assert process.poll() is None
+        time.sleep(0.01)
+    segpipe.kill(process)
+    assert not destination.exists()
+    assert incomplete.exists()
+    finished = segpipe(*arguments)
+    assert finished.returncode == 0, finished.stderr
+    assert (destination / "conversion.json").exists()
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]

@@ -1,0 +1,79 @@
+import io
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.images import BadImageError, class_ids, encode_png, read_image, read_mask
+from data.label_map import LabelMap
+
+LABELS = LabelMap.from_names(["a", "b", "c"])
+LIMIT = 10_000
+
+
+def encoded(mode: str, file_format: str, size: tuple[int, int] = (6, 4), **options) -> bytes:
+    buffer = io.BytesIO()
+    Image.new(mode, size).save(buffer, format=file_format, **options)
+    return buffer.getvalue()
+
+
+@pytest.mark.parametrize(("mode", "file_format"), [("RGB", "JPEG"), ("L", "JPEG"), ("RGB", "PNG"), ("L", "PNG")])
+def test_what_the_contract_stores_keeps_its_bytes(mode, file_format):
+    content = encoded(mode, file_format)
+    image = read_image(content, (6, 4), LIMIT)
+    assert (image.encoded, image.format) == (content, file_format.lower())
+    assert (image.height, image.width) == (4, 6)
+
+
+@pytest.mark.parametrize(("mode", "file_format"), [("RGBA", "PNG"), ("P", "GIF"), ("P", "PNG"), ("CMYK", "JPEG")])
+def test_everything_else_becomes_an_rgb_png(mode, file_format):
+    image = read_image(encoded(mode, file_format), (6, 4), LIMIT)
+    assert image.format == "png"
+    assert Image.open(io.BytesIO(image.encoded)).mode == "RGB"
+
+
+def test_exif_orientation_is_applied_where_the_mask_is_upright():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    content = encoded("RGB", "JPEG", (6, 4), exif=exif)
+    upright = read_image(content, (4, 6), LIMIT)
+    assert (upright.height, upright.width) == (6, 4)
+    assert read_image(content, (6, 4), LIMIT).encoded == content
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        (b"", "unreadable"),
+        (b"this is text", "unreadable"),
+        (encoded("RGB", "PNG", (50, 50))[:-40], "unreadable"),
+        (encoded("RGB", "PNG", (5, 4)), "sizes differ: the image has 5x4 pixels, the mask 6x4"),
+        (encoded("L", "PNG", (1000, 1000)), "1000x1000 pixels are more than the limit"),
+    ],
+)
+def test_bad_images_are_named_by_their_fault(content, message):
+    with pytest.raises(BadImageError, match=message):
+        read_image(content, (6, 4), LIMIT)
+
+
+def test_masks_hold_ids_or_colors():
+    ids = np.array([[0, 1, 2], [255, 1, 0]], np.uint8)
+    np.testing.assert_array_equal(class_ids(read_mask(encode_png(ids), LIMIT), LABELS), ids)
+    palette_image = Image.fromarray(ids)
+    palette_image.putpalette(list(range(256)) * 3)
+    buffer = io.BytesIO()
+    palette_image.save(buffer, "PNG")
+    np.testing.assert_array_equal(class_ids(read_mask(buffer.getvalue(), LIMIT), LABELS), ids)
+    colored = np.array(LABELS.palette, np.uint8)[np.where(ids == 255, 0, ids)]
+    np.testing.assert_array_equal(
+        class_ids(read_mask(encode_png(colored), LIMIT), LABELS), np.where(ids == 255, 0, ids)
+    )
+
+
+def test_ids_and_colors_outside_the_label_map_are_named():
+    with pytest.raises(BadImageError, match=r"class id 3 at row 1, column 0 .* \(0 to 2"):
+        class_ids(np.array([[0, 1], [3, 1]]), LABELS)
+    with pytest.raises(BadImageError, match=r"color \[1, 2, 3\] at row 0, column 0"):
+        class_ids(np.array([[[1, 2, 3]]], np.uint8), LABELS)
+    with pytest.raises(BadImageError, match="class id 40000"):
+        class_ids(np.full((2, 2), 40000, np.uint16), LABELS)

@@ -1,0 +1,42 @@
+import pytest
+
+from data.errors import UserError
+from data.label_map import LabelMap
+
+
+def test_yaml_round_trip_keeps_names_and_colors():
+    label_map = LabelMap.from_names(["road", "traffic light", "sky"])
+    assert LabelMap.parse(label_map.to_yaml(), "labels.yaml") == label_map
+    assert label_map.names == ("road", "traffic light", "sky")
+
+
+def test_many_classes_get_distinct_colors():
+    label_map = LabelMap.from_names([f"class_{index}" for index in range(150)])
+    assert len(set(label_map.palette)) == 150
+
+
+def test_ignore_may_have_a_color_and_is_no_class():
+    text = (
+        "- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: b, color: [0, 0, 2]}\n"
+        "- {id: 255, name: void, color: [9, 9, 9]}"
+    )
+    assert LabelMap.parse(text, "labels.yaml").names == ("a", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("- {id: 0, name: a, color: [0, 0, 1]}", "two classes"),
+        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 2, name: b, color: [0, 0, 2]}", "without a gap"),
+        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: a, color: [0, 0, 2]}", "each name may occur once"),
+        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: b, color: [0, 0, 1]}", "each color may occur once"),
+        ("- {id: 0, name: a, color: [0, 0, 256]}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color.2"),
+        ("- {id: 0, name: a}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: missing"),
+        ("just text", "not valid"),
+        ("{", "not YAML"),
+    ],
+)
+def test_errors_name_the_file_and_the_fault(text, message):
+    with pytest.raises(UserError, match=message) as caught:
+        LabelMap.parse(text, "somewhere/labels.yaml")
+    assert "somewhere/labels.yaml" in str(caught.value)

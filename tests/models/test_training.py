@@ -1,0 +1,74 @@
+import json
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+from models.training import class_weights, resolve_precision
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_class_weights_are_median_over_frequency():
+    statistics = {"splits": {"train": {"pixel_shares": {"a": 0.6, "b": 0.3, "c": 0.1}}}}
+    np.testing.assert_allclose(class_weights(statistics, ("a", "b", "c")), [0.5, 1.0, 3.0])
+
+
+def test_auto_precision_is_what_the_hardware_computes_in():
+    flags = pathlib.Path("/proc/cpuinfo").read_text()
+    expected = "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
+    assert resolve_precision("auto") == expected
+    assert resolve_precision("float32") == "float32"
+
+
+def test_a_model_too_deep_for_its_input_is_refused():
+    with pytest.raises(ValueError, match="it takes at most 5"):
+        TrainerConfig(
+            preprocessing=PreprocessingSettings(height=32, width=48),
+            model=ModelSettings(depth=6),
+            train=TrainSettings(),
+            label_map=[],
+        )
+
+
+# Logical devices can only be made before TensorFlow starts, so this runs in a process of its own.
+_TRAIN_ON_TWO_DEVICES = """
+import json, sys
+import keras, numpy as np, tensorflow as tf
+cpu = tf.config.list_physical_devices("CPU")[0]
+tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
+from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+from models.training import compiled_model, distribution_strategy
+generator = np.random.default_rng(0)
+images = generator.normal(size=(32, 32, 32, 1)).astype(np.float32)
+labels = (images[..., 0] > 0).astype(np.uint8)
+result = {}
+for name in ("one", "mirrored"):
+    keras.utils.set_random_seed(1)
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=32, width=32, channels=1),
+        model=ModelSettings(filters=4, depth=2),
+        train=TrainSettings(epochs=3, warmup_epochs=0, learning_rate=0.01, strategy=name),
+        label_map=[],
+    )
+    strategy = distribution_strategy(config.train)
+    with strategy.scope():
+        model = compiled_model(config, 2, "float32", steps_per_epoch=4)
+    history = model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(8), epochs=3, verbose=0)
+    result[name] = {"replicas": strategy.num_replicas_in_sync, "loss": history.history["loss"]}
+print(json.dumps(result))
+"""
+
+
+def test_two_replicas_train_as_one():
+    finished = subprocess.run(
+        [sys.executable, "-c", _TRAIN_ON_TWO_DEVICES], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert finished.returncode == 0, finished.stderr[-3000:]
+    result = json.loads(finished.stdout.splitlines()[-1])
+    assert (result["one"]["replicas"], result["mirrored"]["replicas"]) == (1, 2)
+    np.testing.assert_allclose(result["mirrored"]["loss"], result["one"]["loss"], rtol=1e-4)
+    assert result["one"]["loss"][-1] < result["one"]["loss"][0]
