@@ -72,7 +72,8 @@ class TrainSettings(Section):
       learning_rate: at the end of the warm-up; it then falls to zero along a cosine.
       warmup_epochs: epochs of linear warm-up.
       weight_decay: of AdamW.
-      class_weights: `median_frequency` weights each class's pixels by median frequency / frequency.
+      class_weights: `median_frequency` weights each class's pixels by median frequency / frequency,
+        `root_median_frequency` by the square root of that.
       augmentation: random changes to the training images.
       precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
       strategy: one device, all local devices (`mirrored`), or the workers of TF_CONFIG (`multi_worker`).
@@ -84,7 +85,7 @@ class TrainSettings(Section):
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 1e-3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
-    class_weights: Literal["none", "median_frequency"] = "none"
+    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "none"
     augmentation: AugmentationSettings = AugmentationSettings()
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     strategy: Literal["one", "mirrored", "multi_worker"] = "one"

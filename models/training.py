@@ -203,8 +203,11 @@ def _augmented(
         .batch(settings.batch_size, drop_remainder=True)
     )
     # The ignored label's weight stands at index 255 like any other's.
-    weights = np.zeros(256, np.float32)
-    weights[: len(label_map)] = class_weights(config.statistics, label_map.names)
+    weights: np.ndarray = np.zeros(256, np.float32)
+    if settings.class_weights != "none":
+        weights[: len(label_map)] = class_weights(config.statistics, label_map.names)
+    if settings.class_weights == "root_median_frequency":
+        weights = np.sqrt(weights)
 
     def prepare(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         image, label = augment(*batch, seed, **settings.augmentation.model_dump())

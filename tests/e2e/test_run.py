@@ -1,0 +1,310 @@
+"""Whole runs of the real graph on the offline sample, with a small model."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import pathlib
+import time
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from PIL import Image
+from rich.console import Console
+
+from components.versions import version_path, versions
+from data import contract
+from data.errors import UserError
+from data.images import encode_png
+from data.locking import exclusive
+from models import metrics
+from models.signatures import feature_spec, read_facts
+from models.unet import build_unet
+from pipeline.local_runner import RunFailedError, run_locally
+from pipeline.predict import predict
+from pipeline.runs import load_runs
+
+
+def run(config):
+    return run_locally(config, Console(file=open(os.devnull, "w")))
+
+
+def states(result):
+    return {component.name: component.state for component in result.components}
+
+
+def digest(folder):
+    """What is in a folder, as one string."""
+    files = sorted(path for path in pathlib.Path(folder).rglob("*") if path.is_file())
+    return hashlib.sha256(b"".join(str(path).encode() + path.read_bytes() for path in files)).hexdigest()
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("run") / "output"
+
+
+@pytest.fixture(scope="module")
+def first(small_config, output):
+    return run(small_config(output))
+
+
+@pytest.fixture(scope="module")
+def pushed_model(first):
+    return tf.saved_model.load(first.pushed_path)
+
+
+def test_a_model_that_passes_is_pushed_whole(first, small_config, output):
+    destination = small_config(output).push_destination
+    assert first.state == "pushed"
+    assert set(states(first).values()) == {"done"}
+    before, after = ["DataGate", "Transform", "Trainer", "DeployedModel", "Evaluator", "Pusher"], list(states(first))
+    assert [name for name in after if name in before] == before
+    assert versions(destination) == [first.pushed_version]
+    assert first.pushed_path == version_path(destination, first.pushed_version)
+    assert os.listdir(destination) == [str(first.pushed_version)]
+    assert first.thresholds == {"min_mean_iou": 0.2, "max_regression": 0.02, "min_class_iou": {}}
+    assert first.baseline_mean_iou is None
+
+
+def test_nothing_new_computes_and_pushes_nothing(first, small_config, output):
+    again = run(small_config(output))
+    assert again.state == "unchanged"
+    assert set(states(again).values()) == {"cached"}
+    assert (again.mean_iou, again.pushed_version) == (first.mean_iou, first.pushed_version)
+    assert versions(small_config(output).push_destination) == [first.pushed_version]
+
+
+def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config, output, segpipe, tmp_path):
+    config = small_config(output, train={"epochs": 1, "learning_rate": 1e-6}, gate={"min_mean_iou": 0.01})
+    path = tmp_path / "worse.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    before = digest(config.push_destination)
+    finished = segpipe("run", "--config", str(path))
+    assert finished.returncode == 2, finished.stderr
+    worse = load_runs(config)[-1]
+    assert worse.state == "refused"
+    assert worse.baseline_version == first.pushed_version
+    assert worse.baseline_mean_iou == pytest.approx(first.mean_iou, abs=1e-6)
+    assert worse.mean_iou < first.mean_iou - 0.02
+    for number in (f"{worse.mean_iou:.4f}", f"{first.mean_iou:.4f}", "gate.max_regression allows 0.02"):
+        assert number in finished.stdout
+    assert digest(config.push_destination) == before
+
+    # Nothing has changed since: the same answer, from the cache.
+    again = run(config)
+    assert (again.state, again.reasons) == ("refused", worse.reasons)
+    assert set(states(again).values()) == {"cached"}
+
+
+def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, output):
+    config = small_config(
+        output,
+        gate={"min_mean_iou": 0.99, "min_class_iou": {"csf": 0.98}},
+        serving={"max_memory_megabytes": 10},
+        push={"destination": str(output / "elsewhere")},
+    )
+    refused = run(config)
+    assert refused.state == "refused"
+    assert refused.mean_iou == first.mean_iou
+    assert states(refused)["Trainer"] == "cached"
+    mean_iou, csf, serving = sorted(refused.reasons, key=lambda reason: (reason[0] != "m", reason))
+    assert mean_iou == f"mean IoU {first.mean_iou:.4f} is {0.99 - first.mean_iou:.4f} below gate.min_mean_iou 0.99"
+    assert csf.startswith("IoU of csf")
+    assert csf.endswith("below gate.min_class_iou 0.98")
+    assert serving.startswith("serving.max_memory_megabytes is 10, measured")
+    assert versions(config.push_destination) == []
+
+
+def test_a_better_model_is_compared_and_pushed_beside_the_old(first, small_config, output):
+    config = small_config(output, train={"epochs": 6, "seed": 1}, gate={"max_regression": 1.0})
+    second = run(config)
+    assert second.state == "pushed"
+    assert second.baseline_version == first.pushed_version
+    assert versions(config.push_destination) == [first.pushed_version, second.pushed_version]
+
+
+def raw_examples(folder, split):
+    records = tf.data.TFRecordDataset(sorted(map(str, pathlib.Path(folder).glob(f"{split}-*.tfrecord"))))
+    return [record.numpy() for record in records]
+
+
+def transformed(output, examples):
+    import tensorflow_transform as tft
+
+    (graph,) = (output / "artifacts" / "Transform" / "transform_graph").iterdir()
+    layer = tft.TFTransformOutput(str(graph)).transform_features_layer()
+    return layer(tf.io.parse_example(examples, feature_spec()))
+
+
+def trained_model(result, output):
+    """The model that the trainer fitted, built anew with the weights that it kept."""
+    facts = read_facts(result.pushed_path)
+    shape = facts["preprocessing"]
+    model = build_unet((shape["height"], shape["width"], shape["channels"]), 4, **facts["model"])
+    first_trainer_run = min((output / "artifacts" / "Trainer" / "model_run").iterdir(), key=lambda path: int(path.name))
+    model.load_weights(first_trainer_run / "best.weights.h5")
+    return model
+
+
+def test_serving_equals_the_transformed_example_bit_for_bit(first, pushed_model, output, brain_mri):
+    examples = raw_examples(brain_mri, "test")[:8]
+    features = [tf.train.Example.FromString(example).features.feature for example in examples]
+    images = [feature[contract.IMAGE].bytes_list.value[0] for feature in features]
+    served = pushed_model.signatures["serving_default"](tf.constant(images))
+    evaluated = pushed_model.signatures["examples"](tf.constant(examples))
+    of_transform = transformed(output, examples)
+    assert of_transform["image"].shape == (8, 48, 40, 1)
+    trained = tf.function(trained_model(first, output))
+    probabilities = tf.nn.softmax(trained(of_transform["image"], training=False))
+    np.testing.assert_array_equal(served["class_ids"], tf.argmax(probabilities, axis=-1))
+    np.testing.assert_array_equal(served["class_ids"], evaluated["class_ids"])
+    np.testing.assert_array_equal(served["confidence"], evaluated["confidence"])
+    np.testing.assert_array_equal(evaluated["label"], of_transform["label"])
+    assert len(np.unique(served["class_ids"])) > 1
+    # Padded left and right: 233x197 pixels are 48x41 at this height, so at most a row or column stays empty.
+    assert set(np.unique(evaluated["label"])) <= {0, 1, 2, 3, 255}
+
+
+def test_normalization_is_that_of_the_train_split(output, first, brain_mri):
+    features = transformed(output, raw_examples(brain_mri, "train"))
+    inside = features["label"].numpy() != 255
+    pixels = features["image"].numpy()[inside]
+    assert pixels.mean() == pytest.approx(0, abs=1e-3)
+    assert pixels.std() == pytest.approx(1, abs=1e-3)
+    assert (features["image"].numpy()[~inside] == 0).all()
+
+
+def test_tfma_equals_the_reference(first, pushed_model, brain_mri):
+    outputs = pushed_model.signatures["examples"](tf.constant(raw_examples(brain_mri, "test")))
+    confusion = metrics.confusion_matrix(outputs["label"].numpy(), outputs["class_ids"].numpy(), 4)
+    assert first.mean_iou == pytest.approx(metrics.mean_iou(confusion), abs=1e-6)
+    for value, expected in zip(first.class_iou.values(), metrics.class_iou(confusion), strict=True):
+        assert value == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_batch_may_have_any_size(pushed_model, brain_mri):
+    for count in (1, 5):
+        outputs = pushed_model.signatures["examples"](tf.constant(raw_examples(brain_mri, "test")[:count]))
+        assert outputs["class_ids"].shape == (count, 48, 40)
+
+
+def test_predict_writes_masks_and_overlays_at_each_images_own_size(first, brain_mri, tmp_path):
+    (tmp_path / "bad.jpg").write_bytes(b"no image")
+    Image.new("RGB", (123, 45)).save(tmp_path / "small.jpg")
+    record = next(iter(brain_mri.glob("test-*.tfrecord")))
+    inputs = [str(tmp_path / "bad.jpg"), str(tmp_path / "small.jpg"), str(record), str(tmp_path / "none.png")]
+    answers = dict(predict(os.path.dirname(first.pushed_path), inputs, str(tmp_path / "out")))
+    assert {name for name, reason in answers.items() if reason} == {inputs[0], inputs[3]}
+    assert len(answers) == 2 + 1 + 20
+    assert Image.open(tmp_path / "out" / "small_mask.png").size == (123, 45)
+    mask = Image.open(tmp_path / "out" / "icbm152_axial_070_mask.png")
+    assert (mask.size, mask.mode) == ((197, 233), "L")
+    assert set(np.unique(np.asarray(mask))) <= {0, 1, 2, 3}
+    assert Image.open(tmp_path / "out" / "icbm152_axial_070_overlay.png").mode == "RGB"
+
+
+def test_runs_are_listed(first, small_config, output, segpipe, tmp_path):
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(small_config(output).model_dump(mode="json")))
+    finished = segpipe("runs", "--config", str(path), "--json")
+    assert finished.returncode == 0, finished.stderr
+    listed = [json.loads(line) for line in finished.stdout.splitlines()]
+    assert listed[0] == json.loads(json.dumps(dataclasses.asdict(first)))
+    table = segpipe("runs", "--config", str(path))
+    assert len(table.stdout.splitlines()) > len(listed)
+    assert f"{first.mean_iou:.4f}" in table.stdout
+
+
+def test_a_second_run_in_the_same_folder_is_refused(small_config, tmp_path):
+    with exclusive(str(tmp_path), "running a pipeline"), pytest.raises(UserError, match="another process is running"):
+        run(small_config(tmp_path))
+
+
+def rewrite(source, destination, change):
+    """Copies a data set, changing the first training example."""
+    destination.mkdir()
+    for path in source.iterdir():
+        (destination / path.name).write_bytes(path.read_bytes())
+    (path,) = destination.glob("train-*.tfrecord")
+    records = raw_examples(source, "train")
+    example = tf.train.Example.FromString(records[0])
+    change(example.features.feature)
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for record in [example.SerializeToString(), *records[1:]]:
+            writer.write(record)
+
+
+def unknown_class(feature):
+    mask = np.zeros((233, 197), np.uint8)
+    mask[5, 5] = 9
+    feature[contract.MASK].bytes_list.value[0] = encode_png(mask)
+
+
+def wrong_type(feature):
+    feature[contract.HEIGHT].ClearField("int64_list")
+    feature[contract.HEIGHT].float_list.value.append(233.0)
+
+
+def undecodable(feature):
+    feature[contract.IMAGE].bytes_list.value[0] = b"no image"
+
+
+def other_size(feature):
+    buffer = io.BytesIO()
+    Image.new("L", (20, 30)).save(buffer, "PNG")
+    feature[contract.IMAGE].bytes_list.value[0] = buffer.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (unknown_class, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
+        (wrong_type, r"split train, feature image/height: "),
+        (undecodable, r"split train, example icbm152/axial_\d+: image/encoded is no image"),
+        (other_size, r"the image has 20x30 pixels, the mask 197x233"),
+    ],
+)
+def test_a_broken_data_set_stops_at_the_data_gate(change, message, small_config, brain_mri, tmp_path):
+    rewrite(brain_mri, tmp_path / "broken", change)
+    config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
+    with pytest.raises(RunFailedError, match=message):
+        run(config)
+    failed = load_runs(config)[-1]
+    assert failed.state == "failed"
+    assert states(failed)["DataGate"] == "failed"
+    assert not {"Transform", "Trainer"} & set(states(failed))
+    assert "DataGate: " in failed.reasons[0]
+    assert not (tmp_path / "output" / "serving").exists()
+
+
+def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):
+    config = small_config(tmp_path / "output", train={"epochs": 12})
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    process = segpipe.start("run", "--config", str(path))
+    logs = tmp_path / "output" / "logs"
+    while not any("epoch 1/12" in log.read_text() for log in logs.glob("*.log")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    segpipe.kill(process)
+    (killed,) = load_runs(config)
+    assert killed.state == "interrupted"
+    assert states(killed)["Trainer"] == "running"
+
+    finished = run(config)
+    assert finished.state == "pushed"
+    before_trainer = [
+        "ImportExampleGen",
+        "StatisticsGen",
+        "ImportSchemaGen",
+        "ExampleValidator",
+        "DataGate",
+        "Transform",
+    ]
+    assert {states(finished)[name] for name in before_trainer} == {"cached"}
+    assert states(finished)["Trainer"] == "done"
+    assert len(versions(config.push_destination)) == 1

@@ -1,0 +1,46 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+def test_help_loads_nothing_heavy(segpipe):
+    finished = segpipe("--help")
+    assert finished.returncode == 0
+    assert all(command in finished.stdout for command in ("convert", "run", "runs", "predict"))
+    script = "import sys, pipeline.cli; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert "click" in modules.stdout.split()
+    assert not {"tensorflow", "tfx", "apache_beam", "numpy", "pydantic", "rich"} & set(modules.stdout.split())
+
+
+@pytest.mark.parametrize("command", ["convert", "run", "runs", "predict"])
+def test_every_command_explains_itself(segpipe, command):
+    finished = segpipe(command, "--help")
+    assert finished.returncode == 0
+    assert len(finished.stdout.splitlines()) > 5
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["run"], "Usage"),
+        (["run", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
+        (["run", "--confg", "x"], "No such option"),
+        (["run", "--config", "configs/brain_mri.yaml", "--set", "data.input=nowhere"], "nowhere is not a folder"),
+        (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
+        (["convert", "--format", "oxford-pets", "only_one"], "takes SOURCE and DEST"),
+        (["convert", "--format", "mask-folder", "a", "b"], "needs --classes"),
+        (["convert", "--format", "mask-folder", "--classes", "x", "a", "b"], "two classes"),
+        (["convert", "--format", "brain-mri", "--split", "train=1", "b"], "fixed splits"),
+        (["predict", "--model", "nowhere", "--output", "x", "a.jpg"], "nowhere is not a folder"),
+    ],
+)
+def test_mistakes_end_with_one_message_and_exit_code_1(segpipe, arguments, message):
+    finished = segpipe(*arguments)
+    assert "Traceback" not in finished.stderr
+    assert message in finished.stderr + finished.stdout
+    assert finished.returncode == 1

@@ -1,0 +1,81 @@
+import pathlib
+
+import pytest
+
+from data.errors import UserError
+from pipeline.config import load_config
+
+ROOT = pathlib.Path(__file__).parents[2]
+MINIMAL = "name: a\noutput: out\ndata: {input: in}\n"
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write_config(text):
+        path = tmp_path / "run.yaml"
+        path.write_text(text)
+        return path
+
+    return write_config
+
+
+@pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
+def test_the_ready_made_configurations_are_complete(path):
+    assert load_config(path).name == path.stem
+
+
+def test_set_overrides_the_file(write):
+    config = load_config(
+        write(MINIMAL), ("train.epochs=3", "gate.min_class_iou={pet: 0.5}", "train.augmentation.scale=2", "name=b")
+    )
+    assert (config.train.epochs, config.gate.min_class_iou, config.name) == (3, {"pet": 0.5}, "b")
+    assert config.train.augmentation.scale == 2
+    assert config.train.augmentation.flip_horizontal
+
+
+@pytest.mark.parametrize(
+    ("text", "overrides", "message"),
+    [
+        (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key"),
+        (MINIMAL + "train: {epochs: many}", (), r"train.epochs: .*integer.*; got 'many'"),
+        (MINIMAL + "train: {strategy: two}", (), r"train.strategy: .*'one', 'mirrored' or 'multi_worker'; got 'two'"),
+        (MINIMAL, ("gate.min_mean_iou=80",), r"gate.min_mean_iou: .*less than or equal to 1; got 80"),
+        (MINIMAL, ("preprocessing.height=32", "model.depth=6"), "model.depth 6 halves an input of 32 pixels too often"),
+        ("name: a\n", (), "output: missing"),
+        ("name: a b\noutput: o\ndata: {input: i}", (), r"name: .*; got 'a b'"),
+        ("name: [", (), "not YAML"),
+        ("- a", (), "keys and values"),
+        (MINIMAL, ("train.epochs",), "--set train.epochs: takes key=value"),
+        (MINIMAL, ("name.x=1",), "--set name.x=1: name is a value"),
+        (MINIMAL, ("data.input=in-{SPAN}-{VERSION}",), "data.input"),
+    ],
+)
+def test_errors_name_the_key_what_it_got_and_what_it_takes(write, text, overrides, message):
+    with pytest.raises(UserError, match=message):
+        load_config(write(text), overrides)
+
+
+def test_missing_files_are_named(tmp_path, write):
+    with pytest.raises(UserError, match=r"cannot read the configuration .*nowhere.yaml"):
+        load_config(tmp_path / "nowhere.yaml")
+    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/none",))
+    with pytest.raises(UserError, match=r"none is not a folder; `segpipe convert`"):
+        config.newest_input()
+
+
+def test_the_newest_span_is_the_largest_number(tmp_path, write):
+    for span in (2, 10):
+        (tmp_path / f"span-{span}" / "data").mkdir(parents=True)
+        for split in ("train", "eval", "test"):
+            (tmp_path / f"span-{span}" / "data" / f"{split}-0.tfrecord").touch()
+    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/span-{{SPAN}}/data",))
+    assert config.newest_input() == f"{tmp_path}/span-10/data"
+    (tmp_path / "span-10" / "data" / "eval-0.tfrecord").unlink()
+    with pytest.raises(UserError, match="has no files eval"):
+        config.newest_input()
+
+
+def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):
+    config = load_config(write(MINIMAL), (f"data.input={brain_mri}", "gate.min_class_iou={tumor: 0.5}"))
+    with pytest.raises(UserError, match=r"gate.min_class_iou: tumor is not in .*white_matter"):
+        config.load_label_map()
