@@ -21,7 +21,8 @@ class TrainerSpec(component_spec.ComponentSpec):
     PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
-        "statistics": component_spec.ChannelParameter(type=DataStatistics),
+        # Not `statistics`: TFX 1.21's Trainer takes StatisticsGen's under that name.
+        "data_statistics": component_spec.ChannelParameter(type=DataStatistics),
     }
     OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
     TYPE_ANNOTATION = standard_component_specs.TrainerSpec.TYPE_ANNOTATION
@@ -32,7 +33,7 @@ class Executor(tfx_trainer_executor.GenericExecutor):
 
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> fn_args_utils.FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        uri = artifact_utils.get_single_uri(input_dict["statistics"])
+        uri = artifact_utils.get_single_uri(input_dict["data_statistics"])
         fn_args.custom_config = {**fn_args.custom_config, "statistics": read_statistics(uri)}
         return fn_args
 
@@ -47,7 +48,7 @@ class Trainer(base_component.BaseComponent):
         self,
         examples: types.BaseChannel,
         transform_graph: types.BaseChannel,
-        statistics: types.BaseChannel,
+        data_statistics: types.BaseChannel,
         run_fn: str,
         custom_config: dict[str, Any],
     ):
@@ -56,7 +57,7 @@ class Trainer(base_component.BaseComponent):
         Args:
           examples: splits `train` and `eval` are used.
           transform_graph: of TFX's Transform.
-          statistics: of the data gate.
+          data_statistics: of the data gate.
           run_fn: import path of the function that trains.
           custom_config: JSON-compatible settings for it.
         """
@@ -64,7 +65,7 @@ class Trainer(base_component.BaseComponent):
             spec=TrainerSpec(
                 examples=examples,
                 transform_graph=transform_graph,
-                statistics=statistics,
+                data_statistics=data_statistics,
                 train_args=trainer_pb2.TrainArgs(splits=["train"]),
                 eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 run_fn=run_fn,

@@ -84,7 +84,7 @@ def create_pipeline(config: Config) -> Pipeline:
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
-        statistics=data_gate.outputs["statistics"],
+        data_statistics=data_gate.outputs["statistics"],
         run_fn="models.training.run_fn",
         custom_config=config.trainer_config(label_map, source_digest).model_dump(mode="json"),
     )

@@ -224,18 +224,19 @@ def test_a_second_run_in_the_same_folder_is_refused(small_config, tmp_path):
         run(small_config(tmp_path))
 
 
-def rewrite(source, destination, change):
-    """Copies a data set, changing the first training example."""
+def rewrite(source, destination, change, count):
+    """Copies a data set, changing the first `count` training examples."""
     destination.mkdir()
     for path in source.iterdir():
         (destination / path.name).write_bytes(path.read_bytes())
     (path,) = destination.glob("train-*.tfrecord")
     records = raw_examples(source, "train")
-    example = tf.train.Example.FromString(records[0])
-    change(example.features.feature)
     with tf.io.TFRecordWriter(str(path)) as writer:
-        for record in [example.SerializeToString(), *records[1:]]:
-            writer.write(record)
+        for index, record in enumerate(records):
+            example = tf.train.Example.FromString(record)
+            if index < count:
+                change(example.features.feature)
+            writer.write(example.SerializeToString())
 
 
 def unknown_class(feature):
@@ -260,16 +261,16 @@ def other_size(feature):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "count", "message"),
     [
-        (unknown_class, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
-        (wrong_type, r"split train, feature image/height: "),
-        (undecodable, r"split train, example icbm152/axial_\d+: image/encoded is no image"),
-        (other_size, r"the image has 20x30 pixels, the mask 197x233"),
+        (unknown_class, 1, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
+        (wrong_type, 75, r"split train, feature image/height: "),
+        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is no image"),
+        (other_size, 1, r"the image has 20x30 pixels, the mask 197x233"),
     ],
 )
-def test_a_broken_data_set_stops_at_the_data_gate(change, message, small_config, brain_mri, tmp_path):
-    rewrite(brain_mri, tmp_path / "broken", change)
+def test_a_broken_data_set_stops_at_the_data_gate(change, count, message, small_config, brain_mri, tmp_path):
+    rewrite(brain_mri, tmp_path / "broken", change, count)
     config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
     with pytest.raises(RunFailedError, match=message):
         run(config)
