@@ -23,6 +23,7 @@ setuptools.setup(
         "pydantic>=2.7,<3",
         "pyyaml>=6",
         "rich>=13",
+        "tensorboard>=2.16",
     ],
     extras_require={
         "dev": ["mypy", "pytest", "ruff", "types-PyYAML"],

@@ -37,7 +37,7 @@ class DataGateError(RuntimeError):
 class DataStatistics(types.Artifact):
     """What the data gate learned: per split examples, class shares of the labelled pixels and image sizes, as JSON."""
 
-    TYPE_NAME = "SegmentationDataStatistics"
+    TYPE_NAME = "components.DataStatistics"
 
 
 class DataGateSpec(component_spec.ComponentSpec):

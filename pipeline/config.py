@@ -97,11 +97,11 @@ class Config(Section):
     """A whole run.
 
     Attributes:
-      name: of the pipeline; letters, digits, `-` and `_`.
+      name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
       output: folder for artifacts, metadata and logs.
     """
 
-    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z][A-Za-z0-9_-]*$")]
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
     output: Annotated[str, pydantic.Field(min_length=1)]
     data: DataSettings
     preprocessing: PreprocessingSettings = PreprocessingSettings()

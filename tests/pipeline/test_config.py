@@ -21,7 +21,7 @@ def write(tmp_path):
 
 @pytest.mark.parametrize("path", sorted((ROOT / "configs").glob("*.yaml")), ids=lambda path: path.stem)
 def test_the_ready_made_configurations_are_complete(path):
-    assert load_config(path).name == path.stem
+    assert load_config(path).name == path.stem.replace("_", "-")
 
 
 def test_set_overrides_the_file(write):
