@@ -1,0 +1,116 @@
+"""The push destination: versions appear whole, and the baseline is what stood there before the candidate."""
+
+import os
+import shutil
+
+import pytest
+import tensorflow as tf
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import proto_utils
+
+from components import pusher
+from components.deployed_model import NO_VERSION, find_baseline
+from components.versions import fingerprint, version_path, versions
+from models.signatures import FACTS_PATH
+
+
+def save_model(folder, value, class_names=("a", "b")):
+    """A SavedModel with one weight, and the facts that segpipe keeps with a model."""
+    module = tf.Module()
+    module.weight = tf.Variable(float(value))
+    module.serve = tf.function(lambda: {"y": module.weight + 0.0}, input_signature=[])
+    tf.saved_model.save(module, str(folder), signatures={"serving_default": module.serve})
+    path = folder / FACTS_PATH
+    path.parent.mkdir(exist_ok=True)
+    labels = ",".join(f'{{"id": {index}, "name": "{name}"}}' for index, name in enumerate(class_names))
+    path.write_text(f'{{"label_map": [{labels}]}}')
+    return str(folder)
+
+
+def artifact(kind, path):
+    result = kind()
+    result.uri = str(path)
+    return result
+
+
+@pytest.fixture
+def push(tmp_path):
+    """Pushes a model as the Pusher component would; the artifact's folder is new each time."""
+    destination = tmp_path / "serving"
+
+    def push_model(model_uri):
+        blessing = standard_artifacts.ModelBlessing()
+        blessing.set_int_custom_property("blessed", 1)
+        pushed = artifact(standard_artifacts.PushedModel, tmp_path / f"pushed_{os.urandom(4).hex()}")
+        config = pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
+        )
+        pusher.Executor().Do(
+            {"model": [artifact(standard_artifacts.Model, model_uri)], "model_blessing": [blessing]},
+            {"pushed_model": [pushed]},
+            {"push_destination": proto_utils.proto_to_json(config)},
+        )
+        return pushed
+
+    return push_model, str(destination)
+
+
+def test_fingerprints_tell_weights_apart(tmp_path):
+    one = save_model(tmp_path / "one", 1)
+    two = save_model(tmp_path / "two", 2)
+    assert fingerprint(one) == fingerprint(one)
+    assert fingerprint(one) != fingerprint(two)
+    with pytest.raises(FileNotFoundError):
+        fingerprint(str(tmp_path))
+
+
+def test_versions_are_the_numbered_folders(tmp_path):
+    for name in ("3", "20", ".incoming", "notes"):
+        (tmp_path / name).mkdir()
+    assert versions(str(tmp_path)) == [3, 20]
+    assert versions(str(tmp_path / "nowhere")) == []
+
+
+def test_versions_appear_whole_and_grow(push, tmp_path):
+    push_model, destination = push
+    for value in (1, 2):
+        uri = tmp_path / f"model_{value}"
+        save_model(uri / "Format-Serving", value)
+        # What a push that was killed leaves behind.
+        (tmp_path / "serving" / ".incoming" / "7").mkdir(parents=True)
+        pushed = push_model(uri)
+        newest = versions(destination)[-1]
+        assert pushed.get_string_custom_property("pushed_version") == str(newest)
+        assert fingerprint(version_path(destination, newest)) == fingerprint(str(uri / "Format-Serving"))
+        assert sorted(os.listdir(destination)) == [str(version) for version in versions(destination)]
+    # Two pushes within a second still are two versions.
+    assert len(versions(destination)) == 2
+
+
+def test_a_model_that_is_deployed_is_not_pushed_again(push, tmp_path):
+    push_model, destination = push
+    save_model(tmp_path / "model" / "Format-Serving", 1)
+    first = push_model(tmp_path / "model")
+    second = push_model(tmp_path / "model")
+    assert len(versions(destination)) == 1
+    assert first.get_string_custom_property("pushed_version") == second.get_string_custom_property("pushed_version")
+    assert second.get_int_custom_property("pushed") == 1
+
+
+def test_the_baseline_is_the_newest_version_that_is_not_the_candidate(tmp_path):
+    destination = tmp_path / "serving"
+    candidate = save_model(tmp_path / "candidate", 3)
+    assert find_baseline(str(destination), candidate) == NO_VERSION
+    save_model(destination / "1", 1)
+    save_model(destination / "2", 2)
+    assert find_baseline(str(destination), candidate) == 2
+    # Once pushed, the candidate is still compared with what it replaced.
+    shutil.copytree(candidate, destination / "3")
+    assert find_baseline(str(destination), candidate) == 2
+    # A rollback by deletion changes the answer.
+    shutil.rmtree(destination / "2")
+    assert find_baseline(str(destination), candidate) == 1
+    # A model of other classes cannot be compared with.
+    save_model(destination / "4", 4, class_names=("a", "c"))
+    assert find_baseline(str(destination), candidate) == NO_VERSION
