@@ -6,7 +6,6 @@ setuptools.setup(
     name="segpipe",
     version="0.1.0",
     description="A production pipeline for image segmentation on TensorFlow Extended",
-    license="Apache-2.0",
     python_requires=">=3.10,<3.14",
     packages=setuptools.find_packages(include=["data*", "models*", "components*", "pipeline*"]),
     package_data={"data": ["schema.pbtxt"]},
