@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Iterator
 
 from data.errors import UserError
@@ -29,10 +30,29 @@ def exclusive(folder: str, purpose: str) -> Iterator[None]:
     except OSError as error:
         raise UserError(f"cannot use the folder {folder}: {error.strerror}") from None
     try:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise UserError(f"another process is {purpose} in {folder}; wait for it to end, or stop it") from None
+        if not _lock(descriptor):
+            raise UserError(f"another process is {purpose} in {folder}; wait for it to end, or stop it")
         yield
     finally:
         os.close(descriptor)
+
+
+def is_locked(folder: str) -> bool:
+    """Whether a process holds the lock on a folder now."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        return not _lock(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    # More than once: whoever asks `is_locked` holds the lock for an instant.
+    for _ in range(5):
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            time.sleep(0.02)
+        else:
+            return True
+    return False

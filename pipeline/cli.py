@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import json
 import logging
 import os
 import shutil
 import sys
 import warnings
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -24,22 +25,13 @@ if TYPE_CHECKING:
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 
-_CONFIG_OPTIONS = (
-    click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run."),
-    click.option(
-        "--set",
-        "overrides",
-        multiple=True,
-        metavar="KEY=VALUE",
-        help="Override a key of the file, such as train.epochs=10. May be repeated.",
-    ),
+_SET_OPTION = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the file, such as train.epochs=10. May be repeated.",
 )
-
-
-def _with_config(command: Any) -> Any:
-    for option in reversed(_CONFIG_OPTIONS):
-        command = option(command)
-    return command
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -187,7 +179,8 @@ def _reader(
 
 
 @cli.command(no_args_is_help=True)
-@_with_config
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@_SET_OPTION
 def run(config_path: str, overrides: tuple[str, ...]) -> int:
     """Run the pipeline: validate, transform, train, evaluate, push what passes the gate.
 
@@ -221,7 +214,12 @@ def _print_summary(console: Console, result: Run) -> None:
     if result.state == "refused":
         lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
-        verdict = "Nothing new; the model is already deployed" if result.state == "unchanged" else "Pushed"
+        verdict = "Pushed"
+        if result.state == "unchanged":
+            is_there = os.path.isdir(str(result.pushed_path))
+            verdict = (
+                f"Nothing new; the model {'is deployed already' if is_there else 'was deployed, and later removed,'}"
+            )
         lines += [
             f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
             "Predict with it:",
@@ -245,36 +243,38 @@ def _relative(path: str) -> str:
     return path if relative.startswith("..") else relative
 
 
-@cli.command(no_args_is_help=True)
-@_with_config
+@cli.command()
+@click.option("--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all of output/]")
+@_SET_OPTION
 @click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
-def runs(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List the runs of a pipeline, oldest first."""
+def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List the runs of a pipeline, or of all pipelines in output/, oldest first."""
+    from pipeline.config import load_config
+
+    names: dict[str, str | None]
+    if config_path:
+        config = load_config(config_path, overrides)
+        names = {config.metadata_path: config.name}
+    else:
+        names = dict.fromkeys(sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite"))))
+        if not names:
+            raise UserError("no run found in output/; name another place with --config")
     from rich.console import Console
     from rich.table import Table
 
-    from data.locking import exclusive
-    from pipeline.config import load_config
     from pipeline.runs import load_runs
 
-    config = load_config(config_path, overrides)
-    is_active = False
-    if os.path.isdir(config.output):
-        try:
-            with exclusive(config.output, "running a pipeline"):
-                pass
-        except UserError:
-            is_active = True
-    listed = load_runs(config, is_active)
+    listed = [item for path, name in names.items() for item in load_runs(os.path.abspath(path), name)]
     if as_json:
         for item in listed:
             click.echo(json.dumps(dataclasses.asdict(item)))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("run", "state", "mean IoU", "per class", "version", "seconds", "why"):
+    for column in ("pipeline", "run", "state", "mean IoU", "per class", "version", "seconds", "why"):
         table.add_column(column, justify="right" if column in ("mean IoU", "seconds") else "left", overflow="fold")
     for item in listed:
         table.add_row(
+            item.pipeline,
             item.run_id,
             item.state,
             _iou(item.mean_iou),

@@ -55,9 +55,9 @@ def run_locally(config: Config, console: Console) -> Run:
         except Exception as error:
             is_told = isinstance(error, DataGateError | TrainingError)
             reason = str(error) if is_told else f"{type(error).__name__}: {error}"
-            record_failure(config, reason)
+            record_failure(config.metadata_path, reason)
             raise RunFailedError(f"{view.current} failed: {reason}\nThe log is {log_path}") from error
-        return load_runs(config)[-1]
+        return load_runs(config.metadata_path, config.name)[-1]
 
 
 @contextlib.contextmanager

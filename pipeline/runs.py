@@ -12,7 +12,7 @@ from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.errors import UserError
-from pipeline.config import Config
+from data.locking import is_locked
 
 ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "failed", "refused", "pushed", "unchanged"]
@@ -34,6 +34,7 @@ class Run:
     """One run of the pipeline.
 
     Attributes:
+      pipeline: its name.
       run_id: the time at which it started.
       state: `unchanged` means that nothing was new: the model that a former run pushed was found again.
       mean_iou: on the test split, or None if the run got no evaluation.
@@ -47,6 +48,7 @@ class Run:
       components: in the order in which they ran.
     """
 
+    pipeline: str
     run_id: str
     state: State
     mean_iou: float | None
@@ -60,44 +62,40 @@ class Run:
     components: list[ComponentRun]
 
 
-def load_runs(config: Config, is_active: bool = False) -> list[Run]:
+def load_runs(metadata_path: str, pipeline: str | None = None) -> list[Run]:
     """All runs of a pipeline, oldest first.
 
     Args:
-      config: whose metadata is read.
-      is_active: whether a run is going on now; unfinished components of the newest run are then running.
+      metadata_path: the SQLite file of ML Metadata, in the output folder of the runs.
+      pipeline: name of the pipeline, or None for every one in the file.
 
     Raises:
-      UserError: if there is no metadata yet.
+      UserError: if there is no run yet.
     """
-    if not os.path.exists(config.metadata_path):
-        raise UserError(f"no run yet: there is no {config.metadata_path}; start one with `segpipe run`")
-    store = _open(config, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
-    pipeline = store.get_context_by_type_and_name("pipeline", config.name)
-    if pipeline is None:
-        raise UserError(f"no run yet of a pipeline named {config.name} in {config.metadata_path}")
-    of_pipeline = {execution.id for execution in store.get_executions_by_context(pipeline.id)}
-    node_names = {
-        execution.id: context.name.removeprefix(f"{config.name}.")
+    if not os.path.exists(metadata_path):
+        raise UserError(f"no run yet: there is no {metadata_path}; start one with `segpipe run`")
+    is_active = is_locked(os.path.dirname(metadata_path))
+    store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
+    # Contexts of nodes are named PIPELINE.NODE, and names of pipelines have no dots.
+    nodes = {
+        execution.id: context.name.split(".", 1)
         for context in store.get_contexts_by_type("node")
         for execution in store.get_executions_by_context(context.id)
-        if execution.id in of_pipeline
     }
-    runs = []
     contexts = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.create_time_since_epoch)
-    for context in contexts:
-        executions = [item for item in store.get_executions_by_context(context.id) if item.id in of_pipeline]
-        if executions:
-            runs.append((context.name, sorted(executions, key=lambda item: item.id)))
-    return [
-        _run(store, run_id, executions, node_names, is_active and index == len(runs) - 1)
-        for index, (run_id, executions) in enumerate(runs)
-    ]
+    runs = []
+    for index, context in enumerate(contexts):
+        executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
+        if executions and pipeline in (None, nodes[executions[0].id][0]):
+            runs.append(_run(store, context.name, executions, nodes, is_active and index == len(contexts) - 1))
+    if not runs:
+        raise UserError(f"no run yet of a pipeline named {pipeline} in {metadata_path}")
+    return runs
 
 
-def record_failure(config: Config, reason: str) -> None:
+def record_failure(metadata_path: str, reason: str) -> None:
     """Keeps the reason with the execution that failed last; TFX's local runner keeps the state alone."""
-    store = _open(config, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
+    store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
     failed = [item for item in store.get_executions() if item.last_known_state == metadata_store_pb2.Execution.FAILED]
     if failed:
         newest = max(failed, key=lambda item: item.id)
@@ -105,9 +103,9 @@ def record_failure(config: Config, reason: str) -> None:
         store.put_executions([newest])
 
 
-def _open(config: Config, mode: int) -> metadata_store.MetadataStore:
+def _open(metadata_path: str, mode: int) -> metadata_store.MetadataStore:
     connection = metadata_store_pb2.ConnectionConfig()
-    connection.sqlite.filename_uri = config.metadata_path
+    connection.sqlite.filename_uri = metadata_path
     connection.sqlite.connection_mode = mode
     return metadata_store.MetadataStore(connection)
 
@@ -116,10 +114,10 @@ def _run(
     store: metadata_store.MetadataStore,
     run_id: str,
     executions: list[metadata_store_pb2.Execution],
-    node_names: dict[int, str],
+    names: dict[int, list[str]],
     is_active: bool,
 ) -> Run:
-    nodes = {node_names[execution.id]: execution for execution in executions}
+    nodes = {names[execution.id][1]: execution for execution in executions}
     components = [_component(name, execution) for name, execution in nodes.items()]
     artifacts = _outputs(store, executions)
 
@@ -149,6 +147,7 @@ def _run(
         if serving and not serving.custom_properties["blessed"].int_value:
             reasons.append(_text(serving, "reason"))
     return Run(
+        pipeline=names[executions[0].id][0],
         run_id=run_id,
         state=state,
         mean_iou=metrics.get("mean_iou"),

@@ -85,7 +85,7 @@ def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config
     before = digest(config.push_destination)
     finished = segpipe("run", "--config", str(path))
     assert finished.returncode == 2, finished.stderr
-    worse = load_runs(config)[-1]
+    worse = load_runs(config.metadata_path)[-1]
     assert worse.state == "refused"
     assert worse.baseline_version == first.pushed_version
     assert worse.baseline_mean_iou == pytest.approx(first.mean_iou, abs=1e-6)
@@ -274,7 +274,7 @@ def test_a_broken_data_set_stops_at_the_data_gate(change, count, message, small_
     config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
     with pytest.raises(RunFailedError, match=message):
         run(config)
-    failed = load_runs(config)[-1]
+    failed = load_runs(config.metadata_path)[-1]
     assert failed.state == "failed"
     assert states(failed)["DataGate"] == "failed"
     assert not {"Transform", "Trainer"} & set(states(failed))
@@ -292,7 +292,7 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
         assert process.poll() is None
         time.sleep(0.1)
     segpipe.kill(process)
-    (killed,) = load_runs(config)
+    (killed,) = load_runs(config.metadata_path)
     assert killed.state == "interrupted"
     assert states(killed)["Trainer"] == "running"
 
