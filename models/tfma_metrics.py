@@ -121,31 +121,29 @@ def iou_metrics_specs(
       min_class_iou: least IoU of named classes.
       max_regression: how much lower than the deployed model's the mean IoU may be, or None for any amount.
     """
-    thresholds = tfma.MetricThreshold()
+    mean_threshold = tfma.MetricThreshold()
     if min_mean_iou is not None:
-        thresholds.value_threshold.lower_bound.value = min_mean_iou
+        mean_threshold.value_threshold.lower_bound.value = min_mean_iou
     if max_regression is not None:
-        thresholds.change_threshold.absolute.value = -max_regression
-        thresholds.change_threshold.direction = tfma.MetricDirection.HIGHER_IS_BETTER
+        mean_threshold.change_threshold.absolute.value = -max_regression
+        mean_threshold.change_threshold.direction = tfma.MetricDirection.HIGHER_IS_BETTER
     count = len(class_names)
-    configs = [
-        tfma.MetricConfig(
-            class_name="MeanIoU",
-            module=__name__,
-            config=json.dumps({"num_classes": count}),
-            threshold=thresholds if thresholds.ByteSize() else None,
-        )
-    ]
+    configs = [_metric_config("MeanIoU", {"num_classes": count}, mean_threshold)]
     for class_id, class_name in enumerate(class_names):
-        config = tfma.MetricConfig(
-            class_name="ClassIoU",
-            module=__name__,
-            config=json.dumps({"num_classes": count, "class_id": class_id, "name": class_iou_name(class_name)}),
-        )
+        threshold = tfma.MetricThreshold()
         if class_name in (min_class_iou or {}):
-            config.threshold.value_threshold.lower_bound.value = min_class_iou[class_name]  # type: ignore[index]
-        configs.append(config)
+            threshold.value_threshold.lower_bound.value = min_class_iou[class_name]  # type: ignore[index]
+        settings = {"num_classes": count, "class_id": class_id, "name": class_iou_name(class_name)}
+        configs.append(_metric_config("ClassIoU", settings, threshold))
     return tfma.MetricsSpec(metrics=configs)
+
+
+def _metric_config(class_name: str, settings: dict[str, Any], threshold: tfma.MetricThreshold) -> tfma.MetricConfig:
+    config = tfma.MetricConfig(class_name=class_name, module=__name__, config=json.dumps(settings))
+    if threshold.ByteSize():
+        # Of the whole split alone; TFMA would hold a plain `threshold` against every slice.
+        config.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
+    return config
 
 
 def class_iou_name(class_name: str) -> str:

@@ -167,8 +167,8 @@ class Config(Section):
         if not os.path.isdir(folder):
             raise UserError(f"data.input: {folder} is not a folder; `segpipe convert` makes one from images and masks")
         for split in ("train", "eval", "test"):
-            if not glob.glob(os.path.join(glob.escape(folder), f"{split}*.tfrecord*")):
-                raise UserError(f"data.input: {folder} has no files {split}*.tfrecord*")
+            if not glob.glob(os.path.join(glob.escape(folder), f"{split}*")):
+                raise UserError(f"data.input: {folder} has no files {split}*")
         return folder
 
     def trainer_config(self, label_map: LabelMap, source_digest: str) -> TrainerConfig:

@@ -225,7 +225,7 @@ def _thresholds(evaluator: metadata_store_pb2.Execution | None) -> dict[str, Any
     thresholds: dict[str, Any] = {"min_class_iou": {}}
     specs = json.loads(evaluator.custom_properties["eval_config"].string_value or "{}").get("metrics_specs", [])
     for metric in specs[0]["metrics"] if specs else []:
-        threshold = metric.get("threshold", {})
+        (threshold,) = (item["threshold"] for item in metric.get("per_slice_thresholds", [{"threshold": {}}]))
         lower = threshold.get("value_threshold", {}).get("lower_bound")
         if metric["class_name"] == "MeanIoU":
             thresholds["min_mean_iou"] = lower

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import pathlib
 import signal
@@ -61,12 +62,18 @@ def pets() -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def brain_mri(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The offline sample as TFRecords."""
+    """The offline sample as TFRecords, with two slices."""
     from data.convert import convert
+    from data.readers import Listing
     from data.readers.brain_mri import BrainMriReader
 
+    class SlicedReader(BrainMriReader):
+        def list(self) -> Listing:
+            sources = BrainMriReader().list().sources  # Not super(): dill cannot take its cell to workers.
+            return Listing([dataclasses.replace(item, slice=f"slice_{int(item.image) % 2}") for item in sources])
+
     destination = tmp_path_factory.mktemp("converted") / "brain_mri"
-    convert(BrainMriReader(), str(destination))
+    convert(SlicedReader(), str(destination))
     return destination
 
 

@@ -11,6 +11,7 @@ import time
 import numpy as np
 import pytest
 import tensorflow as tf
+import tensorflow_model_analysis as tfma
 import yaml
 from PIL import Image
 from rich.console import Console
@@ -184,6 +185,16 @@ def test_tfma_equals_the_reference(first, pushed_model, brain_mri):
     assert first.mean_iou == pytest.approx(metrics.mean_iou(confusion), abs=1e-6)
     for value, expected in zip(first.class_iou.values(), metrics.class_iou(confusion), strict=True):
         assert value == pytest.approx(expected, abs=1e-6)
+
+
+def test_slices_are_measured_but_not_gated(first, output):
+    evaluations = (output / "artifacts" / "Evaluator" / "evaluation").iterdir()
+    result = tfma.load_eval_result(str(min(evaluations, key=lambda path: int(path.name))))
+    by_slice = {key: metrics_of[""][""]["mean_iou"]["doubleValue"] for key, metrics_of in result.slicing_metrics}
+    slices = {(("image/slice", "slice_0"),), (("image/slice", "slice_1"),)}
+    assert set(by_slice) == {(), *slices}
+    assert by_slice[()] == pytest.approx(first.mean_iou)
+    assert min(by_slice[key] for key in slices) < first.mean_iou < max(by_slice[key] for key in slices) + 0.05
 
 
 def test_a_batch_may_have_any_size(pushed_model, brain_mri):
