@@ -55,7 +55,7 @@ class Executor(base_executor.BaseExecutor):
         examples = artifact_utils.get_split_uri(input_dict["examples"], "eval")
         measured = serve_in_fresh_process(path_utils.serving_model_path(model.uri), examples)
         reason = judge(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"])
-        _LOG.info("%s", reason or f"serves: {measured}")
+        _LOG.info("%s", reason or "serves in {latency_seconds} s, {memory_megabytes} MB".format(**measured))
         io_utils.write_string_file(os.path.join(blessing.uri, "measured.json"), json.dumps(measured, indent=2))
         io_utils.write_string_file(
             os.path.join(blessing.uri, "INFRA_NOT_BLESSED" if reason else "INFRA_BLESSED"), reason

@@ -63,18 +63,18 @@ class MeanIoU(metric_types.Metric):
     """Mean over the classes that occur of TP / (TP + FP + FN), ignoring label 255."""
 
     def __init__(self, num_classes: int, name: str = "mean_iou"):
-        super().__init__(_mean_iou_computations, name=name, num_classes=num_classes)
+        super().__init__(_iou_computations, name=name, num_classes=num_classes)
 
 
 class ClassIoU(metric_types.Metric):
     """TP / (TP + FP + FN) of one class, ignoring label 255; NaN where the class does not occur."""
 
     def __init__(self, num_classes: int, class_id: int, name: str):
-        super().__init__(_class_iou_computations, name=name, num_classes=num_classes, class_id=class_id)
+        super().__init__(_iou_computations, name=name, num_classes=num_classes, class_id=class_id)
 
 
-def _mean_iou_computations(
-    name: str, num_classes: int, model_names: Iterable[str] = ("",), **_: Any
+def _iou_computations(
+    name: str, num_classes: int, class_id: int | None = None, model_names: Iterable[str] = ("",), **_: Any
 ) -> metric_types.MetricComputations:
     computations: list[Any] = []
     for model_name in model_names:
@@ -84,24 +84,8 @@ def _mean_iou_computations(
         def result(
             values: dict[Any, Any], source: Any = confusion.keys[0], key: Any = key
         ) -> dict[metric_types.MetricKey, float]:
-            return {key: metrics.mean_iou(values[source])}
-
-        computations += [confusion, metric_types.DerivedMetricComputation(keys=[key], result=result)]
-    return computations
-
-
-def _class_iou_computations(
-    name: str, num_classes: int, class_id: int, model_names: Iterable[str] = ("",), **_: Any
-) -> metric_types.MetricComputations:
-    computations: list[Any] = []
-    for model_name in model_names:
-        confusion = _confusion_computation(num_classes, model_name)
-        key = metric_types.MetricKey(name=name, model_name=model_name)
-
-        def result(
-            values: dict[Any, Any], source: Any = confusion.keys[0], key: Any = key
-        ) -> dict[metric_types.MetricKey, float]:
-            return {key: float(metrics.class_iou(values[source])[class_id])}
+            matrix = values[source]
+            return {key: metrics.mean_iou(matrix) if class_id is None else float(metrics.class_iou(matrix)[class_id])}
 
         computations += [confusion, metric_types.DerivedMetricComputation(keys=[key], result=result)]
     return computations
