@@ -71,8 +71,13 @@ def read_image(content: bytes, mask_size: tuple[int, int] | None, max_pixels: in
     is_kept = image.format in _KEPT_FORMATS and image.mode in _KEPT_MODES and "transparency" not in image.info
     if is_kept and (upright is image or image.getexif().get(0x0112, 1) == 1):
         return EncodedImage(content, _KEPT_FORMATS[str(image.format)], image.height, image.width)
-    rgb = upright if upright.mode == "L" else upright.convert("RGB")
-    return EncodedImage(encode_png(np.asarray(rgb)), "png", upright.height, upright.width)
+    if upright.mode in ("I", "F"):
+        raise BadImageError("its pixels have 32 bits; store them in 8 or 16")
+    if upright.mode.startswith("I;16"):
+        pixels = (np.asarray(upright) >> 8).astype(np.uint8)
+    else:
+        pixels = np.asarray(upright if upright.mode == "L" else upright.convert("RGB"))
+    return EncodedImage(encode_png(pixels), "png", upright.height, upright.width)
 
 
 def read_mask(content: bytes, max_pixels: int) -> np.ndarray:
@@ -82,8 +87,10 @@ def read_mask(content: bytes, max_pixels: int) -> np.ndarray:
       BadImageError: if the mask is unreadable or has more than `max_pixels` pixels.
     """
     mask = _open(content, max_pixels)
-    if mask.mode in ("L", "P", "1", "I;16", "I"):
+    if mask.mode in ("L", "P", "1", "I") or mask.mode.startswith("I;16"):
         return np.asarray(mask)
+    if mask.mode not in ("RGB", "RGBA"):
+        raise BadImageError(f"a mask holds class ids or RGB colors; the mode of this one is {mask.mode}")
     return np.asarray(mask.convert("RGB"))
 
 
@@ -98,18 +105,17 @@ def class_ids(mask: np.ndarray, label_map: LabelMap) -> np.ndarray:
       BadImageError: naming the first id or colour that is not in the label map.
     """
     if mask.ndim == 2:
-        allowed = np.zeros(max(int(mask.max(initial=0)), IGNORE_LABEL) + 1, bool)
-        allowed[[*range(len(label_map)), IGNORE_LABEL]] = True
-        wrong = np.argwhere(~allowed[mask.astype(np.int64)])
+        ids = mask.astype(np.int64)
+        wrong = np.argwhere(((ids < 0) | (ids >= len(label_map))) & (ids != IGNORE_LABEL))
         if len(wrong):
             row, column = wrong[0]
             raise BadImageError(
                 f"class id {int(mask[row, column])} at row {row}, column {column} is not in the label map "
                 f"(0 to {len(label_map) - 1}, and {IGNORE_LABEL} for ignore)"
             )
-        return mask.astype(np.uint8)
+        return ids.astype(np.uint8)
     packed = mask.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)
-    ids = np.full(packed.shape, -1, np.int16)
+    ids = np.full(packed.shape, -1, np.int64)
     for label in label_map.root:
         red, green, blue = label.color
         ids[packed == (red << 16 | green << 8 | blue)] = label.id

@@ -331,7 +331,7 @@ def main() -> None:
     except click.ClickException as error:
         error.show()
         status = EXIT_FAILED
-    except UserError as error:
+    except (UserError, OSError) as error:
         click.echo(f"Error: {error}", err=True)
         status = EXIT_FAILED
     except (click.Abort, KeyboardInterrupt):

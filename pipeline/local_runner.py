@@ -55,7 +55,9 @@ def run_locally(config: Config, console: Console) -> Run:
         except Exception as error:
             is_told = isinstance(error, DataGateError | TrainingError)
             reason = str(error) if is_told else f"{type(error).__name__}: {error}"
-            record_failure(config.metadata_path, reason)
+            # The metadata may be what is broken; the first error is the one to tell.
+            with contextlib.suppress(Exception):
+                record_failure(config.metadata_path, reason)
             raise RunFailedError(f"{view.current} failed: {reason}\nThe log is {log_path}") from error
         return load_runs(config.metadata_path, config.name)[-1]
 

@@ -96,9 +96,8 @@ def load_runs(metadata_path: str, pipeline: str | None = None) -> list[Run]:
 def record_failure(metadata_path: str, reason: str) -> None:
     """Keeps the reason with the execution that failed last; TFX's local runner keeps the state alone."""
     store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
-    failed = [item for item in store.get_executions() if item.last_known_state == metadata_store_pb2.Execution.FAILED]
-    if failed:
-        newest = max(failed, key=lambda item: item.id)
+    newest = max(store.get_executions(), key=lambda item: item.id, default=None)
+    if newest is not None and newest.last_known_state == metadata_store_pb2.Execution.FAILED:
         newest.custom_properties[_REASON_PROPERTY].string_value = reason
         store.put_executions([newest])
 
@@ -204,14 +203,14 @@ def _failures(verdict: dict[str, Any]) -> list[str]:
     for failure in verdict["failures"]:
         metric, value, bound = failure["metric"], failure["value"], failure["bound"]
         label = "mean IoU" if metric == "mean_iou" else f"IoU of {metric.removeprefix(_IOU_PREFIX)}"
-        if failure["is_change"]:
+        if value is None:
+            lines.append(f"{label} could not be measured: nothing of it occurs in the test split")
+        elif failure["is_change"]:
             candidate, deployed = verdict["metrics"][metric], verdict["baseline_metrics"][metric]
             lines.append(
                 f"{label} {candidate:.4f} is {deployed - candidate:.4f} below the deployed model's {deployed:.4f} "
                 f"(version {verdict['baseline_version']}); gate.max_regression allows {-bound:g}"
             )
-        elif value is None:
-            lines.append(f"{label} could not be measured: the class does not occur in the test split")
         else:
             key = "gate.min_mean_iou" if metric == "mean_iou" else "gate.min_class_iou"
             lines.append(f"{label} {value:.4f} is {bound - value:.4f} below {key} {bound:g}")

@@ -32,6 +32,16 @@ def test_everything_else_becomes_an_rgb_png(mode, file_format):
     assert Image.open(io.BytesIO(image.encoded)).mode == "RGB"
 
 
+def test_sixteen_bits_become_eight():
+    pixels = np.array([[0, 256, 65535]], np.uint16)
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "TIFF")
+    image = read_image(buffer.getvalue(), (3, 1), LIMIT)
+    np.testing.assert_array_equal(np.asarray(Image.open(io.BytesIO(image.encoded))), [[0, 1, 255]])
+    with pytest.raises(BadImageError, match="32 bits"):
+        read_image(encoded("F", "TIFF"), (6, 4), LIMIT)
+
+
 def test_exif_orientation_is_applied_where_the_mask_is_upright():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -75,5 +85,9 @@ def test_ids_and_colors_outside_the_label_map_are_named():
         class_ids(np.array([[0, 1], [3, 1]]), LABELS)
     with pytest.raises(BadImageError, match=r"color \[1, 2, 3\] at row 0, column 0"):
         class_ids(np.array([[[1, 2, 3]]], np.uint8), LABELS)
+    with pytest.raises(BadImageError, match="class id -1"):
+        class_ids(np.full((2, 2), -1, np.int32), LABELS)
+    with pytest.raises(BadImageError, match="the mode of this one is CMYK"):
+        read_mask(encoded("CMYK", "JPEG"), LIMIT)
     with pytest.raises(BadImageError, match="class id 40000"):
         class_ids(np.full((2, 2), 40000, np.uint16), LABELS)
