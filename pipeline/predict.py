@@ -38,7 +38,6 @@ class Predictor:
         facts = read_facts(folder)
         if facts is None:
             raise UserError(f"{model} holds no model of segpipe's; a run that passed its gate says where it pushed one")
-        self.folder = folder
         self.label_map = LabelMap.model_validate(facts["label_map"])
         self._preprocessing: dict[str, Any] = facts["preprocessing"]
         try:

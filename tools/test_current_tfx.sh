@@ -26,13 +26,13 @@ cp /etc/resolv.conf /etc/hosts "$root/etc/"
 cp /etc/ssl/certs/ca-certificates.crt "$root/etc/ssl/certs/ca-certificates.crt"
 
 # What git tracks or would track, as it is in the work tree; an environment from an earlier call stays.
-mkdir -p "$root/work/segpipe"
-find "$root/work/segpipe" -mindepth 1 -maxdepth 1 ! -name .venv ! -name .tools -exec rm -rf {} +
+mkdir -p "$root/srv/segpipe"
+find "$root/srv/segpipe" -mindepth 1 -maxdepth 1 ! -name .venv ! -name .tools -exec rm -rf {} +
 git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! -e "$1" ] || printf "%s\0" "$1"' sh {} |
-  tar --null --files-from=- -cf - | tar -xf - -C "$root/work/segpipe"
+  tar --null --files-from=- -cf - | tar -xf - -C "$root/srv/segpipe"
 if [ -d "$top/../shared" ]; then
-  mkdir -p "$root/work/shared"
-  cp -r "$top/../shared/." "$root/work/shared/"
+  mkdir -p "$root/srv/shared"
+  cp -r "$top/../shared/." "$root/srv/shared/"
 fi
 
 # A mount namespace of its own: the mounts go with the process, however it ends.
@@ -40,5 +40,5 @@ exec unshare --mount --fork env -i HOME=/root PATH=/usr/sbin:/usr/bin:/sbin:/bin
   SSL_CERT_FILE=/etc/ssl/certs/ca-certificates.crt \
   sh -c '
     mount -t proc proc "$1/proc" && mount --rbind /dev "$1/dev" && mount -t tmpfs tmpfs "$1/tmp" &&
-    exec chroot "$1" sh -c "cd /work/segpipe && exec make test"
+    exec chroot "$1" sh -c "cd /srv/segpipe && exec make test"
   ' sh "$root"
