@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import colorsys
+import json
 import pathlib
 from typing import Annotated
 
@@ -122,7 +123,7 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
     def to_yaml(self) -> str:
         """The text of a `labels.yaml`, one class a line."""
         lines = (
-            f"- {{id: {label.id}, name: {yaml.safe_dump(label.name).splitlines()[0]}, color: {list(label.color)}}}"
+            f"- {{id: {label.id}, name: {json.dumps(label.name, ensure_ascii=False)}, color: {list(label.color)}}}"
             for label in self.root
         )
         return "\n".join(lines) + "\n"

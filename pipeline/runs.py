@@ -224,11 +224,12 @@ def _thresholds(evaluator: metadata_store_pb2.Execution | None) -> dict[str, Any
     thresholds: dict[str, Any] = {"min_class_iou": {}}
     specs = json.loads(evaluator.custom_properties["eval_config"].string_value or "{}").get("metrics_specs", [])
     for metric in specs[0]["metrics"] if specs else []:
-        (threshold,) = (item["threshold"] for item in metric.get("per_slice_thresholds", [{"threshold": {}}]))
+        threshold: dict[str, Any] = next((item["threshold"] for item in metric.get("per_slice_thresholds", [])), {})
         lower = threshold.get("value_threshold", {}).get("lower_bound")
         if metric["class_name"] == "MeanIoU":
             thresholds["min_mean_iou"] = lower
-            thresholds["max_regression"] = -threshold["change_threshold"]["absolute"]
+            change = threshold.get("change_threshold", {}).get("absolute")
+            thresholds["max_regression"] = None if change is None else -change
         elif lower is not None:
             thresholds["min_class_iou"][json.loads(metric["config"])["name"].removeprefix(_IOU_PREFIX)] = lower
     return thresholds

@@ -64,7 +64,7 @@ def ensure_compiler():
     if any(shutil.which(name) for name in ("c++", "g++", "clang++")):
         return
     python = os.path.join(TOOLS, "bin", "python")
-    run([python, "-m", "pip", "install", "--quiet", "ziglang"], "a C++ compiler cannot be fetched")
+    run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "ziglang"], "a C++ compiler cannot be fetched")
     os.environ["CC"], os.environ["CXX"] = f"{python} -m ziglang cc", f"{python} -m ziglang c++"
 
 
@@ -80,7 +80,7 @@ def install_uv():
                 "(on Debian and Ubuntu: apt-get install python3-venv)."
             )
         pip = [os.path.join(TOOLS, "bin", "python"), "-m", "pip"]
-        run([*pip, "install", "--quiet", "uv>=0.5"], "uv cannot be fetched")
+        run([*pip, "install", "--quiet", "--no-cache-dir", "uv>=0.5"], "uv cannot be fetched")
     return uv
 
 

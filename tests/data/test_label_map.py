@@ -10,6 +10,12 @@ def test_yaml_round_trip_keeps_names_and_colors():
     assert label_map.names == ("road", "traffic light", "sky")
 
 
+@pytest.mark.parametrize("name", ["sky [blue]", "car {parked}", "a}b", "no", "long name " * 12 + "end"])
+def test_any_name_can_be_read_again(name):
+    label_map = LabelMap.from_names(["road", name])
+    assert LabelMap.parse(label_map.to_yaml(), "labels.yaml") == label_map
+
+
 def test_many_classes_get_distinct_colors():
     label_map = LabelMap.from_names([f"class_{index}" for index in range(150)])
     assert len(set(label_map.palette)) == 150
