@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import pathlib
 import re
@@ -21,7 +22,7 @@ def probe(model: str, examples: str, count: int) -> dict[str, Any]:
 
     Args:
       model: folder of the SavedModel.
-      examples: folder of GZIP TFRecords by the data contract.
+      examples: folder of TFRecords by the data contract.
       count: how many images to send.
 
     Returns:
@@ -35,10 +36,14 @@ def probe(model: str, examples: str, count: int) -> dict[str, Any]:
         raise ValueError("assets.extra/segpipe.json is missing")
     size = (facts["preprocessing"]["height"], facts["preprocessing"]["width"])
     num_classes = len([label for label in facts["label_map"] if label["id"] != contract.IGNORE_LABEL])
-    records = tf.data.TFRecordDataset(tf.io.gfile.glob(f"{examples}/*"), compression_type="GZIP").take(count)
+    records = (
+        record
+        for path in sorted(tf.io.gfile.glob(f"{examples}/*"))
+        for record in tf.data.TFRecordDataset(path, compression_type=contract.compression_type(path))
+    )
     images = [
         tf.train.Example.FromString(record.numpy()).features.feature[contract.IMAGE].bytes_list.value[0]
-        for record in records
+        for record in itertools.islice(records, count)
     ]
     serve = tf.saved_model.load(model).signatures["serving_default"]
     seconds = []

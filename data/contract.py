@@ -24,6 +24,11 @@ LABEL_MAP_FILE = "labels.yaml"
 REPORT_FILE = "conversion.json"
 
 
+def compression_type(path: str) -> str:
+    """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, else not at all."""
+    return "GZIP" if path.endswith(".gz") else ""
+
+
 @dataclasses.dataclass(frozen=True)
 class SegmentationExample:
     """One image with its mask, as stored.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -11,6 +12,9 @@ from data import contract
 # What the transform graph gives for each example.
 IMAGE = "image"
 LABEL = "label"
+PIXELS = "pixels"
+MEAN = "mean"
+SCALE = "scale"
 
 Resize = Literal["stretch", "pad"]
 
@@ -38,36 +42,89 @@ def placement(
     return offset[0], offset[1], size[0], size[1]
 
 
-def _decode_and_resize(
-    encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize, method: str, fill: float
+def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decodes an image; JPEGs, where it saves work, at a half, a quarter or an eighth of their size.
+
+    The decoder then leaves out frequencies that the resizing would average away. It stops at twice the model's input,
+    where the result differs from that of a whole decode by about one level of 256 in the mean.
+
+    Returns:
+      [h, w, channels] uint8, and the size of the whole image: its height and width.
+    """
+
+    def whole() -> tuple[tf.Tensor, tf.Tensor]:
+        pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        return pixels, tf.shape(pixels)[:2]
+
+    def scaled() -> tuple[tf.Tensor, tf.Tensor]:
+        size = tf.io.extract_jpeg_shape(encoded)[:2]
+        spare = tf.reduce_min(size // (2 * tf.constant([height, width])))
+
+        def decode(ratio: int) -> tf.Tensor:
+            pixels = functools.partial(tf.io.decode_jpeg, encoded, channels, ratio)
+            return pixels() if ratio == 8 else tf.cond(spare < 2 * ratio, pixels, lambda: decode(2 * ratio))
+
+        return decode(1), size
+
+    pixels, size = tf.cond(tf.io.is_jpeg(encoded), scaled, whole)
+    return tf.ensure_shape(pixels, [None, None, channels]), tf.ensure_shape(size, [2])
+
+
+def _read_image(
+    encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """One image as [height, width, channels] float32 (0 to 255), and [height, width, 1] float32, 0 where padded."""
-    pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
-    pixels.set_shape([None, None, channels])
-    shape = tf.shape(pixels)
-    top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
-    resized = tf.cast(
-        tf.image.resize(pixels, [new_height, new_width], method=method, antialias=method != "nearest"), tf.float32
-    )
+    """An image as [height, width, channels] uint8, and [height, width, 1] uint8: 1 where it lies, 0 where padded."""
+    pixels, size = _decode_to_scale(encoded, channels, height, width)
+    top, left, new_height, new_width = placement(size[0], size[1], height, width, resize)
+    resized = tf.image.resize(pixels, [new_height, new_width], antialias=True)
     paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
-    padded = tf.pad(resized, paddings, constant_values=fill)
-    inside = tf.pad(tf.ones([new_height, new_width, 1]), paddings)
+    padded = tf.pad(tf.cast(tf.round(resized), tf.uint8), paddings)
+    inside = tf.pad(tf.ones([new_height, new_width, 1], tf.uint8), paddings)
     return tf.ensure_shape(padded, [height, width, channels]), tf.ensure_shape(inside, [height, width, 1])
+
+
+def _read_mask(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
+    """A mask as [height, width, 1] uint8, 255 where padded."""
+    ids = tf.io.decode_image(encoded, channels=1, expand_animations=False)
+    ids.set_shape([None, None, 1])
+    shape = tf.shape(ids)
+    top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
+    paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
+    resized = tf.image.resize(ids, [new_height, new_width], method="nearest")
+    return tf.ensure_shape(tf.pad(resized, paddings, constant_values=contract.IGNORE_LABEL), [height, width, 1])
+
+
+def normalize(pixels: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
+    """Normalizes pixels per channel: (pixel - mean) · scale.
+
+    Args:
+      pixels: [batch, height, width, channels] uint8.
+      mean: [batch, channels] float32, the same in each row.
+      scale: [batch, channels] float32, one over the standard deviation, the same in each row.
+
+    Returns:
+      [batch, height, width, channels] float32.
+    """
+    # No division: TensorFlow's optimizer turns those by constants into products, which round differently.
+    spread = [slice(None), tf.newaxis, tf.newaxis]
+    return (tf.cast(pixels, tf.float32) - mean[spread]) * scale[spread]
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:
     """tf.Transform's preprocessing function.
 
-    Images are resized bilinearly with antialiasing and normalized, per channel, by the mean and standard deviation
-    of all pixels of the analyzed split; padding becomes 0. Masks are resized to the nearest pixel; padding becomes
-    255, "ignore".
+    Images are resized bilinearly with antialiasing, rounded to 8 bits and normalized, per channel, by the mean and
+    standard deviation of all pixels of the analyzed split; padding has the mean's colour. Masks are resized to the
+    nearest pixel; padding becomes 255, "ignore".
 
     Args:
       inputs: the raw features of a batch, by the data contract.
       custom_config: `height`, `width`, `channels` and `resize` of the model's input.
 
     Returns:
-      `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids.
+      `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. And for caches
+      that keep 8 bits instead of 32, what `normalize` makes the same image of: `pixels` [batch, height, width,
+      channels] int64 0 to 255, `mean` and `scale` [batch, channels] float32.
     """
     import tensorflow_transform as tft
 
@@ -75,26 +132,33 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     resize = custom_config["resize"]
 
     pixels, inside = tf.map_fn(
-        lambda encoded: _decode_and_resize(encoded, height, width, channels, resize, "bilinear", 0.0),
+        lambda encoded: _read_image(encoded, height, width, channels, resize),
         inputs[contract.IMAGE],
         fn_output_signature=(
-            tf.TensorSpec([height, width, channels], tf.float32),
-            tf.TensorSpec([height, width, 1], tf.float32),
+            tf.TensorSpec([height, width, channels], tf.uint8),
+            tf.TensorSpec([height, width, 1], tf.uint8),
         ),
     )
-    # Sums over each image, then means over images: the analyzers see three numbers an image, not all its pixels.
-    pixel_count = tft.mean(tf.reduce_mean(inside, axis=[1, 2, 3]))
-    mean = tft.mean(tf.reduce_mean(pixels, axis=[1, 2]), reduce_instance_dims=False) / pixel_count
-    mean_of_squares = tft.mean(tf.reduce_mean(pixels**2, axis=[1, 2]), reduce_instance_dims=False) / pixel_count
+    # Sums over each image, then one mean over images: the analyzer sees a few numbers an image, not its pixels.
+    values = tf.cast(pixels, tf.float32)
+    sums = [tf.cast(inside, tf.float32), values, values**2]
+    means = tft.mean(tf.concat([tf.reduce_mean(item, [1, 2]) for item in sums], axis=1), reduce_instance_dims=False)
+    mean, mean_of_squares = means[1 : 1 + channels] / means[0], means[1 + channels :] / means[0]
     # A channel that is constant over the whole split must not divide by zero.
-    deviation = tf.sqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))
-    image = (pixels - mean) / deviation * inside
+    scale = tf.math.rsqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))
 
-    def read_mask(encoded: tf.Tensor) -> tf.Tensor:
-        ids, _ = _decode_and_resize(encoded, height, width, 1, resize, "nearest", float(contract.IGNORE_LABEL))
-        return ids
-
+    pixels = tf.where(inside == 1, pixels, tf.cast(tf.round(mean), tf.uint8))
+    rows = [tf.shape(pixels)[0], 1]
+    mean, scale = tf.tile(mean[tf.newaxis], rows), tf.tile(scale[tf.newaxis], rows)
     label = tf.map_fn(
-        read_mask, inputs[contract.MASK], fn_output_signature=tf.TensorSpec([height, width, 1], tf.float32)
+        lambda encoded: _read_mask(encoded, height, width, resize),
+        inputs[contract.MASK],
+        fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint8),
     )
-    return {IMAGE: image, LABEL: tf.cast(tf.squeeze(label, axis=-1), tf.int64)}
+    return {
+        IMAGE: normalize(pixels, mean, scale),
+        LABEL: tf.cast(tf.squeeze(label, axis=-1), tf.int64),
+        PIXELS: tf.cast(pixels, tf.int64),
+        MEAN: mean,
+        SCALE: scale,
+    }

@@ -75,6 +75,9 @@ class TrainSettings(Section):
       class_weights: `median_frequency` weights each class's pixels by median frequency / frequency,
         `root_median_frequency` by the square root of that.
       augmentation: random changes to the training images.
+      cache: where decoded images are kept from the first epoch on, in 8 bits: `memory`, a temporary file on `disk`
+        (in TMPDIR), or `none`, to decode anew in each epoch. `auto` is memory if they take up at most a quarter of it,
+        else none.
       precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
       strategy: one device, all local devices (`mirrored`), or the workers of TF_CONFIG (`multi_worker`).
       seed: of weights, order and augmentation.
@@ -87,6 +90,7 @@ class TrainSettings(Section):
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "none"
     augmentation: AugmentationSettings = AugmentationSettings()
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     strategy: Literal["one", "mirrored", "multi_worker"] = "one"
     seed: int = 0

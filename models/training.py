@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import pathlib
+import tempfile
 import time
 from typing import Any
 
@@ -15,19 +16,16 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from data.contract import IGNORE_LABEL
+from data.errors import UserError
 from data.label_map import LabelMap
-from models import preprocessing, signatures
-from models.augmentation import augment
+from models import input_pipeline, signatures
 from models.settings import TrainerConfig, TrainSettings
 from models.unet import build_unet
 
 _LOG = logging.getLogger("segpipe.training")
-_SHUFFLE_BUFFER = 4096
-# Share of this machine's memory that decoded examples may take up; above it each epoch decodes anew.
-_CACHE_SHARE = 0.25
 
 
-class TrainingError(RuntimeError):
+class TrainingError(UserError):
     """Training cannot go on; the message says why and what to change."""
 
 
@@ -52,39 +50,41 @@ def run_fn(fn_args: Any) -> None:
     strategy = distribution_strategy(settings)
     precision = resolve_precision(settings.precision)
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
-    cached = _fits_in_memory(config, num_train + num_eval)
-    train = _augmented(
-        _examples(fn_args.train_files, transform, settings.batch_size, cached), num_train, config, label_map
-    )
-    evaluation = _examples(fn_args.eval_files, transform, settings.batch_size, cached).batch(settings.batch_size)
-
+    cache = input_pipeline.resolve_cache(settings, config.preprocessing, num_train + num_eval)
+    weights = class_weights(config.statistics, label_map.names, settings.class_weights)
     steps_per_epoch = math.ceil(num_train / settings.batch_size)
     _LOG.info(
-        "%d training images, %d steps an epoch, %s, %d replica(s)%s",
+        "%d training images, %d steps an epoch, %s, %d replica(s), decoded images kept: %s",
         num_train,
         steps_per_epoch,
         precision,
         strategy.num_replicas_in_sync,
-        "" if cached else "; too many to keep decoded in memory, each epoch decodes anew",
+        cache,
     )
     with strategy.scope():
         model = compiled_model(config, len(label_map), precision, steps_per_epoch)
     best = os.path.join(fn_args.model_run_dir, "best.weights.h5")
     tf.io.gfile.makedirs(fn_args.model_run_dir)
-    model.fit(
-        _distributable(train),
-        epochs=settings.epochs,
-        steps_per_epoch=steps_per_epoch,
-        validation_data=_distributable(evaluation),
-        verbose=0,
-        callbacks=[
-            _Progress(settings.epochs, steps_per_epoch * settings.batch_size),
-            keras.callbacks.ModelCheckpoint(
-                best, monitor="val_mean_iou", mode="max", save_best_only=True, save_weights_only=True
-            ),
-            keras.callbacks.TensorBoard(log_dir=fn_args.model_run_dir, write_graph=False),
-        ],
-    )
+    with tempfile.TemporaryDirectory(prefix="segpipe-cache-") as scratch:
+        train, evaluation = (
+            input_pipeline.examples(files, transform, {"memory": "", "disk": os.path.join(scratch, split)}.get(cache))
+            for split, files in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
+        )
+        train = input_pipeline.training_batches(train, settings, config.preprocessing, num_train, weights)
+        model.fit(
+            _distributable(train),
+            epochs=settings.epochs,
+            steps_per_epoch=steps_per_epoch,
+            validation_data=_distributable(input_pipeline.evaluation_batches(evaluation, settings.batch_size)),
+            verbose=0,
+            callbacks=[
+                _Progress(settings.epochs, steps_per_epoch * settings.batch_size),
+                keras.callbacks.ModelCheckpoint(
+                    best, monitor="val_mean_iou", mode="max", save_best_only=True, save_weights_only=True
+                ),
+                keras.callbacks.TensorBoard(log_dir=fn_args.model_run_dir, write_graph=False),
+            ],
+        )
 
     # Served in float32 whatever it was trained in: the machine that serves need not have bfloat16.
     serving_model = _build(config, len(label_map), "float32")
@@ -167,63 +167,8 @@ def resolve_precision(precision: str) -> str:
     return "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
 
 
-def _fits_in_memory(config: TrainerConfig, num_examples: int) -> bool:
-    shape = config.preprocessing
-    example_bytes = shape.height * shape.width * (4 * shape.channels + 1)
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    return num_examples * example_bytes <= _CACHE_SHARE * memory
-
-
-def _examples(patterns: list[str], transform: Any, batch_size: int, cached: bool) -> tf.data.Dataset:
-    """Transformed examples: [height, width, channels] float32 and [height, width] uint8."""
-
-    def parse_and_transform(serialized: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        features = transform(tf.io.parse_example(serialized, signatures.feature_spec()))
-        return features[preprocessing.IMAGE], tf.cast(features[preprocessing.LABEL], tf.uint8)
-
-    files = tf.data.Dataset.list_files(patterns, shuffle=False)
-    dataset = (
-        tf.data.TFRecordDataset(files, compression_type="GZIP")
-        .batch(batch_size)
-        .map(parse_and_transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .unbatch()
-    )
-    return dataset.cache() if cached else dataset
-
-
-def _augmented(
-    examples: tf.data.Dataset, num_examples: int, config: TrainerConfig, label_map: LabelMap
-) -> tf.data.Dataset:
-    """Endless training batches: image, label, and each pixel's weight if classes are weighted."""
-    settings = config.train
-    seeds = tf.data.Dataset.random(settings.seed, rerandomize_each_iteration=True).batch(2)
-    batches = (
-        examples.shuffle(min(num_examples, _SHUFFLE_BUFFER), seed=settings.seed)
-        .repeat()
-        .batch(settings.batch_size, drop_remainder=True)
-    )
-    # The ignored label's weight stands at index 255 like any other's.
-    weights: np.ndarray = np.zeros(256, np.float32)
-    if settings.class_weights != "none":
-        weights[: len(label_map)] = class_weights(config.statistics, label_map.names)
-    if settings.class_weights == "root_median_frequency":
-        weights = np.sqrt(weights)
-
-    def prepare(batch: tuple[tf.Tensor, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, label = augment(*batch, seed, **settings.augmentation.model_dump())
-        if settings.class_weights == "none":
-            return image, label
-        return image, label, tf.gather(weights, tf.cast(label, tf.int32))
-
-    return (
-        tf.data.Dataset.zip((batches, seeds))
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
-
-
-def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...]) -> list[float]:
-    """Median frequency / frequency of each class over the train split.
+def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...], kind: str) -> np.ndarray | None:
+    """Weights of the classes' pixels in the loss: median frequency / frequency over the train split, or its root.
 
     After Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", 2015, section 6.3.2, with the
     class's share of all labelled pixels as its frequency.
@@ -231,10 +176,14 @@ def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...]) -> l
     Args:
       statistics: of the data gate.
       class_names: in the order of the ids.
+      kind: `median_frequency`, `root_median_frequency`, or `none`, for which None is returned.
     """
+    if kind == "none":
+        return None
     shares = statistics["splits"]["train"]["pixel_shares"]
     frequencies = np.array([shares[name] for name in class_names])
-    return (np.median(frequencies) / np.maximum(frequencies, 1e-6)).tolist()
+    weights = np.median(frequencies) / np.maximum(frequencies, 1e-6)
+    return np.sqrt(weights) if kind == "root_median_frequency" else weights
 
 
 def _distributable(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -250,10 +199,13 @@ class _Progress(keras.callbacks.Callback):
     def __init__(self, epochs: int, images_per_epoch: int):
         super().__init__()
         self._epochs, self._images = epochs, images_per_epoch
-        self._started = 0.0
+        self._started = self._seconds = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         self._started = time.monotonic()
+
+    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
+        self._seconds = time.monotonic() - self._started
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if logs and not math.isfinite(logs["loss"]):
@@ -263,12 +215,11 @@ class _Progress(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
         logs = logs or {}
-        seconds = time.monotonic() - self._started
         _LOG.info(
-            "epoch %d/%d: loss %.3f, mean IoU on eval %.3f, %.0f images/s",
+            "epoch %d/%d: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
             epoch + 1,
             self._epochs,
             logs["loss"],
             logs["val_mean_iou"],
-            self._images / seconds,
+            self._images / self._seconds,
         )

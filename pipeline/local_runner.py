@@ -16,9 +16,8 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from components.data_gate import DataGateError
+from data.errors import UserError
 from data.locking import exclusive
-from models.training import TrainingError
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.runs import Run, load_runs, record_failure
@@ -53,8 +52,7 @@ def run_locally(config: Config, console: Console) -> Run:
             with _output_to(log_path), view:
                 LocalDagRunner().run(pipeline)
         except Exception as error:
-            is_told = isinstance(error, DataGateError | TrainingError)
-            reason = str(error) if is_told else f"{type(error).__name__}: {error}"
+            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             # The metadata may be what is broken; the first error is the one to tell.
             with contextlib.suppress(Exception):
                 record_failure(config.metadata_path, reason)

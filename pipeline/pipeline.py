@@ -7,7 +7,7 @@ import os
 import pathlib
 
 import tensorflow_model_analysis as tfma
-from tfx.components import ExampleValidator, ImportExampleGen, StatisticsGen, Transform
+from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
@@ -16,6 +16,7 @@ from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 from components.data_gate import DataGate
 from components.deployed_model import DeployedModel
 from components.evaluator import Evaluator
+from components.import_example_gen import ImportExampleGen
 from components.pusher import Pusher
 from components.serving_check import ServingCheck
 from components.trainer import Trainer
@@ -49,11 +50,12 @@ def create_pipeline(config: Config) -> Pipeline:
         ),
     )
 
-    # Statistics of every feature of every split, for the validation.
-    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"])
-
     # The schema is curated, not inferred: a broken data set must not define what is right.
     schema_gen = ImportSchemaGen(schema_file=str(contract.SCHEMA_PATH))
+
+    # Statistics of every feature of every split, for the validation; the schema tells which are images, in which there
+    # is nothing to count.
+    statistics_gen = StatisticsGen(examples=example_gen.outputs["examples"], schema=schema_gen.outputs["schema"])
 
     # Anomalies against the schema; it writes them down, the data gate acts on them.
     example_validator = ExampleValidator(
@@ -125,8 +127,8 @@ def create_pipeline(config: Config) -> Pipeline:
         metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
         components=[
             example_gen,
-            statistics_gen,
             schema_gen,
+            statistics_gen,
             example_validator,
             data_gate,
             transform,

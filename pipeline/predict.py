@@ -104,7 +104,7 @@ def _images(path: str) -> Iterator[tuple[str, bytes]]:
     if ".tfrecord" not in pathlib.Path(path).name:
         yield pathlib.Path(path).stem, pathlib.Path(path).read_bytes()
         return
-    for record in tf.data.TFRecordDataset(path, compression_type="GZIP" if path.endswith(".gz") else ""):
+    for record in tf.data.TFRecordDataset(path, compression_type=contract.compression_type(path)):
         features = tf.train.Example.FromString(record.numpy()).features.feature
         name = features[contract.SOURCE_ID].bytes_list.value[0].decode()
         yield name.replace("/", "_"), features[contract.IMAGE].bytes_list.value[0]

@@ -14,7 +14,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 def test_class_weights_are_median_over_frequency():
     statistics = {"splits": {"train": {"pixel_shares": {"a": 0.6, "b": 0.3, "c": 0.1}}}}
-    np.testing.assert_allclose(class_weights(statistics, ("a", "b", "c")), [0.5, 1.0, 3.0])
+    np.testing.assert_allclose(class_weights(statistics, ("a", "b", "c"), "median_frequency"), [0.5, 1.0, 3.0])
+    roots = class_weights(statistics, ("a", "b", "c"), "root_median_frequency")
+    np.testing.assert_allclose(roots, [0.5**0.5, 1.0, 3.0**0.5])
+    assert class_weights(statistics, ("a", "b", "c"), "none") is None
 
 
 def test_auto_precision_is_what_the_hardware_computes_in():

@@ -1,0 +1,82 @@
+"""TFX's ImportExampleGen for records that hold images: it copies files, not records.
+
+TFX's executor sends every record through a shuffle and compresses it. JPEG and PNG bytes do not get smaller, the
+shuffle of Beam's local runner holds the whole data set in memory, and the trainer shuffles anyway. Here each file is
+read once, which checks the checksum of every record, and copied as it is.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from typing import Any
+
+import apache_beam as beam
+import numpy as np
+import tensorflow as tf
+from tfx.components import ImportExampleGen as TfxImportExampleGen
+from tfx.components.util import examples_utils
+from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.dsl.io import fileio
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils
+from tfx.types.standard_component_specs import EXAMPLES_KEY, INPUT_BASE_KEY, INPUT_CONFIG_KEY, OUTPUT_DATA_FORMAT_KEY
+from tfx.utils import io_utils, proto_utils
+
+from data.contract import compression_type
+from data.errors import UserError
+
+
+class Executor(base_beam_executor.BaseBeamExecutor):
+    """Checks and copies the files of each input split."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
+        """Writes `Split-NAME/data_tfrecord-0000I-of-0000N`, or raises UserError."""
+        input_config = example_gen_pb2.Input()
+        proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
+        examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
+        examples.split_names = artifact_utils.encode_split_names([split.name for split in input_config.splits])
+        examples_utils.set_payload_format(examples, exec_properties[OUTPUT_DATA_FORMAT_KEY])
+
+        copies = []
+        for split in input_config.splits:
+            folder = artifact_utils.get_split_uri([examples], split.name)
+            fileio.makedirs(folder)
+            sources = sorted(fileio.glob(os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)))
+            for index, source in enumerate(sources):
+                suffix = ".gz" if compression_type(source) else ""
+                name = f"data_tfrecord-{index:05d}-of-{len(sources):05d}{suffix}"
+                copies.append((source, os.path.join(folder, name)))
+        faults = os.path.join(self._get_tmp_dir(), "faults")
+        with self._make_beam_pipeline() as pipeline:
+            _ = (
+                pipeline
+                | beam.Create(copies)
+                | beam.Reshuffle()
+                | "CheckAndCopy" >> beam.FlatMapTuple(_check_and_copy)
+                | beam.io.WriteToText(faults, shard_name_template="")
+            )
+        # Beam would turn an exception of a worker into a traceback.
+        if text := io_utils.read_string_file(faults):
+            raise UserError(f"not whole TFRecord files; write or copy them anew:\n{text.rstrip()}")
+
+
+def _check_and_copy(source: str, destination: str) -> Iterator[str]:
+    """Copies a file, or yields what is wrong with it."""
+    try:
+        records = tf.data.TFRecordDataset(source, compression_type=compression_type(source), buffer_size=1 << 20)
+        records.reduce(np.int64(0), lambda count, _: count + 1)
+        fileio.copy(source, destination, overwrite=True)
+    except tf.errors.DataLossError as error:
+        reason, _, _ = str(error.message).partition(" [Op:")
+        yield f"  {source}: {reason}"
+
+
+class ImportExampleGen(TfxImportExampleGen):
+    """Imports TFRecord files by input splits; the number and the order of the files stay as they are.
+
+    It takes the parameters of TFX's component. Files that end in `.gz` are gzipped. An output configuration, which
+    would make new splits, is not supported.
+    """
+
+    EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
