@@ -2,13 +2,15 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
+BENCHMARKS := transform ingest stored_bytes input_pipeline train_step evaluate fixed_cost memory workers
 
-.PHONY: help install run test lint test-current-tfx clean
+.PHONY: help install run test lint test-current-tfx bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
 	@echo "make test              lint, types and the test suite"
 	@echo "make test-current-tfx  the same in a Debian 13 root, with the TFX line for glibc 2.39 and newer (needs root)"
+	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about ten minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
 
 .venv/ready: setup.py tools/install.py $(wildcard constraints/*.txt)
@@ -34,6 +36,9 @@ test: lint
 
 test-current-tfx:
 	@tools/test_current_tfx.sh
+
+bench: .venv/ready
+	@for name in $(BENCHMARKS); do .venv/bin/python -W ignore benchmarks/$$name.py || exit 1; done
 
 clean:
 	rm -rf output

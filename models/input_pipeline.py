@@ -57,6 +57,7 @@ def examples(patterns: list[str], transform: Any, cache_file: str | None) -> tf.
     def read(path: tf.Tensor, compression_type: tf.Tensor) -> tf.data.Dataset:
         return tf.data.TFRecordDataset(path, compression_type, buffer_size=1 << 20)
 
+    @tf.autograph.experimental.do_not_convert
     def parse_and_transform(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
         features = transform(tf.io.parse_example(serialized, signatures.feature_spec()))
         return {
@@ -110,8 +111,10 @@ def training_batches(
     if weights is not None:
         weight_of[: len(weights)] = weights
 
+    @tf.autograph.experimental.do_not_convert
     def prepare(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, label = augment(*_normalized(batch), seed, **settings.augmentation.model_dump())
+        image, label = _normalized(batch)
+        image, label = augment(image, label, seed, **settings.augmentation.model_dump())
         return (image, label) if weights is None else (image, label, tf.gather(weight_of, tf.cast(label, tf.int32)))
 
     return (
@@ -126,6 +129,7 @@ def evaluation_batches(decoded: tf.data.Dataset, batch_size: int) -> tf.data.Dat
     return decoded.batch(batch_size).map(_normalized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
 
 
+@tf.autograph.experimental.do_not_convert
 def _normalized(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
     image = preprocessing.normalize(
         *(batch[name] for name in (preprocessing.PIXELS, preprocessing.MEAN, preprocessing.SCALE))

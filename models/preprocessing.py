@@ -106,8 +106,7 @@ def normalize(pixels: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor) -> tf.Tensor
       [batch, height, width, channels] float32.
     """
     # No division: TensorFlow's optimizer turns those by constants into products, which round differently.
-    spread = [slice(None), tf.newaxis, tf.newaxis]
-    return (tf.cast(pixels, tf.float32) - mean[spread]) * scale[spread]
+    return (tf.cast(pixels, tf.float32) - mean[:, tf.newaxis, tf.newaxis]) * scale[:, tf.newaxis, tf.newaxis]
 
 
 def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> dict[str, tf.Tensor]:

@@ -32,7 +32,9 @@ class ServingModule(tf.Module):
 
     def __init__(self, model: Any, transform: Any):
         super().__init__()
-        self.model, self.transform = model, transform
+        self.model = model
+        # A plain function: of a layer that it tracks, TensorFlow would export traces that nobody calls, in ten seconds.
+        self.transform = lambda features: transform(features)
 
     def _predict(self, image: tf.Tensor) -> dict[str, tf.Tensor]:
         probabilities = tf.nn.softmax(self.model(image, training=False))
@@ -41,12 +43,12 @@ class ServingModule(tf.Module):
             CONFIDENCE: tf.reduce_max(probabilities, axis=-1),
         }
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width]."""
         return self._predict(self.transform({contract.IMAGE: image_bytes})[preprocessing.IMAGE])
 
-    @tf.function(input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
         """[batch] serialized tf.train.Examples → the same, and `label` uint8 [batch, height, width]."""
         transformed = self.transform(tf.io.parse_example(examples, feature_spec()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import math
 import os
@@ -65,9 +66,10 @@ def run_fn(fn_args: Any) -> None:
         model = compiled_model(config, len(label_map), precision, steps_per_epoch)
     best = os.path.join(fn_args.model_run_dir, "best.weights.h5")
     tf.io.gfile.makedirs(fn_args.model_run_dir)
-    with tempfile.TemporaryDirectory(prefix="segpipe-cache-") as scratch:
+    on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
+    with on_disk as scratch:
         train, evaluation = (
-            input_pipeline.examples(files, transform, {"memory": "", "disk": os.path.join(scratch, split)}.get(cache))
+            input_pipeline.examples(files, transform, None if cache == "none" else scratch and f"{scratch}/{split}")
             for split, files in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
         )
         train = input_pipeline.training_batches(train, settings, config.preprocessing, num_train, weights)
@@ -118,6 +120,8 @@ def compiled_model(config: TrainerConfig, num_classes: int, precision: str, step
         # On a CPU a step compiled by XLA took four times as long as one that was not.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
     )
+    # Variables that come into being while the training step is traced make TensorFlow trace it twice.
+    model.optimizer.build(model.trainable_variables)
     return model
 
 

@@ -78,6 +78,7 @@ def create_pipeline(config: Config) -> Pipeline:
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
         materialize=False,
         disable_statistics=True,
+        disable_analyzer_cache=True,  # Of use to rolling windows of spans; here the whole split is analyzed each time.
         custom_config={**config.preprocessing.model_dump(), "source_digest": source_digest},
     )
     transform.add_upstream_node(data_gate)

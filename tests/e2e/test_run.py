@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import tempfile
 import time
 
 import numpy as np
@@ -307,6 +308,48 @@ def test_a_broken_data_set_stops_at_the_data_gate(change, count, message, small_
     assert not {"Transform", "Trainer"} & set(states(failed))
     assert "DataGate: " in failed.reasons[0]
     assert not (tmp_path / "output" / "serving").exists()
+
+
+def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_path):
+    rewrite(brain_mri, tmp_path / "broken", undecodable, 0)
+    (path,) = (tmp_path / "broken").glob("train-*.tfrecord")
+    path.write_bytes(path.read_bytes()[:-100])
+    config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
+    with pytest.raises(RunFailedError, match="ImportExampleGen failed: not whole TFRecord files") as caught:
+        run(config)
+    assert str(path) in str(caught.value)
+    assert str(path) in load_runs(config.metadata_path)[-1].reasons[0]
+
+
+def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat16(
+    small_config, brain_mri, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    foreign = tmp_path / "foreign"
+    foreign.mkdir()
+    (foreign / contract.LABEL_MAP_FILE).write_text((brain_mri / contract.LABEL_MAP_FILE).read_text())
+    for split in contract.SPLITS:
+        for shard in range(2):
+            with tf.io.TFRecordWriter(str(foreign / f"{split}-{shard}.gz"), "GZIP") as writer:
+                for record in raw_examples(brain_mri, split)[shard::2]:
+                    example = tf.train.Example.FromString(record)
+                    feature = example.features.feature
+                    for name in (contract.SOURCE_ID, contract.HEIGHT, contract.WIDTH, contract.SLICE):
+                        del feature[name]
+                    feature[contract.IMAGE_FORMAT].bytes_list.value[0] = b"jpg"
+                    feature["image/filename"].bytes_list.value.append(b"a.jpg")
+                    writer.write(example.SerializeToString())
+    config = small_config(
+        tmp_path / "output",
+        data={"input": str(foreign)},
+        train={"cache": "disk", "class_weights": "root_median_frequency", "precision": "mixed_bfloat16"},
+        beam={"workers": 2},
+    )
+    result = run(config)
+    assert result.state == "pushed", result.reasons
+    (log,) = (tmp_path / "output" / "logs").iterdir()
+    assert "mixed_bfloat16, 1 replica(s), decoded images kept: disk" in log.read_text()
+    assert not list(tmp_path.glob("segpipe-cache-*"))
 
 
 def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):

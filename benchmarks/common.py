@@ -1,0 +1,242 @@
+"""What the benchmarks share: data sets of any size from real images, runs in fresh processes, one JSON line each."""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import glob
+import importlib
+import json
+import logging
+import multiprocessing
+import os
+import pathlib
+import re
+import shutil
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+ROOT = pathlib.Path(__file__).resolve().parent.parent
+PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
+CACHE = ROOT / "output" / "benchmarks"
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+
+def arguments(description: str | None, **sizes: int) -> argparse.Namespace:
+    """Parses the command line: one option for each size, with its default."""
+    parser = argparse.ArgumentParser(
+        description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
+    )
+    for name, value in sizes.items():
+        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=" ")
+    return parser.parse_args()
+
+
+def report(name: str, value: float, unit: str, reference: str, reference_value: float | None, **sizes: Any) -> None:
+    """Prints the result as one line of JSON; `ratio` is value / reference value."""
+    ratio = None if reference_value is None else value / reference_value
+    line = {
+        "name": name,
+        "value": _rounded(value),
+        "unit": unit,
+        "reference": reference,
+        "reference_value": _rounded(reference_value),
+        "ratio": _rounded(ratio),
+        **{key: _rounded(item) for key, item in sizes.items()},
+    }
+    print(json.dumps(line), flush=True)
+
+
+def _rounded(value: Any) -> Any:
+    return float(f"{value:.3g}") if isinstance(value, float) else value
+
+
+def source_records() -> list[bytes]:
+    """Real images with masks as serialized examples: the pets where they are, else the slices of the offline sample."""
+    import tensorflow as tf
+
+    name = "pets" if PETS.is_dir() else "brain_mri"
+    folder = CACHE / name
+    if not folder.is_dir():
+        from data.convert import convert
+        from data.readers.brain_mri import BrainMriReader
+        from data.readers.oxford_pets import OxfordPetsReader
+
+        convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+    return [record.numpy() for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*.tfrecord"))))]
+
+
+def enlarged(record: bytes, height: int, width: int) -> bytes:
+    """The example with its image, as JPEG, and its mask repeated in rows and columns up to a size in pixels."""
+    import numpy as np
+    import tensorflow as tf
+
+    from data import contract
+    from data.images import encode_png
+
+    example = tf.train.Example.FromString(record)
+    features = example.features.feature
+    for name, channels in ((contract.IMAGE, 3), (contract.MASK, 1)):
+        pixels = tf.io.decode_image(features[name].bytes_list.value[0], channels, expand_animations=False).numpy()
+        times = (-(-height // pixels.shape[0]), -(-width // pixels.shape[1]), 1)
+        pixels = np.tile(pixels, times)[:height, :width]
+        encoded = tf.io.encode_jpeg(pixels).numpy() if channels == 3 else encode_png(pixels[..., 0])
+        features[name].bytes_list.value[0] = encoded
+    return example.SerializeToString()
+
+
+def write_dataset(
+    folder: pathlib.Path,
+    *,
+    train: int,
+    evaluation: int,
+    test: int,
+    shards: int = 4,
+    size: tuple[int, int] | None = None,
+) -> pathlib.Path:
+    """Writes a data set by the contract: the source records again and again under distinct names.
+
+    Args:
+      folder: to make.
+      train: images of the train split, in `shards` files.
+      evaluation: images of the eval split.
+      test: images of the test split, in `shards` files.
+      shards: files of the train and the test split.
+      size: height and width that a few of the images are enlarged to; None leaves all as they are.
+    """
+    import tensorflow as tf
+
+    from data import contract
+
+    records = source_records()
+    if size:
+        records = [enlarged(record, *size) for record in records[:20]]
+    folder.mkdir(parents=True)
+    for split, count in (("train", train), ("eval", evaluation), ("test", test)):
+        files = 1 if split == "eval" else shards
+        for shard in range(files):
+            with tf.io.TFRecordWriter(str(folder / f"{split}-{shard:05d}-of-{files:05d}.tfrecord")) as writer:
+                for index in range(shard, count, files):
+                    example = tf.train.Example.FromString(records[index % len(records)])
+                    name = example.features.feature[contract.SOURCE_ID].bytes_list
+                    name.value[0] += f"/{split}{index}".encode()
+                    writer.write(example.SerializeToString())
+    (labels,) = glob.glob(str(CACHE / "*" / contract.LABEL_MAP_FILE))[:1]
+    shutil.copy(labels, folder)
+    return folder
+
+
+@contextlib.contextmanager
+def scratch() -> Iterator[pathlib.Path]:
+    """A folder for data sets and runs, beside the cached source records: large, and deleted at the end."""
+    CACHE.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=CACHE) as folder:
+        yield pathlib.Path(folder)
+
+
+def run_pipeline(
+    output: str, data: pathlib.Path, to: str, cores: set[int] | None = None, **sections: dict[str, Any]
+) -> dict[str, dict[str, float]]:
+    """Runs segpipe's graph up to a component in a fresh process.
+
+    Args:
+      output: folder of the run; components that ran there before are answered from TFX's cache.
+      data: folder of the TFRecords.
+      to: the last component.
+      cores: processor cores that the process may use; all if None.
+      sections: of the configuration.
+
+    Returns:
+      Of each component `seconds`, and `peak_megabytes` of the process's resident memory at its end; of the Trainer also
+      `images_per_second` of its last epoch, without the evaluation.
+    """
+    values = {"name": "bench", "output": output, "data": {"input": str(data)}, **sections}
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(_run_pipeline, (values, to, cores))
+
+
+def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> dict[str, dict[str, float]]:
+    if cores:
+        os.sched_setaffinity(0, cores)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
+    import absl.logging
+    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import RunOptions
+
+    # Executors import these when they start; here, so that it counts for no component.
+    for module in (
+        "models.training",
+        "tensorflow_data_validation",
+        "tensorflow_transform.beam",
+        "components.evaluator",
+    ):
+        importlib.import_module(module)
+
+    from pipeline.config import Config
+    from pipeline.pipeline import create_pipeline
+
+    components = _Components()
+    root = logging.getLogger()
+    root.setLevel(logging.INFO)
+    root.handlers[:] = [components]
+    absl.logging.set_verbosity(absl.logging.INFO)  # Else Keras and others set the level back when they are imported.
+    LocalDagRunner().run(create_pipeline(Config.model_validate(values)), run_options=RunOptions(to_nodes=[to]))
+    return components.measured
+
+
+class _Components(logging.Handler):
+    """Measures components between the log messages of TFX's local runner."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.INFO)
+        self.measured: dict[str, dict[str, float]] = {}
+        self._started = self._images_per_second = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.msg == "Component %s is running.":
+            self._started = time.monotonic()
+        elif record.msg == "Component %s is finished.":
+            self.measured[record.args[0]] = {  # type: ignore[index]
+                "seconds": time.monotonic() - self._started,
+                "peak_megabytes": peak_megabytes(),
+            }
+            if record.args[0] == "Trainer":  # type: ignore[index]
+                self.measured["Trainer"]["images_per_second"] = self._images_per_second
+        elif record.name == "segpipe.training" and record.msg.startswith("epoch"):
+            self._images_per_second = record.args[-1]  # type: ignore[index, assignment]
+
+
+def peak_megabytes() -> float:
+    """The peak of this process's resident memory so far, 10⁶ bytes."""
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", pathlib.Path("/proc/self/status").read_text())[0]) * 1024 / 1e6
+
+
+def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
+    """Calls a function of a script's module level in a process of its own."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def train_files(data: pathlib.Path, split: str = "train") -> list[str]:
+    """The TFRecords of a split."""
+    return sorted(map(str, data.glob(f"{split}-*")))
+
+
+def num_classes(data: pathlib.Path) -> int:
+    """C, from the label map beside the TFRecords."""
+    from data.contract import LABEL_MAP_FILE
+    from data.label_map import LabelMap
+
+    return len(LabelMap.load(str(data / LABEL_MAP_FILE)))
+
+
+def alternating(rounds: int, *functions: Callable[[], float]) -> list[float]:
+    """Calls the functions in turn and returns the median of what each returned: slow spells hit all of them."""
+    results: list[list[float]] = [[] for _ in functions]
+    for _ in range(rounds):
+        for function, values in zip(functions, results, strict=True):
+            values.append(function())
+    return [sorted(values)[len(values) // 2] for values in results]

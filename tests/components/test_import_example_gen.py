@@ -1,0 +1,100 @@
+import pathlib
+
+import pytest
+import tensorflow as tf
+from tfx.components.util import tfxio_utils
+from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
+from tfx.proto import example_gen_pb2
+from tfx.types import artifact_utils, standard_artifacts
+from tfx.utils import proto_utils
+
+from components.import_example_gen import Executor
+from data.contract import compression_type
+from data.errors import UserError
+
+
+def write(path, records):
+    options = tf.io.TFRecordOptions(compression_type=compression_type(str(path)))
+    with tf.io.TFRecordWriter(str(path), options) as writer:
+        for record in records:
+            writer.write(record)
+
+
+def read(path):
+    return [record.numpy() for record in tf.data.TFRecordDataset(str(path), compression_type(str(path)))]
+
+
+def example(name):
+    feature = tf.train.Feature(bytes_list=tf.train.BytesList(value=[name.encode()]))
+    return tf.train.Example(features=tf.train.Features(feature={"name": feature})).SerializeToString()
+
+
+def run(source, output):
+    context = BaseBeamExecutor.Context(
+        beam_pipeline_args=["--sdk_container_image=none"], tmp_dir=str(output / "tmp"), unique_id="1"
+    )
+    examples = standard_artifacts.Examples()
+    examples.uri = str(output / "examples")
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=f"{name}*") for name in ("train", "test")]
+    Executor(context).Do(
+        {},
+        {"examples": [examples]},
+        {
+            "input_base": str(source),
+            "input_config": proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits)),
+            "output_data_format": example_gen_pb2.FORMAT_TF_EXAMPLE,
+        },
+    )
+    return examples
+
+
+def test_files_are_copied_as_they_are(tmp_path):
+    write(tmp_path / "train-b.tfrecord", [example("b0"), example("b1")])
+    write(tmp_path / "train-a.tfrecord.gz", [example("a0")])
+    write(tmp_path / "test.tfrecord", [example("c0")])
+    write(tmp_path / "train-empty.tfrecord", [])
+    artifact = run(tmp_path, tmp_path / "output")
+    assert artifact_utils.decode_split_names(artifact.split_names) == ["train", "test"]
+    folder = pathlib.Path(artifact.uri)
+    train = folder / "Split-train"
+    names = ["data_tfrecord-00000-of-00003.gz", "data_tfrecord-00001-of-00003", "data_tfrecord-00002-of-00003"]
+    assert sorted(path.name for path in train.iterdir()) == names
+    assert [read(train / name) for name in names] == [[example("a0")], [example("b0"), example("b1")], []]
+    assert read(folder / "Split-test" / "data_tfrecord-00000-of-00001") == [example("c0")]
+
+
+def test_tfx_reads_what_was_imported(tmp_path):
+    import apache_beam as beam
+
+    write(tmp_path / "train-0.gz", [example("zipped")])
+    write(tmp_path / "train-1", [example("plain")])
+    write(tmp_path / "test", [example("other")])
+    artifact = run(tmp_path, tmp_path / "output")
+    source = tfxio_utils.get_split_tfxio([artifact], "train", telemetry_descriptors=["test"]).BeamSource()
+    text = str(tmp_path / "names")
+    with beam.Pipeline() as pipeline:
+        batches = pipeline | source
+        names = batches | beam.FlatMap(lambda batch: [row["name"][0].decode() for row in batch.to_pylist()])
+        _ = names | beam.io.WriteToText(text, shard_name_template="")
+    assert sorted(pathlib.Path(text).read_text().split()) == ["plain", "zipped"]
+
+
+@pytest.mark.parametrize("damage", ["truncated", "flipped", "other"])
+def test_a_damaged_file_is_named(tmp_path, damage):
+    write(tmp_path / "train-good", [example("a")])
+    write(tmp_path / "test", [example("a")])
+    bad = tmp_path / "train-bad"
+    write(bad, [example("a" * 1000), example("b" * 1000)])
+    content = bytearray(bad.read_bytes())
+    if damage == "truncated":
+        content = content[:-10]
+    elif damage == "flipped":
+        content[1500] ^= 1
+    else:
+        content = bytearray(b"id,name\n" * 100)
+    bad.write_bytes(content)
+    with pytest.raises(UserError, match="not whole TFRecord files") as caught:
+        run(tmp_path, tmp_path / "output")
+    assert str(bad) in str(caught.value)
+    assert "train-good" not in str(caught.value)
+    assert "Traceback" not in str(caught.value)
