@@ -105,7 +105,6 @@ class TrainerConfig(Section):
       train: the training run.
       label_map: entries of the label map, as in `labels.yaml`.
       statistics: the data gate's statistics of the data set; put in by the Trainer component.
-      source_digest: of the code that trains, so that changed code is never answered from TFX's cache.
     """
 
     preprocessing: PreprocessingSettings
@@ -113,7 +112,6 @@ class TrainerConfig(Section):
     train: TrainSettings
     label_map: list[dict[str, Any]]
     statistics: dict[str, Any] = {}
-    source_digest: str = ""
 
     @pydantic.model_validator(mode="after")
     def _check_depth(self) -> TrainerConfig:

@@ -183,14 +183,13 @@ class Config(Section):
                 raise UserError(f"data.input: {folder} has no files {split}*")
         return folder
 
-    def trainer_config(self, label_map: LabelMap, source_digest: str) -> TrainerConfig:
+    def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
         """What the trainer needs of all this."""
         return TrainerConfig(
             preprocessing=self.preprocessing,
             model=self.model,
             train=self.train,
             label_map=label_map.model_dump(mode="json"),
-            source_digest=source_digest,
         )
 
 

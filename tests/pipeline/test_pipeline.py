@@ -39,3 +39,19 @@ def test_example_gen_reads_the_newest_span(small_config, brain_mri, tmp_path):
     assert [split.pattern for split in input_config.splits] == [
         f"span-10/tfrecords/{split}*" for split in ("train", "eval", "test")
     ]
+
+
+def test_the_cache_notices_changed_code(small_config, tmp_path, monkeypatch):
+    from pipeline import pipeline as module
+
+    def flags():
+        components = create_pipeline(small_config(tmp_path)).components
+        return {component.id: list(component.executor_spec.extra_flags) for component in components}
+
+    before = flags()
+    assert all(len(of_one) == 1 for of_one in before.values())
+    assert flags() == before
+    monkeypatch.setitem(module._FILES, "ImportSchemaGen", [])
+    monkeypatch.setitem(module._CODE, "Evaluator", "")
+    after = flags()
+    assert {name for name in before if after[name] != before[name]} == {"ImportSchemaGen", "Evaluator"}

@@ -1,0 +1,51 @@
+import pathlib
+
+import pytest
+
+from pipeline.code_digest import code_digest
+
+ROOT = pathlib.Path(__file__).parents[2]
+
+
+@pytest.fixture
+def tree(tmp_path):
+    for name, text in {
+        "models/__init__.py": "",
+        "models/training.py": "from models import unet\ndef run_fn():\n    from data.contract import IMAGE\n",
+        "models/unet.py": "",
+        "models/other.py": "",
+        "data/contract.py": "import models.training\n",
+        "data/schema.pbtxt": "",
+    }.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("changed", "counts"),
+    [
+        ("models/training.py", True),
+        ("models/unet.py", True),
+        ("data/contract.py", True),
+        ("data/schema.pbtxt", True),
+        ("models/__init__.py", True),
+        ("models/other.py", False),
+    ],
+)
+def test_what_changes_a_digest(tree, changed, counts):
+    def digest():
+        return code_digest(["models.training", "tfx.components", ""], [tree / "data/schema.pbtxt"], tree)
+
+    before = digest()
+    assert digest() == before
+    with (tree / changed).open("a") as file:
+        file.write("# changed\n")
+    assert (digest() != before) == counts
+
+
+def test_readers_of_data_sets_do_not_retrain():
+    readers = set((ROOT / "data" / "readers").glob("*.py")) | {ROOT / "data" / "convert.py"}
+    before = code_digest(["models.training"])
+    assert code_digest(["models.training"], readers) != before
+    assert code_digest(["models.training"], [ROOT / "models" / "unet.py"]) == before
