@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import glob
 import importlib
 import json
 import logging
@@ -58,15 +57,18 @@ def source_records() -> list[bytes]:
     """Real images with masks as serialized examples: the pets where they are, else the slices of the offline sample."""
     import tensorflow as tf
 
-    name = "pets" if PETS.is_dir() else "brain_mri"
-    folder = CACHE / name
+    folder = _source_folder()
     if not folder.is_dir():
         from data.convert import convert
         from data.readers.brain_mri import BrainMriReader
         from data.readers.oxford_pets import OxfordPetsReader
 
-        convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+        convert(OxfordPetsReader(str(PETS)) if folder.name == "pets" else BrainMriReader(), str(folder))
     return [record.numpy() for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*.tfrecord"))))]
+
+
+def _source_folder() -> pathlib.Path:
+    return CACHE / ("pets" if PETS.is_dir() else "brain_mri")
 
 
 def enlarged(record: bytes, height: int, width: int) -> bytes:
@@ -124,8 +126,7 @@ def write_dataset(
                     name = example.features.feature[contract.SOURCE_ID].bytes_list
                     name.value[0] += f"/{split}{index}".encode()
                     writer.write(example.SerializeToString())
-    (labels,) = glob.glob(str(CACHE / "*" / contract.LABEL_MAP_FILE))[:1]
-    shutil.copy(labels, folder)
+    shutil.copy(_source_folder() / contract.LABEL_MAP_FILE, folder)
     return folder
 
 

@@ -12,7 +12,7 @@ from common import arguments, in_fresh_process, num_classes, report, run_pipelin
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, small=50, large=450, filters=32, pixels=128, batch_size=64)
+    sizes = arguments(__doc__, small=50, large=300, filters=32, pixels=128, batch_size=64)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},

@@ -11,7 +11,7 @@ from reference import training_step_rate
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, images=1000, batch_size=16, filters=32, pixels=128, steps=10)
+    sizes = arguments(__doc__, images=1000, batch_size=16, filters=32, pixels=128, epochs=10, steps=8)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},
@@ -20,7 +20,7 @@ def main() -> None:
     with scratch() as folder:
         data = write_dataset(folder / "data", train=sizes.images, evaluation=10, test=10)
         run_pipeline(str(folder / "run"), data, "Transform", **sections)
-        first, later = in_fresh_process(_rates, str(folder / "run"), sections, sizes.images)
+        first, later = in_fresh_process(_rates, str(folder / "run"), sections, sizes.images, sizes.epochs)
         reference = in_fresh_process(training_step_rate, {**sections, "label_map": []}, num_classes(data), sizes.steps)
     report(
         "input_pipeline",
@@ -33,7 +33,7 @@ def main() -> None:
     )
 
 
-def _rates(output: str, sections: dict, num_examples: int) -> tuple[float, float]:
+def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple[float, float]:
     import pathlib
 
     import tensorflow_transform as tft
@@ -60,9 +60,9 @@ def _rates(output: str, sections: dict, num_examples: int) -> tuple[float, float
     for _ in range(steps):  # To the end of the first epoch.
         next(batches)
     started = time.monotonic()
-    for _ in range(steps):
+    for _ in range(epochs * steps):
         next(batches)
-    rates.append(steps * settings.batch_size / (time.monotonic() - started))
+    rates.append(epochs * steps * settings.batch_size / (time.monotonic() - started))
     return rates[0], rates[1]
 
 

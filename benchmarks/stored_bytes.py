@@ -14,7 +14,7 @@ from models.settings import PreprocessingSettings
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, small=60, large=120, pixels=128)
+    sizes = arguments(__doc__, small=20, large=40, pixels=128)
     shape = PreprocessingSettings(height=sizes.pixels, width=sizes.pixels)
     stored = {}
     with scratch() as folder:

@@ -109,8 +109,6 @@ class _CheckExamples(beam.DoFn):
     def _check(self, example: tf.train.Example) -> tuple[np.ndarray, int, int]:
         image = _decode(_single_bytes(example, contract.IMAGE), contract.IMAGE)
         mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
-        if mask.shape[-1] != 1:
-            raise ValueError(f"{contract.MASK} has {mask.shape[-1]} channels; it must have one, of class ids")
         if mask.shape[:2] != image.shape[:2]:
             raise ValueError(
                 f"sizes differ: the image has {image.shape[1]}x{image.shape[0]} pixels, "
@@ -141,8 +139,17 @@ def _single_bytes(example: tf.train.Example, name: str) -> bytes:
 
 
 def _decode(content: bytes, name: str) -> np.ndarray:
-    """[height, width, channels] uint8, by the decoder that the transform graph uses."""
+    """[height, width, channels] uint8, once it is clear that the transform graph takes it and changes no class id."""
+    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(b"\x89PNG\r\n\x1a\n")
+    if name == contract.MASK:
+        # The header's first chunk: width, height, then bit depth and color type, which is 0 for grey.
+        if not is_png or content[24:26] != b"\x08\x00":
+            raise ValueError(f"{name} is no PNG of one channel of 8 bits, which holds class ids")
+    elif not (is_jpeg or is_png):
+        raise ValueError(f"{name} is no JPEG or PNG image")
     try:
+        if is_jpeg and tf.io.extract_jpeg_shape(content)[2] == 4:
+            raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grey")
         return tf.io.decode_image(content, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError:
         raise ValueError(f"{name} is no image that TensorFlow can decode") from None

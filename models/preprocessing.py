@@ -72,15 +72,26 @@ def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int)
 
 def _read_image(
     encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize
-) -> tuple[tf.Tensor, tf.Tensor]:
-    """An image as [height, width, channels] uint8, and [height, width, 1] uint8: 1 where it lies, 0 where padded."""
+) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    """An image for the model's input, and what the normalization needs to know of it.
+
+    Returns:
+      [height, width, channels] uint8; [height, width, 1] uint8, 1 where the image lies, 0 where padded; and [1 + 2 ·
+      channels] float32: the share of the input that is not padded and, per channel, the sum of the pixels and of their
+      squares, divided by height · width.
+    """
     pixels, size = _decode_to_scale(encoded, channels, height, width)
     top, left, new_height, new_width = placement(size[0], size[1], height, width, resize)
-    resized = tf.image.resize(pixels, [new_height, new_width], antialias=True)
+    resized = tf.round(tf.image.resize(pixels, [new_height, new_width], antialias=True))
+    sums = [[tf.cast(new_height * new_width, tf.float32)], *(tf.reduce_sum(x, [0, 1]) for x in (resized, resized**2))]
     paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
-    padded = tf.pad(tf.cast(tf.round(resized), tf.uint8), paddings)
+    padded = tf.pad(tf.cast(resized, tf.uint8), paddings)
     inside = tf.pad(tf.ones([new_height, new_width, 1], tf.uint8), paddings)
-    return tf.ensure_shape(padded, [height, width, channels]), tf.ensure_shape(inside, [height, width, 1])
+    return (
+        tf.ensure_shape(padded, [height, width, channels]),
+        tf.ensure_shape(inside, [height, width, 1]),
+        tf.concat(sums, axis=0) / (height * width),
+    )
 
 
 def _read_mask(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
@@ -130,18 +141,17 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     height, width, channels = (custom_config[key] for key in ("height", "width", "channels"))
     resize = custom_config["resize"]
 
-    pixels, inside = tf.map_fn(
+    pixels, inside, sums = tf.map_fn(
         lambda encoded: _read_image(encoded, height, width, channels, resize),
         inputs[contract.IMAGE],
         fn_output_signature=(
             tf.TensorSpec([height, width, channels], tf.uint8),
             tf.TensorSpec([height, width, 1], tf.uint8),
+            tf.TensorSpec([1 + 2 * channels], tf.float32),
         ),
     )
-    # Sums over each image, then one mean over images: the analyzer sees a few numbers an image, not its pixels.
-    values = tf.cast(pixels, tf.float32)
-    sums = [tf.cast(inside, tf.float32), values, values**2]
-    means = tft.mean(tf.concat([tf.reduce_mean(item, [1, 2]) for item in sums], axis=1), reduce_instance_dims=False)
+    # One mean over images: the analyzer sees a few numbers of each, not its pixels.
+    means = tft.mean(sums, reduce_instance_dims=False)
     mean, mean_of_squares = means[1 : 1 + channels] / means[0], means[1 + channels :] / means[0]
     # A channel that is constant over the whole split must not divide by zero.
     scale = tf.math.rsqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))

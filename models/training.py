@@ -7,6 +7,7 @@ import logging
 import math
 import os
 import pathlib
+import shutil
 import tempfile
 import time
 from typing import Any
@@ -66,6 +67,7 @@ def run_fn(fn_args: Any) -> None:
         model = compiled_model(config, len(label_map), precision, steps_per_epoch)
     best = os.path.join(fn_args.model_run_dir, "best.weights.h5")
     tf.io.gfile.makedirs(fn_args.model_run_dir)
+    _check_disk(cache, (num_train + num_eval) * input_pipeline.example_bytes(config.preprocessing))
     on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
     with on_disk as scratch:
         train, evaluation = (
@@ -101,6 +103,16 @@ def run_fn(fn_args: Any) -> None:
             "model": config.model.model_dump(),
         },
     )
+
+
+def _check_disk(cache: str, needed: int) -> None:
+    folder = tempfile.gettempdir()
+    free = shutil.disk_usage(folder).free
+    if cache == "disk" and needed > free:
+        raise TrainingError(
+            f"train.cache: disk needs {needed / 1e9:.1f} GB in {folder}, which has {free / 1e9:.1f} GB free; "
+            "set TMPDIR to another folder, or train.cache to none"
+        )
 
 
 def compiled_model(config: TrainerConfig, num_classes: int, precision: str, steps_per_epoch: int) -> keras.Model:

@@ -22,7 +22,9 @@ def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root
     paths = set(files)
     waiting = list(modules)
     while waiting:
-        path = _path(waiting.pop(), root)
+        module = waiting.pop()
+        path = _path(module, root)
+        waiting += [module.rpartition(".")[0]] if "." in module else []
         if path is not None and path not in paths:
             paths.add(path)
             waiting += _imported(path)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import tensorflow as tf
+from google.protobuf.message import DecodeError
 from PIL import Image
 
 from components.versions import version_path, versions
@@ -83,28 +84,43 @@ def predict(
         os.makedirs(output, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot make the folder {output}: {error.strerror}") from None
+    written: set[str] = set()
     for path in inputs:
         try:
             for name, content in _images(path):
-                image = read_image(content, None, max_pixels)
-                ids = predictor.class_ids(image.encoded, image.height, image.width)
-                pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
+                if name in written:
+                    yield name, "another image wrote a mask of this name; predict them into different folders"
+                    continue
+                written.add(name)
+                try:
+                    image = read_image(content, None, max_pixels)
+                    ids = predictor.class_ids(image.encoded, image.height, image.width)
+                    pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
+                except (BadImageError, tf.errors.OpError) as error:
+                    yield name, str(error)
+                    continue
                 overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
                 Image.fromarray(ids).save(os.path.join(output, f"{name}_mask.png"))
                 Image.fromarray(overlay.astype(np.uint8)).save(os.path.join(output, f"{name}_overlay.png"))
                 yield name, None
         except OSError as error:
             yield path, error.strerror or str(error)
-        except (BadImageError, tf.errors.OpError) as error:
+        except tf.errors.OpError as error:
             yield path, str(error)
 
 
 def _images(path: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of an image file, or of every image in a TFRecord."""
-    if ".tfrecord" not in pathlib.Path(path).name:
+    """Name and content of an image file, or of every image in a TFRecord; content is empty where there is none."""
+    base = pathlib.Path(path).name
+    if ".tfrecord" not in base:
         yield pathlib.Path(path).stem, pathlib.Path(path).read_bytes()
         return
-    for record in tf.data.TFRecordDataset(path, compression_type=contract.compression_type(path)):
-        features = tf.train.Example.FromString(record.numpy()).features.feature
-        name = features[contract.SOURCE_ID].bytes_list.value[0].decode()
-        yield name.replace("/", "_"), features[contract.IMAGE].bytes_list.value[0]
+    for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
+        try:
+            features = tf.train.Example.FromString(record.numpy()).features.feature
+            names = features[contract.SOURCE_ID].bytes_list.value
+            contents = features[contract.IMAGE].bytes_list.value
+        except DecodeError:
+            names, contents = [], []
+        name = names[0].decode(errors="replace") if names else f"{base.partition('.tfrecord')[0]}_{index:05d}"
+        yield name.replace("/", "_"), contents[0] if contents else b""

@@ -17,15 +17,25 @@ from data.label_map import LabelMap
 LABEL_MAP = LabelMap.from_names(("road", "car"))
 
 
-def encode_jpeg(pixels):
+def encoded(pixels, kind):
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, "JPEG")
+    Image.fromarray(pixels).save(buffer, kind)
+    return buffer.getvalue()
+
+
+def cmyk():
+    buffer = io.BytesIO()
+    Image.new("CMYK", (2, 4)).save(buffer, "JPEG")
     return buffer.getvalue()
 
 
 def features(mask, name="one", **changes):
     image = np.zeros((*mask.shape, 3), np.uint8)
-    values = {contract.IMAGE: encode_jpeg(image), contract.MASK: encode_png(mask), contract.SOURCE_ID: name.encode()}
+    values = {
+        contract.IMAGE: encoded(image, "JPEG"),
+        contract.MASK: encode_png(mask),
+        contract.SOURCE_ID: name.encode(),
+    }
     values.update(changes)
     return {key: value for key, value in values.items() if value is not None}
 
@@ -107,11 +117,22 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "bad: image/encoded is no image"),
+        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "bad: image/encoded is no JPEG or PNG"),
+        (serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "BMP")})), "bad: image/encoded is no JPEG or PNG"),
+        (serialized(features(BOTH, **{contract.IMAGE: cmyk()})), "bad: image/encoded has four channels"),
         (
-            serialized(features(BOTH, **{contract.MASK: b"no image"})),
-            "bad: image/segmentation/class/encoded is no image",
+            serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "JPEG")[:-300]})),
+            "bad: image/encoded is no image",
         ),
+        (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"bad: {contract.MASK} is no PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"bad: {contract.MASK} is no PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "BMP")})), f"bad: {contract.MASK} is no PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH > 0, "PNG")})), f"bad: {contract.MASK} is no PNG"),
+        (
+            serialized(features(BOTH, **{contract.MASK: encoded(np.uint16(BOTH), "PNG")})),
+            f"bad: {contract.MASK} is no PNG",
+        ),
+        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is no image"),
         (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "bad: sizes differ"),
         (serialized(features(BOTH + 2)), "bad: class id 2, 3 is not in the label map"),
         (serialized(features(BOTH, **{contract.MASK: None})), f"bad: {contract.MASK} must hold one"),

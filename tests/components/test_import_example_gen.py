@@ -1,4 +1,6 @@
+import gzip
 import pathlib
+import re
 
 import pytest
 import tensorflow as tf
@@ -42,6 +44,7 @@ def run(source, output):
         {
             "input_base": str(source),
             "input_config": proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits)),
+            "output_config": "{}",
             "output_data_format": example_gen_pb2.FORMAT_TF_EXAMPLE,
         },
     )
@@ -79,22 +82,37 @@ def test_tfx_reads_what_was_imported(tmp_path):
     assert sorted(pathlib.Path(text).read_text().split()) == ["plain", "zipped"]
 
 
-@pytest.mark.parametrize("damage", ["truncated", "flipped", "other"])
-def test_a_damaged_file_is_named(tmp_path, damage):
+@pytest.mark.parametrize(
+    ("damage", "reason"),
+    [
+        ("truncated", "truncated record at .*; write or copy the file anew"),
+        ("flipped", "corrupted record at .*; write or copy the file anew"),
+        ("text", "corrupted record at 0.*; write or copy the file anew"),
+        ("no example", r"holds a record that is no tf\.train\.Example"),
+        ("gzipped", r"is gzipped; only names of gzipped files end in \.gz"),
+        ("dangling", "cannot be read and copied: .*No such file"),
+    ],
+)
+def test_a_damaged_file_is_named(tmp_path, damage, reason):
     write(tmp_path / "train-good", [example("a")])
+    (tmp_path / "train-folder").mkdir()
     write(tmp_path / "test", [example("a")])
     bad = tmp_path / "train-bad"
-    write(bad, [example("a" * 1000), example("b" * 1000)])
+    write(bad, [example("a" * 1000), example("b" * 1000), b"\xff" if damage == "no example" else example("c")])
     content = bytearray(bad.read_bytes())
     if damage == "truncated":
-        content = content[:-10]
+        bad.write_bytes(content[:-10])
     elif damage == "flipped":
         content[1500] ^= 1
-    else:
-        content = bytearray(b"id,name\n" * 100)
-    bad.write_bytes(content)
-    with pytest.raises(UserError, match="not whole TFRecord files") as caught:
+        bad.write_bytes(content)
+    elif damage == "text":
+        bad.write_bytes(b"id,name\n" * 100)
+    elif damage == "gzipped":
+        bad.write_bytes(gzip.compress(content))
+    elif damage == "dangling":
+        bad.unlink()
+        bad.symlink_to(tmp_path / "nothing")
+    with pytest.raises(UserError, match=r"^files that cannot be imported:\n") as caught:
         run(tmp_path, tmp_path / "output")
-    assert str(bad) in str(caught.value)
-    assert "train-good" not in str(caught.value)
-    assert "Traceback" not in str(caught.value)
+    assert re.fullmatch(rf"  {re.escape(str(bad))}: {reason}.*", str(caught.value).splitlines()[1]), caught.value
+    assert len(str(caught.value).splitlines()) == 2

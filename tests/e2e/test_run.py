@@ -293,7 +293,7 @@ def other_size(feature):
     [
         (unknown_class, 1, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
         (wrong_type, 75, r"split train, feature image/height: "),
-        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is no image"),
+        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is no JPEG or PNG image"),
         (other_size, 1, r"the image has 20x30 pixels, the mask 197x233"),
     ],
 )
@@ -315,7 +315,7 @@ def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_
     (path,) = (tmp_path / "broken").glob("train-*.tfrecord")
     path.write_bytes(path.read_bytes()[:-100])
     config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
-    with pytest.raises(RunFailedError, match="ImportExampleGen failed: not whole TFRecord files") as caught:
+    with pytest.raises(RunFailedError, match="ImportExampleGen failed: files that cannot be imported") as caught:
         run(config)
     assert str(path) in str(caught.value)
     assert str(path) in load_runs(config.metadata_path)[-1].reasons[0]
@@ -330,7 +330,7 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
     (foreign / contract.LABEL_MAP_FILE).write_text((brain_mri / contract.LABEL_MAP_FILE).read_text())
     for split in contract.SPLITS:
         for shard in range(2):
-            with tf.io.TFRecordWriter(str(foreign / f"{split}-{shard}.gz"), "GZIP") as writer:
+            with tf.io.TFRecordWriter(str(foreign / f"{split}-{shard}.tfrecord.gz"), "GZIP") as writer:
                 for record in raw_examples(brain_mri, split)[shard::2]:
                     example = tf.train.Example.FromString(record)
                     feature = example.features.feature
@@ -350,6 +350,14 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
     (log,) = (tmp_path / "output" / "logs").iterdir()
     assert "mixed_bfloat16, 1 replica(s), decoded images kept: disk" in log.read_text()
     assert not list(tmp_path.glob("segpipe-cache-*"))
+
+    # Without names of their own, predictions are numbered.
+    test_file = str(foreign / "test-0.tfrecord.gz")
+    names = [
+        name for name, fault in predict(result.pushed_path, [test_file], str(tmp_path / "predictions")) if not fault
+    ]
+    assert names[:2] == ["test-0_00000", "test-0_00001"]
+    assert (tmp_path / "predictions" / "test-0_00001_mask.png").exists()
 
 
 def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import class_weights, resolve_precision
+from models.training import TrainingError, _check_disk, class_weights, resolve_precision
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -25,6 +25,13 @@ def test_auto_precision_is_what_the_hardware_computes_in():
     expected = "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
     assert resolve_precision("auto") == expected
     assert resolve_precision("float32") == "float32"
+
+
+def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
+    _check_disk("none", 10**18)
+    _check_disk("disk", 1)
+    with pytest.raises(TrainingError, match=r"train.cache: disk needs 1000000000.0 GB in /.*; set TMPDIR"):
+        _check_disk("disk", 10**18)
 
 
 def test_a_model_too_deep_for_its_input_is_refused():

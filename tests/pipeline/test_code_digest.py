@@ -11,9 +11,10 @@ ROOT = pathlib.Path(__file__).parents[2]
 def tree(tmp_path):
     for name, text in {
         "models/__init__.py": "",
-        "models/training.py": "from models import unet\ndef run_fn():\n    from data.contract import IMAGE\n",
+        "models/training.py": "import models.unet\ndef run_fn():\n    from data.contract import IMAGE\n",
         "models/unet.py": "",
         "models/other.py": "",
+        "data/__init__.py": "",
         "data/contract.py": "import models.training\n",
         "data/schema.pbtxt": "",
     }.items():
@@ -30,6 +31,7 @@ def tree(tmp_path):
         ("data/contract.py", True),
         ("data/schema.pbtxt", True),
         ("models/__init__.py", True),
+        ("data/__init__.py", True),
         ("models/other.py", False),
     ],
 )
