@@ -97,7 +97,7 @@ def predict(
                     ids = predictor.class_ids(image.encoded, image.height, image.width)
                     pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
                 except (BadImageError, tf.errors.OpError) as error:
-                    yield name, str(error)
+                    yield name if _holds_records(path) else path, str(error)
                     continue
                 overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
                 Image.fromarray(ids).save(os.path.join(output, f"{name}_mask.png"))
@@ -109,10 +109,13 @@ def predict(
             yield path, str(error)
 
 
+def _holds_records(path: str) -> bool:
+    return ".tfrecord" in pathlib.Path(path).name
+
+
 def _images(path: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of an image file, or of every image in a TFRecord; content is empty where there is none."""
-    base = pathlib.Path(path).name
-    if ".tfrecord" not in base:
+    if not _holds_records(path):
         yield pathlib.Path(path).stem, pathlib.Path(path).read_bytes()
         return
     for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
@@ -122,5 +125,9 @@ def _images(path: str) -> Iterator[tuple[str, bytes]]:
             contents = features[contract.IMAGE].bytes_list.value
         except DecodeError:
             names, contents = [], []
-        name = names[0].decode(errors="replace") if names else f"{base.partition('.tfrecord')[0]}_{index:05d}"
+        name = (
+            names[0].decode(errors="replace")
+            if names
+            else f"{pathlib.Path(path).name.partition('.tfrecord')[0]}_{index:05d}"
+        )
         yield name.replace("/", "_"), contents[0] if contents else b""

@@ -6,8 +6,9 @@ import sys
 import numpy as np
 import pytest
 
+from data.errors import UserError
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import TrainingError, _check_disk, class_weights, resolve_precision
+from models.training import _check_disk, class_weights, resolve_precision
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -30,7 +31,7 @@ def test_auto_precision_is_what_the_hardware_computes_in():
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
     _check_disk("none", 10**18)
     _check_disk("disk", 1)
-    with pytest.raises(TrainingError, match=r"train.cache: disk needs 1000000000.0 GB in /.*; set TMPDIR"):
+    with pytest.raises(UserError, match=r"train.cache: disk needs 1000000000.0 GB in /.*; set TMPDIR"):
         _check_disk("disk", 10**18)
 
 
