@@ -66,6 +66,7 @@ def ensure_compiler():
     python = os.path.join(TOOLS, "bin", "python")
     run([python, "-m", "pip", "install", "--quiet", "--no-cache-dir", "ziglang"], "a C++ compiler cannot be fetched")
     os.environ["CC"], os.environ["CXX"] = f"{python} -m ziglang cc", f"{python} -m ziglang c++"
+    os.environ["ZIG_GLOBAL_CACHE_DIR"] = os.environ["ZIG_LOCAL_CACHE_DIR"] = os.path.join(TOOLS, "cache", "zig")
 
 
 def install_uv():
@@ -110,11 +111,12 @@ def main():
     print(f"Installing segpipe with TFX {line} on {python} into .venv …", flush=True)
     run([uv, "venv", "--quiet", "--clear", "--python", python, ENVIRONMENT], "the environment cannot be made")
     constraints = os.path.join("constraints", f"tfx-{line}.txt")
+    # Compiled now, else every process would import twice as slowly where Python may not write bytecode.
     run(
         [
             *(uv, "pip", "install", "--quiet", "--python", os.path.join(ENVIRONMENT, "bin", "python")),
             *("--constraint", constraints, "--override", os.path.join("constraints", "overrides.txt")),
-            *("--editable", f".[{EXTRAS}]"),
+            *("--editable", f".[{EXTRAS}]", "--compile-bytecode"),
         ],
         "the packages cannot be installed",
     )
