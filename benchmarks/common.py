@@ -90,52 +90,69 @@ def enlarged(record: bytes, height: int, width: int) -> bytes:
     return example.SerializeToString()
 
 
-def write_dataset(
-    folder: pathlib.Path,
-    *,
-    train: int,
-    evaluation: int,
-    test: int,
-    shards: int = 4,
-    size: tuple[int, int] | None = None,
+def dataset(
+    *, train: int, evaluation: int = 10, test: int = 10, shards: int = 4, size: tuple[int, int] | None = None
 ) -> pathlib.Path:
-    """Writes a data set by the contract: the source records again and again under distinct names.
+    """A data set by the contract: the source records again and again under distinct names. Kept for later scripts.
 
     Args:
-      folder: to make.
       train: images of the train split, in `shards` files.
       evaluation: images of the eval split.
       test: images of the test split, in `shards` files.
       shards: files of the train and the test split.
       size: height and width that a few of the images are enlarged to; None leaves all as they are.
+
+    Returns:
+      Its folder.
     """
     import tensorflow as tf
 
     from data import contract
 
+    name = "-".join(map(str, [_source_folder().name, train, evaluation, test, shards, *(size or [])]))
+    folder = CACHE / "data" / name
+    if folder.exists():
+        return folder
     records = source_records()
     if size:
         records = [enlarged(record, *size) for record in records[:20]]
-    folder.mkdir(parents=True)
+    unfinished = folder.with_suffix(".unfinished")
+    shutil.rmtree(unfinished, ignore_errors=True)
+    unfinished.mkdir(parents=True)
     for split, count in (("train", train), ("eval", evaluation), ("test", test)):
         files = 1 if split == "eval" else shards
         for shard in range(files):
-            with tf.io.TFRecordWriter(str(folder / f"{split}-{shard:05d}-of-{files:05d}.tfrecord")) as writer:
+            with tf.io.TFRecordWriter(str(unfinished / f"{split}-{shard:05d}-of-{files:05d}.tfrecord")) as writer:
                 for index in range(shard, count, files):
                     example = tf.train.Example.FromString(records[index % len(records)])
-                    name = example.features.feature[contract.SOURCE_ID].bytes_list
-                    name.value[0] += f"/{split}{index}".encode()
+                    source_id = example.features.feature[contract.SOURCE_ID].bytes_list
+                    source_id.value[0] += f"/{split}{index}".encode()
                     writer.write(example.SerializeToString())
-    shutil.copy(_source_folder() / contract.LABEL_MAP_FILE, folder)
+    shutil.copy(_source_folder() / contract.LABEL_MAP_FILE, unfinished)
+    unfinished.rename(folder)
     return folder
 
 
 @contextlib.contextmanager
 def scratch() -> Iterator[pathlib.Path]:
-    """A folder for data sets and runs, beside the cached source records: large, and deleted at the end."""
+    """A folder for runs, deleted at the end."""
     CACHE.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=CACHE) as folder:
         yield pathlib.Path(folder)
+
+
+@contextlib.contextmanager
+def ingested(data: pathlib.Path) -> Iterator[str]:
+    """The output folder of a run in which TFX's cache has the components before Transform; others leave no trace."""
+    output = CACHE / "ingested" / data.name
+    run_pipeline(str(output), data, "DataGate")
+    metadata, before = output / "metadata.sqlite", output / "metadata.before"
+    shutil.copy(metadata, before)
+    try:
+        yield str(output)
+    finally:
+        before.replace(metadata)
+        shutil.rmtree(output / "artifacts" / "Transform", ignore_errors=True)
 
 
 def run_pipeline(

@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 
-from common import arguments, report, run_pipeline, scratch, write_dataset
+from common import arguments, dataset, report, run_pipeline, scratch
 
 
 def main() -> None:
@@ -21,7 +21,7 @@ def main() -> None:
         "gate": {"min_mean_iou": 0},
     }
     with scratch() as folder:
-        data = write_dataset(folder / "data", train=sizes.images - 8, evaluation=4, test=4, shards=1)
+        data = dataset(train=sizes.images - 8, evaluation=4, test=4, shards=1)
         measured = run_pipeline(str(folder / "run"), data, "Pusher", **sections)
     measured["ServingCheck"]["seconds"] -= min(_import_seconds() for _ in range(3))
     seconds = {name: values["seconds"] for name, values in measured.items()}

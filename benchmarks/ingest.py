@@ -4,7 +4,7 @@ The rate is marginal, (large - small) images over the difference of the seconds,
 start does not count.
 """
 
-from common import arguments, in_fresh_process, report, run_pipeline, scratch, train_files, write_dataset
+from common import arguments, dataset, in_fresh_process, report, run_pipeline, scratch, train_files
 from reference import decoding_rate
 
 COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate")
@@ -17,7 +17,7 @@ def main() -> None:
         seconds = {}
         references = []
         for count in (sizes.small, sizes.large):
-            data = write_dataset(folder / f"data{count}", train=count, evaluation=10, test=10)
+            data = dataset(train=count)
             references.append(in_fresh_process(decoding_rate, train_files(data), None))
             measured = run_pipeline(str(folder / f"run{count}"), data, "DataGate")
             seconds[count] = {name: measured[name]["seconds"] for name in COMPONENTS}

@@ -4,7 +4,7 @@ The components before it run in another process, so that their memory does not c
 the images to that size.
 """
 
-from common import arguments, report, run_pipeline, scratch, write_dataset
+from common import arguments, dataset, ingested, report, run_pipeline
 
 
 def main() -> None:
@@ -13,13 +13,11 @@ def main() -> None:
     preprocessing = {"height": sizes.pixels, "width": sizes.pixels}
     size = (sizes.height, sizes.width) if sizes.height else None
     peak = {}
-    with scratch() as folder:
-        for count in (sizes.small, sizes.large):
-            data = write_dataset(folder / f"data{count}", train=count, evaluation=10, test=10, size=size)
-            output = str(folder / f"run{count}")
-            run_pipeline(output, data, "DataGate", preprocessing=preprocessing)
+    for count in (sizes.small, sizes.large):
+        data = dataset(train=count, size=size)
+        with ingested(data) as output:
             measured = run_pipeline(output, data, "Transform", preprocessing=preprocessing)
-            peak[count] = measured["Transform"]["peak_megabytes"]
+        peak[count] = measured["Transform"]["peak_megabytes"]
     report("memory", peak[sizes.large], "MB", f"{sizes.small} images", peak[sizes.small], **vars(sizes))
 
 

@@ -6,7 +6,7 @@ while it trains, in memory or in a temporary file, is `trainer_cache_bytes`.
 
 import pathlib
 
-from common import arguments, report, run_pipeline, scratch, write_dataset
+from common import arguments, dataset, report, run_pipeline, scratch
 
 from models.input_pipeline import example_bytes
 from models.settings import PreprocessingSettings
@@ -19,7 +19,7 @@ def main() -> None:
     stored = {}
     with scratch() as folder:
         for count in (sizes.small, sizes.large):
-            data = write_dataset(folder / f"data{count}", train=count, evaluation=10, test=10)
+            data = dataset(train=count)
             output = folder / f"run{count}"
             run_pipeline(str(output), data, "Transform", preprocessing=shape.model_dump())
             stored[count] = _bytes(output / "artifacts" / "Transform")

@@ -4,7 +4,7 @@ The bare step computes loss, gradients and the optimizer's update on one batch t
 optimizer and precision. Both take turns, in processes of their own.
 """
 
-from common import alternating, arguments, in_fresh_process, num_classes, report, run_pipeline, scratch, write_dataset
+from common import alternating, arguments, dataset, in_fresh_process, num_classes, report, run_pipeline, scratch
 from reference import training_step_rate
 
 
@@ -17,7 +17,7 @@ def main() -> None:
         "train": {"batch_size": sizes.batch_size, "epochs": sizes.epochs},
     }
     with scratch() as folder:
-        data = write_dataset(folder / "data", train=sizes.images, evaluation=sizes.batch_size, test=10)
+        data = dataset(train=sizes.images, evaluation=sizes.batch_size)
         rounds = iter(range(sizes.rounds))
 
         def trainer() -> float:

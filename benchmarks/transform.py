@@ -4,7 +4,7 @@ The rate is marginal, (large - small) images over the difference of the seconds,
 start does not count. Transform analyzes the images and stores none of them, so it need not decode the masks.
 """
 
-from common import arguments, in_fresh_process, report, run_pipeline, scratch, train_files, write_dataset
+from common import arguments, dataset, in_fresh_process, ingested, report, run_pipeline, train_files
 from reference import decoding_rate
 
 
@@ -12,15 +12,15 @@ def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, small=600, large=6000, pixels=128)
     preprocessing = {"height": sizes.pixels, "width": sizes.pixels}
-    with scratch() as folder:
-        seconds = {}
-        references = []
-        for count in (sizes.small, sizes.large):
-            data = write_dataset(folder / f"data{count}", train=count, evaluation=10, test=10)
-            references.append(in_fresh_process(decoding_rate, train_files(data), sizes.pixels))
-            measured = run_pipeline(str(folder / f"run{count}"), data, "Transform", preprocessing=preprocessing)
-            seconds[count] = measured["Transform"]["seconds"]
+    seconds = {}
+    references = []
+    for count in (sizes.small, sizes.large):
+        data = dataset(train=count)
         references.append(in_fresh_process(decoding_rate, train_files(data), sizes.pixels))
+        with ingested(data) as output:
+            measured = run_pipeline(output, data, "Transform", preprocessing=preprocessing)
+        seconds[count] = measured["Transform"]["seconds"]
+    references.append(in_fresh_process(decoding_rate, train_files(data), sizes.pixels))
     report(
         "transform",
         (sizes.large - sizes.small) / (seconds[sizes.large] - seconds[sizes.small]),

@@ -7,7 +7,7 @@ An unpinned process uses all cores in the data gate and in Transform: compare wi
 
 import os
 
-from common import arguments, report, run_pipeline, scratch, write_dataset
+from common import arguments, dataset, report, run_pipeline, scratch
 
 COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate", "Transform")
 
@@ -20,7 +20,7 @@ def main() -> None:
     seconds: dict[int, dict[int, dict[str, float]]] = {workers: {} for workers in modes}
     with scratch() as folder:
         for count in (sizes.small, sizes.large):
-            data = write_dataset(folder / f"data{count}", train=count, evaluation=10, test=10)
+            data = dataset(train=count)
             for workers, cores in modes.items():
                 output = str(folder / f"run{count}-{workers}")
                 measured = run_pipeline(
