@@ -1,4 +1,4 @@
-"""Random flips, rotation and scale, the same for an image and its mask."""
+"""Random flips, rotation and scale, the same for an image and its mask, and random changes of the image's colours."""
 
 from __future__ import annotations
 
@@ -18,8 +18,11 @@ def augment(
     flip_vertical: bool,
     rotation_degrees: float,
     scale: float,
+    brightness: float = 0.0,
+    contrast: float = 0.0,
+    saturation: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves each image of a batch by its own random affine map: one resampling for all of them.
+    """Moves each image of a batch by its own random affine map, in one resampling, and changes its colours.
 
     Args:
       image: [batch, height, width, channels] normalized images; what comes in from outside becomes 0, the mean.
@@ -29,13 +32,16 @@ def augment(
       flip_vertical: mirror top and bottom, half of the time.
       rotation_degrees: the largest rotation either way.
       scale: the largest zoom, in or out, at least 1; a zoomed-in view is a random crop.
+      brightness: the largest shift of all values.
+      contrast: the largest change of the factor 1 on the distance to the image's mean.
+      saturation: the largest change of the factor 1 on the distance to grey; without effect on grey images.
 
     Returns:
       Image and label, of the shapes and types that came in.
     """
     shape = tf.shape(image)
     batch = shape[0]
-    seeds = tf.unstack(tf.random.split(seed, 6))
+    seeds = tf.unstack(tf.random.split(seed, 9))
 
     def uniform(index: int, low: float, high: float) -> tf.Tensor:
         return tf.random.stateless_uniform([batch], seeds[index], low, high)
@@ -69,4 +75,20 @@ def augment(
         return tf.ensure_shape(moved, pixels.shape)
 
     moved_label = move(tf.cast(label, tf.float32)[..., tf.newaxis], "NEAREST", float(IGNORE_LABEL))
-    return move(image, "BILINEAR", 0.0), tf.cast(moved_label[..., 0], label.dtype)
+    moved_image = move(image, "BILINEAR", 0.0)
+    if brightness or contrast or saturation:
+        amounts = enumerate((brightness, contrast, saturation), start=6)
+        moved_image = _jitter(moved_image, *(uniform(index, -amount, amount) for index, amount in amounts))
+    return moved_image, tf.cast(moved_label[..., 0], label.dtype)
+
+
+def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
+    """Brightness, contrast and saturation of each image, changed by its own amounts."""
+
+    def per_image(values: tf.Tensor) -> tf.Tensor:
+        return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
+
+    mean = tf.reduce_mean(image, axis=[1, 2, 3], keepdims=True)
+    image += per_image(contrast) * (image - mean) + per_image(brightness)
+    grey = tf.reduce_mean(image, axis=-1, keepdims=True)
+    return image + per_image(saturation) * (image - grey)

@@ -1,142 +1,299 @@
-"""From TFRecords to batches at the model: tf.data with a cache of 8-bit pixels, shuffling and augmentation."""
+"""From TFRecords to batches at the model: random access to decoded examples, in an order that can be taken up again."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import os
 import pathlib
+import time
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
 from data import contract
+from data.errors import UserError
 from models import preprocessing, signatures
 from models.augmentation import augment
 from models.settings import PreprocessingSettings, TrainSettings
 
+_LOG = logging.getLogger("segpipe.input_pipeline")
 # Images that are decoded in one call of the transform graph.
 _DECODE_BATCH = 16
-_MAX_SHUFFLE = 4096
-# Files that are read in turns, so that a data set in which files differ is mixed.
-_INTERLEAVED_FILES = 16
-# Shares of this machine's memory that decoded examples may take up.
+# Share of this machine's memory that decoded examples may take up.
 _CACHE_SHARE = 0.25
-_SHUFFLE_SHARE = 0.05
+_PROGRESS_SECONDS = 5.0
+# Of the two integers of a seed, the first tells apart what is drawn: orders of epochs, copies of images, changes.
+_ORDER, _COPIES, _CHANGES = range(3)
+# An image's class counts as rare if fewer images than this share show it.
+_RARE_CLASS_SHARE = 0.5
 
 
 def example_bytes(shape: PreprocessingSettings) -> int:
-    """Bytes of a decoded example: 8-bit image and label, and the statistics that normalize it."""
-    return shape.height * shape.width * (shape.channels + 1) + 2 * 4 * shape.channels
+    """Bytes of a decoded example: 8-bit image and label."""
+    return shape.height * shape.width * (shape.channels + 1)
 
 
-def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_examples: int) -> str:
+def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_examples: int, paths: list[str]) -> str:
     """`memory`, `disk` or `none`; `auto` means memory if all examples take up at most a quarter of it.
 
     Args:
       settings: of the training run.
       shape: of the model's input.
       num_examples: of the train and eval splits together.
+      paths: of their TFRecords.
+
+    Raises:
+      UserError: if examples shall be decoded anew in each epoch, but what is asked for needs to keep them.
     """
+    needs_cache = ""
+    if settings.sampling == "class_balanced":
+        needs_cache = "train.sampling: class_balanced has to look at all masks"
+    elif any(map(contract.compression_type, paths)):
+        needs_cache = "gzipped TFRecords can only be read from their beginning"
+    if settings.cache == "none" and needs_cache:
+        raise UserError(f"train.cache: none does not do, because {needs_cache}; set it to memory, disk or auto")
     if settings.cache != "auto":
         return settings.cache
-    return "memory" if num_examples * example_bytes(shape) <= _CACHE_SHARE * _memory() else "none"
+    if num_examples * example_bytes(shape) <= _CACHE_SHARE * _memory():
+        return "memory"
+    return "disk" if needs_cache else "none"
 
 
-def examples(patterns: list[str], transform: Any, cache_file: str | None) -> tf.data.Dataset:
-    """Decodes and resizes by the transform graph.
+class Examples:
+    """The examples of a split, by their index.
 
     Args:
       patterns: of the TFRecords; those that end in `.gz` are gzipped.
       transform: tf.Transform's layer.
-      cache_file: where decoded examples are kept from the first pass on: a file, "" for the memory, None for nowhere.
-
-    Returns:
-      Of each example `pixels` [height, width, channels] uint8, `label` [height, width] uint8, and `mean` and `scale`
-      [channels] float32.
+      shape: of the model's input.
+      count: of the examples, N.
+      cache: where decoded examples are kept: a folder, "" for the memory, None for nowhere.
     """
 
-    def read(path: tf.Tensor, compression_type: tf.Tensor) -> tf.data.Dataset:
-        return tf.data.TFRecordDataset(path, compression_type, buffer_size=1 << 20)
+    def __init__(
+        self,
+        patterns: list[str],
+        transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+        shape: PreprocessingSettings,
+        count: int,
+        cache: str | None,
+    ):
+        self.count = count
+        self._transform, self._shape = transform, shape
+        self._paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+        self._records: list[tuple[str, int, int]] = []
+        if cache is None:
+            self._records = _record_index(self._paths)
+        else:
+            self._decode_all(cache)
+
+    def _decode_all(self, folder: str) -> None:
+        shape = (self._shape.height, self._shape.width, self._shape.channels)
+
+        def empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            if not folder:
+                return np.empty(shape, np.uint8)
+            return np.lib.format.open_memmap(os.path.join(folder, name), "w+", np.uint8, shape)
+
+        self.pixels = empty("pixels.npy", (self.count, *shape))
+        self.labels = empty("labels.npy", (self.count, *shape[:2]))
+        self._source_ids: list[bytes] = []
+        decoded = (
+            tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
+            .flat_map(lambda path, compression: tf.data.TFRecordDataset(path, compression, buffer_size=1 << 20))
+            .batch(_DECODE_BATCH)
+            .map(lambda records: (self._decode(records), _source_ids(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+        logged = time.monotonic()
+        for features, source_ids in decoded:
+            done = slice(len(self._source_ids), len(self._source_ids) + len(source_ids))
+            self.pixels[done] = features[preprocessing.PIXELS].numpy()
+            self.labels[done] = features[preprocessing.LABEL].numpy()
+            self._mean, self._scale = (features[name][:1] for name in (preprocessing.MEAN, preprocessing.SCALE))
+            self._source_ids.extend(source_ids.numpy())
+            if time.monotonic() - logged > _PROGRESS_SECONDS:
+                _LOG.info("decoded %d of %d images", len(self._source_ids), self.count)
+                logged = time.monotonic()
 
     @tf.autograph.experimental.do_not_convert
-    def parse_and_transform(serialized: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = transform(tf.io.parse_example(serialized, signatures.feature_spec()))
+    def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = self._transform(tf.io.parse_example(records, signatures.feature_spec()))
+        for name in (preprocessing.PIXELS, preprocessing.LABEL):
+            features[name] = tf.cast(features[name], tf.uint8)
         return {
-            preprocessing.PIXELS: tf.cast(features[preprocessing.PIXELS], tf.uint8),
-            preprocessing.LABEL: tf.cast(features[preprocessing.LABEL], tf.uint8),
-            preprocessing.MEAN: features[preprocessing.MEAN],
-            preprocessing.SCALE: features[preprocessing.SCALE],
+            name: features[name]
+            for name in (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
         }
 
-    paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
-    dataset = (
-        tf.data.Dataset.from_tensor_slices((paths, [contract.compression_type(path) for path in paths]))
-        .shuffle(1 if cache_file is not None else len(paths))
-        .interleave(read, cycle_length=_INTERLEAVED_FILES)
-        .batch(_DECODE_BATCH)
-        .map(parse_and_transform, num_parallel_calls=tf.data.AUTOTUNE)
-        .unbatch()
-    )
-    return dataset if cache_file is None else dataset.cache(cache_file)
+    def take(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels as the model gets them; in graphs and eagerly.
+
+        Args:
+          indices: [batch] int64, below N.
+
+        Returns:
+          [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
+        """
+        size = (self._shape.height, self._shape.width)
+        if self._records:
+            features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
+            pixels, label = features[preprocessing.PIXELS], features[preprocessing.LABEL]
+            mean, scale = features[preprocessing.MEAN], features[preprocessing.SCALE]
+        else:
+            pixels, label = tf.numpy_function(
+                lambda chosen: (self.pixels[chosen], self.labels[chosen]), [indices], (tf.uint8, tf.uint8)
+            )
+            rows = [tf.size(indices), 1]
+            mean, scale = tf.tile(self._mean, rows), tf.tile(self._scale, rows)
+        pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self._shape.channels])
+        return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size])
+
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        records = []
+        for path, offset, length in (self._records[index] for index in indices):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                file.seek(offset)
+                records.append(file.read(length))
+        return np.array(records, object)
+
+    def source_ids(self, indices: np.ndarray) -> list[str]:
+        """Names of examples."""
+        if self._records:
+            ids = _source_ids(tf.constant(self._read(indices))).numpy()
+        else:
+            ids = [self._source_ids[index] for index in indices]
+        return [name.decode(errors="replace") for name in ids]
+
+
+def _source_ids(records: tf.Tensor) -> tf.Tensor:
+    spec = {contract.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, default_value="")}
+    return tf.io.parse_example(records, spec)[contract.SOURCE_ID]
+
+
+def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
+    """Path, offset and length in bytes of each record of plain TFRecord files: length, its CRC, data, their CRC."""
+    records = []
+    for path in paths:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            size, offset = file.size(), 0
+            while offset < size:
+                file.seek(offset)
+                length = int.from_bytes(file.read(8), "little")
+                records.append((path, offset + 12, length))
+                offset += 12 + length + 4
+    return records
+
+
+class TrainingOrder:
+    """Which examples a training step sees: a function of the seed and of the step, and of nothing that went before.
+
+    An epoch goes through a permutation of the examples. Where the batch size does not divide their number, the last
+    batch is filled from the permutation's beginning.
+
+    Args:
+      num_examples: N.
+      batch_size: of a step.
+      seed: of the training run.
+      copies: [N] float32, how often each example occurs in an epoch in the mean, at least 1; None for once. An epoch
+        has no more steps with them, so all other examples occur less often.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, seed: int, copies: np.ndarray | None = None):
+        self.steps_per_epoch = -(-num_examples // batch_size)
+        self._count, self._batch_size, self._seed, self._copies = num_examples, batch_size, seed, copies
+
+    def epoch(self, epoch: tf.Tensor) -> tf.Tensor:
+        """[steps · batch] int64 indices of an epoch, counted from 0."""
+        indices = tf.range(self._count, dtype=tf.int64)
+        if self._copies is not None:
+            draws = tf.random.stateless_uniform([self._count], self._random(_COPIES, epoch))
+            indices = tf.repeat(indices, tf.cast(tf.floor(self._copies + draws), tf.int32))
+        indices = tf.random.experimental.stateless_shuffle(indices, self._random(_ORDER, epoch))
+        return tf.gather(indices, tf.range(self.steps_per_epoch * self._batch_size) % tf.size(indices))
+
+    def _random(self, purpose: int, number: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.constant(3 * self._seed + purpose, tf.int64), tf.cast(number, tf.int64)])
+
+    def step(self, step: int) -> np.ndarray:
+        """[batch] indices of a step, counted from 0 over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return self.epoch(epoch).numpy()[within * self._batch_size :][: self._batch_size]
+
+    def batches(self, first_step: int) -> tf.data.Dataset:
+        """Endless pairs of [batch] indices and the [2] seed of the random changes to them, from a step on."""
+        endless = np.iinfo(np.int64).max
+        epoch, within = divmod(first_step, self.steps_per_epoch)
+        indices = (
+            tf.data.Dataset.range(epoch, endless)
+            .flat_map(lambda number: tf.data.Dataset.from_tensor_slices(self.epoch(number)))
+            .skip(within * self._batch_size)
+            .batch(self._batch_size, drop_remainder=True)
+        )
+        seeds = tf.data.Dataset.range(first_step, endless).map(lambda step: self._random(_CHANGES, step))
+        return tf.data.Dataset.zip((indices, seeds))
+
+
+def class_balanced_copies(labels: np.ndarray, num_classes: int) -> np.ndarray:
+    """How often to show each image so that rare classes are seen more often: repeat factors.
+
+    r(image) = max over its classes of max(1, √(t / f(class))), f the share of images that show the class; Gupta, Dollár
+    and Girshick, "LVIS", 2019, section 5.2, with t = 0.5.
+
+    Args:
+      labels: [N, height, width] class ids.
+      num_classes: C.
+
+    Returns:
+      [N] float32.
+    """
+    shown = np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in labels])
+    shares = shown.mean(axis=0)
+    factors = np.maximum(1.0, np.sqrt(_RARE_CLASS_SHARE / np.maximum(shares, 1e-9)))
+    return np.max(np.where(shown, factors, 1.0), axis=1).astype(np.float32)
 
 
 def training_batches(
-    decoded: tf.data.Dataset,
-    settings: TrainSettings,
-    shape: PreprocessingSettings,
-    num_examples: int,
-    weights: np.ndarray | None,
+    examples: Examples, order: TrainingOrder, settings: TrainSettings, first_step: int
 ) -> tf.data.Dataset:
-    """Endless batches, shuffled and augmented.
+    """Endless batches, augmented, from a step on.
 
     Args:
-      decoded: of `examples`.
+      examples: of the train split.
+      order: of the steps.
       settings: of the training run.
-      shape: of the model's input.
-      num_examples: in `decoded`.
-      weights: [C] of the pixels of each class, or None.
+      first_step: counted from 0 over all epochs.
 
     Returns:
-      `image` [batch, height, width, channels] float32, `label` [batch, height, width] uint8 and, if classes are
-      weighted, each pixel's weight, [batch, height, width] float32.
+      `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8.
     """
-    buffer = int(_SHUFFLE_SHARE * _memory() / example_bytes(shape))
-    seeds = tf.data.Dataset.random(settings.seed, rerandomize_each_iteration=True).batch(2)
-    batches = (
-        decoded.shuffle(min(num_examples, _MAX_SHUFFLE, max(buffer, settings.batch_size)), seed=settings.seed)
-        .repeat()
-        .batch(settings.batch_size, drop_remainder=True)
-    )
-    # The ignored label's weight, zero, stands at index 255 like any other's.
-    weight_of: np.ndarray = np.zeros(contract.IGNORE_LABEL + 1, np.float32)
-    if weights is not None:
-        weight_of[: len(weights)] = weights
 
     @tf.autograph.experimental.do_not_convert
-    def prepare(batch: dict[str, tf.Tensor], seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
-        image, label = _normalized(batch)
-        image, label = augment(image, label, seed, **settings.augmentation.model_dump())
-        return (image, label) if weights is None else (image, label, tf.gather(weight_of, tf.cast(label, tf.int32)))
+    def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = examples.take(indices)
+        return augment(image, label, seed, **settings.augmentation.model_dump())
 
-    return (
-        tf.data.Dataset.zip((batches, seeds))
-        .map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-        .prefetch(tf.data.AUTOTUNE)
-    )
+    batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-def evaluation_batches(decoded: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+def evaluation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
     """All examples once, in batches of `image` and `label`."""
-    return decoded.batch(batch_size).map(_normalized, num_parallel_calls=tf.data.AUTOTUNE).prefetch(tf.data.AUTOTUNE)
+    take: Any = tf.autograph.experimental.do_not_convert(examples.take)
+    batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-@tf.autograph.experimental.do_not_convert
-def _normalized(batch: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-    image = preprocessing.normalize(
-        *(batch[name] for name in (preprocessing.PIXELS, preprocessing.MEAN, preprocessing.SCALE))
-    )
-    return image, batch[preprocessing.LABEL]
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # Several workers take each its share of every batch.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # The arrays behind `Examples` are no part of TensorFlow's graph, and do not change.
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    return options
 
 
 def _memory() -> int:

@@ -48,19 +48,28 @@ class ModelSettings(Section):
 
 
 class AugmentationSettings(Section):
-    """Random changes to the training images, the same for image and mask.
+    """Random changes to the training images; where pixels move, image and mask move together.
 
     Attributes:
       flip_horizontal: mirror left and right.
       flip_vertical: mirror top and bottom.
       rotation_degrees: largest rotation either way.
-      scale: largest zoom in or out; 1 is none.
+      scale: largest zoom in or out, of which a random crop is the view; 1 is none.
+      brightness: largest shift, in standard deviations of the data set's pixels.
+      contrast: largest relative change of the distance to the image's mean.
+      saturation: largest relative change of the distance to grey.
     """
 
     flip_horizontal: bool = True
     flip_vertical: bool = False
     rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180)] = 15.0
     scale: Annotated[float, pydantic.Field(ge=1, le=4)] = 1.25
+    brightness: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
+    contrast: Share = 0.0
+    saturation: Share = 0.0
+
+
+LossName = Literal["cross_entropy", "focal", "dice", "lovasz_softmax"]
 
 
 class TrainSettings(Section):
@@ -69,31 +78,60 @@ class TrainSettings(Section):
     Attributes:
       epochs: passes over the train split.
       batch_size: images a step, over all replicas together.
-      learning_rate: at the end of the warm-up; it then falls to zero along a cosine.
+      loss: `cross_entropy`, `focal`, `dice` or `lovasz_softmax`, or a sum: each one's factor by its name.
+      class_weights: `median_frequency` weights each class's pixels, in cross-entropy and focal loss, by median
+        frequency / frequency; `root_median_frequency` by the square root of that.
+      sampling: `class_balanced` shows images with rare classes more often.
+      optimizer: one of Keras'; `sgd` has Nesterov momentum of 0.9.
+      schedule: of the learning rate after the warm-up: along a cosine or a `polynomial` of degree 0.9 to zero,
+        `exponential` to a hundredth, or `constant`.
+      learning_rate: at the end of the warm-up.
       warmup_epochs: epochs of linear warm-up.
-      weight_decay: of AdamW.
-      class_weights: `median_frequency` weights each class's pixels by median frequency / frequency,
-        `root_median_frequency` by the square root of that.
+      weight_decay: a step takes that share of the weights, times the learning rate, away.
+      gradient_clip_norm: largest norm of all gradients together; 0 is none.
+      ema_momentum: of the moving average of the weights, which is what is evaluated and exported; 0 is none.
+      early_stopping_epochs: ends the training after that many epochs without a better mean IoU on the eval split; 0 is
+        never.
       augmentation: random changes to the training images.
-      cache: where decoded images are kept from the first epoch on, in 8 bits: `memory`, a temporary file on `disk`
-        (in TMPDIR), or `none`, to decode anew in each epoch. `auto` is memory if they take up at most a quarter of it,
-        else none.
+      cache: where decoded images are kept, in 8 bits: `memory`, a temporary file on `disk` (in TMPDIR), or `none`, to
+        read and decode anew in each epoch. `auto` is memory if they take up at most a quarter of it, else none.
+      checkpoint_minutes: least time between checkpoints. A run that is killed loses no more than what it did since; the
+        same command takes it up again there.
+      checkpoint_steps: also write one every so many steps; 0 is by the clock alone.
       precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
       strategy: one device, all local devices (`mirrored`), or the workers of TF_CONFIG (`multi_worker`).
+      deterministic: the same weights, bit for bit, from each run on one kind of device; slower.
       seed: of weights, order and augmentation.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 16
+    loss: Annotated[dict[LossName, Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)] = {
+        "cross_entropy": 1.0
+    }
+    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "none"
+    sampling: Literal["uniform", "class_balanced"] = "uniform"
+    optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
+    schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 1e-3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
-    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "none"
+    gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    ema_momentum: Share = 0.0
+    early_stopping_epochs: Annotated[int, pydantic.Field(ge=0)] = 0
     augmentation: AugmentationSettings = AugmentationSettings()
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    checkpoint_minutes: Annotated[float, pydantic.Field(ge=0)] = 10.0
+    checkpoint_steps: Annotated[int, pydantic.Field(ge=0)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
     strategy: Literal["one", "mirrored", "multi_worker"] = "one"
+    deterministic: bool = False
     seed: int = 0
+
+    @pydantic.field_validator("loss", mode="before")
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        return {value: 1.0} if isinstance(value, str) else value
 
 
 class TrainerConfig(Section):
@@ -104,6 +142,9 @@ class TrainerConfig(Section):
       model: the architecture.
       train: the training run.
       label_map: entries of the label map, as in `labels.yaml`.
+      checkpoints: folder for checkpoints that outlive the process; by default that of the component's run, which does
+        not outlive a failure.
+      code: tells versions of the code apart, so that no checkpoint of another one is taken up.
       statistics: the data gate's statistics of the data set; put in by the Trainer component.
     """
 
@@ -111,6 +152,8 @@ class TrainerConfig(Section):
     model: ModelSettings
     train: TrainSettings
     label_map: list[dict[str, Any]]
+    checkpoints: str = ""
+    code: str = ""
     statistics: dict[str, Any] = {}
 
     @pydantic.model_validator(mode="after")

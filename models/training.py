@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import tempfile
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import keras
@@ -20,7 +21,8 @@ import tensorflow_transform as tft
 from data.contract import IGNORE_LABEL
 from data.errors import UserError
 from data.label_map import LabelMap
-from models import input_pipeline, signatures
+from models import checkpoints, input_pipeline, signatures
+from models.losses import SegmentationLoss
 from models.settings import TrainerConfig, TrainSettings
 from models.unet import build_unet
 
@@ -45,54 +47,42 @@ def run_fn(fn_args: Any) -> None:
     label_map = LabelMap.model_validate(config.label_map)
     if "splits" not in config.statistics:
         raise TrainingError("the data gate's statistics are missing; connect them to the Trainer component")
-    num_train = config.statistics["splits"]["train"]["examples"]
-    num_eval = config.statistics["splits"]["eval"]["examples"]
 
     keras.utils.set_random_seed(settings.seed)
+    if settings.deterministic:
+        tf.config.experimental.enable_op_determinism()
     strategy = distribution_strategy(settings)
     precision = resolve_precision(settings.precision)
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
-    cache = input_pipeline.resolve_cache(settings, config.preprocessing, num_train + num_eval)
-    weights = class_weights(config.statistics, label_map.names, settings.class_weights)
-    steps_per_epoch = math.ceil(num_train / settings.batch_size)
-    _LOG.info(
-        "%d training images, %d steps an epoch, %s, %d replica(s), decoded images kept: %s",
-        num_train,
-        steps_per_epoch,
-        precision,
-        strategy.num_replicas_in_sync,
-        cache,
-    )
-    with strategy.scope():
-        model = compiled_model(config, len(label_map), precision, steps_per_epoch)
-    best = os.path.join(fn_args.model_run_dir, "best.weights.h5")
-    tf.io.gfile.makedirs(fn_args.model_run_dir)
-    _check_disk(cache, (num_train + num_eval) * input_pipeline.example_bytes(config.preprocessing))
-    on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
-    with on_disk as scratch:
-        train, evaluation = (
-            input_pipeline.examples(files, transform, None if cache == "none" else scratch and f"{scratch}/{split}")
-            for split, files in (("train", fn_args.train_files), ("eval", fn_args.eval_files))
+
+    root = config.checkpoints or os.path.join(fn_args.model_run_dir, "checkpoints")
+    identity = [config.model_dump(mode="json"), fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
+    folder = checkpoints.run_folder(root, *identity)
+    checkpoints.delete_exported(root, keep=folder)
+    with _examples(fn_args, config, transform) as (train, evaluation):
+        copies = None
+        if settings.sampling == "class_balanced":
+            copies = input_pipeline.class_balanced_copies(train.labels, len(label_map))
+        order = input_pipeline.TrainingOrder(train.count, settings.batch_size, settings.seed, copies)
+        saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch)
+        _LOG.info(
+            "%d training images, %d steps an epoch, %s, %d replica(s)",
+            train.count,
+            order.steps_per_epoch,
+            precision,
+            strategy.num_replicas_in_sync,
         )
-        train = input_pipeline.training_batches(train, settings, config.preprocessing, num_train, weights)
-        model.fit(
-            _distributable(train),
-            epochs=settings.epochs,
-            steps_per_epoch=steps_per_epoch,
-            validation_data=_distributable(input_pipeline.evaluation_batches(evaluation, settings.batch_size)),
-            verbose=0,
-            callbacks=[
-                _Progress(settings.epochs, steps_per_epoch * settings.batch_size),
-                keras.callbacks.ModelCheckpoint(
-                    best, monitor="val_mean_iou", mode="max", save_best_only=True, save_weights_only=True
-                ),
-                keras.callbacks.TensorBoard(log_dir=fn_args.model_run_dir, write_graph=False),
-            ],
-        )
+        weights = class_weights(config.statistics, label_map.names, settings.class_weights)
+        with strategy.scope():
+            model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
+        saved.resume()
+        with saved.saving_on_signals():
+            _fit(model, train, evaluation, order, settings, saved, fn_args.model_run_dir)
 
     # Served in float32 whatever it was trained in: the machine that serves need not have bfloat16.
     serving_model = _build(config, len(label_map), "float32")
-    serving_model.load_weights(best)
+    saved.load_best_weights(serving_model)
+    serving_model.save_weights(os.path.join(fn_args.model_run_dir, "best.weights.h5"))
     signatures.export(
         serving_model,
         transform,
@@ -103,6 +93,60 @@ def run_fn(fn_args: Any) -> None:
             "model": config.model.model_dump(),
         },
     )
+    saved.mark_exported()
+
+
+@contextlib.contextmanager
+def _examples(
+    fn_args: Any, config: TrainerConfig, transform: Any
+) -> Iterator[tuple[input_pipeline.Examples, input_pipeline.Examples]]:
+    """The train and the eval split; decoded examples on disk are deleted at the end."""
+    shape = config.preprocessing
+    splits = {"train": fn_args.train_files, "eval": fn_args.eval_files}
+    counts = {split: config.statistics["splits"][split]["examples"] for split in splits}
+    paths = [path for patterns in splits.values() for pattern in patterns for path in tf.io.gfile.glob(pattern)]
+    cache = input_pipeline.resolve_cache(config.train, shape, sum(counts.values()), paths)
+    _check_disk(cache, sum(counts.values()) * input_pipeline.example_bytes(shape))
+    _LOG.info("decoded images are kept: %s", cache)
+    on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
+    with on_disk as scratch:
+        examples = []
+        for split, patterns in splits.items():
+            folder = os.path.join(scratch, split) if scratch else ""
+            if folder:
+                os.mkdir(folder)
+            place = None if cache == "none" else folder
+            examples.append(input_pipeline.Examples(patterns, transform, shape, counts[split], place))
+        yield examples[0], examples[1]
+
+
+def _fit(
+    model: keras.Model,
+    train: input_pipeline.Examples,
+    evaluation: input_pipeline.Examples,
+    order: input_pipeline.TrainingOrder,
+    settings: TrainSettings,
+    saved: checkpoints.Checkpoints,
+    logs: str,
+) -> None:
+    """Trains from the step of the checkpoint to the end: what is left of an epoch, then whole epochs."""
+    callbacks = [
+        _Progress(settings, train, order, saved),
+        saved,
+        *([keras.callbacks.SwapEMAWeights()] if settings.ema_momentum else []),
+        keras.callbacks.TensorBoard(log_dir=logs, write_graph=False),
+    ]
+    while not saved.is_finished:
+        epoch, within = divmod(saved.step, order.steps_per_epoch)
+        model.fit(
+            input_pipeline.training_batches(train, order, settings, saved.step),
+            initial_epoch=epoch,
+            epochs=epoch + 1 if within else settings.epochs,
+            steps_per_epoch=order.steps_per_epoch - within,
+            validation_data=input_pipeline.evaluation_batches(evaluation, settings.batch_size),
+            verbose=0,
+            callbacks=callbacks,
+        )
 
 
 def _check_disk(cache: str, needed: int) -> None:
@@ -115,7 +159,13 @@ def _check_disk(cache: str, needed: int) -> None:
         )
 
 
-def compiled_model(config: TrainerConfig, num_classes: int, precision: str, steps_per_epoch: int) -> keras.Model:
+def compiled_model(
+    config: TrainerConfig,
+    num_classes: int,
+    precision: str,
+    steps_per_epoch: int,
+    weights: np.ndarray | None = None,
+) -> keras.Model:
     """The configured model with optimizer, loss and metric; call it in the scope of the strategy.
 
     Args:
@@ -123,11 +173,12 @@ def compiled_model(config: TrainerConfig, num_classes: int, precision: str, step
       num_classes: C.
       precision: Keras' dtype policy.
       steps_per_epoch: for the length of the learning-rate schedule.
+      weights: [C] of the classes' pixels in the loss, or None.
     """
     model = _build(config, num_classes, precision)
     model.compile(
         optimizer=_optimizer(config.train, steps_per_epoch),
-        loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=IGNORE_LABEL),
+        loss=SegmentationLoss(config.train.loss, weights),
         metrics=[mean_iou_metric(num_classes)],
         # On a CPU a step compiled by XLA took four times as long as one that was not.
         jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
@@ -150,14 +201,49 @@ def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:
 
 
 def _optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
-    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0 if warmup else settings.learning_rate,
-        decay_steps=settings.epochs * steps_per_epoch - warmup,
-        warmup_target=settings.learning_rate if warmup else None,
-        warmup_steps=warmup,
+    return keras.optimizers.get(
+        {
+            "class_name": settings.optimizer,
+            "config": {
+                "learning_rate": _schedule(settings, steps_per_epoch),
+                "weight_decay": settings.weight_decay or None,
+                "global_clipnorm": settings.gradient_clip_norm or None,
+                "use_ema": settings.ema_momentum > 0,
+                "ema_momentum": settings.ema_momentum,
+                **({"momentum": 0.9, "nesterov": True} if settings.optimizer == "sgd" else {}),
+            },
+        }
     )
-    return keras.optimizers.AdamW(schedule, weight_decay=settings.weight_decay)
+
+
+def _schedule(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
+    peak, schedules = settings.learning_rate, keras.optimizers.schedules
+    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
+    steps = settings.epochs * steps_per_epoch - warmup
+    after = {
+        "cosine": lambda: schedules.CosineDecay(peak, steps),
+        "polynomial": lambda: schedules.PolynomialDecay(peak, steps, end_learning_rate=0.0, power=0.9),
+        "exponential": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=0.01),
+        "constant": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=1.0),
+    }[settings.schedule]()
+    return WarmUp(after, warmup) if warmup else after
+
+
+@keras.saving.register_keras_serializable("segpipe")
+class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
+    """Linear from zero to the first value of another schedule, which then follows."""
+
+    def __init__(self, after: keras.optimizers.schedules.LearningRateSchedule, steps: int):
+        super().__init__()
+        self.after, self.steps = after, steps
+
+    def __call__(self, step: Any) -> Any:
+        step = keras.ops.cast(step, "float32")
+        rising = self.after(0) * step / self.steps
+        return keras.ops.where(step < self.steps, rising, self.after(keras.ops.maximum(step - self.steps, 0)))
+
+    def get_config(self) -> dict[str, Any]:
+        return {"after": keras.saving.serialize_keras_object(self.after), "steps": self.steps}
 
 
 def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
@@ -202,31 +288,34 @@ def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...], kind
     return np.sqrt(weights) if kind == "root_median_frequency" else weights
 
 
-def _distributable(dataset: tf.data.Dataset) -> tf.data.Dataset:
-    """Lets several workers share a data set that has fewer files than there are workers."""
-    options = tf.data.Options()
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    return dataset.with_options(options)
-
-
 class _Progress(keras.callbacks.Callback):
     """Logs each epoch, and stops when the loss is no longer a number."""
 
-    def __init__(self, epochs: int, images_per_epoch: int):
+    def __init__(
+        self,
+        settings: TrainSettings,
+        train: input_pipeline.Examples,
+        order: input_pipeline.TrainingOrder,
+        saved: checkpoints.Checkpoints,
+    ):
         super().__init__()
-        self._epochs, self._images = epochs, images_per_epoch
+        self._settings, self._train, self._order, self._saved = settings, train, order, saved
         self._started = self._seconds = 0.0
+        self._first_step = 0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._started = time.monotonic()
+        self._started, self._first_step = time.monotonic(), self._saved.step
 
     def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
         self._seconds = time.monotonic() - self._started
 
     def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
         if logs and not math.isfinite(logs["loss"]):
+            names = self._train.source_ids(self._order.step(self._saved.step))
             raise TrainingError(
-                "the loss is no longer a finite number; lower train.learning_rate, or set train.precision to float32"
+                f"the loss is no longer a finite number at step {self._saved.step}, with the images "
+                f"{', '.join(names)}; lower train.learning_rate, set train.gradient_clip_norm, or set train.precision "
+                "to float32"
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
@@ -234,8 +323,8 @@ class _Progress(keras.callbacks.Callback):
         _LOG.info(
             "epoch %d/%d: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
             epoch + 1,
-            self._epochs,
+            self._settings.epochs,
             logs["loss"],
             logs["val_mean_iou"],
-            self._images / self._seconds,
+            (self._saved.step - self._first_step) * self._settings.batch_size / self._seconds,
         )

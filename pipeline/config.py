@@ -140,6 +140,11 @@ class Config(Section):
         return os.path.abspath(os.path.join(self.output, "metadata.sqlite"))
 
     @property
+    def checkpoints_path(self) -> str:
+        """Folder of the checkpoints of trainings that may have to go on."""
+        return os.path.abspath(os.path.join(self.output, "checkpoints"))
+
+    @property
     def logs_path(self) -> str:
         """Folder of the logs, one file a run."""
         return os.path.abspath(os.path.join(self.output, "logs"))
@@ -190,6 +195,7 @@ class Config(Section):
             model=self.model,
             train=self.train,
             label_map=label_map.model_dump(mode="json"),
+            checkpoints=self.checkpoints_path,
         )
 
 

@@ -89,12 +89,13 @@ def create_pipeline(config: Config) -> Pipeline:
     transform.add_upstream_node(data_gate)
 
     # Fits the U-Net on `train`, watches `eval`, never sees `test`.
+    training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         data_statistics=data_gate.outputs["statistics"],
         run_fn="models.training.run_fn",
-        custom_config=config.trainer_config(label_map).model_dump(mode="json"),
+        custom_config=training.model_dump(mode="json"),
     )
 
     # What production serves now, for the evaluator to compare with.

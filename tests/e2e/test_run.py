@@ -23,6 +23,7 @@ from data.errors import UserError
 from data.images import encode_png
 from data.locking import exclusive
 from models import input_pipeline, metrics
+from models.settings import PreprocessingSettings
 from models.signatures import feature_spec, read_facts
 from models.unet import build_unet
 from pipeline.local_runner import RunFailedError, run_locally
@@ -185,11 +186,13 @@ def test_normalization_is_that_of_the_train_split(output, first, brain_mri):
     assert np.abs(features["image"].numpy()[~inside]).max() <= 0.5 * features["scale"].numpy().max()
 
 
-@pytest.mark.parametrize("cache", [None, "", "file"])
+@pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_the_trainer_sees_the_transformed_images_bit_for_bit(output, first, brain_mri, cache, tmp_path):
     graph = transform_graph(output)
-    decoded = input_pipeline.examples([f"{brain_mri}/test-*"], graph, str(tmp_path / cache) if cache else cache)
     expected = graph(tf.io.parse_example(raw_examples(brain_mri, "test"), feature_spec()))
+    shape = PreprocessingSettings(height=48, width=40, channels=1, resize="pad")
+    place = {"memory": "", "disk": str(tmp_path), "none": None}[cache]
+    decoded = input_pipeline.Examples([f"{brain_mri}/test-*"], graph, shape, len(expected["image"]), place)
     for _ in range(2):
         batches = list(input_pipeline.evaluation_batches(decoded, 4))
         np.testing.assert_array_equal(np.concatenate([image for image, _ in batches]), expected["image"])
@@ -348,7 +351,8 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
     result = run(config)
     assert result.state == "pushed", result.reasons
     (log,) = (tmp_path / "output" / "logs").iterdir()
-    assert "mixed_bfloat16, 1 replica(s), decoded images kept: disk" in log.read_text()
+    assert "decoded images are kept: disk" in log.read_text()
+    assert "mixed_bfloat16, 1 replica(s)" in log.read_text()
     assert not list(tmp_path.glob("segpipe-cache-*"))
 
     # Without names of their own, predictions are numbered.
@@ -361,12 +365,12 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
 
 
 def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):
-    config = small_config(tmp_path / "output", train={"epochs": 12})
+    config = small_config(tmp_path / "output", train={"epochs": 12, "checkpoint_steps": 5})
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     process = segpipe.start("run", "--config", str(path))
     logs = tmp_path / "output" / "logs"
-    while not any("epoch 1/12" in log.read_text() for log in logs.glob("*.log")):
+    while not any("epoch 2/12" in log.read_text() for log in logs.glob("*.log")):
         assert process.poll() is None
         time.sleep(0.1)
     segpipe.kill(process)
@@ -386,4 +390,8 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
     ]
     assert {states(finished)[name] for name in before_trainer} == {"cached"}
     assert states(finished)["Trainer"] == "done"
+    log = max(logs.iterdir()).read_text()
+    assert "going on at step " in log
+    assert "epoch 1/12" not in log
+    assert "epoch 12/12" in log
     assert len(versions(config.push_destination)) == 1

@@ -68,3 +68,28 @@ def test_a_seed_gives_one_result():
     first = augment(image, label, tf.constant([3, 4]), **settings)
     np.testing.assert_array_equal(augment(image, label, tf.constant([3, 4]), **settings)[0], first[0])
     assert not np.array_equal(augment(image, label, tf.constant([3, 5]), **settings)[0], first[0])
+
+
+@pytest.mark.parametrize("option", ["brightness", "contrast", "saturation"])
+def test_colours_change_and_pixels_stay_where_they_are(option):
+    generator = np.random.default_rng(0)
+    image = tf.constant(generator.normal(size=(16, 24, 24, 3)), tf.float32)
+    label = tf.constant(generator.integers(0, 3, (16, 24, 24)), tf.uint8)
+    changed, same_label = augment(image, label, tf.constant([0, 1]), **NOTHING, **{option: 0.5})
+    np.testing.assert_array_equal(same_label, label)
+    image, changed = image.numpy(), changed.numpy()
+    grey, changed_grey = image.mean(axis=-1), changed.mean(axis=-1)
+    mean = image.mean(axis=(1, 2, 3), keepdims=True)
+    if option == "brightness":
+        amounts = (changed - image)[:, :1, :1, :1]
+        np.testing.assert_allclose(changed, image + amounts, atol=1e-5)
+    elif option == "contrast":
+        amounts = ((changed - image) / (image - mean))[:, :1, :1, :1]
+        np.testing.assert_allclose(changed, mean + (1 + amounts) * (image - mean), atol=1e-2)
+    else:
+        np.testing.assert_allclose(changed_grey, grey, atol=1e-5)
+        amounts = (
+            np.std(changed - changed_grey[..., None], axis=(1, 2, 3)) / np.std(image - grey[..., None], axis=(1, 2, 3))
+        ) - 1
+    assert np.abs(amounts).max() <= 0.51
+    assert np.std(amounts) > 0.1

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.contract import IGNORE_LABEL, IMAGE, MASK
+from data.contract import IGNORE_LABEL, IMAGE, MASK, SOURCE_ID
+from data.errors import UserError
 from models import input_pipeline, preprocessing
 from models.settings import AugmentationSettings, PreprocessingSettings, TrainSettings
 
@@ -33,11 +34,11 @@ def files(tmp_path):
             for number in range(index, 50, 3):
                 feature = {
                     name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[str(value).encode()]))
-                    for name, value in ((IMAGE, number), (MASK, number % 2))
+                    for name, value in ((IMAGE, number), (MASK, number % 2), (SOURCE_ID, f"example {number}"))
                 }
                 example = tf.train.Example(features=tf.train.Features(feature=feature))
                 writer.write(example.SerializeToString())
-    return [str(tmp_path / "records*")]
+    return [str(tmp_path / f"records-{index}{suffix}") for index, suffix in enumerate(["", ".gz", ""])]
 
 
 def numbers(image):
@@ -45,51 +46,104 @@ def numbers(image):
     return (np.asarray(image)[:, 0, 0, 0] / 2 + 1).round().astype(int).tolist()
 
 
-@pytest.mark.parametrize("cache", [None, "", "disk"])
+def examples(files, tmp_path, cache):
+    """With the cache `memory`, on `disk`, or `none`."""
+    plain = [name for name in files if cache != "none" or "gz" not in name]
+    count = 50 if len(plain) == len(files) else 33
+    place = {"memory": "", "disk": str(tmp_path), "none": None}[cache]
+    return input_pipeline.Examples(plain, transform, SHAPE, count, place)
+
+
+CACHES = pytest.mark.parametrize("cache", ["memory", "disk", "none"])
+
+
+@CACHES
 def test_each_epoch_has_every_example_once_in_another_order(files, tmp_path, cache):
     settings = TrainSettings(batch_size=5, augmentation=NO_CHANGE)
-    decoded = input_pipeline.examples(files, transform, str(tmp_path / "cache") if cache else cache)
-    batches = iter(input_pipeline.training_batches(decoded, settings, SHAPE, 50, None))
-    epochs = [[number for _ in range(10) for number in numbers(next(batches)[0])] for _ in range(3)]
+    decoded = examples(files, tmp_path, cache)
+    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    batches = iter(input_pipeline.training_batches(decoded, order, settings, 0))
+    epochs = []
+    for _ in range(3):
+        drawn = [numbers(next(batches)[0]) for _ in range(order.steps_per_epoch)]
+        epochs.append([number for batch in drawn for number in batch])
+    everything = sorted(numbers(decoded.take(tf.range(decoded.count, dtype=tf.int64))[0]))
     for epoch in epochs:
-        assert sorted(epoch) == list(range(50))
+        assert sorted(epoch[: decoded.count]) == everything
+        # The last batch is filled from the beginning.
+        assert epoch[decoded.count :] == epoch[: len(epoch) - decoded.count]
         assert epoch != sorted(epoch)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
+@CACHES
+def test_batches_from_a_step_on_are_those_of_a_run_that_came_there(files, tmp_path, cache):
+    settings = TrainSettings(batch_size=5)
+    decoded = examples(files, tmp_path, cache)
+    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    whole = list(input_pipeline.training_batches(decoded, order, settings, 0).take(24))
+    for step in (1, order.steps_per_epoch, 17):
+        rest = list(input_pipeline.training_batches(decoded, order, settings, step).take(24 - step))
+        for (image, label), (expected_image, expected_label) in zip(rest, whole[step:], strict=True):
+            np.testing.assert_array_equal(image, expected_image)
+            np.testing.assert_array_equal(label, expected_label)
+
+
+@CACHES
+def test_a_step_names_its_images(files, tmp_path, cache):
+    settings = TrainSettings(batch_size=5, augmentation=NO_CHANGE)
+    decoded = examples(files, tmp_path, cache)
+    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    for step, (image, _) in enumerate(input_pipeline.training_batches(decoded, order, settings, 0).take(15)):
+        assert decoded.source_ids(order.step(step)) == [f"example {number}" for number in numbers(image)]
+
+
+def test_another_seed_gives_another_order():
+    first, second = (input_pipeline.TrainingOrder(50, 5, seed).epoch(0).numpy() for seed in (0, 1))
+    assert first.tolist() != second.tolist()
+
+
 def test_the_cache_decodes_once_and_no_cache_decodes_each_time(files, tmp_path):
-    for cache, expected in (("", 50), (str(tmp_path / "cache"), 50), (None, 100)):
+    for cache, expected in (("memory", 50), ("disk", 50), ("none", 66)):
         decoded_images = collections.Counter()
 
         def counting(features, counter=decoded_images):
             tf.py_function(lambda images: counter.update(images=len(images)), [features[IMAGE]], [])
             return transform(features)
 
-        decoded = input_pipeline.examples(files, counting, cache)
+        plain = [name for name in files if cache != "none" or "gz" not in name]
+        place = {"memory": "", "disk": str(tmp_path), "none": None}[cache]
+        count = 50 if cache != "none" else 33
+        decoded = input_pipeline.Examples(plain, counting, SHAPE, count, place)
         for _ in range(2):
-            assert sum(len(image) for image, _ in input_pipeline.evaluation_batches(decoded, 7)) == 50
+            assert sum(len(image) for image, _ in input_pipeline.evaluation_batches(decoded, 7)) == count
         assert decoded_images["images"] == expected
 
 
-def test_evaluation_keeps_the_last_batch_and_normalizes(files):
-    batches = list(input_pipeline.evaluation_batches(input_pipeline.examples(files, transform, None), 16))
-    assert [len(image) for image, _ in batches] == [16, 16, 16, 2]
+@CACHES
+def test_evaluation_keeps_the_last_batch_and_normalizes(files, tmp_path, cache):
+    decoded = examples(files, tmp_path, cache)
+    batches = list(input_pipeline.evaluation_batches(decoded, 16))
+    assert [len(image) for image, _ in batches] == ([16, 16, 1] if cache == "none" else [16, 16, 16, 2])
     image, label = (np.concatenate(parts) for parts in zip(*batches, strict=True))
     assert image.dtype == np.float32
-    assert sorted(numbers(image)) == list(range(50))
+    assert len(set(numbers(image))) == decoded.count
     np.testing.assert_array_equal(label[:, 0, 0], np.array(numbers(image)) % 2)
 
 
-def test_pixels_are_weighted_by_their_class_and_ignored_ones_weigh_nothing(files):
-    # Zoomed far out, so that most of each view comes from outside the image.
-    augmentation = NO_CHANGE.model_copy(update={"scale": 4.0})
-    settings = TrainSettings(batch_size=50, augmentation=augmentation)
-    decoded = input_pipeline.examples(files, transform, None)
-    batches = input_pipeline.training_batches(decoded, settings, SHAPE, 50, np.array([0.5, 3.0]))
-    _, label, weight = (part.numpy() for part in next(iter(batches)))
-    for value, expected in ((0, 0.5), (1, 3.0), (IGNORE_LABEL, 0.0)):
-        assert (label == value).any()
-        assert (weight[label == value] == expected).all()
+def test_rare_classes_are_shown_more_often():
+    labels = np.zeros([20, 4, 4], np.uint8)
+    labels[:10, 0] = 1  # In half of the images, so not rare.
+    labels[3, 1] = 2  # In one of twenty.
+    labels[4, 2] = IGNORE_LABEL
+    copies = input_pipeline.class_balanced_copies(labels, 3)
+    np.testing.assert_allclose(copies, np.where(np.arange(20) == 3, np.sqrt(0.5 / 0.05), 1))
+
+    order = input_pipeline.TrainingOrder(20, 5, 0, copies)
+    assert order.steps_per_epoch == 4
+    drawn = np.concatenate([order.epoch(epoch).numpy() for epoch in range(400)])
+    share = (drawn == 3).mean()
+    assert share == pytest.approx(copies[3] / copies.sum(), rel=0.1)
 
 
 @pytest.mark.parametrize(
@@ -97,4 +151,16 @@ def test_pixels_are_weighted_by_their_class_and_ignored_ones_weigh_nothing(files
     [("auto", 1000, "memory"), ("auto", 10**12, "none"), ("disk", 10, "disk"), ("none", 10, "none")],
 )
 def test_where_decoded_images_are_kept(cache, count, expected):
-    assert input_pipeline.resolve_cache(TrainSettings(cache=cache), SHAPE, count) == expected
+    assert input_pipeline.resolve_cache(TrainSettings(cache=cache), SHAPE, count, ["train"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "path", "reason"),
+    [({"sampling": "class_balanced"}, "train", "all masks"), ({}, "train.gz", "gzipped")],
+)
+def test_what_needs_a_cache_gets_one_or_says_so(settings, path, reason):
+    auto = TrainSettings.model_validate({"cache": "auto", **settings})
+    assert input_pipeline.resolve_cache(auto, SHAPE, 10**12, [path]) == "disk"
+    none = TrainSettings.model_validate({"cache": "none", **settings})
+    with pytest.raises(UserError, match=reason):
+        input_pipeline.resolve_cache(none, SHAPE, 10, [path])

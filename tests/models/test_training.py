@@ -8,7 +8,7 @@ import pytest
 
 from data.errors import UserError
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import _check_disk, class_weights, resolve_precision
+from models.training import _check_disk, _optimizer, class_weights, resolve_precision
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -56,13 +56,15 @@ from models.training import compiled_model, distribution_strategy
 generator = np.random.default_rng(0)
 images = generator.normal(size=(32, 32, 32, 1)).astype(np.float32)
 labels = (images[..., 0] > 0).astype(np.uint8)
+labels[::3, :20] = 255  # So that replicas have different numbers of pixels that count.
+terms = {"cross_entropy": 1, "focal": 1, "dice": 0.5, "lovasz_softmax": 0.5}
 result = {}
 for name in ("one", "mirrored"):
     keras.utils.set_random_seed(1)
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=32, width=32, channels=1),
         model=ModelSettings(filters=4, depth=2),
-        train=TrainSettings(epochs=3, warmup_epochs=0, learning_rate=0.01, strategy=name),
+        train=TrainSettings(epochs=3, warmup_epochs=0, learning_rate=0.01, strategy=name, loss=terms),
         label_map=[],
     )
     strategy = distribution_strategy(config.train)
@@ -83,3 +85,32 @@ def test_two_replicas_train_as_one():
     assert (result["one"]["replicas"], result["mirrored"]["replicas"]) == (1, 2)
     np.testing.assert_allclose(result["mirrored"]["loss"], result["one"]["loss"], rtol=1e-4)
     assert result["one"]["loss"][-1] < result["one"]["loss"][0]
+
+
+@pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lion"])
+@pytest.mark.parametrize("schedule", ["cosine", "polynomial", "exponential", "constant"])
+def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(optimizer, schedule):
+    settings = TrainSettings(
+        epochs=10, warmup_epochs=2, learning_rate=0.1, optimizer=optimizer, schedule=schedule, gradient_clip_norm=1.0
+    )
+    built = _optimizer(settings, steps_per_epoch=5)
+    assert (built.name.lower(), built.global_clipnorm) == (optimizer, 1.0)
+    rate = built._learning_rate
+    rates = [float(rate(step)) for step in range(51)]
+    np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), rtol=1e-5)
+    progress = np.arange(41) / 40
+    expected = {
+        "cosine": 0.05 * (1 + np.cos(np.pi * progress)),
+        "polynomial": 0.1 * (1 - progress) ** 0.9,
+        "exponential": 0.1 * 0.01**progress,
+        "constant": np.full(41, 0.1),
+    }[schedule]
+    np.testing.assert_allclose(rates[10:], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_a_loss_is_a_name_or_a_sum_of_known_ones():
+    assert TrainSettings(loss="focal").loss == {"focal": 1.0}
+    assert TrainSettings(loss={"cross_entropy": 1, "dice": 0.5}).loss == {"cross_entropy": 1.0, "dice": 0.5}
+    for wrong in ("hinge", {}, {"dice": 0}, {"dice": -1}):
+        with pytest.raises(ValueError, match="loss"):
+            TrainSettings(loss=wrong)

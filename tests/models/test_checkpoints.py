@@ -1,0 +1,119 @@
+import json
+import os
+import pathlib
+import runpy
+import signal
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from models import input_pipeline, training
+from models.checkpoints import Checkpoints, delete_exported, run_folder
+from models.settings import ModelSettings, TrainerConfig, TrainSettings
+
+ROOT = pathlib.Path(__file__).parents[2]
+SCRIPT = pathlib.Path(__file__).with_name("resumable_training.py")
+STEPS = 30  # 5 epochs of 22 examples in batches of 4.
+
+
+def train(folder, settings, ends_by=0, after_step=0):
+    """Trains in a process of its own; returns its exit status and what it printed at its end."""
+    os.makedirs(folder, exist_ok=True)
+    finished = subprocess.run(
+        [sys.executable, str(SCRIPT), str(folder), json.dumps(settings), str(int(ends_by)), str(after_step)],
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if finished.returncode not in (0, -ends_by, 128 + ends_by):
+        pytest.fail(finished.stderr[-3000:])
+    return finished.returncode, json.loads(finished.stdout.splitlines()[-1]) if finished.returncode == 0 else None
+
+
+def newest_step(folder):
+    return max(int(path.stem.rsplit("-", 1)[1]) for path in (folder / "checkpoints" / "steps").glob("*.index"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"checkpoint_steps": 4},
+        {"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "sampling": "uniform", "optimizer": "sgd"},
+    ],
+)
+def test_a_run_killed_three_times_ends_with_the_weights_of_an_undisturbed_one(tmp_path, settings):
+    _, undisturbed = train(tmp_path / "undisturbed", settings)
+    assert undisturbed["steps"] == STEPS
+
+    folder = tmp_path / "killed"
+    assert train(folder, settings, signal.SIGKILL, 3)[0] == -signal.SIGKILL  # Before there is any checkpoint.
+    assert not (folder / "checkpoints").exists()
+    assert train(folder, settings, signal.SIGKILL, 15)[0] == -signal.SIGKILL
+    assert newest_step(folder) == 12
+    # Asked to end, it saves first: at once, or after the step that has begun.
+    assert train(folder, settings, signal.SIGTERM, 21)[0] == 128 + signal.SIGTERM
+    assert newest_step(folder) in (21, 22)
+    _, resumed = train(folder, settings)
+    assert resumed == undisturbed
+
+
+def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
+    settings = {"checkpoint_steps": 4}
+    _, undisturbed = train(tmp_path / "undisturbed", settings)
+    folder = tmp_path / "damaged"
+    train(folder, settings, signal.SIGKILL, 15)
+    (data,) = (folder / "checkpoints" / "steps").glob("ckpt-12.data*")
+    content = bytearray(data.read_bytes())
+    content[len(content) // 2] ^= 255
+    data.write_bytes(content)
+    _, resumed = train(folder, settings)
+    assert resumed == undisturbed
+
+
+def test_a_run_that_had_ended_trains_nothing_more(tmp_path):
+    settings = {"early_stopping_epochs": 1, "learning_rate": 1e-9}
+    _, first = train(tmp_path, settings)
+    assert first["steps"] < STEPS
+    assert train(tmp_path, settings, signal.SIGKILL, first["steps"] + 1) == (0, first)
+
+
+def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
+    script = runpy.run_path(str(SCRIPT))
+    path = str(tmp_path / "examples.tfrecord")
+    script["write_examples"](path)
+    settings = TrainSettings(epochs=1, batch_size=4, precision="float32", checkpoint_steps=1)
+    config = TrainerConfig(
+        preprocessing=script["SHAPE"], model=ModelSettings(filters=2, depth=1), train=settings, label_map=[]
+    )
+    examples = input_pipeline.Examples([path], script["transform"], script["SHAPE"], script["EXAMPLES"], "")
+    # One image alone has the class whose weight is infinite.
+    poisoned = 7
+    examples.labels[:] = 0
+    examples.labels[poisoned] = 1
+    order = input_pipeline.TrainingOrder(script["EXAMPLES"], 4, 0)
+    step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
+    model = training.compiled_model(config, 2, "float32", order.steps_per_epoch, np.array([1.0, np.inf]))
+    saved = Checkpoints(str(tmp_path / "checkpoints"), settings, order.steps_per_epoch)
+    with pytest.raises(training.TrainingError, match="no longer a finite number") as caught:
+        training._fit(model, examples, examples, order, settings, saved, str(tmp_path / "logs"))
+    assert f"at step {step}, " in str(caught.value)
+    for index in order.step(step):
+        assert f"example_{index}" in str(caught.value)
+    # What the step made of the weights is in no checkpoint.
+    assert saved.step == step
+
+
+def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_path):
+    folders = [run_folder(str(tmp_path), {"epochs": epochs}, ["train"]) for epochs in (1, 2, 3)]
+    assert len(set(folders)) == 3
+    assert run_folder(str(tmp_path), {"epochs": 1}, ["train"]) == folders[0]
+    for folder in folders:
+        os.mkdir(folder)
+    for folder in folders[:2]:
+        Checkpoints(folder, TrainSettings(), 1).mark_exported()
+    delete_exported(str(tmp_path), keep=folders[0])
+    assert [os.path.exists(folder) for folder in folders] == [True, False, True]
