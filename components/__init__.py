@@ -1,6 +1,11 @@
 """What TFX lacks: one file per component, each usable in another TFX pipeline."""
 
+import os
 from typing import Any
+
+# Before TensorFlow starts: else the first process on a GPU takes all of its memory, and the evaluator or the serving
+# check, which are others, find none.
+os.environ.setdefault("TF_FORCE_GPU_ALLOW_GROWTH", "true")
 
 
 def __getattr__(name: str) -> Any:

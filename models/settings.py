@@ -99,7 +99,11 @@ class TrainSettings(Section):
         same command takes it up again there.
       checkpoint_steps: also write one every so many steps; 0 is by the clock alone.
       precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
-      strategy: one device, all local devices (`mirrored`), or the workers of TF_CONFIG (`multi_worker`).
+      devices: `auto` is GPUs where there are any, else the CPU.
+      strategy: `one` device, all local ones (`mirrored`), or those of all workers in TF_CONFIG (`multi_worker`; there
+        checkpoints are written at the ends of epochs and by `checkpoint_steps`, not by the clock). `auto` is mirrored
+        on several GPUs, else one.
+      xla: whether the training step is compiled; `auto` is on GPUs and TPUs, where Keras finds that it can be.
       deterministic: the same weights, bit for bit, from each run on one kind of device; slower.
       seed: of weights, order and augmentation.
     """
@@ -124,7 +128,9 @@ class TrainSettings(Section):
     checkpoint_minutes: Annotated[float, pydantic.Field(ge=0)] = 10.0
     checkpoint_steps: Annotated[int, pydantic.Field(ge=0)] = 0
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
-    strategy: Literal["one", "mirrored", "multi_worker"] = "one"
+    devices: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
     deterministic: bool = False
     seed: int = 0
 

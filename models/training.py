@@ -4,12 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import os
 import pathlib
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,18 +17,14 @@ import tensorflow as tf
 import tensorflow_transform as tft
 
 from data.contract import IGNORE_LABEL
-from data.errors import UserError
 from data.label_map import LabelMap
 from models import checkpoints, input_pipeline, signatures
 from models.losses import SegmentationLoss
 from models.settings import TrainerConfig, TrainSettings
+from models.training_loop import TrainingError, fit
 from models.unet import build_unet
 
 _LOG = logging.getLogger("segpipe.training")
-
-
-class TrainingError(UserError):
-    """Training cannot go on; the message says why and what to change."""
 
 
 def run_fn(fn_args: Any) -> None:
@@ -42,8 +36,23 @@ def run_fn(fn_args: Any) -> None:
     Raises:
       TrainingError: if the loss is no longer a number, or the data set's statistics are missing.
     """
+    settings = TrainerConfig.model_validate(fn_args.custom_config).train
+    train(fn_args, distribution_strategy(settings))
+
+
+def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
+    """Trains by a strategy; of several workers only the first one writes anything.
+
+    Args:
+      fn_args: TFX's FnArgs; `custom_config` holds a `TrainerConfig`.
+      strategy: of TensorFlow's.
+
+    Raises:
+      TrainingError: as `run_fn`.
+    """
     config = TrainerConfig.model_validate(fn_args.custom_config)
     settings = config.train
+    worker = strategy.cluster_resolver.task_id if settings.strategy == "multi_worker" else 0
     label_map = LabelMap.model_validate(config.label_map)
     if "splits" not in config.statistics:
         raise TrainingError("the data gate's statistics are missing; connect them to the Trainer component")
@@ -51,23 +60,23 @@ def run_fn(fn_args: Any) -> None:
     keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    strategy = distribution_strategy(settings)
-    precision = resolve_precision(settings.precision)
+    precision = resolve_precision(settings)
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
 
     root = config.checkpoints or os.path.join(fn_args.model_run_dir, "checkpoints")
     identity = [config.model_dump(mode="json"), fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
     folder = checkpoints.run_folder(root, *identity)
-    checkpoints.delete_exported(root, keep=folder)
-    with _examples(fn_args, config, transform) as (train, evaluation):
+    if not worker:
+        checkpoints.delete_exported(root, keep=folder)
+    with _examples(fn_args, config, transform) as (training, evaluation):
         copies = None
         if settings.sampling == "class_balanced":
-            copies = input_pipeline.class_balanced_copies(train.labels, len(label_map))
-        order = input_pipeline.TrainingOrder(train.count, settings.batch_size, settings.seed, copies)
-        saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch)
+            copies = input_pipeline.class_balanced_copies(training.labels, len(label_map))
+        order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
+        saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
         _LOG.info(
             "%d training images, %d steps an epoch, %s, %d replica(s)",
-            train.count,
+            training.count,
             order.steps_per_epoch,
             precision,
             strategy.num_replicas_in_sync,
@@ -75,9 +84,12 @@ def run_fn(fn_args: Any) -> None:
         weights = class_weights(config.statistics, label_map.names, settings.class_weights)
         with strategy.scope():
             model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
-        saved.resume()
+        saved.find()
+        logs = "" if worker else fn_args.model_run_dir
         with saved.saving_on_signals():
-            _fit(model, train, evaluation, order, settings, saved, fn_args.model_run_dir)
+            fit(model, strategy, training, evaluation, order, settings, saved, logs)
+    if worker:
+        return
 
     # Served in float32 whatever it was trained in: the machine that serves need not have bfloat16.
     serving_model = _build(config, len(label_map), "float32")
@@ -120,35 +132,6 @@ def _examples(
         yield examples[0], examples[1]
 
 
-def _fit(
-    model: keras.Model,
-    train: input_pipeline.Examples,
-    evaluation: input_pipeline.Examples,
-    order: input_pipeline.TrainingOrder,
-    settings: TrainSettings,
-    saved: checkpoints.Checkpoints,
-    logs: str,
-) -> None:
-    """Trains from the step of the checkpoint to the end: what is left of an epoch, then whole epochs."""
-    callbacks = [
-        _Progress(settings, train, order, saved),
-        saved,
-        *([keras.callbacks.SwapEMAWeights()] if settings.ema_momentum else []),
-        keras.callbacks.TensorBoard(log_dir=logs, write_graph=False),
-    ]
-    while not saved.is_finished:
-        epoch, within = divmod(saved.step, order.steps_per_epoch)
-        model.fit(
-            input_pipeline.training_batches(train, order, settings, saved.step),
-            initial_epoch=epoch,
-            epochs=epoch + 1 if within else settings.epochs,
-            steps_per_epoch=order.steps_per_epoch - within,
-            validation_data=input_pipeline.evaluation_batches(evaluation, settings.batch_size),
-            verbose=0,
-            callbacks=callbacks,
-        )
-
-
 def _check_disk(cache: str, needed: int) -> None:
     folder = tempfile.gettempdir()
     free = shutil.disk_usage(folder).free
@@ -180,12 +163,18 @@ def compiled_model(
         optimizer=_optimizer(config.train, steps_per_epoch),
         loss=SegmentationLoss(config.train.loss, weights),
         metrics=[mean_iou_metric(num_classes)],
-        # On a CPU a step compiled by XLA took four times as long as one that was not.
-        jit_compile="auto" if tf.config.list_physical_devices("GPU") else False,
+        jit_compile=_jit_compile(config.train),
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
     return model
+
+
+def _jit_compile(settings: TrainSettings) -> bool | str:
+    if settings.xla != "auto":
+        return settings.xla == "on"
+    # On a CPU a step compiled by XLA took four times as long as one that was not.
+    return "auto" if _gpus(settings) or settings.devices == "tpu" else False
 
 
 def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Model:
@@ -247,20 +236,42 @@ class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
-    """One device, all local devices, or the workers that TF_CONFIG names."""
-    if settings.strategy == "mirrored":
-        devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
+    """The devices of this machine that train.
+
+    Raises:
+      TrainingError: if there are none of the wanted kind.
+    """
+    if settings.devices == "tpu":
+        try:
+            resolver = tf.distribute.cluster_resolver.TPUClusterResolver(tpu="local")
+            tf.config.experimental_connect_to_cluster(resolver)
+            tf.tpu.experimental.initialize_tpu_system(resolver)
+        except (ValueError, tf.errors.OpError) as error:
+            raise TrainingError(f"train.devices: tpu, but TensorFlow reaches none: {error}") from None
+        return tf.distribute.TPUStrategy(resolver)
+    gpus = tf.config.list_logical_devices("GPU")
+    if settings.devices == "gpu" and not gpus:
+        raise TrainingError(
+            "train.devices: gpu, but TensorFlow sees none; install its CUDA libraries (pip install "
+            "'tensorflow[and-cuda]', of the installed version) and the driver, or set it to auto"
+        )
+    devices = gpus if gpus and settings.devices != "cpu" else tf.config.list_logical_devices("CPU")
+    if settings.strategy == "mirrored" or (settings.strategy == "auto" and len(devices) > 1 and devices is gpus):
         return tf.distribute.MirroredStrategy([device.name for device in devices])
-    if settings.strategy == "multi_worker":
-        return tf.distribute.MultiWorkerMirroredStrategy()
-    return tf.distribute.get_strategy()
+    return tf.distribute.OneDeviceStrategy(devices[0].name) if gpus else tf.distribute.get_strategy()
 
 
-def resolve_precision(precision: str) -> str:
+def _gpus(settings: TrainSettings) -> list[Any]:
+    return tf.config.list_physical_devices("GPU") if settings.devices in ("auto", "gpu") else []
+
+
+def resolve_precision(settings: TrainSettings) -> str:
     """Keras' dtype policy for `auto`: mixed_bfloat16 where the hardware computes in it, else float32."""
-    if precision != "auto":
-        return precision
-    gpus = tf.config.list_physical_devices("GPU")
+    if settings.precision != "auto":
+        return settings.precision
+    if settings.devices == "tpu":
+        return "mixed_bfloat16"
+    gpus = _gpus(settings)
     if gpus:
         capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
         return "mixed_bfloat16" if capability >= (8, 0) else "float32"
@@ -286,45 +297,3 @@ def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...], kind
     frequencies = np.array([shares[name] for name in class_names])
     weights = np.median(frequencies) / np.maximum(frequencies, 1e-6)
     return np.sqrt(weights) if kind == "root_median_frequency" else weights
-
-
-class _Progress(keras.callbacks.Callback):
-    """Logs each epoch, and stops when the loss is no longer a number."""
-
-    def __init__(
-        self,
-        settings: TrainSettings,
-        train: input_pipeline.Examples,
-        order: input_pipeline.TrainingOrder,
-        saved: checkpoints.Checkpoints,
-    ):
-        super().__init__()
-        self._settings, self._train, self._order, self._saved = settings, train, order, saved
-        self._started = self._seconds = 0.0
-        self._first_step = 0
-
-    def on_epoch_begin(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        self._started, self._first_step = time.monotonic(), self._saved.step
-
-    def on_test_begin(self, logs: dict[str, float] | None = None) -> None:
-        self._seconds = time.monotonic() - self._started
-
-    def on_train_batch_end(self, batch: int, logs: dict[str, float] | None = None) -> None:
-        if logs and not math.isfinite(logs["loss"]):
-            names = self._train.source_ids(self._order.step(self._saved.step))
-            raise TrainingError(
-                f"the loss is no longer a finite number at step {self._saved.step}, with the images "
-                f"{', '.join(names)}; lower train.learning_rate, set train.gradient_clip_norm, or set train.precision "
-                "to float32"
-            )
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float] | None = None) -> None:
-        logs = logs or {}
-        _LOG.info(
-            "epoch %d/%d: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
-            epoch + 1,
-            self._settings.epochs,
-            logs["loss"],
-            logs["val_mean_iou"],
-            (self._saved.step - self._first_step) * self._settings.batch_size / self._seconds,
-        )

@@ -16,6 +16,7 @@ from data.contract import IMAGE, MASK, SOURCE_ID
 from models import input_pipeline, preprocessing, training
 from models.checkpoints import Checkpoints
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+from models.training_loop import fit
 
 SIZE, EXAMPLES, CLASSES = 16, 22, 3
 SHAPE = PreprocessingSettings(height=SIZE, width=SIZE, channels=1)
@@ -55,20 +56,24 @@ class EndsItself(Checkpoints):
 
     signal_and_step = (0, 0)
 
-    def on_train_batch_end(self, batch, logs=None):
-        super().on_train_batch_end(batch, logs)
+    def after_step(self):
+        super().after_step()
         if self.step == self.signal_and_step[1]:
             os.kill(os.getpid(), self.signal_and_step[0])
 
 
 def main(folder, settings, signal, step):
-    """Trains, or goes on with what is in the folder."""
+    """Trains, or goes on with what is in the folder; as one of several workers if the settings say so."""
+    strategy, worker = tf.distribute.get_strategy(), 0
+    if settings.get("strategy") == "multi_worker":
+        strategy = tf.distribute.MultiWorkerMirroredStrategy()
+        worker = strategy.cluster_resolver.task_id
     path = os.path.join(folder, "examples.tfrecord")
     if not os.path.exists(path):
         write_examples(path)
     config = TrainerConfig(
         preprocessing=SHAPE,
-        model=ModelSettings(filters=4, depth=2, dropout=0.2),
+        model=ModelSettings(filters=4, depth=2, dropout=settings.pop("dropout", 0.2)),
         train=TrainSettings.model_validate({"epochs": 5, "batch_size": 4, "precision": "float32", **settings}),
         label_map=[],
     )
@@ -77,17 +82,20 @@ def main(folder, settings, signal, step):
     cache = None if config.train.cache == "none" else ""
     train, evaluation = (input_pipeline.Examples([path], transform, SHAPE, EXAMPLES, cache) for _ in range(2))
     order = input_pipeline.TrainingOrder(EXAMPLES, config.train.batch_size, config.train.seed)
-    model = training.compiled_model(config, CLASSES, "float32", order.steps_per_epoch)
-    saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, order.steps_per_epoch)
+    with strategy.scope():
+        model = training.compiled_model(config, CLASSES, "float32", order.steps_per_epoch)
+    saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, order.steps_per_epoch, worker)
     saved.signal_and_step = (signal, step)
-    saved.resume()
-    logs = os.path.join(folder, "logs")
+    saved.find()
     with saved.saving_on_signals():
-        training._fit(model, train, evaluation, order, config.train, saved, logs)
+        fit(model, strategy, train, evaluation, order, config.train, saved, "")
+    if worker:
+        return
     best = training._build(config, CLASSES, "float32")
     saved.load_best_weights(best)
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in best.get_weights())).hexdigest()
-    print(json.dumps({"digest": digest, "steps": saved.step}))
+    norms = [float(np.linalg.norm(weight)) for weight in best.get_weights()]
+    print(json.dumps({"digest": digest, "steps": saved.step, "norms": norms}))
 
 
 if __name__ == "__main__":

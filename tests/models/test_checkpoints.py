@@ -1,17 +1,21 @@
+import contextlib
 import json
 import os
 import pathlib
 import runpy
 import signal
+import socket
 import subprocess
 import sys
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from models import input_pipeline, training
 from models.checkpoints import Checkpoints, delete_exported, run_folder
 from models.settings import ModelSettings, TrainerConfig, TrainSettings
+from models.training_loop import TrainingError, fit
 
 ROOT = pathlib.Path(__file__).parents[2]
 SCRIPT = pathlib.Path(__file__).with_name("resumable_training.py")
@@ -98,8 +102,8 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
     model = training.compiled_model(config, 2, "float32", order.steps_per_epoch, np.array([1.0, np.inf]))
     saved = Checkpoints(str(tmp_path / "checkpoints"), settings, order.steps_per_epoch)
-    with pytest.raises(training.TrainingError, match="no longer a finite number") as caught:
-        training._fit(model, examples, examples, order, settings, saved, str(tmp_path / "logs"))
+    with pytest.raises(TrainingError, match="no longer a finite number") as caught:
+        fit(model, tf.distribute.get_strategy(), examples, examples, order, settings, saved, str(tmp_path / "logs"))
     assert f"at step {step}, " in str(caught.value)
     for index in order.step(step):
         assert f"example_{index}" in str(caught.value)
@@ -117,3 +121,44 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
         Checkpoints(folder, TrainSettings(), 1).mark_exported()
     delete_exported(str(tmp_path), keep=folders[0])
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
+
+
+def test_two_workers_train_as_one_and_the_first_alone_saves(tmp_path):
+    # Without dropout, which each worker draws for itself.
+    settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "dropout": 0}
+    _, alone = train(tmp_path / "alone", settings)
+
+    with contextlib.ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(2)]
+        for opened in sockets:
+            opened.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in sockets]
+    folders = [tmp_path / f"worker{index}" for index in range(2)]
+    processes = []
+    for index, folder in enumerate(folders):
+        folder.mkdir()
+        cluster = {"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}}
+        processes.append(
+            subprocess.Popen(
+                [
+                    sys.executable,
+                    str(SCRIPT),
+                    str(folder),
+                    json.dumps({**settings, "strategy": "multi_worker"}),
+                    "0",
+                    "0",
+                ],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONPATH": str(ROOT), "TF_CONFIG": json.dumps(cluster)},
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+        )
+    outputs = [process.communicate(timeout=300) for process in processes]
+    assert [process.returncode for process in processes] == [0, 0], outputs[0][1][-3000:] + outputs[1][1][-3000:]
+    together = json.loads(outputs[0][0].splitlines()[-1])
+    assert together["steps"] == alone["steps"] == 18
+    np.testing.assert_allclose(together["norms"], alone["norms"], rtol=1e-3)
+    assert (folders[0] / "checkpoints").exists()
+    assert not (folders[1] / "checkpoints").exists()

@@ -24,8 +24,9 @@ def test_class_weights_are_median_over_frequency():
 def test_auto_precision_is_what_the_hardware_computes_in():
     flags = pathlib.Path("/proc/cpuinfo").read_text()
     expected = "mixed_bfloat16" if "avx512_bf16" in flags or "amx_bf16" in flags else "float32"
-    assert resolve_precision("auto") == expected
-    assert resolve_precision("float32") == "float32"
+    assert resolve_precision(TrainSettings(devices="cpu")) == expected
+    assert resolve_precision(TrainSettings(precision="float32")) == "float32"
+    assert resolve_precision(TrainSettings(devices="tpu")) == "mixed_bfloat16"
 
 
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
