@@ -22,8 +22,9 @@ _SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation":
 class MaskFolderReader:
     """Images and masks in parallel folders, with any subfolders.
 
-    Where every image lies in a subfolder named train, eval (or val, validation) or test, these are the splits;
-    otherwise a hash of the name decides.
+    Subfolders of `images` named train, eval (or val, validation) and test are the splits; without them, or where shares
+    are given, a hash of the name decides. A pair beside such subfolders is an error: nothing says which split is meant,
+    and to leave it out would hide a mistake that is mended in a moment.
 
     Attributes:
       folder: the folder that holds `images` and `masks`.
@@ -52,26 +53,34 @@ class MaskFolderReader:
                 set_aside.append(SetAside(str(path), f"duplicate name {name}: already taken by {mask_by_name[name]}"))
             mask_by_name.setdefault(name, path)
 
-        by_folder = self.shares is None and all(
-            _name(path, images).partition("/")[0] in _SPLIT_FOLDERS and path.parent != images for path in image_paths
-        )
-        sources = []
+        inside: list[Source] = []
+        outside: list[Source] = []
         for path in image_paths:
             name = _name(path, images)
             if name not in mask_by_name:
                 set_aside.append(SetAside(str(path), f"no mask {masks / name}.*"))
                 continue
-            split = (
-                _SPLIT_FOLDERS[name.partition("/")[0]] if by_folder else split_of(name, self.shares or DEFAULT_SHARES)
+            split = _SPLIT_FOLDERS.get(path.relative_to(images).parts[0]) if self.shares is None else None
+            (inside if split else outside).append(
+                Source(
+                    name,
+                    split or split_of(name, self.shares or DEFAULT_SHARES),
+                    str(path),
+                    str(mask_by_name[name]),
+                )
             )
-            sources.append(Source(name, split, str(path), str(mask_by_name[name])))
+        if inside and outside:
+            raise UserError(
+                f"{outside[0].image} lies outside the split folders, and {inside[0].image} in one; move it into train, "
+                "eval or test (its mask too), or give shares with --split, which let a hash of each name decide"
+            )
         image_names = {_name(path, images) for path in image_paths}
         set_aside += [
             SetAside(str(path), f"no image {images / name}.*")
             for name, path in mask_by_name.items()
             if name not in image_names
         ]
-        sources, duplicates = set_aside_duplicates(sources)
+        sources, duplicates = set_aside_duplicates(inside + outside)
         return Listing(sources, set_aside + duplicates)
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:

@@ -145,6 +145,22 @@ def test_subfolders_are_splits_and_colors_are_classes(tmp_path):
         )
 
 
+def test_an_image_outside_the_split_folders_is_an_error(tmp_path):
+    for kind in ("images", "masks"):
+        for name in ("train/a", "val/a", "test/a", "b"):
+            (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
+            (tmp_path / kind / f"{name}.png").touch()
+    with pytest.raises(UserError, match=r"images/b\.png lies outside the split folders.*--split"):
+        MaskFolderReader(str(tmp_path), LABELS).list()
+    assert len(MaskFolderReader(str(tmp_path), LABELS, THIRDS).list().sources) == 4
+    (tmp_path / "masks" / "b.png").unlink()  # What is set aside needs no split.
+    assert [source.split for source in MaskFolderReader(str(tmp_path), LABELS).list().sources] == [
+        "test",
+        "train",
+        "eval",
+    ]
+
+
 def test_fatal_inputs_have_one_clear_message(tmp_path):
     with pytest.raises(UserError, match="images is not a folder"):
         convert(MaskFolderReader(str(tmp_path), LABELS), str(tmp_path / "out"))
