@@ -35,12 +35,13 @@ def parse_shares(text: str) -> dict[str, float]:
 def split_of(source_id: str, shares: dict[str, float]) -> str:
     """The split of an example, by a hash of its name alone.
 
-    An example stays in its split for ever, however many are added around it.
+    An example stays in its split for ever, however many are added around it and in whichever order the shares come.
     """
     position = int.from_bytes(hashlib.sha256(source_id.encode()).digest()[:8], "big") / 2**64
+    ordered = [name for name in SPLITS if shares.get(name)]
     upper = 0.0
-    for name, share in shares.items():
-        upper += share
+    for name in ordered:
+        upper += shares[name]
         if position < upper:
             return name
-    return next(reversed(shares))
+    return ordered[-1]

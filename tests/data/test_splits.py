@@ -18,6 +18,12 @@ def test_an_image_stays_in_its_split_for_ever():
     assert [split_of(name, SHARES) for name in names] == ["train", "test", "eval", "train", "eval"]
 
 
+def test_the_order_of_the_shares_does_not_matter():
+    backwards = dict(reversed(SHARES.items()))
+    names = [f"image_{index}" for index in range(100)]
+    assert [split_of(name, backwards) for name in names] == [split_of(name, SHARES) for name in names]
+
+
 @pytest.mark.parametrize("text", ["train=0.8", "train=1.2,eval=-0.2", "training=1", "train=0.5,train=0.5", "a"])
 def test_wrong_shares_are_refused(text):
     with pytest.raises(UserError, match="--split"):
