@@ -79,8 +79,13 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
         """A label map with ids in the order of `names` and colours that are easy to tell apart.
 
         Raises:
-          UserError: if there are fewer than two names, or one occurs twice.
+          UserError: if there are fewer than two names or more than 255, or one occurs twice.
         """
+        if len(names) > IGNORE_LABEL:
+            raise UserError(
+                f"{len(names)} class names are too many: ids run from 0 to {IGNORE_LABEL - 1}, as {IGNORE_LABEL} means "
+                "ignore; merge classes"
+            )
         colors = list(_PALETTE[: len(names)])
         for index in range(len(names) - len(colors)):
             # Golden-ratio steps around the colour circle never come back to the same hue.
@@ -106,6 +111,8 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
             raise UserError(f"{source} is not YAML: {error}") from None
         except pydantic.ValidationError as error:
             raise UserError(explain(error, source)) from None
+        except ValueError as error:  # PyYAML's own, from what looks like a date and is none.
+            raise UserError(f"{source} has a value that cannot be read: {error}; put text in quotes") from None
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> LabelMap:

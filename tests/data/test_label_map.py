@@ -21,6 +21,13 @@ def test_many_classes_get_distinct_colors():
     assert len(set(label_map.palette)) == 150
 
 
+def test_255_classes_are_the_most_that_8_bits_and_ignore_leave():
+    names = [f"class_{index}" for index in range(256)]
+    assert len(LabelMap.from_names(names[:255])) == 255
+    with pytest.raises(UserError, match="256 class names"):
+        LabelMap.from_names(names)
+
+
 def test_ignore_may_have_a_color_and_is_no_class():
     text = (
         "- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: b, color: [0, 0, 2]}\n"
@@ -40,6 +47,7 @@ def test_ignore_may_have_a_color_and_is_no_class():
         ("- {id: 0, name: a}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: missing"),
         ("just text", "not valid"),
         ("{", "not YAML"),
+        ("- {id: 0, name: 2024-13-45, color: [0, 0, 1]}", "month must be in 1..12.*quotes"),
     ],
 )
 def test_errors_name_the_file_and_the_fault(text, message):
