@@ -6,7 +6,7 @@ import dataclasses
 import io
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image, ImageOps, TiffImagePlugin
 
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
@@ -83,15 +83,31 @@ def read_image(content: bytes, mask_size: tuple[int, int] | None, max_pixels: in
 def read_mask(content: bytes, max_pixels: int) -> np.ndarray:
     """Decodes a mask: [height, width] of ids (grey and palette images) or [height, width, 3] uint8 colours.
 
+    Ids are what the file holds: grey of 1, 2 or 4 bits has ids up to 1, 3 or 15.
+
     Raises:
       BadImageError: if the mask is unreadable or has more than `max_pixels` pixels.
     """
     mask = _open(content, max_pixels)
-    if mask.mode in ("L", "P", "1", "I") or mask.mode.startswith("I;16"):
+    if mask.mode == "1":
+        return np.asarray(mask, np.uint8)
+    if mask.mode == "L":
+        # Pillow stretches grey of 2 and 4 bits, up to 3 and 15, to the range of 8 bits.
+        return np.asarray(mask) // {2: 85, 4: 17}.get(_grey_bits(mask, content), 1)
+    if mask.mode in ("P", "I") or mask.mode.startswith("I;16"):
         return np.asarray(mask)
     if mask.mode not in ("RGB", "RGBA"):
         raise BadImageError(f"a mask holds class ids or RGB colors; the mode of this one is {mask.mode}")
     return np.asarray(mask.convert("RGB"))
+
+
+def _grey_bits(image: Image.Image, content: bytes) -> int:
+    """How many bits a pixel has in the file, for the formats that may store grey in fewer than 8."""
+    if image.format == "PNG":
+        return content[24]  # The first chunk is IHDR: 8 bytes of signature, 8 of its head, width, height, bit depth.
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        return image.tag_v2[TiffImagePlugin.BITSPERSAMPLE][0]
+    return 8
 
 
 def class_ids(mask: np.ndarray, label_map: LabelMap) -> np.ndarray:

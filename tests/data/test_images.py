@@ -1,4 +1,6 @@
 import io
+import struct
+import zlib
 
 import numpy as np
 import pytest
@@ -78,6 +80,42 @@ def test_masks_hold_ids_or_colors():
     np.testing.assert_array_equal(
         class_ids(read_mask(encode_png(colored), LIMIT), LABELS), np.where(ids == 255, 0, ids)
     )
+
+
+def packed(ids: np.ndarray, bits: int) -> np.ndarray:
+    """Rows of pixels of less than 8 bits, which Pillow reads but does not write."""
+    return np.packbits(np.unpackbits(ids[..., np.newaxis], axis=2)[..., -bits:].reshape(len(ids), -1), axis=1)
+
+
+def grey_png(ids: np.ndarray, bits: int) -> bytes:
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    height, width = ids.shape
+    return (
+        b"\x89PNG\r\n\x1a\n"
+        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
+        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed(ids, bits))))
+        + chunk(b"IEND", b"")
+    )
+
+
+def grey_tiff(ids: np.ndarray, bits: int) -> bytes:
+    height, width = ids.shape
+    rows = packed(ids, bits).tobytes()
+    # Width, height, bits, no compression, 0 is black, offset, one sample, rows in the strip, its size.
+    values = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 122, 277: 1, 278: height, 279: len(rows)}
+    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
+    return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + rows
+
+
+@pytest.mark.parametrize("encode", [grey_png, grey_tiff])
+@pytest.mark.parametrize("bits", [1, 2, 4])
+def test_masks_of_few_bits_hold_ids(encode, bits):
+    ids = np.arange(15, dtype=np.uint8).reshape(3, 5) % 2**bits
+    mask = read_mask(encode(ids, bits), LIMIT)
+    assert mask.dtype == np.uint8
+    np.testing.assert_array_equal(mask, ids)
 
 
 def test_ids_and_colors_outside_the_label_map_are_named():
