@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import pathlib
 
 import numpy as np
@@ -44,9 +45,9 @@ class MaskFolderReader:
         for path in (images, masks):
             if not path.is_dir():
                 raise UserError(f"{path} is not a folder; a mask-folder data set has `images` and `masks`")
-        image_paths, mask_paths = _files(images), _files(masks)
+        set_aside: list[SetAside] = []
+        image_paths, mask_paths = _files(images, set_aside), _files(masks, set_aside)
         mask_by_name: dict[str, pathlib.Path] = {}
-        set_aside = []
         for path in mask_paths:
             name = _name(path, masks)
             if name in mask_by_name:
@@ -89,12 +90,17 @@ class MaskFolderReader:
         return image, ids
 
 
-def _files(folder: pathlib.Path) -> list[pathlib.Path]:
-    return sorted(
-        path
-        for path in folder.rglob("*")
-        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".") and path.is_file()
-    )
+def _files(folder: pathlib.Path, set_aside: list[SetAside]) -> list[pathlib.Path]:
+    """The image files in a folder; those with names that are not UTF-8, as TFRecords need it, are set aside."""
+    files = []
+    for path in sorted(folder.rglob("*")):
+        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".") and path.is_file():
+            printable = os.fsencode(path).decode("utf-8", "backslashreplace")
+            if printable == str(path):
+                files.append(path)
+            else:
+                set_aside.append(SetAside(printable, "its name is not UTF-8; rename it"))
+    return files
 
 
 def _name(path: pathlib.Path, folder: pathlib.Path) -> str:

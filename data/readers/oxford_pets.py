@@ -49,7 +49,9 @@ class OxfordPetsReader:
             raise UserError("--split: the data set has its own test list; give shares of train and eval alone")
         listed = []
         for list_name in ("trainval.txt", "test.txt"):
-            for line in (annotations / list_name).read_text().splitlines():
+            # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
+            listing = (annotations / list_name).read_text(encoding="utf-8", errors="backslashreplace")
+            for line in listing.splitlines():
                 if not line.strip() or line.startswith("#"):
                     continue
                 name = line.split()[0]

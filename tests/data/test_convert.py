@@ -119,6 +119,34 @@ def test_each_bad_pair_is_set_aside_with_its_reason(tmp_path):
     assert sum(values["examples"] for values in report["splits"].values()) == 60 - 7
 
 
+def test_names_that_are_not_utf_8_are_set_aside(tmp_path, segpipe):
+    folder = make_mask_folder(tmp_path / "in", 41)
+    for path in (folder / "images" / "000.jpg", folder / "masks" / "000.png"):
+        os.rename(path, os.fsencode(path).replace(b"000", b"caf\xe9"))
+    finished = segpipe(
+        *("convert", "--format", "mask-folder", "--classes", "ground,thing", "--split", "train=0.4,eval=0.3,test=0.3"),
+        *(str(folder), str(tmp_path / "out")),
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert r"images/caf\xe9.jpg: its name is not UTF-8" in finished.stdout
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert [entry["input"].rpartition("/")[2] for entry in report["set_aside"]] == [r"caf\xe9.jpg", r"caf\xe9.png"]
+    assert sum(values["examples"] for values in report["splits"].values()) == 40
+
+
+def test_a_listed_pet_whose_name_is_not_utf_8_is_set_aside(tmp_path):
+    annotations = tmp_path / "annotations"
+    (annotations / "trimaps").mkdir(parents=True)
+    (tmp_path / "images").mkdir()
+    (annotations / "trainval.txt").write_bytes(b"caf\xe9_1 1 1 1\n")
+    (annotations / "test.txt").touch()
+    reader = OxfordPetsReader(str(tmp_path))
+    (source,) = reader.list().sources
+    assert source.source_id == r"caf\xe9_1"
+    with pytest.raises(FileNotFoundError):  # Which `convert` sets aside.
+        reader.read(source)
+
+
 def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):
     folder = make_mask_folder(tmp_path / "in")
     for index in range(5):
