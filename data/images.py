@@ -6,7 +6,7 @@ import dataclasses
 import io
 
 import numpy as np
-from PIL import Image, ImageOps, TiffImagePlugin
+from PIL import Image, ImageOps, TiffImagePlugin, UnidentifiedImageError
 
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
@@ -41,6 +41,8 @@ def _open(content: bytes, max_pixels: int) -> Image.Image:
         image.load()
     except BadImageError:
         raise
+    except UnidentifiedImageError:  # Pillow's message holds a memory address instead of a name.
+        raise BadImageError("unreadable: in no image format that is known") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise BadImageError(f"unreadable: {error or type(error).__name__}") from None
     return image

@@ -147,6 +147,24 @@ def test_a_listed_pet_whose_name_is_not_utf_8_is_set_aside(tmp_path):
         reader.read(source)
 
 
+def test_two_workers_convert_what_one_does(tmp_path, segpipe):
+    folder = make_mask_folder(tmp_path / "in", 20)
+    (folder / "images" / "000.jpg").write_bytes(b"no image")
+    arguments = ("convert", "--format", "mask-folder", "--classes", "ground,thing", "--shards", "1")
+    arguments += ("--split", "train=0.4,eval=0.3,test=0.3", "--max-set-aside", "0.1")
+    for workers in ("1", "2"):
+        finished = segpipe(*arguments, "--workers", workers, str(folder), str(tmp_path / workers))
+        assert finished.returncode == 0, finished.stderr
+    one, two = ((tmp_path / workers / "conversion.json").read_text() for workers in ("1", "2"))
+    assert one == two
+    for split in contract.SPLITS:
+        one, two = (
+            sorted(example[contract.SOURCE_ID].bytes_list.value[0] for example in read_examples(tmp_path / name, split))
+            for name in ("1", "2")
+        )
+        assert one == two
+
+
 def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):
     folder = make_mask_folder(tmp_path / "in")
     for index in range(5):
