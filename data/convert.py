@@ -36,9 +36,6 @@ class _ReadExample(beam.DoFn):
         self._done = 0
         self._last_progress = 0.0
 
-    def setup(self) -> None:
-        self._last_progress = time.monotonic()
-
     def process(self, source: Source) -> Iterator[Any]:
         try:
             image, class_ids = self._reader.read(source)
@@ -48,7 +45,9 @@ class _ReadExample(beam.DoFn):
             return
         self._read.inc()
         self._done += 1
-        if time.monotonic() - self._last_progress > _PROGRESS_SECONDS:
+        if self._done == 1:  # What comes before it, such as reading a whole volume, is no progress.
+            self._last_progress = time.monotonic()
+        elif time.monotonic() - self._last_progress > _PROGRESS_SECONDS:
             logging.info("%d images converted by this worker", self._done)
             self._last_progress = time.monotonic()
         example = SegmentationExample(

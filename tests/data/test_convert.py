@@ -3,6 +3,7 @@ import json
 import os
 import pathlib
 import time
+import types
 
 import numpy as np
 import pytest
@@ -10,9 +11,11 @@ import tensorflow as tf
 from PIL import Image
 
 from data import contract
-from data.convert import convert
+from data.convert import _ReadExample, convert
 from data.errors import UserError
+from data.images import EncodedImage
 from data.label_map import LabelMap
+from data.readers import Source
 from data.readers.brain_mri import SLABS, BrainMriReader
 from data.readers.mask_folder import MaskFolderReader
 from data.readers.oxford_pets import OxfordPetsReader
@@ -163,6 +166,22 @@ def test_two_workers_convert_what_one_does(tmp_path, segpipe):
             for name in ("1", "2")
         )
         assert one == two
+
+
+def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, caplog):
+    class Instant:
+        def read(self, source):
+            return EncodedImage(b"", "png", 1, 1), np.zeros((1, 1), np.uint8)
+
+    clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
+    monkeypatch.setattr("data.convert.time", clock)
+    caplog.set_level("INFO")
+    read = _ReadExample(Instant())
+    read.setup()
+    for seconds in (100.0, 103.0, 106.0, 107.0):
+        clock.now = seconds
+        list(read.process(Source("a", "train", "", "")))
+    assert caplog.messages == ["3 images converted by this worker"]
 
 
 def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):
