@@ -7,6 +7,7 @@ import json
 import logging
 import os
 import shutil
+import tempfile
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
@@ -82,7 +83,8 @@ def convert(
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
 
-    Everything is written to `DESTINATION.incomplete`, which becomes DESTINATION in one rename at the end.
+    Everything is written to `DESTINATION.incomplete`, which becomes DESTINATION in one rename at the end. An earlier
+    conversion waits in a new folder `DESTINATION.replaced-…` meanwhile; a process killed there leaves it behind.
 
     Args:
       reader: the data set.
@@ -119,6 +121,7 @@ def convert(
                 file.write(reader.label_map.to_yaml())
             with open(os.path.join(incomplete, REPORT_FILE), "w", encoding="utf-8") as file:
                 json.dump(report, file, indent=2)
+            _check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
             _replace(destination, incomplete)
         except BaseException:
             shutil.rmtree(incomplete, ignore_errors=True)
@@ -238,9 +241,19 @@ def _empty(folder: str) -> None:
 
 def _replace(destination: str, complete: str) -> None:
     """Puts the finished folder in place; an earlier conversion is deleted only once the new one stands."""
-    replaced = f"{destination}.replaced"
-    if os.path.exists(destination):
-        shutil.rmtree(replaced, ignore_errors=True)
+    if not os.path.exists(destination):
+        os.rename(complete, destination)
+        return
+    parent, name = os.path.split(destination)
+    # A new folder, so that nothing of somebody else is deleted with it.
+    folder = tempfile.mkdtemp(prefix=f"{name}.replaced-", dir=parent or os.curdir)
+    replaced = os.path.join(folder, name)
+    try:
         os.rename(destination, replaced)
-    os.rename(complete, destination)
-    shutil.rmtree(replaced, ignore_errors=True)
+        os.rename(complete, destination)
+    except BaseException:
+        if os.path.lexists(replaced):
+            os.rename(replaced, destination)
+        os.rmdir(folder)
+        raise
+    shutil.rmtree(folder, ignore_errors=True)

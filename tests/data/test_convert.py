@@ -255,6 +255,59 @@ def test_a_destination_is_only_replaced_when_told_and_when_it_is_ours(tmp_path, 
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
 
 
+def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypatch):
+    def contents():
+        return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("out*/*")}
+
+    good, bad = make_mask_folder(tmp_path / "good"), make_mask_folder(tmp_path / "bad")
+    destination = str(tmp_path / "out")
+    convert(MaskFolderReader(str(good), LABELS, THIRDS), destination)
+    old = contents()
+    for path in (bad / "images").iterdir():
+        path.write_bytes(b"no image")
+    with pytest.raises(UserError, match="40 of 40 inputs"):
+        convert(MaskFolderReader(str(bad), LABELS, THIRDS), destination, overwrite=True)
+    assert contents() == old
+
+    rename = os.rename
+
+    def fail_to_put_in_place(source, target):
+        if str(source).endswith(".incomplete"):
+            raise OSError("disk on fire")
+        rename(source, target)
+
+    monkeypatch.setattr(os, "rename", fail_to_put_in_place)
+    with pytest.raises(OSError, match="disk on fire"):
+        convert(MaskFolderReader(str(good), LABELS, THIRDS), destination, overwrite=True)
+    assert contents() == old
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good", "out"]
+
+
+def test_what_appears_at_the_destination_meanwhile_is_kept(tmp_path):
+    folder, destination = make_mask_folder(tmp_path / "in"), tmp_path / "out"
+
+    class Meanwhile(MaskFolderReader):
+        def list(self):
+            destination.mkdir()
+            (destination / "conversion.json").write_text("of somebody else")
+            return MaskFolderReader.list(self)
+
+    with pytest.raises(UserError, match="out is not empty"):
+        convert(Meanwhile(str(folder), LABELS, THIRDS), str(destination))
+    assert [path.read_text() for path in destination.iterdir()] == ["of somebody else"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
+
+
+def test_a_folder_that_is_called_like_a_replaced_one_is_kept(tmp_path):
+    reader, destination = MaskFolderReader(str(make_mask_folder(tmp_path / "in")), LABELS, THIRDS), tmp_path / "out"
+    convert(reader, str(destination))
+    (tmp_path / "out.replaced").mkdir()
+    (tmp_path / "out.replaced" / "thesis.txt").write_text("precious")
+    convert(reader, str(destination), overwrite=True)
+    assert (tmp_path / "out.replaced" / "thesis.txt").read_text() == "precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out", "out.replaced"]
+
+
 def test_a_killed_conversion_leaves_nothing_that_looks_complete(tmp_path, segpipe):
     destination = tmp_path / "out"
     arguments = ["convert", "--format", "brain-mri", str(destination)]
