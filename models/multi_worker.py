@@ -103,6 +103,7 @@ def join(folder: str) -> None:
     if this_worker().index == 0:
         raise UserError("worker 0 runs the pipeline, and TF_CONFIG names it here: run `segpipe run` instead")
     path = os.path.join(folder, _JOB_FILE)
+    _LOG.info("waiting for a training that is told in %s", path)
     first = None
     while True:
         try:

@@ -206,6 +206,23 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     return EXIT_REFUSED if result.state == "refused" else 0
 
 
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@_SET_OPTION
+def join(config_path: str, overrides: tuple[str, ...]) -> None:
+    """Take part in the training of a run on another machine (train.strategy: multi_worker).
+
+    Waits until `segpipe run`, with the same FILE, comes to its training on the machine that TF_CONFIG calls worker 0.
+    The output folder must be on a file system that all workers share.
+    """
+    from models.multi_worker import join as join_training
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    join_training(config.checkpoints_path)
+
+
 def _print_summary(console: Console, result: Run) -> None:
     classes = ", ".join(f"{name} {_iou(value)}" for name, value in result.class_iou.items())
     lines = [f"Mean IoU on the test split: {_iou(result.mean_iou)} ({classes})"]

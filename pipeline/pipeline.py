@@ -89,12 +89,13 @@ def create_pipeline(config: Config) -> Pipeline:
     transform.add_upstream_node(data_gate)
 
     # Fits the U-Net on `train`, watches `eval`, never sees `test`.
+    is_multi_worker = config.train.strategy == "multi_worker"
     training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         data_statistics=data_gate.outputs["statistics"],
-        run_fn="models.training.run_fn",
+        run_fn="models.multi_worker.run_fn" if is_multi_worker else "models.training.run_fn",
         custom_config=training.model_dump(mode="json"),
     )
 

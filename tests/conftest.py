@@ -24,15 +24,23 @@ class Segpipe:
 
     _command = (sys.executable, "-m", "pipeline.cli")
 
-    def __call__(self, *arguments: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
-        return subprocess.run([*self._command, *arguments], cwd=ROOT, capture_output=True, text=True, check=False)
+        return subprocess.run(
+            [*self._command, *arguments],
+            cwd=ROOT,
+            env={**os.environ, **environment},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
 
-    def start(self, *arguments: str) -> subprocess.Popen[bytes]:
+    def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Starts a command in a process group of its own."""
         return subprocess.Popen(
             [*self._command, *arguments],
             cwd=ROOT,
+            env={**os.environ, **environment},
             stdout=subprocess.DEVNULL,
             stderr=subprocess.DEVNULL,
             start_new_session=True,

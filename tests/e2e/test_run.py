@@ -6,6 +6,7 @@ import io
 import json
 import os
 import pathlib
+import socket
 import tempfile
 import time
 
@@ -394,4 +395,34 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
     assert "going on at step " in log
     assert "epoch 1/12" not in log
     assert "epoch 12/12" in log
+    assert len(versions(config.push_destination)) == 1
+
+
+def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path):
+    config = small_config(
+        tmp_path / "output", train={"epochs": 2, "strategy": "multi_worker"}, gate={"min_mean_iou": 0}
+    )
+    path = tmp_path / "run.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    for command in ("run", "join"):
+        refused = segpipe(command, "--config", str(path), TF_CONFIG="")
+        assert refused.returncode == 1
+        assert "needs the environment variable TF_CONFIG, such as" in refused.stderr
+        assert "Traceback" not in refused.stderr
+
+    with socket.socket() as first, socket.socket() as second:
+        for opened in (first, second):
+            opened.bind(("127.0.0.1", 0))
+        addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in (first, second)]
+
+    def as_worker(index):
+        return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
+
+    other = segpipe.start("join", "--config", str(path), TF_CONFIG=as_worker(1))
+    finished = segpipe("run", "--config", str(path), TF_CONFIG=as_worker(0))
+    assert finished.returncode == 0, finished.stdout + finished.stderr
+    assert other.wait(timeout=60) == 0
+    log = max((tmp_path / "output" / "logs").iterdir()).read_text()
+    assert "2 replica(s)" in log
+    assert "epoch 2/2" in log
     assert len(versions(config.push_destination)) == 1
