@@ -19,10 +19,10 @@ import tensorflow_transform as tft
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from models import checkpoints, input_pipeline, signatures
+from models.architectures.unet import build_unet
 from models.losses import SegmentationLoss
 from models.settings import TrainerConfig, TrainSettings
 from models.training_loop import TrainingError, fit
-from models.unet import build_unet
 
 _LOG = logging.getLogger("segpipe.training")
 

@@ -19,7 +19,7 @@ def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root
       files: that the code reads.
       root: folder that holds segpipe's folders.
     """
-    paths = set(files)
+    paths: set[pathlib.Path] = set()
     waiting = list(modules)
     while waiting:
         module = waiting.pop()
@@ -29,7 +29,7 @@ def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root
             paths.add(path)
             waiting += _imported(path)
     digest = hashlib.sha256()
-    for path in sorted(paths):
+    for path in sorted(paths.union(files)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

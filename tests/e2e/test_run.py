@@ -24,9 +24,9 @@ from data.errors import UserError
 from data.images import encode_png
 from data.locking import exclusive
 from models import input_pipeline, metrics
+from models.architectures.unet import build_unet
 from models.settings import PreprocessingSettings
 from models.signatures import feature_spec, read_facts
-from models.unet import build_unet
 from pipeline.local_runner import RunFailedError, run_locally
 from pipeline.predict import predict
 from pipeline.runs import load_runs

@@ -50,4 +50,9 @@ def test_readers_of_data_sets_do_not_retrain():
     readers = set((ROOT / "data" / "readers").glob("*.py")) | {ROOT / "data" / "convert.py"}
     before = code_digest(["models.training"])
     assert code_digest(["models.training"], readers) != before
-    assert code_digest(["models.training"], [ROOT / "models" / "unet.py"]) == before
+
+
+def test_architectures_do():
+    architectures = set((ROOT / "models" / "architectures").glob("*.py"))
+    assert ROOT / "models" / "architectures" / "unet.py" in architectures
+    assert code_digest(["models.training"], architectures) == code_digest(["models.training"])

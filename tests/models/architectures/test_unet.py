@@ -2,7 +2,7 @@ import keras
 import numpy as np
 import pytest
 
-from models.unet import build_unet
+from models.architectures.unet import build_unet
 
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (33, 16)])

@@ -1,4 +1,4 @@
-"""U-Net (Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image Segmentation", 2015)."""
+"""What several architectures are made of."""
 
 from __future__ import annotations
 
@@ -8,16 +8,77 @@ import keras
 
 Normalization = Literal["batch", "group", "none"]
 
+# Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps.
+# Synchronized, so that several replicas compute what one would; on one replica it makes no difference.
+BATCH_NORMALIZATION: dict[str, Any] = {"momentum": 0.9, "synchronized": True}
+
 
 def _normalization_layer(kind: Normalization, filters: int, **kwargs: Any) -> keras.layers.Layer | None:
     if kind == "batch":
-        # Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps.
-        # Synchronized, so that several replicas compute what one would; on one replica it makes no difference.
-        return keras.layers.BatchNormalization(momentum=0.9, synchronized=True, **kwargs)
+        return keras.layers.BatchNormalization(**BATCH_NORMALIZATION, **kwargs)
     if kind == "group":
         groups = next(count for count in (8, 4, 2, 1) if filters % count == 0)
         return keras.layers.GroupNormalization(groups, **kwargs)
     return None
+
+
+def convolve(
+    inputs: Any, filters: int, kernel_size: int, *, name: str, dtype: str, dilation_rate: int = 1
+) -> keras.KerasTensor:
+    """A padded convolution, batch normalization and ReLU, as layers of their own in a functional model.
+
+    [batch, height, width, any] → [batch, height, width, filters].
+
+    Args:
+      inputs: Keras tensor.
+      filters: channels out.
+      kernel_size: pixels each way.
+      name: of the convolution; the other layers' are `NAME_normalization` and `NAME_relu`.
+      dtype: Keras' dtype policy.
+      dilation_rate: distance in pixels between the points of the kernel.
+    """
+    outputs = keras.layers.Conv2D(
+        filters,
+        kernel_size,
+        padding="same",
+        dilation_rate=dilation_rate,
+        use_bias=False,
+        kernel_initializer="he_normal",
+        name=name,
+        dtype=dtype,
+    )(inputs)
+    outputs = keras.layers.BatchNormalization(**BATCH_NORMALIZATION, name=f"{name}_normalization", dtype=dtype)(outputs)
+    return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(outputs)
+
+
+def fit_size(maps: Any, height: int, width: int) -> Any:
+    """Crops maps, or pads them with zeros, at the bottom and at the right.
+
+    [batch, any, any, channels] → [batch, height, width, channels].
+    """
+    maps = maps[:, :height, :width]
+    missing = (height - maps.shape[1], width - maps.shape[2])
+    return keras.ops.pad(maps, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]) if any(missing) else maps
+
+
+@keras.saving.register_keras_serializable("segpipe")
+class ImageNetInput(keras.layers.Layer):
+    """Normalized images as the ImageNet weights of Keras' ResNet50 and VGG16 expect them.
+
+    [batch, height, width, 3 (RGB) or 1 (grey)] → [batch, height, width, 3 (BGR)].
+
+    Those weights were trained on levels from 0 to 255 less ImageNet's mean, in the order BGR, not divided by their
+    standard deviation, which is about 58 (58.4, 57.1 and 57.4 in R, G and B). Our images come with zero mean and a
+    variance of one, so a factor is all that is missing.
+    """
+
+    def call(self, inputs: Any) -> Any:
+        channels = inputs.shape[-1]
+        bgr = keras.ops.flip(inputs, axis=-1) if channels == 3 else keras.ops.repeat(inputs, 3, axis=-1)
+        return bgr * 58.0
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], 3)
 
 
 @keras.saving.register_keras_serializable("segpipe")
@@ -77,33 +138,13 @@ class ConvolutionBlock(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("segpipe")
-class DownsampleBlock(ConvolutionBlock):
-    """A step of the encoder: 2×2 max pooling, then a convolution block.
-
-    [batch, height, width, any] → [batch, height // 2, width // 2, filters].
-    """
-
-    def __init__(self, filters: int, **kwargs: Any):
-        super().__init__(filters, **kwargs)
-        self._pool = keras.layers.MaxPooling2D(2, dtype=self.dtype_policy)
-
-    def build(self, input_shape: tuple[int | None, ...]) -> None:
-        super().build(self._pool.compute_output_shape(input_shape))
-
-    def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return super().call(self._pool(inputs), training=training)
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return super().compute_output_shape(self._pool.compute_output_shape(input_shape))
-
-
-@keras.saving.register_keras_serializable("segpipe")
 class UpsampleBlock(keras.layers.Layer):
     """A step of the decoder: 2×2 up-convolution, the skip connection concatenated, then a convolution block.
 
     [batch, height, width, any] and the skip connection [batch, skip height, skip width, any]
     → [batch, skip height, skip width, filters]. Where the encoder met an odd size, the up-convolved map is one pixel
-    short and is padded with zeros at the bottom and at the right.
+    short (an encoder that rounds down) or long (one that rounds up): it is padded with zeros or cropped, at the bottom
+    and at the right.
     """
 
     def __init__(self, filters: int, normalization: Normalization = "batch", dropout: float = 0.0, **kwargs: Any):
@@ -122,9 +163,7 @@ class UpsampleBlock(keras.layers.Layer):
     def call(self, inputs: list[Any], training: bool | None = None) -> Any:
         below, skip = inputs
         up = self._up(below)
-        missing = [skip.shape[axis] - up.shape[axis] for axis in (1, 2)]
-        if any(missing):
-            up = keras.ops.pad(up, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]])
+        up = fit_size(up, skip.shape[1], skip.shape[2])
         return self._convolve(keras.ops.concatenate([up, skip], axis=-1), training=training)
 
     def compute_output_shape(self, input_shape: list[tuple[int | None, ...]]) -> tuple[int | None, ...]:
@@ -137,50 +176,3 @@ class UpsampleBlock(keras.layers.Layer):
             "normalization": self._convolve.normalization,
             "dropout": self._convolve.dropout,
         }
-
-
-def build_unet(
-    input_shape: tuple[int, int, int],
-    num_classes: int,
-    *,
-    filters: int = 32,
-    depth: int = 4,
-    normalization: Normalization = "batch",
-    dropout: float = 0.0,
-    dtype: str = "float32",
-) -> keras.Model:
-    """Builds a U-Net.
-
-    Args:
-      input_shape: height, width and channels; any height and width of at least 2**depth.
-      num_classes: C.
-      filters: of the first level; each level below has twice as many.
-      depth: how often the encoder halves the resolution.
-      normalization: layer after each convolution.
-      dropout: share of the channels dropped at the two deepest levels.
-      dtype: Keras' dtype policy, such as `mixed_bfloat16`; weights and logits are float32 under any of them.
-
-    Returns:
-      A model from [batch, height, width, channels] normalized images to [batch, height, width, C] float32 logits.
-
-    Raises:
-      ValueError: if the input is too small for the depth.
-    """
-    if min(input_shape[:2]) < 2**depth:
-        raise ValueError(f"an input of {input_shape[0]}x{input_shape[1]} is too small for a U-Net of depth {depth}")
-    options: dict[str, Any] = {"normalization": normalization, "dtype": dtype}
-
-    def dropout_at(level: int) -> float:
-        return dropout if level >= depth - 1 else 0.0
-
-    image = keras.Input(input_shape, name="image")
-    levels = [ConvolutionBlock(filters, name="encoder_0", **options)(image)]
-    for level in range(1, depth + 1):
-        block = DownsampleBlock(filters * 2**level, dropout=dropout_at(level), name=f"encoder_{level}", **options)
-        levels.append(block(levels[-1]))
-    outputs = levels.pop()
-    for level in reversed(range(depth)):
-        block = UpsampleBlock(filters * 2**level, dropout=dropout_at(level), name=f"decoder_{level}", **options)
-        outputs = block([outputs, levels.pop()])
-    logits = keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)
-    return keras.Model(image, logits, name="unet")
