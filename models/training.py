@@ -1,4 +1,4 @@
-"""The trainer: TFX calls `run_fn`, which fits a U-Net and exports the best weights as a SavedModel."""
+"""The trainer: TFX calls `run_fn`, which fits a model and exports the best weights as a SavedModel."""
 
 from __future__ import annotations
 
@@ -19,7 +19,8 @@ import tensorflow_transform as tft
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from models import checkpoints, input_pipeline, signatures
-from models.architectures.unet import build_unet
+from models.architectures import build_model
+from models.architectures.encoder_weights import load_encoder_weights
 from models.losses import SegmentationLoss
 from models.settings import TrainerConfig, TrainSettings
 from models.training_loop import TrainingError, fit
@@ -157,8 +158,13 @@ def compiled_model(
       precision: Keras' dtype policy.
       steps_per_epoch: for the length of the learning-rate schedule.
       weights: [C] of the classes' pixels in the loss, or None.
+
+    Raises:
+      UserError: if `model.encoder_weights` cannot be used.
     """
     model = _build(config, num_classes, precision)
+    if config.model.encoder_weights:
+        load_encoder_weights(model, config.model.encoder_weights)
     model.compile(
         optimizer=_optimizer(config.train, steps_per_epoch),
         loss=SegmentationLoss(config.train.loss, weights),
@@ -179,9 +185,7 @@ def _jit_compile(settings: TrainSettings) -> bool | str:
 
 def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Model:
     shape = config.preprocessing
-    return build_unet(
-        (shape.height, shape.width, shape.channels), num_classes, dtype=precision, **config.model.model_dump()
-    )
+    return build_model(config.model, (shape.height, shape.width, shape.channels), num_classes, precision)
 
 
 def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:

@@ -18,6 +18,7 @@ from rich.text import Text
 
 from data.errors import UserError
 from data.locking import exclusive
+from models.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.runs import Run, load_runs, record_failure
@@ -43,6 +44,8 @@ def run_locally(config: Config, console: Console) -> Run:
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 
+    if config.train.strategy == "multi_worker":
+        this_worker()  # Now, not when the training begins.
     pipeline = create_pipeline(config)
     with exclusive(config.output, "running a pipeline"):
         os.makedirs(config.logs_path, exist_ok=True)

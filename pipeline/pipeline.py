@@ -88,7 +88,7 @@ def create_pipeline(config: Config) -> Pipeline:
     )
     transform.add_upstream_node(data_gate)
 
-    # Fits the U-Net on `train`, watches `eval`, never sees `test`.
+    # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
     training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
     trainer = Trainer(

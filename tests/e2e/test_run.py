@@ -24,8 +24,8 @@ from data.errors import UserError
 from data.images import encode_png
 from data.locking import exclusive
 from models import input_pipeline, metrics
-from models.architectures.unet import build_unet
-from models.settings import PreprocessingSettings
+from models.architectures import build_model
+from models.settings import ModelSettings, PreprocessingSettings
 from models.signatures import feature_spec, read_facts
 from pipeline.local_runner import RunFailedError, run_locally
 from pipeline.predict import predict
@@ -151,7 +151,8 @@ def trained_model(result, output):
     """The model that the trainer fitted, built anew with the weights that it kept."""
     facts = read_facts(result.pushed_path)
     shape = facts["preprocessing"]
-    model = build_unet((shape["height"], shape["width"], shape["channels"]), 4, **facts["model"])
+    size = (shape["height"], shape["width"], shape["channels"])
+    model = build_model(ModelSettings(**facts["model"]), size, 4, "float32")
     first_trainer_run = min((output / "artifacts" / "Trainer" / "model_run").iterdir(), key=lambda path: int(path.name))
     model.load_weights(first_trainer_run / "best.weights.h5")
     return model
@@ -409,6 +410,7 @@ def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path)
         assert refused.returncode == 1
         assert "needs the environment variable TF_CONFIG, such as" in refused.stderr
         assert "Traceback" not in refused.stderr
+    assert not (tmp_path / "output").exists()
 
     with socket.socket() as first, socket.socket() as second:
         for opened in (first, second):

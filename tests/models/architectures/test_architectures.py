@@ -1,0 +1,106 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.architectures import build_model
+from models.metrics import confusion_matrix, mean_iou
+from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+from models.training import compiled_model
+
+ARCHITECTURES = ("unet", "unet_resnet", "segnet", "deeplab_v3_plus")
+
+
+def images(*shape):
+    return np.random.default_rng(0).normal(size=shape).astype(np.float32)
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+@pytest.mark.parametrize(
+    ("shape", "precision"),
+    [((65, 97, 3), "float32"), ((64, 48, 1), "mixed_bfloat16"), ((33, 32, 3), "mixed_float16")],
+)
+def test_logits_are_float32_and_have_the_resolution_of_the_input(architecture, shape, precision):
+    model = build_model(ModelSettings(architecture=architecture, filters=4), shape, 5, precision)
+    logits = model(images(2, *shape))
+    assert (logits.shape, logits.dtype) == ((2, *shape[:2], 5), "float32")
+    assert np.isfinite(logits).all()
+    assert {weight.dtype for weight in model.weights} == {"float32"}
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_weight_is_trained_and_saved(architecture, tmp_path):
+    settings = ModelSettings(architecture=architecture, filters=4, dropout=0.1)
+    model = build_model(settings, (64, 64, 3), 3, "float32")
+    batch = images(4, 64, 64, 3)
+    labels = np.random.default_rng(1).integers(0, 3, (4, 64, 64))
+    with tf.GradientTape() as tape:
+        logits = model(batch, training=True)
+        loss = keras.ops.mean(keras.losses.sparse_categorical_crossentropy(labels, logits, from_logits=True))
+    gradients = tape.gradient(loss, [variable.value for variable in model.trainable_variables])
+    for variable, gradient in zip(model.trainable_variables, gradients, strict=True):
+        assert gradient is not None, variable.path
+        # Keras' ResNet50 has biases that its batch normalization takes out again.
+        cancelled = "resnet50" in variable.path and variable.path.endswith("_conv/bias")
+        assert cancelled or float(tf.reduce_max(tf.abs(gradient))) > 0, variable.path
+
+    # The call above has moved the moving statistics.
+    model.save_weights(tmp_path / "best.weights.h5")
+    loaded = build_model(settings, (64, 64, 3), 3, "float32")
+    loaded.load_weights(tmp_path / "best.weights.h5")
+    np.testing.assert_array_equal(loaded(batch), model(batch))
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_batch_normalization_keeps_up_with_short_runs(architecture):
+    model = build_model(ModelSettings(architecture=architecture, filters=4), (32, 32, 3), 2, "float32")
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {(layer.momentum, layer.synchronized) for layer in layers} == {(0.9, True)}
+
+
+def four_images(size):
+    """A square and a disk on a background, of noisy colors."""
+    generator = np.random.default_rng(0)
+    rows, columns = np.mgrid[:size, :size]
+    labels = np.zeros((4, size, size), np.int64)
+    for label in labels:
+        top, left = generator.integers(0, size // 3, 2)
+        label[top : top + size // 2, left : left + size // 2] = 1
+        row, column = generator.integers(size // 2, size - size // 4, 2)
+        label[(rows - row) ** 2 + (columns - column) ** 2 < (size / 5) ** 2] = 2
+    colors = np.array([[-1, 0, 0.5], [1, -0.5, 0.5], [0, 1, -1]])
+    return (colors[labels] + generator.normal(0, 0.3, (4, size, size, 3))).astype(np.float32), labels
+
+
+@pytest.mark.parametrize(
+    ("architecture", "size", "filters", "learning_rate", "steps"),
+    [
+        ("unet", 48, 8, 0.01, 40),
+        ("segnet", 48, 16, 0.003, 80),
+        ("unet_resnet", 48, 16, 0.003, 60),
+        ("deeplab_v3_plus", 48, 32, 0.003, 60),
+    ],
+)
+def test_four_images_are_learned_by_heart(architecture, size, filters, learning_rate, steps):
+    keras.utils.set_random_seed(0)
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=size, width=size),
+        model=ModelSettings(architecture=architecture, filters=filters),
+        train=TrainSettings(epochs=1, learning_rate=learning_rate),
+        label_map=[],
+    )
+    model = compiled_model(config, 3, "float32", steps)
+    batch, labels = four_images(size)
+    model.fit(tf.data.Dataset.from_tensors((batch, labels)).repeat(steps), verbose=0)
+    class_ids = np.argmax(model(batch, training=False), axis=-1)
+    assert mean_iou(confusion_matrix(labels, class_ids, 3)) > 0.95
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_too_small_an_input_is_refused(architecture):
+    settings = ModelSettings(architecture=architecture)
+    with pytest.raises(ValueError, match="too small"):
+        build_model(settings, (settings.smallest_input - 1, 64, 3), 2, "float32")
+    size = (settings.smallest_input, settings.smallest_input)
+    settings = ModelSettings(architecture=architecture, filters=4)
+    assert build_model(settings, (*size, 1), 2, "float32").output_shape == (None, *size, 2)
