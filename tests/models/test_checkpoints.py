@@ -42,14 +42,8 @@ def newest_step(folder):
     return max(int(path.stem.rsplit("-", 1)[1]) for path in (folder / "checkpoints" / "steps").glob("*.index"))
 
 
-@pytest.mark.parametrize(
-    "settings",
-    [
-        {"checkpoint_steps": 4},
-        {"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "sampling": "uniform", "optimizer": "sgd"},
-    ],
-)
-def test_a_run_killed_three_times_ends_with_the_weights_of_an_undisturbed_one(tmp_path, settings):
+def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+    settings = {"checkpoint_steps": 4}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
     assert undisturbed["steps"] == STEPS
 
@@ -58,31 +52,29 @@ def test_a_run_killed_three_times_ends_with_the_weights_of_an_undisturbed_one(tm
     assert not (folder / "checkpoints").exists()
     assert train(folder, settings, signal.SIGKILL, 15)[0] == -signal.SIGKILL
     assert newest_step(folder) == 12
-    # Asked to end, it saves first: at once, or after the step that has begun.
-    assert train(folder, settings, signal.SIGTERM, 21)[0] == 128 + signal.SIGTERM
-    assert newest_step(folder) in (21, 22)
-    _, resumed = train(folder, settings)
-    assert resumed == undisturbed
-
-
-def test_a_damaged_checkpoint_is_passed_over_for_the_one_before(tmp_path):
-    settings = {"checkpoint_steps": 4}
-    _, undisturbed = train(tmp_path / "undisturbed", settings)
-    folder = tmp_path / "damaged"
-    train(folder, settings, signal.SIGKILL, 15)
+    # A damaged checkpoint is passed over for the one before.
     (data,) = (folder / "checkpoints" / "steps").glob("ckpt-12.data*")
     content = bytearray(data.read_bytes())
     content[len(content) // 2] ^= 255
     data.write_bytes(content)
-    _, resumed = train(folder, settings)
-    assert resumed == undisturbed
+    # Asked to end, it saves first: at once, or after the step that has begun.
+    assert train(folder, settings, signal.SIGTERM, 21)[0] == 128 + signal.SIGTERM
+    assert newest_step(folder) in (21, 22)
+    assert train(folder, settings)[1] == undisturbed
 
 
-def test_a_run_that_had_ended_trains_nothing_more(tmp_path):
-    settings = {"early_stopping_epochs": 1, "learning_rate": 1e-9}
-    _, first = train(tmp_path, settings)
-    assert first["steps"] < STEPS
-    assert train(tmp_path, settings, signal.SIGKILL, first["steps"] + 1) == (0, first)
+def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(tmp_path):
+    settings = {
+        **{"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "optimizer": "sgd"},
+        **{"early_stopping_epochs": 1, "learning_rate": 1e-9, "epochs": 9},
+    }
+    _, undisturbed = train(tmp_path / "undisturbed", settings)
+    assert 6 < undisturbed["steps"] < 9 * 6
+    folder = tmp_path / "killed"
+    assert train(folder, settings, signal.SIGKILL, 9)[0] == -signal.SIGKILL
+    assert train(folder, settings)[1] == undisturbed
+    # What has ended trains nothing more.
+    assert train(folder, settings, signal.SIGKILL, undisturbed["steps"] + 1) == (0, undisturbed)
 
 
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
