@@ -51,6 +51,7 @@ class Trainer(base_component.BaseComponent):
         data_statistics: types.BaseChannel,
         run_fn: str,
         custom_config: dict[str, Any],
+        hyperparameters: types.BaseChannel | None = None,
     ):
         """Constructs the trainer.
 
@@ -60,12 +61,14 @@ class Trainer(base_component.BaseComponent):
           data_statistics: of the data gate.
           run_fn: import path of the function that trains.
           custom_config: JSON-compatible settings for it.
+          hyperparameters: the best of a Tuner, as TFX's Trainer takes them.
         """
         super().__init__(
             spec=TrainerSpec(
                 examples=examples,
                 transform_graph=transform_graph,
                 data_statistics=data_statistics,
+                hyperparameters=hyperparameters,
                 train_args=trainer_pb2.TrainArgs(splits=["train"]),
                 eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 run_fn=run_fn,

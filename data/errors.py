@@ -24,8 +24,10 @@ def explain(error: ValidationError, source: str) -> str:
     """
     lines = [f"{source} is not valid:"]
     for item in error.errors():
-        key = ".".join(str(part) for part in item["loc"]) or "(whole file)"
-        if item["type"] == "extra_forbidden":
+        key = ".".join(str(part) for part in item["loc"])
+        if not key:
+            lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
+        elif item["type"] == "extra_forbidden":
             lines.append(f"  {key}: there is no such key")
         elif item["type"] == "missing":
             lines.append(f"  {key}: missing")

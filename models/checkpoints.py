@@ -68,8 +68,13 @@ class Checkpoints:
         stopped = bool(patience) and int(self._epochs_without_gain) >= patience
         return stopped or self.step >= self._settings.epochs * self._steps_per_epoch
 
+    @property
+    def best(self) -> float:
+        """The highest mean IoU on the eval split so far."""
+        return float(self._best)
+
     def find(self) -> None:
-        """Finds the newest checkpoint that can be read; `step` and `is_finished` are then those of its time."""
+        """Finds the newest checkpoint that can be read; `step`, `best` and `is_finished` are then those of its time."""
         state = tf.train.get_checkpoint_state(os.path.join(self._folder, _STEPS))
         for path in reversed(state.all_model_checkpoint_paths if state else []):
             try:
@@ -79,6 +84,7 @@ class Checkpoints:
             except (tf.errors.OpError, ValueError) as error:
                 _LOG.warning("the checkpoint %s cannot be read: %s", path, error)
                 continue
+            self._best.assign(values["best/.ATTRIBUTES/VARIABLE_VALUE"])
             self._epochs_without_gain.assign(values["epochs_without_gain/.ATTRIBUTES/VARIABLE_VALUE"])
             self._newest, self.step = path, int(path.rsplit("-", 1)[1])
             _LOG.info("going on at step %d, from the checkpoint in %s", self.step, self._folder)

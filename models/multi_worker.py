@@ -65,8 +65,8 @@ def run_fn(fn_args: Any) -> None:
     worker = this_worker()
     if worker.index != 0:
         raise UserError("worker 0 runs the pipeline, and TF_CONFIG names another one here: run `segpipe join` instead")
-    names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir", "custom_config")
-    job = {name: getattr(fn_args, name) for name in names}
+    names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir")
+    job = {name: getattr(fn_args, name) for name in (*names, "custom_config", "hyperparameters")}
     folder = fn_args.custom_config["checkpoints"]
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, _JOB_FILE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -202,6 +203,17 @@ class TrainerConfig(Section):
     code: str = ""
     statistics: dict[str, Any] = {}
 
+    def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
+        """The same with other values at dotted keys, such as `train.learning_rate`.
+
+        Raises:
+          ValidationError: if there is no such key, or it does not take the value.
+        """
+        changed = self.model_dump()
+        for key, value in values.items():
+            set_value(changed, key, value)
+        return type(self).model_validate(changed)
+
     @pydantic.model_validator(mode="after")
     def _check_size(self) -> TrainerConfig:
         smallest = min(self.preprocessing.height, self.preprocessing.width)
@@ -216,3 +228,17 @@ class TrainerConfig(Section):
             f"a {self.model.architecture} needs an input of at least {self.model.smallest_input} pixels each way, "
             f"preprocessing gives it {smallest}"
         )
+
+
+def set_value(values: dict[str, Any], key: str, value: Any) -> None:
+    """Sets a value of nested dictionaries at a dotted key.
+
+    Raises:
+      ValueError: if a part of the key is a value, not a section.
+    """
+    *sections, last = key.split(".")
+    for section in sections:
+        values = values.setdefault(section, {})
+        if not isinstance(values, dict):
+            raise ValueError(f"{section} is a value, not a section")
+    values[last] = value

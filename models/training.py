@@ -18,7 +18,7 @@ import tensorflow_transform as tft
 
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
-from models import checkpoints, input_pipeline, signatures
+from models import checkpoints, input_pipeline, search_space, signatures
 from models.architectures import build_model
 from models.architectures.encoder_weights import load_encoder_weights
 from models.losses import SegmentationLoss
@@ -32,7 +32,8 @@ def run_fn(fn_args: Any) -> None:
     """Trains and exports; called by TFX's Trainer.
 
     Args:
-      fn_args: TFX's FnArgs; `custom_config` holds a `TrainerConfig`.
+      fn_args: TFX's FnArgs; `custom_config` holds a `TrainerConfig`, and `hyperparameters` the tuner's best values,
+        which come before its own, or None.
 
     Raises:
       TrainingError: if the loss is no longer a number, or the data set's statistics are missing.
@@ -52,16 +53,17 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
       TrainingError: as `run_fn`.
     """
     config = TrainerConfig.model_validate(fn_args.custom_config)
+    if fn_args.hyperparameters:
+        tuned = search_space.from_choices(fn_args.hyperparameters["values"])
+        _LOG.info("with the tuner's %s", search_space.describe(tuned))
+        config = config.with_values(tuned)
     settings = config.train
     worker = strategy.cluster_resolver.task_id if settings.strategy == "multi_worker" else 0
     label_map = LabelMap.model_validate(config.label_map)
-    if "splits" not in config.statistics:
-        raise TrainingError("the data gate's statistics are missing; connect them to the Trainer component")
+    require_statistics(config)
 
-    keras.utils.set_random_seed(settings.seed)
     if settings.deterministic:
         tf.config.experimental.enable_op_determinism()
-    precision = resolve_precision(settings)
     transform = tft.TFTransformOutput(fn_args.transform_output).transform_features_layer()
 
     root = config.checkpoints or os.path.join(fn_args.model_run_dir, "checkpoints")
@@ -69,26 +71,9 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
     folder = checkpoints.run_folder(root, *identity)
     if not worker:
         checkpoints.delete_exported(root, keep=folder)
-    with _examples(fn_args, config, transform) as (training, evaluation):
-        copies = None
-        if settings.sampling == "class_balanced":
-            copies = input_pipeline.class_balanced_copies(training.labels, len(label_map))
-        order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
-        saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
-        _LOG.info(
-            "%d training images, %d steps an epoch, %s, %d replica(s)",
-            training.count,
-            order.steps_per_epoch,
-            precision,
-            strategy.num_replicas_in_sync,
-        )
-        weights = class_weights(config.statistics, label_map.names, settings.class_weights)
-        with strategy.scope():
-            model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
-        saved.find()
+    with decoded_examples(fn_args, config, transform) as (training, evaluation):
         logs = "" if worker else fn_args.model_run_dir
-        with saved.saving_on_signals():
-            fit(model, strategy, training, evaluation, order, settings, saved, logs)
+        saved = train_model(config, strategy, training, evaluation, folder, logs, worker)
     if worker:
         return
 
@@ -104,13 +89,70 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
             "label_map": config.label_map,
             "preprocessing": config.preprocessing.model_dump(),
             "model": config.model.model_dump(),
+            "train": config.train.model_dump(mode="json"),
         },
     )
     saved.mark_exported()
 
 
+def require_statistics(config: TrainerConfig) -> None:
+    """Raises a TrainingError if the component did not put in the data gate's statistics."""
+    if "splits" not in config.statistics:
+        raise TrainingError("the data gate's statistics are missing; connect them to the Trainer and Tuner components")
+
+
+def train_model(
+    config: TrainerConfig,
+    strategy: tf.distribute.Strategy,
+    training: input_pipeline.Examples,
+    evaluation: input_pipeline.Examples,
+    folder: str,
+    logs: str,
+    worker: int = 0,
+) -> checkpoints.Checkpoints:
+    """Trains the configured model, from its newest checkpoint on if there is one.
+
+    Args:
+      config: of the trainer.
+      strategy: where the model lives.
+      training: the train split.
+      evaluation: the eval split.
+      folder: of this training's checkpoints and no other's.
+      logs: folder for TensorBoard's curves, or "" for none.
+      worker: index of this one among several.
+
+    Returns:
+      The checkpoints, with the best weights among them.
+
+    Raises:
+      TrainingError: if the loss is no longer a number.
+    """
+    settings, label_map = config.train, LabelMap.model_validate(config.label_map)
+    keras.utils.set_random_seed(settings.seed)
+    precision = resolve_precision(settings)
+    copies = None
+    if settings.sampling == "class_balanced":
+        copies = input_pipeline.class_balanced_copies(training.labels, len(label_map))
+    order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
+    saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
+    _LOG.info(
+        "%d training images, %d steps an epoch, %s, %d replica(s)",
+        training.count,
+        order.steps_per_epoch,
+        precision,
+        strategy.num_replicas_in_sync,
+    )
+    weights = class_weights(config.statistics, label_map.names, settings.class_weights)
+    with strategy.scope():
+        model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
+    saved.find()
+    with saved.saving_on_signals():
+        fit(model, strategy, training, evaluation, order, settings, saved, logs)
+    return saved
+
+
 @contextlib.contextmanager
-def _examples(
+def decoded_examples(
     fn_args: Any, config: TrainerConfig, transform: Any
 ) -> Iterator[tuple[input_pipeline.Examples, input_pipeline.Examples]]:
     """The train and the eval split; decoded examples on disk are deleted at the end."""

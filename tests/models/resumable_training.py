@@ -1,6 +1,6 @@
 """A small training in a process of its own, which may end itself: `FOLDER SETTINGS SIGNAL STEP`, settings as JSON.
 
-Prints the number of its steps and a digest of the best weights.
+Prints the number of its steps, the best mean IoU and a digest of the best weights.
 """
 
 import hashlib
@@ -95,7 +95,7 @@ def main(folder, settings, signal, step):
     saved.load_best_weights(best)
     digest = hashlib.sha256(b"".join(weight.tobytes() for weight in best.get_weights())).hexdigest()
     norms = [float(np.linalg.norm(weight)) for weight in best.get_weights()]
-    print(json.dumps({"digest": digest, "steps": saved.step, "norms": norms}))
+    print(json.dumps({"digest": digest, "steps": saved.step, "best": saved.best, "norms": norms}))
 
 
 if __name__ == "__main__":
