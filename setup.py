@@ -16,6 +16,7 @@ setuptools.setup(
         "tensorflow-model-analysis>=0.47,<0.53",
         "apache-beam>=2.59,<2.78",
         "keras>=3.4,<4",
+        "keras-tuner[bayesian]>=1.4.8,<2",
         "click>=8",
         "numpy>=1.26",
         "pillow>=10",

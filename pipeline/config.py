@@ -13,7 +13,8 @@ import yaml
 from data.contract import LABEL_MAP_FILE
 from data.errors import UserError, explain
 from data.label_map import LabelMap
-from models.settings import ModelSettings, PreprocessingSettings, Section, TrainerConfig, TrainSettings
+from models.search_space import TunerConfig, TuneSettings, with_first_values
+from models.settings import ModelSettings, PreprocessingSettings, Section, TrainerConfig, TrainSettings, set_value
 
 SPAN = "{SPAN}"
 Iou = Annotated[float, pydantic.Field(ge=0, le=1)]
@@ -111,6 +112,7 @@ class Config(Section):
     Attributes:
       name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
       output: folder for artifacts, metadata and logs.
+      tune: the search for hyperparameters before each training; none without this section.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
@@ -119,6 +121,7 @@ class Config(Section):
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
+    tune: TuneSettings | None = None
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
     push: PushSettings = PushSettings()
@@ -143,6 +146,11 @@ class Config(Section):
     def checkpoints_path(self) -> str:
         """Folder of the checkpoints of trainings that may have to go on."""
         return os.path.abspath(os.path.join(self.output, "checkpoints"))
+
+    @property
+    def tuning_path(self) -> str:
+        """Folder of the trials of searches that may have to go on."""
+        return os.path.abspath(os.path.join(self.output, "tuning"))
 
     @property
     def logs_path(self) -> str:
@@ -198,6 +206,14 @@ class Config(Section):
             checkpoints=self.checkpoints_path,
         )
 
+    def tuner_config(self, label_map: LabelMap, settings: TuneSettings) -> TunerConfig:
+        """What the tuner needs.
+
+        What trials set themselves has fixed values: another one in the file must not start the search anew.
+        """
+        training = with_first_values(self.trainer_config(label_map), settings)
+        return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
+
 
 def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Config:
     """Reads a configuration file.
@@ -224,7 +240,11 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
     try:
         config = Config.model_validate(values)
         # The depth of the model must fit its input; the trainer would refuse it, but only after Transform.
-        TrainerConfig(preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[])
+        training = TrainerConfig(
+            preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[]
+        )
+        if config.tune:
+            with_first_values(training, config.tune)
     except pydantic.ValidationError as error:
         raise UserError(explain(error, str(path))) from None
     return config
@@ -238,9 +258,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise UserError(f"--set {override}: the value is not YAML: {error}") from None
-    *sections, last = key.split(".")
-    for section in sections:
-        values = values.setdefault(section, {})
-        if not isinstance(values, dict):
-            raise UserError(f"--set {override}: {section} is a value, not a section")
-    values[last] = value
+    try:
+        set_value(values, key, value)
+    except ValueError as error:
+        raise UserError(f"--set {override}: {error}") from None

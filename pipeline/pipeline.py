@@ -18,6 +18,7 @@ from components.import_example_gen import ImportExampleGen
 from components.pusher import Pusher
 from components.serving_check import ServingCheck
 from components.trainer import Trainer
+from components.tuner import Tuner
 from data import contract
 from models.signatures import EXAMPLES
 from models.tfma_metrics import iou_metrics_specs
@@ -27,6 +28,7 @@ from pipeline.config import SPAN, Config
 # What components run or read beyond the modules of their executors.
 _CODE = {
     "Transform": "models.preprocessing",
+    "Tuner": "models.tuning",
     "Trainer": "models.training",
     "Evaluator": "models.tfma_metrics",
     "ServingCheck": "components.serving_probe",
@@ -88,6 +90,18 @@ def create_pipeline(config: Config) -> Pipeline:
     )
     transform.add_upstream_node(data_gate)
 
+    # The values of the search space with which a short training reaches the best mean IoU on `eval`.
+    tuner = None
+    if config.tune:
+        tuning = config.tuner_config(label_map, config.tune)
+        tuner = Tuner(
+            examples=example_gen.outputs["examples"],
+            transform_graph=transform.outputs["transform_graph"],
+            data_statistics=data_gate.outputs["statistics"],
+            tuner_fn="models.tuning.tuner_fn",
+            custom_config=tuning.model_copy(update={"code": code_digest([_CODE["Tuner"]])}).model_dump(mode="json"),
+        )
+
     # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
     training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
@@ -97,6 +111,7 @@ def create_pipeline(config: Config) -> Pipeline:
         data_statistics=data_gate.outputs["statistics"],
         run_fn="models.multi_worker.run_fn" if is_multi_worker else "models.training.run_fn",
         custom_config=training.model_dump(mode="json"),
+        hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
 
     # What production serves now, for the evaluator to compare with.
@@ -136,6 +151,7 @@ def create_pipeline(config: Config) -> Pipeline:
         example_validator,
         data_gate,
         transform,
+        *([tuner] if tuner else []),
         trainer,
         deployed_model,
         evaluator,

@@ -1,0 +1,72 @@
+"""TFX's Tuner with one more input: the data gate's statistics, as components/trainer.py has them for the Trainer."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tfx import types
+from tfx.components.tuner import executor as tfx_tuner_executor
+from tfx.dsl.components.base import base_component, executor_spec
+from tfx.proto import trainer_pb2
+from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+from tfx.utils import json_utils
+
+from components.data_gate import DataStatistics, read_statistics
+
+
+class TunerSpec(component_spec.ComponentSpec):
+    """TFX's TunerSpec and the statistics."""
+
+    PARAMETERS = standard_component_specs.TunerSpec.PARAMETERS
+    INPUTS = {
+        **standard_component_specs.TunerSpec.INPUTS,
+        "data_statistics": component_spec.ChannelParameter(type=DataStatistics),
+    }
+    OUTPUTS = standard_component_specs.TunerSpec.OUTPUTS
+
+
+class Executor(tfx_tuner_executor.Executor):
+    """Hands the statistics to `tuner_fn` as `custom_config["statistics"]`."""
+
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        statistics = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
+        custom_config = {**json_utils.loads(exec_properties["custom_config"]), "statistics": statistics}
+        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(custom_config)})
+
+
+class Tuner(base_component.BaseComponent):
+    """Runs a `tuner_fn`, as TFX's Tuner does."""
+
+    SPEC_CLASS = TunerSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        transform_graph: types.BaseChannel,
+        data_statistics: types.BaseChannel,
+        tuner_fn: str,
+        custom_config: dict[str, Any],
+    ):
+        """Constructs the tuner.
+
+        Args:
+          examples: splits `train` and `eval` are used.
+          transform_graph: of TFX's Transform.
+          data_statistics: of the data gate.
+          tuner_fn: import path of the function that returns TFX's TunerFnResult.
+          custom_config: JSON-compatible settings for it.
+        """
+        super().__init__(
+            spec=TunerSpec(
+                examples=examples,
+                transform_graph=transform_graph,
+                data_statistics=data_statistics,
+                train_args=trainer_pb2.TrainArgs(splits=["train"]),
+                eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
+                tuner_fn=tuner_fn,
+                custom_config=json_utils.dumps(custom_config),
+                best_hyperparameters=types.Channel(type=standard_artifacts.HyperParameters),
+                tuner_results=types.Channel(type=standard_artifacts.TunerResults),
+            )
+        )
