@@ -10,7 +10,7 @@ import os
 import shutil
 import sys
 import warnings
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from rich.console import Console
 
     from data.readers import Reader
-    from pipeline.runs import Run
+    from pipeline.runs import Run, Trial
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -221,6 +221,62 @@ def join(config_path: str, overrides: tuple[str, ...]) -> None:
     config = load_config(config_path, overrides)
     logging.basicConfig(level=logging.INFO, format="%(message)s")
     join_training(config.checkpoints_path)
+
+
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file with a section tune.")
+@_SET_OPTION
+def tune(config_path: str, overrides: tuple[str, ...]) -> None:
+    """Search for hyperparameters: short trainings with values from tune.space, best first.
+
+    Runs the pipeline up to its tuner; a search that was killed goes on where it stopped. `segpipe run` with the same
+    configuration then trains with the best values.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    if config.tune is None:
+        raise UserError(
+            f"{config_path} has no section tune; add one such as\n"
+            "  tune: {trials: 20, epochs: 10, space: {train.learning_rate: {low: 0.0001, high: 0.01, scale: log}}}"
+        )
+    config.newest_input()
+    config.load_label_map()
+    click.echo("Loading TFX …", err=True)
+    _quiet()
+    from rich.console import Console
+
+    from pipeline.local_runner import RunFailedError, run_locally
+    from pipeline.runs import load_trials
+
+    console = Console()
+    try:
+        result = run_locally(config, console, last="Tuner")
+    except RunFailedError as error:
+        raise UserError(str(error)) from error
+    _print_trials(load_trials(config.metadata_path, result.run_id), list(config.tune.space))
+
+
+def _print_trials(trials: list[Trial], keys: list[str]) -> None:
+    import yaml
+    from rich.console import Console
+    from rich.table import Table
+
+    from models.search_space import format_value
+    from models.settings import set_value
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("mean IoU", *keys):
+        table.add_column(column, justify="right", overflow="fold")
+    for trial in trials:
+        table.add_row(_iou(trial.mean_iou), *(format_value(trial.values[key]) for key in keys))
+    click.echo()
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    sections: dict[str, Any] = {}
+    for key in keys:
+        set_value(sections, key, trials[0].values[key])
+    click.echo("\nThe best values, for the configuration file:\n")
+    click.echo(yaml.safe_dump(sections, sort_keys=False), nl=False)
 
 
 def _print_summary(console: Console, result: Run) -> None:

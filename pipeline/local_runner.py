@@ -31,29 +31,36 @@ class RunFailedError(Exception):
     """A component failed; the message says which, why, and where the log is."""
 
 
-def run_locally(config: Config, console: Console) -> Run:
+def run_locally(config: Config, console: Console, last: str = "") -> Run:
     """Runs the pipeline and returns what came of it.
 
     Args:
       config: the run.
       console: where the live view goes; everything else that components print goes to the log.
+      last: the component to end with; by default all run.
 
     Raises:
       UserError: if another run is going on in the output folder, or the data set is not there.
       RunFailedError: if a component failed.
     """
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+    from tfx.orchestration.pipeline import RunOptions
 
     if config.train.strategy == "multi_worker":
         this_worker()  # Now, not when the training begins.
     pipeline = create_pipeline(config)
+    components = [component.id for component in pipeline.components]
+    options = None
+    if last:
+        components = components[: components.index(last) + 1]
+        options = RunOptions(to_nodes=[last])
     with exclusive(config.output, "running a pipeline"):
         os.makedirs(config.logs_path, exist_ok=True)
         log_path = os.path.join(config.logs_path, f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}.log")
-        view = _View(console, [component.id for component in pipeline.components])
+        view = _View(console, components)
         try:
             with _output_to(log_path), view:
-                LocalDagRunner().run(pipeline)
+                LocalDagRunner().run(pipeline, options)
         except Exception as error:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             # The metadata may be what is broken; the first error is the one to tell.

@@ -6,6 +6,7 @@ import collections
 import dataclasses
 import json
 import os
+import pathlib
 from typing import Any, Literal
 
 from ml_metadata import metadata_store
@@ -13,9 +14,10 @@ from ml_metadata.proto import metadata_store_pb2
 
 from data.errors import UserError
 from data.locking import is_locked
+from models.search_space import from_choices
 
 ComponentState = Literal["running", "failed", "done", "cached"]
-State = Literal["running", "interrupted", "failed", "refused", "pushed", "unchanged"]
+State = Literal["running", "interrupted", "failed", "tuned", "refused", "pushed", "unchanged"]
 _IOU_PREFIX = "iou_"
 _REASON_PROPERTY = "segpipe_reason"
 
@@ -36,7 +38,8 @@ class Run:
     Attributes:
       pipeline: its name.
       run_id: the time at which it started.
-      state: `unchanged` means that nothing was new: the model that a former run pushed was found again.
+      state: `tuned` means that the run was to end with the tuner; `unchanged` that nothing was new: the model that a
+        former run pushed was found again.
       mean_iou: on the test split, or None if the run got no evaluation.
       class_iou: by class; None for a class that does not occur.
       baseline_mean_iou: of the deployed model, None if there was none.
@@ -93,6 +96,30 @@ def load_runs(metadata_path: str, pipeline: str | None = None) -> list[Run]:
     return runs
 
 
+@dataclasses.dataclass(frozen=True)
+class Trial:
+    """A trial of the tuner.
+
+    Attributes:
+      mean_iou: on the eval split.
+      values: by dotted keys of the configuration.
+    """
+
+    mean_iou: float
+    values: dict[str, Any]
+
+
+def load_trials(metadata_path: str, run_id: str) -> list[Trial]:
+    """The finished trials of the tuner whose values a run took, best first; none if it took none."""
+    store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
+    context = store.get_context_by_type_and_name("pipeline_run", run_id)
+    results = _outputs(store, store.get_executions_by_context(context.id))["TunerResults"]
+    if results is None:
+        return []
+    rows = json.loads(pathlib.Path(results.uri, "tuner_results.json").read_text())
+    return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
+
+
 def record_failure(metadata_path: str, reason: str) -> None:
     """Keeps the reason with the execution that failed last; TFX's local runner keeps the state alone."""
     store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
@@ -136,7 +163,8 @@ def _run(
             if execution.last_known_state == metadata_store_pb2.Execution.FAILED
         ]
     elif pushed is None:
-        state = "running" if is_active else "interrupted"
+        is_tuned = components[-1].name == "Tuner" and components[-1].state in ("done", "cached")
+        state = "running" if is_active else "tuned" if is_tuned else "interrupted"
     elif is_pushed:
         state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
     else:

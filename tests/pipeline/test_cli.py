@@ -10,14 +10,16 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_help_loads_nothing_heavy(segpipe):
     finished = segpipe("--help")
     assert finished.returncode == 0
-    assert all(command in finished.stdout for command in ("convert", "run", "runs", "predict"))
+    assert all(command in finished.stdout for command in ("convert", "run", "tune", "runs", "predict"))
     script = "import sys, pipeline.cli; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "click" in modules.stdout.split()
-    assert not {"tensorflow", "tfx", "apache_beam", "numpy", "pydantic", "rich"} & set(modules.stdout.split())
+    assert not {"tensorflow", "tfx", "apache_beam", "numpy", "pydantic", "rich", "keras_tuner"} & set(
+        modules.stdout.split()
+    )
 
 
-@pytest.mark.parametrize("command", ["convert", "run", "runs", "predict"])
+@pytest.mark.parametrize("command", ["convert", "run", "tune", "runs", "predict"])
 def test_every_command_explains_itself(segpipe, command):
     finished = segpipe(command, "--help")
     assert finished.returncode == 0
@@ -31,6 +33,7 @@ def test_every_command_explains_itself(segpipe, command):
         (["run", "--config", "nowhere.yaml"], "cannot read the configuration nowhere.yaml"),
         (["run", "--confg", "x"], "No such option"),
         (["run", "--config", "configs/brain_mri.yaml", "--set", "data.input=nowhere"], "nowhere is not a folder"),
+        (["tune", "--config", "configs/brain_mri.yaml"], "has no section tune"),
         (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
         (["convert", "--format", "oxford-pets", "only_one"], "takes SOURCE and DEST"),
         (["convert", "--format", "mask-folder", "a", "b"], "needs --classes"),
