@@ -13,6 +13,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts, standa
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
+from components.versions import version_path, versions
 
 
 class TrainerSpec(component_spec.ComponentSpec):
@@ -29,13 +30,23 @@ class TrainerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_trainer_executor.GenericExecutor):
-    """Hands the statistics to `run_fn` as `custom_config["statistics"]`."""
+    """Hands statistics, and the model to start from, to `run_fn` in its `custom_config`."""
 
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> fn_args_utils.FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
         uri = artifact_utils.get_single_uri(input_dict["data_statistics"])
-        fn_args.custom_config = {**fn_args.custom_config, "statistics": read_statistics(uri)}
+        fn_args.custom_config = {
+            **fn_args.custom_config,
+            "statistics": read_statistics(uri),
+            "deployed_model": _deployed_model(fn_args.custom_config.get("push_destination", "")),
+        }
         return fn_args
+
+
+def _deployed_model(push_destination: str) -> str:
+    """The newest version at a push destination; "" if there is none, or no destination is given."""
+    numbers = versions(push_destination) if push_destination else []
+    return version_path(push_destination, numbers[-1]) if numbers else ""
 
 
 class Trainer(base_component.BaseComponent):

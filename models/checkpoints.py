@@ -104,7 +104,9 @@ class Checkpoints:
         )
         folder = self._scratch.name if self._scratch else self._folder
         self._steps = tf.train.CheckpointManager(self._checkpoint, os.path.join(folder, _STEPS), max_to_keep=2)
-        self._best_weights = tf.train.CheckpointManager(_weights(model), os.path.join(folder, _BEST), max_to_keep=1)
+        self._best_weights = tf.train.CheckpointManager(
+            weights_checkpoint(model), os.path.join(folder, _BEST), max_to_keep=1
+        )
         if self._newest:
             self._checkpoint.restore(self._newest).assert_consumed()
 
@@ -178,7 +180,7 @@ class Checkpoints:
     def load_best_weights(self, model: keras.Model) -> None:
         """Gives a model the weights with the highest mean IoU on the eval split."""
         path = tf.train.latest_checkpoint(os.path.join(self._folder, _BEST))
-        _weights(model).read(path).assert_existing_objects_matched().expect_partial()
+        weights_checkpoint(model).read(path).assert_existing_objects_matched().expect_partial()
 
     def mark_exported(self) -> None:
         """Says that the model is out, so that another training may delete this one's checkpoints."""
@@ -191,7 +193,8 @@ def _loss_variables(model: keras.Model) -> list[Any]:
     return tracker.variables
 
 
-def _weights(model: keras.Model) -> tf.train.Checkpoint:
+def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
+    """What reads and writes a model's weights, also those of an exported model."""
     return tf.train.Checkpoint(weights=[variable.value for variable in model.weights])
 
 

@@ -134,6 +134,8 @@ class TrainSettings(Section):
       early_stopping_epochs: ends the training after that many epochs without a better mean IoU on the eval split; 0 is
         never.
       augmentation: random changes to the training images.
+      warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
+        classes, input and architecture; else, and by default, with random ones or `model.encoder_weights`.
       cache: where decoded images are kept, in 8 bits: `memory`, a temporary file on `disk` (in TMPDIR), or `none`, to
         read and decode anew in each epoch. `auto` is memory if they take up at most a quarter of it, else none.
       checkpoint_minutes: least time between checkpoints. A run that is killed loses no more than what it did since; the
@@ -165,6 +167,7 @@ class TrainSettings(Section):
     ema_momentum: Share = 0.0
     early_stopping_epochs: Annotated[int, pydantic.Field(ge=0)] = 0
     augmentation: AugmentationSettings = AugmentationSettings()
+    warm_start: Literal["none", "deployed"] = "none"
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     checkpoint_minutes: Annotated[float, pydantic.Field(ge=0)] = 10.0
     checkpoint_steps: Annotated[int, pydantic.Field(ge=0)] = 0
@@ -192,6 +195,8 @@ class TrainerConfig(Section):
       checkpoints: folder for checkpoints that outlive the process; by default that of the component's run, which does
         not outlive a failure.
       code: tells versions of the code apart, so that no checkpoint of another one is taken up.
+      push_destination: where the model of a warm start is looked for.
+      deployed_model: folder of that model, "" for none; put in by the Trainer component.
       statistics: the data gate's statistics of the data set; put in by the Trainer component.
     """
 
@@ -201,6 +206,8 @@ class TrainerConfig(Section):
     label_map: list[dict[str, Any]]
     checkpoints: str = ""
     code: str = ""
+    push_destination: str = ""
+    deployed_model: str = ""
     statistics: dict[str, Any] = {}
 
     def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:

@@ -33,6 +33,8 @@ class ServingModule(tf.Module):
     def __init__(self, model: Any, transform: Any):
         super().__init__()
         self.model = model
+        # In Keras' order, by which another training can read them.
+        self.weights = [variable.value for variable in model.weights]
         # A plain function: of a layer that it tracks, TensorFlow would export traces that nobody calls, in ten seconds.
         self.transform = lambda features: transform(features)
 

@@ -81,17 +81,7 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
     serving_model = _build(config, len(label_map), "float32")
     saved.load_best_weights(serving_model)
     serving_model.save_weights(os.path.join(fn_args.model_run_dir, "best.weights.h5"))
-    signatures.export(
-        serving_model,
-        transform,
-        fn_args.serving_model_dir,
-        {
-            "label_map": config.label_map,
-            "preprocessing": config.preprocessing.model_dump(),
-            "model": config.model.model_dump(),
-            "train": config.train.model_dump(mode="json"),
-        },
-    )
+    signatures.export(serving_model, transform, fn_args.serving_model_dir, _facts(config))
     saved.mark_exported()
 
 
@@ -145,6 +135,8 @@ def train_model(
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
     with strategy.scope():
         model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
+    if config.deployed_model:
+        warm_start(model, config)
     saved.find()
     with saved.saving_on_signals():
         fit(model, strategy, training, evaluation, order, settings, saved, logs)
@@ -173,6 +165,34 @@ def decoded_examples(
             place = None if cache == "none" else folder
             examples.append(input_pipeline.Examples(patterns, transform, shape, counts[split], place))
         yield examples[0], examples[1]
+
+
+def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
+    """Gives a model the weights of the deployed one, and tells whether it could.
+
+    A retraining that nobody watches must not end because somebody changed the architecture: a deployed model that does
+    not fit is logged and left out.
+    """
+    facts = signatures.read_facts(config.deployed_model) or {}
+    wanted = _facts(config)
+    different = [name for name in ("label_map", "preprocessing", "model") if facts.get(name) != wanted[name]]
+    if different:
+        _LOG.warning("no warm start: %s has another %s", config.deployed_model, " and ".join(different))
+        return False
+    variables = os.path.join(config.deployed_model, "variables", "variables")
+    checkpoints.weights_checkpoint(model).read(variables).assert_existing_objects_matched().expect_partial()
+    _LOG.info("starting from the weights of %s", config.deployed_model)
+    return True
+
+
+def _facts(config: TrainerConfig) -> dict[str, Any]:
+    """What users of the model need to know."""
+    return {
+        "label_map": config.label_map,
+        "preprocessing": config.preprocessing.model_dump(),
+        "model": config.model.model_dump(),
+        "train": config.train.model_dump(mode="json"),
+    }
 
 
 def _check_disk(cache: str, needed: int) -> None:

@@ -204,6 +204,7 @@ class Config(Section):
             train=self.train,
             label_map=label_map.model_dump(mode="json"),
             checkpoints=self.checkpoints_path,
+            push_destination=self.push_destination if self.train.warm_start == "deployed" else "",
         )
 
     def tuner_config(self, label_map: LabelMap, settings: TuneSettings) -> TunerConfig:

@@ -23,7 +23,7 @@ from data import contract
 from data.errors import UserError
 from data.images import encode_png
 from data.locking import exclusive
-from models import input_pipeline, metrics
+from models import input_pipeline, metrics, training
 from models.architectures import build_model
 from models.settings import ModelSettings, PreprocessingSettings
 from models.signatures import feature_spec, read_facts
@@ -124,9 +124,12 @@ def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, 
 
 
 def test_a_better_model_is_compared_and_pushed_beside_the_old(first, small_config, output):
-    config = small_config(output, train={"epochs": 6, "seed": 1}, gate={"max_regression": 1.0})
+    train = {"epochs": 3, "seed": 1, "warmup_epochs": 1, "warm_start": "deployed"}
+    config = small_config(output, train=train, gate={"max_regression": 1.0})
     second = run(config)
     assert second.state == "pushed"
+    log = max((output / "logs").iterdir()).read_text()
+    assert f"starting from the weights of {first.pushed_path}" in log
     assert second.baseline_version == first.pushed_version
     assert versions(config.push_destination) == [first.pushed_version, second.pushed_version]
 
@@ -156,6 +159,22 @@ def trained_model(result, output):
     first_trainer_run = min((output / "artifacts" / "Trainer" / "model_run").iterdir(), key=lambda path: int(path.name))
     model.load_weights(first_trainer_run / "best.weights.h5")
     return model
+
+
+def test_a_warm_start_has_the_deployed_weights_or_says_why_not(first, output, small_config, brain_mri, caplog):
+    config = small_config(output)
+    trainer_config = config.trainer_config(config.load_label_map())
+    trainer_config = trainer_config.model_copy(update={"deployed_model": first.pushed_path})
+    model = training.compiled_model(trainer_config, 4, "float32", 10)
+    assert training.warm_start(model, trainer_config)
+    expected = trained_model(first, output).get_weights()
+    for weights, deployed in zip(model.get_weights(), expected, strict=True):
+        np.testing.assert_array_equal(weights, deployed)
+
+    deeper = trainer_config.with_values({"model.depth": 3})
+    caplog.set_level("WARNING")
+    assert not training.warm_start(training.compiled_model(deeper, 4, "float32", 10), deeper)
+    assert f"no warm start: {first.pushed_path} has another model" in caplog.text
 
 
 def test_serving_equals_the_transformed_example_bit_for_bit(first, pushed_model, output, brain_mri):
