@@ -30,7 +30,7 @@ class AtrousConv2D(keras.layers.Conv2D):
     """
 
     # For dilation Keras calls tf.nn.convolution, which sorts maps into rate² times as many smaller ones: on a CPU, at a
-    # rate of 18, that takes forty times as long. TensorFlow's own dilation has no gradient on many CPUs. So this
+    # rate of 18, that takes a hundred times as long. TensorFlow's own dilation has no gradient on many CPUs. So this
     # computes what each point of the kernel makes of the whole map, in one 1×1 convolution, and adds it up shifted.
     def convolution_op(self, inputs: Any, kernel: Any) -> Any:
         height, width = inputs.shape[1:3]

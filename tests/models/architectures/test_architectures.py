@@ -77,8 +77,8 @@ def four_images(size):
     [
         ("unet", 48, 8, 0.01, 40),
         ("segnet", 48, 16, 0.003, 80),
-        ("unet_resnet", 48, 16, 0.003, 60),
-        ("deeplab_v3_plus", 48, 32, 0.003, 60),
+        ("unet_resnet", 48, 16, 0.003, 50),
+        ("deeplab_v3_plus", 48, 32, 0.003, 50),
     ],
 )
 def test_four_images_are_learned_by_heart(architecture, size, filters, learning_rate, steps):
