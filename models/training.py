@@ -227,8 +227,11 @@ def compiled_model(
     model = _build(config, num_classes, precision)
     if config.model.encoder_weights:
         load_encoder_weights(model, config.model.encoder_weights)
+    optimizer = _optimizer(config.train, steps_per_epoch)
+    if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
+        optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
-        optimizer=_optimizer(config.train, steps_per_epoch),
+        optimizer=optimizer,
         loss=SegmentationLoss(config.train.loss, weights),
         metrics=[mean_iou_metric(num_classes)],
         jit_compile=_jit_compile(config.train),

@@ -3,12 +3,13 @@ import pathlib
 import subprocess
 import sys
 
+import keras
 import numpy as np
 import pytest
 
 from data.errors import UserError
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import _check_disk, _optimizer, class_weights, resolve_precision
+from models.training import _check_disk, _optimizer, class_weights, compiled_model, resolve_precision
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -115,3 +116,18 @@ def test_a_loss_is_a_name_or_a_sum_of_known_ones():
     for wrong in ("hinge", {}, {"dice": 0}, {"dice": -1}):
         with pytest.raises(ValueError, match="loss"):
             TrainSettings(loss=wrong)
+
+
+def test_half_precision_scales_the_loss_and_learns():
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=16, width=16, channels=1),
+        model=ModelSettings(filters=4, depth=1),
+        train=TrainSettings(warmup_epochs=0, learning_rate=0.01, ema_momentum=0.5),
+        label_map=[],
+    )
+    model = compiled_model(config, 2, "mixed_float16", steps_per_epoch=20)
+    assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
+    images = np.random.default_rng(0).normal(size=(8, 16, 16, 1)).astype(np.float32)
+    batch = (images, (images[..., 0] > 0).astype(np.uint8))
+    losses = [float(model.train_on_batch(*batch)[0]) for _ in range(20)]
+    assert losses[-1] < 0.7 * losses[0]
