@@ -19,7 +19,8 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from components.versions import fingerprint, version_path, versions
+from components.versions import fingerprint, models, version_path
+from data.contract import IGNORE_LABEL
 from models.signatures import read_facts
 
 _LOG = logging.getLogger("segpipe.deployed_model")
@@ -34,6 +35,8 @@ class DeployedModelSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "push_destination": component_spec.ExecutionParameter(type=str),
         "baseline_version": component_spec.ExecutionParameter(type=int, optional=True),
+        # A version may be replaced in its place.
+        "baseline_fingerprint": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
     OUTPUTS = {"baseline": component_spec.ChannelParameter(type=standard_artifacts.Model)}
@@ -53,11 +56,7 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       The version, or 0 if there is none, or none that tells the same classes apart.
     """
     candidate_fingerprint = fingerprint(candidate)
-    others = [
-        version
-        for version in versions(push_destination)
-        if _fingerprint_or_none(version_path(push_destination, version)) != candidate_fingerprint
-    ]
+    others = [version for version, other in models(push_destination).items() if other != candidate_fingerprint]
     if not others:
         return NO_VERSION
     newest = others[-1]
@@ -67,16 +66,10 @@ def find_baseline(push_destination: str, candidate: str) -> int:
     return newest
 
 
-def _fingerprint_or_none(model: str) -> str | None:
-    try:
-        return fingerprint(model)
-    except (FileNotFoundError, RuntimeError):
-        return None
-
-
 def _class_names(model: str) -> list[str] | None:
     facts = read_facts(model)
-    return [label["name"] for label in facts["label_map"]] if facts else None
+    # An entry for "ignore" is no class.
+    return [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL] if facts else None
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # TFX asks for both, as of its own drivers.
@@ -92,9 +85,10 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # TFX as
     def run(self, execution_info: data_types.ExecutionInfo) -> driver_output_pb2.DriverOutput:
         properties = dict(execution_info.exec_properties)
         model = artifact_utils.get_single_instance(list(execution_info.input_dict["model"]))
-        properties["baseline_version"] = find_baseline(
-            properties["push_destination"], path_utils.serving_model_path(model.uri)
-        )
+        destination = properties["push_destination"]
+        version = find_baseline(destination, path_utils.serving_model_path(model.uri))
+        properties["baseline_version"] = version
+        properties["baseline_fingerprint"] = fingerprint(version_path(destination, version)) if version else ""
         result = driver_output_pb2.DriverOutput()
         for name, value in properties.items():
             set_metadata_value(result.exec_properties[name], value)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import time
+import uuid
 from typing import Any
 
 import tensorflow as tf
@@ -14,10 +16,11 @@ from tfx.types import artifact_utils
 from tfx.types.standard_component_specs import PUSH_DESTINATION_KEY, PUSHED_MODEL_KEY
 from tfx.utils import proto_utils
 
-from components.versions import fingerprint, version_path, versions
+from components.versions import fingerprint, models, version_path, versions
 
-# Not a number, so TF Serving does not take it for a version.
-_STAGING_FOLDER = ".incoming"
+# No numbers, so TF Serving does not take them for versions; one for each push, as several pipelines may push there.
+_STAGING_PREFIX = ".incoming-"
+_STALE_SECONDS = 24 * 3600
 
 
 class Executor(tfx_pusher_executor.Executor):
@@ -31,27 +34,37 @@ class Executor(tfx_pusher_executor.Executor):
         push_destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], push_destination)
         destination = push_destination.filesystem.base_directory
-        deployed = versions(destination)
+        deployed = models(destination)
         if deployed:
-            newest = version_path(destination, deployed[-1])
-            if fingerprint(newest) == fingerprint(self.GetModelPath(input_dict)):
-                self._MarkPushed(pushed, pushed_destination=newest, pushed_version=str(deployed[-1]))
+            newest = max(deployed)
+            if deployed[newest] == fingerprint(self.GetModelPath(input_dict)):
+                path = version_path(destination, newest)
+                self._MarkPushed(pushed, pushed_destination=path, pushed_version=str(newest))
                 return
 
-        staging = os.path.join(destination, _STAGING_FOLDER)
-        if tf.io.gfile.exists(staging):  # Of a push that was killed.
-            tf.io.gfile.rmtree(staging)
+        _delete_stale(destination)
+        staging = os.path.join(destination, _STAGING_PREFIX + uuid.uuid4().hex)
         push_destination.filesystem.base_directory = staging
-        super().Do(
-            input_dict,
-            output_dict,
-            {**exec_properties, PUSH_DESTINATION_KEY: proto_utils.proto_to_json(push_destination)},
-        )
-        (staged,) = versions(staging)
-        version = max(staged, deployed[-1] + 1 if deployed else 0)
-        tf.io.gfile.rename(version_path(staging, staged), version_path(destination, version))
-        tf.io.gfile.rmtree(staging)
+        try:
+            super().Do(
+                input_dict,
+                output_dict,
+                {**exec_properties, PUSH_DESTINATION_KEY: proto_utils.proto_to_json(push_destination)},
+            )
+            (staged,) = versions(staging)
+            version = max([staged, *(taken + 1 for taken in versions(destination))])
+            tf.io.gfile.rename(version_path(staging, staged), version_path(destination, version))
+        finally:
+            if tf.io.gfile.exists(staging):
+                tf.io.gfile.rmtree(staging)
         self._MarkPushed(pushed, pushed_destination=version_path(destination, version), pushed_version=str(version))
+
+
+def _delete_stale(destination: str) -> None:
+    """Deletes what pushes that were killed left behind."""
+    for folder in tf.io.gfile.glob(os.path.join(destination, _STAGING_PREFIX + "*")):
+        if time.time() - tf.io.gfile.stat(folder).mtime_nsec / 1e9 > _STALE_SECONDS:
+            tf.io.gfile.rmtree(folder)
 
 
 class Pusher(tfx_pusher.Pusher):

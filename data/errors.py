@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from pydantic import ValidationError
+    from pydantic import BaseModel, ValidationError
 
 
 class UserError(Exception):
     """Something that the user can put right; the command line prints the message and exits with 1."""
 
 
-def explain(error: ValidationError, source: str) -> str:
+def explain(error: ValidationError, source: str, model: type[BaseModel] | None = None) -> str:
     """Turns pydantic's report into lines of `key: what is wrong (got …)`.
 
     Args:
       error: what pydantic raised.
       source: the file that was read, named in the first line.
+      model: what was to be read, to tell the keys that there are.
 
     Returns:
       One line for the file and one for each wrong key.
@@ -28,10 +29,19 @@ def explain(error: ValidationError, source: str) -> str:
         if not key:
             lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
         elif item["type"] == "extra_forbidden":
-            lines.append(f"  {key}: there is no such key")
+            known = _keys(model, item["loc"][:-1])
+            lines.append(f"  {key}: there is no such key" + (f"; there are {', '.join(known)}" if known else ""))
         elif item["type"] == "missing":
             lines.append(f"  {key}: missing")
         else:
             message = item["msg"].removeprefix("Value error, ")
-            lines.append(f"  {key}: {message}; got {item['input']!r}")
+            got = "" if isinstance(item["input"], dict) else f"; got {item['input']!r}"
+            lines.append(f"  {key}: {message}{got}")
     return "\n".join(lines)
+
+
+def _keys(model: Any, location: tuple[int | str, ...]) -> list[str]:
+    """The keys of a model's section, as far as its fields tell."""
+    for part in location:
+        model = getattr(getattr(model, "model_fields", {}).get(part), "annotation", None)
+    return list(getattr(model, "model_fields", {}))

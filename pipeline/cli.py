@@ -284,6 +284,8 @@ def _print_summary(console: Console, result: Run) -> None:
     lines = [f"Mean IoU on the test split: {_iou(result.mean_iou)} ({classes})"]
     if result.baseline_mean_iou is not None:
         lines.append(f"Deployed model (version {result.baseline_version}): {_iou(result.baseline_mean_iou)}")
+    else:
+        lines.append("There is no deployed model with these classes; the absolute thresholds alone decided.")
     if result.state == "refused":
         lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
@@ -295,10 +297,10 @@ def _print_summary(console: Console, result: Run) -> None:
             )
         lines += [
             f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
-            "Predict with it:",
-            f"  {_program()} predict --model {_relative(os.path.dirname(str(result.pushed_path)))} IMAGE… "
-            "--output predictions",
         ]
+        if os.path.isdir(str(result.pushed_path)):
+            folder = _relative(os.path.dirname(str(result.pushed_path)))
+            lines += ["Predict with it:", f"  {_program()} predict --model {folder} IMAGE… --output predictions"]
     console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -337,7 +339,14 @@ def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> 
 
     from pipeline.runs import load_runs
 
-    listed = [item for path, name in names.items() for item in load_runs(os.path.abspath(path), name)]
+    listed = []
+    for path, name in names.items():
+        try:
+            listed += load_runs(os.path.abspath(path), name)
+        except UserError as error:
+            if len(names) == 1:
+                raise
+            click.echo(f"left out: {error}", err=True)
     if as_json:
         for item in listed:
             click.echo(json.dumps(dataclasses.asdict(item)))

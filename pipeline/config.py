@@ -216,6 +216,9 @@ class Config(Section):
         return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
 
 
+_SECTIONS = {name for name, field in Config.model_fields.items() if field.annotation is not str} - {"tune"}
+
+
 def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Config:
     """Reads a configuration file.
 
@@ -232,8 +235,11 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
         raise UserError(f"cannot read the configuration {path}: {error}") from None
     try:
         values = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that is none.
         raise UserError(f"{path} is not YAML: {error}") from None
+    if isinstance(values, dict):
+        # A section whose keys are all left out, or commented out, is one with its defaults.
+        values = {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
     if not isinstance(values, dict):
         raise UserError(f"{path} must hold keys and values, such as `name: my_model`")
     for override in overrides:
@@ -247,7 +253,7 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
         if config.tune:
             with_first_values(training, config.tune)
     except pydantic.ValidationError as error:
-        raise UserError(explain(error, str(path))) from None
+        raise UserError(explain(error, str(path), Config)) from None
     return config
 
 
@@ -257,7 +263,7 @@ def _apply(values: dict[str, Any], override: str) -> None:
         raise UserError(f"--set {override}: takes key=value, such as --set train.epochs=10")
     try:
         value = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except (yaml.YAMLError, ValueError) as error:
         raise UserError(f"--set {override}: the value is not YAML: {error}") from None
     try:
         set_value(values, key, value)

@@ -9,7 +9,7 @@ import os
 import pathlib
 from typing import Any, Literal
 
-from ml_metadata import metadata_store
+from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.errors import UserError
@@ -78,11 +78,18 @@ def load_runs(metadata_path: str, pipeline: str | None = None) -> list[Run]:
     if not os.path.exists(metadata_path):
         raise UserError(f"no run yet: there is no {metadata_path}; start one with `segpipe run`")
     is_active = is_locked(os.path.dirname(metadata_path))
-    store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
+    try:
+        store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READONLY)
+        node_contexts = store.get_contexts_by_type("node")
+    except (errors.StatusError, RuntimeError) as error:
+        raise UserError(
+            f"{metadata_path} cannot be read: {error}\nIf it is damaged, move it and the folder artifacts beside it "
+            "away; the next run then begins anew, and models that were pushed stay"
+        ) from None
     # Contexts of nodes are named PIPELINE.NODE, and names of pipelines have no dots.
     nodes = {
         execution.id: context.name.split(".", 1)
-        for context in store.get_contexts_by_type("node")
+        for context in node_contexts
         for execution in store.get_executions_by_context(context.id)
     }
     contexts = sorted(store.get_contexts_by_type("pipeline_run"), key=lambda context: context.create_time_since_epoch)

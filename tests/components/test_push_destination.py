@@ -1,6 +1,8 @@
 """The push destination: versions appear whole, and the baseline is what stood there before the candidate."""
 
+import json
 import os
+import pathlib
 import shutil
 
 import pytest
@@ -66,7 +68,7 @@ def test_fingerprints_tell_weights_apart(tmp_path):
 
 
 def test_versions_are_the_numbered_folders(tmp_path):
-    for name in ("3", "20", ".incoming", "notes"):
+    for name in ("3", "20", ".incoming", "notes", "007", "²", "٣"):
         (tmp_path / name).mkdir()
     assert versions(str(tmp_path)) == [3, 20]
     assert versions(str(tmp_path / "nowhere")) == []
@@ -78,7 +80,9 @@ def test_versions_appear_whole_and_grow(push, tmp_path):
         uri = tmp_path / f"model_{value}"
         save_model(uri / "Format-Serving", value)
         # What a push that was killed leaves behind.
-        (tmp_path / "serving" / ".incoming" / "7").mkdir(parents=True)
+        killed = tmp_path / "serving" / ".incoming-killed"
+        (killed / "7").mkdir(parents=True)
+        os.utime(killed, (0, 0))
         pushed = push_model(uri)
         newest = versions(destination)[-1]
         assert pushed.get_string_custom_property("pushed_version") == str(newest)
@@ -86,6 +90,42 @@ def test_versions_appear_whole_and_grow(push, tmp_path):
         assert sorted(os.listdir(destination)) == [str(version) for version in versions(destination)]
     # Two pushes within a second still are two versions.
     assert len(versions(destination)) == 2
+
+
+def test_a_push_beside_one_that_is_going_on_and_after_one_that_failed(push, tmp_path, monkeypatch):
+    push_model, destination = push
+    going_on = tmp_path / "serving" / ".incoming-other" / "7"
+    going_on.mkdir(parents=True)
+    save_model(tmp_path / "model" / "Format-Serving", 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        with pytest.raises(OSError, match="disk full"):
+            push_model(tmp_path / "model")
+    assert os.listdir(destination) == [".incoming-other"]
+    push_model(tmp_path / "model")
+    assert going_on.exists()
+    assert len(versions(destination)) == 1
+
+
+def test_stray_folders_hide_no_model_and_are_numbered_over(push, tmp_path):
+    push_model, destination = push
+    save_model(tmp_path / "serving" / "5", 5)
+    stray = 4_000_000_000
+    (tmp_path / "serving" / str(stray)).mkdir()
+    candidate = save_model(tmp_path / "model" / "Format-Serving", 1)
+    assert find_baseline(destination, candidate) == 5
+    pushed = push_model(tmp_path / "model")
+    assert pushed.get_string_custom_property("pushed_version") == str(stray + 1)
+    assert find_baseline(destination, candidate) == 5
+
+
+def test_an_entry_for_ignore_makes_no_other_classes(tmp_path):
+    candidate = save_model(tmp_path / "candidate", 1)
+    deployed = save_model(tmp_path / "serving" / "2", 2)
+    facts = pathlib.Path(deployed, FACTS_PATH)
+    entries = json.loads(facts.read_text())["label_map"]
+    facts.write_text(json.dumps({"label_map": [*entries, {"id": 255, "name": "ignore"}]}))
+    assert find_baseline(str(tmp_path / "serving"), candidate) == 2
 
 
 def test_a_model_that_is_deployed_is_not_pushed_again(push, tmp_path):

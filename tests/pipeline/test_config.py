@@ -33,12 +33,22 @@ def test_set_overrides_the_file(write):
     assert config.train.augmentation.flip_horizontal
 
 
+def test_an_empty_section_has_its_defaults(write):
+    config = load_config(write(MINIMAL + "train:\nmodel:\n"), ("train.epochs=3",))
+    assert config.train.epochs == 3
+    assert config.model.depth == 4
+
+
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key"),
+        (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key; there are epochs, batch_size, loss"),
+        (MINIMAL + "colour: 3", (), "colour: there is no such key; there are name, output, data"),
+        (MINIMAL + "train: {epochs: 2024-13-45}", (), "run.yaml is not YAML: month must be in"),
+        (MINIMAL, ("train.epochs=2024-13-45",), "the value is not YAML: month must be in"),
+        (MINIMAL + "model: {architecture: segnet, depth: 3}", (), "the depth of a segnet is 5; leave depth out$"),
         (MINIMAL + "train: {epochs: many}", (), r"train.epochs: .*integer.*; got 'many'"),
-        (MINIMAL + "train: {strategy: two}", (), r"train.strategy: .*'one', 'mirrored' or 'multi_worker'; got 'two'"),
+        (MINIMAL + "train: {strategy: two}", (), r"train.strategy: .*'mirrored' or 'multi_worker'; got 'two'"),
         (MINIMAL, ("gate.min_mean_iou=80",), r"gate.min_mean_iou: .*less than or equal to 1; got 80"),
         (MINIMAL, ("preprocessing.height=32", "model.depth=6"), "model.depth 6 halves an input of 32 pixels too often"),
         (MINIMAL + "tune: {space: {}}", (), "tune.space: .*at least 1 item"),
