@@ -56,7 +56,7 @@ def training_step_rate(config: dict, num_classes: int, steps: int) -> float:
     trainer = TrainerConfig.model_validate(config)
     shape, batch_size = trainer.preprocessing, trainer.train.batch_size
     precision = resolve_precision(trainer.train)
-    model = compiled_model(trainer, num_classes, precision, steps_per_epoch=steps)
+    model = compiled_model(trainer, num_classes, precision)
     image = tf.random.normal([batch_size, shape.height, shape.width, shape.channels])
     label = tf.random.uniform([batch_size, shape.height, shape.width], maxval=num_classes, dtype=tf.int32)
 

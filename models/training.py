@@ -134,7 +134,7 @@ def train_model(
     )
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
     with strategy.scope():
-        model = compiled_model(config, len(label_map), precision, order.steps_per_epoch, weights)
+        model = compiled_model(config, len(label_map), precision, weights)
     if config.deployed_model:
         warm_start(model, config)
     saved.find()
@@ -209,7 +209,6 @@ def compiled_model(
     config: TrainerConfig,
     num_classes: int,
     precision: str,
-    steps_per_epoch: int,
     weights: np.ndarray | None = None,
 ) -> keras.Model:
     """The configured model with optimizer, loss and metric; call it in the scope of the strategy.
@@ -218,7 +217,6 @@ def compiled_model(
       config: of the trainer.
       num_classes: C.
       precision: Keras' dtype policy.
-      steps_per_epoch: for the length of the learning-rate schedule.
       weights: [C] of the classes' pixels in the loss, or None.
 
     Raises:
@@ -227,7 +225,7 @@ def compiled_model(
     model = _build(config, num_classes, precision)
     if config.model.encoder_weights:
         load_encoder_weights(model, config.model.encoder_weights)
-    optimizer = _optimizer(config.train, steps_per_epoch)
+    optimizer = _optimizer(config.train)
     if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
@@ -258,12 +256,13 @@ def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:
     return keras.metrics.MeanIoU(num_classes, ignore_class=IGNORE_LABEL, sparse_y_pred=False, name="mean_iou")
 
 
-def _optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.Optimizer:
+def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
     return keras.optimizers.get(
         {
             "class_name": settings.optimizer,
             "config": {
-                "learning_rate": _schedule(settings, steps_per_epoch),
+                # The training loop sets it: a schedule in the graph would be traced for each variable.
+                "learning_rate": settings.learning_rate,
                 "weight_decay": settings.weight_decay or None,
                 "global_clipnorm": settings.gradient_clip_norm or None,
                 "use_ema": settings.ema_momentum > 0,
@@ -272,36 +271,6 @@ def _optimizer(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizer
             },
         }
     )
-
-
-def _schedule(settings: TrainSettings, steps_per_epoch: int) -> keras.optimizers.schedules.LearningRateSchedule:
-    peak, schedules = settings.learning_rate, keras.optimizers.schedules
-    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
-    steps = settings.epochs * steps_per_epoch - warmup
-    after = {
-        "cosine": lambda: schedules.CosineDecay(peak, steps),
-        "polynomial": lambda: schedules.PolynomialDecay(peak, steps, end_learning_rate=0.0, power=0.9),
-        "exponential": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=0.01),
-        "constant": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=1.0),
-    }[settings.schedule]()
-    return WarmUp(after, warmup) if warmup else after
-
-
-@keras.saving.register_keras_serializable("segpipe")
-class WarmUp(keras.optimizers.schedules.LearningRateSchedule):
-    """Linear from zero to the first value of another schedule, which then follows."""
-
-    def __init__(self, after: keras.optimizers.schedules.LearningRateSchedule, steps: int):
-        super().__init__()
-        self.after, self.steps = after, steps
-
-    def __call__(self, step: Any) -> Any:
-        step = keras.ops.cast(step, "float32")
-        rising = self.after(0) * step / self.steps
-        return keras.ops.where(step < self.steps, rising, self.after(keras.ops.maximum(step - self.steps, 0)))
-
-    def get_config(self) -> dict[str, Any]:
-        return {"after": keras.saving.serialize_keras_object(self.after), "steps": self.steps}
 
 
 def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:

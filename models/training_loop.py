@@ -19,6 +19,7 @@ import tensorflow as tf
 from data.errors import UserError
 from models import input_pipeline
 from models.checkpoints import Checkpoints
+from models.learning_rates import learning_rates
 from models.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
@@ -56,6 +57,7 @@ def fit(
     train_step, test_step = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
     moving_average = keras.callbacks.SwapEMAWeights() if settings.ema_momentum else keras.callbacks.Callback()
     moving_average.set_model(model)
+    rates = learning_rates(settings, order.steps_per_epoch)
     curves = _Curves(logs) if logs else None
     saved.restore(model)
     distribute = strategy.experimental_distribute_dataset
@@ -67,6 +69,7 @@ def fit(
         saved.restore_loss()
         started = time.monotonic()
         for _ in range(within, order.steps_per_epoch):
+            model.optimizer.learning_rate = rates(saved.step)
             train_step(batches)
             loss = float(_metrics(model)["loss"].result())
             if not math.isfinite(loss):

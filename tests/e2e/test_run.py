@@ -165,7 +165,7 @@ def test_a_warm_start_has_the_deployed_weights_or_says_why_not(first, output, sm
     config = small_config(output)
     trainer_config = config.trainer_config(config.load_label_map())
     trainer_config = trainer_config.model_copy(update={"deployed_model": first.pushed_path})
-    model = training.compiled_model(trainer_config, 4, "float32", 10)
+    model = training.compiled_model(trainer_config, 4, "float32")
     assert training.warm_start(model, trainer_config)
     expected = trained_model(first, output).get_weights()
     for weights, deployed in zip(model.get_weights(), expected, strict=True):
@@ -173,7 +173,7 @@ def test_a_warm_start_has_the_deployed_weights_or_says_why_not(first, output, sm
 
     deeper = trainer_config.with_values({"model.depth": 3})
     caplog.set_level("WARNING")
-    assert not training.warm_start(training.compiled_model(deeper, 4, "float32", 10), deeper)
+    assert not training.warm_start(training.compiled_model(deeper, 4, "float32"), deeper)
     assert f"no warm start: {first.pushed_path} has another model" in caplog.text
 
 

@@ -83,7 +83,7 @@ def main(folder, settings, signal, step):
     train, evaluation = (input_pipeline.Examples([path], transform, SHAPE, EXAMPLES, cache) for _ in range(2))
     order = input_pipeline.TrainingOrder(EXAMPLES, config.train.batch_size, config.train.seed)
     with strategy.scope():
-        model = training.compiled_model(config, CLASSES, "float32", order.steps_per_epoch)
+        model = training.compiled_model(config, CLASSES, "float32")
     saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, order.steps_per_epoch, worker)
     saved.signal_and_step = (signal, step)
     saved.find()

@@ -92,7 +92,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     examples.labels[poisoned] = 1
     order = input_pipeline.TrainingOrder(script["EXAMPLES"], 4, 0)
     step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
-    model = training.compiled_model(config, 2, "float32", order.steps_per_epoch, np.array([1.0, np.inf]))
+    model = training.compiled_model(config, 2, "float32", np.array([1.0, np.inf]))
     saved = Checkpoints(str(tmp_path / "checkpoints"), settings, order.steps_per_epoch)
     with pytest.raises(TrainingError, match="no longer a finite number") as caught:
         fit(model, tf.distribute.get_strategy(), examples, examples, order, settings, saved, str(tmp_path / "logs"))

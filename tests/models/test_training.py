@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from data.errors import UserError
+from models.learning_rates import learning_rates
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
 from models.training import _check_disk, _optimizer, class_weights, compiled_model, resolve_precision
 
@@ -71,7 +72,7 @@ for name in ("one", "mirrored"):
     )
     strategy = distribution_strategy(config.train)
     with strategy.scope():
-        model = compiled_model(config, 2, "float32", steps_per_epoch=4)
+        model = compiled_model(config, 2, "float32")
     history = model.fit(tf.data.Dataset.from_tensor_slices((images, labels)).batch(8), epochs=3, verbose=0)
     result[name] = {"replicas": strategy.num_replicas_in_sync, "loss": history.history["loss"]}
 print(json.dumps(result))
@@ -90,15 +91,17 @@ def test_two_replicas_train_as_one():
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lion"])
+def test_optimizers_are_keras_own(optimizer):
+    built = _optimizer(TrainSettings(optimizer=optimizer, gradient_clip_norm=1.0, weight_decay=0.1, ema_momentum=0.5))
+    assert built.name.lower() == optimizer
+    assert (built.global_clipnorm, built.weight_decay, built.use_ema, built.ema_momentum) == (1.0, 0.1, True, 0.5)
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "polynomial", "exponential", "constant"])
-def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(optimizer, schedule):
-    settings = TrainSettings(
-        epochs=10, warmup_epochs=2, learning_rate=0.1, optimizer=optimizer, schedule=schedule, gradient_clip_norm=1.0
-    )
-    built = _optimizer(settings, steps_per_epoch=5)
-    assert (built.name.lower(), built.global_clipnorm) == (optimizer, 1.0)
-    rate = built._learning_rate
-    rates = [float(rate(step)) for step in range(51)]
+def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(schedule):
+    settings = TrainSettings(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule=schedule)
+    rate = learning_rates(settings, steps_per_epoch=5)
+    rates = [rate(step) for step in range(51)]
     np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), rtol=1e-5)
     progress = np.arange(41) / 40
     expected = {
@@ -125,7 +128,7 @@ def test_half_precision_scales_the_loss_and_learns():
         train=TrainSettings(warmup_epochs=0, learning_rate=0.01, ema_momentum=0.5),
         label_map=[],
     )
-    model = compiled_model(config, 2, "mixed_float16", steps_per_epoch=20)
+    model = compiled_model(config, 2, "mixed_float16")
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 1)).astype(np.float32)
     batch = (images, (images[..., 0] > 0).astype(np.uint8))

@@ -89,7 +89,7 @@ def test_four_images_are_learned_by_heart(architecture, size, filters, learning_
         train=TrainSettings(epochs=1, learning_rate=learning_rate),
         label_map=[],
     )
-    model = compiled_model(config, 3, "float32", steps)
+    model = compiled_model(config, 3, "float32")
     batch, labels = four_images(size)
     model.fit(tf.data.Dataset.from_tensors((batch, labels)).repeat(steps), verbose=0)
     class_ids = np.argmax(model(batch, training=False), axis=-1)

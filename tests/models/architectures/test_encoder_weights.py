@@ -83,10 +83,10 @@ def test_training_starts_from_them_and_serving_does_without(resnet50, tmp_path):
         train=TrainSettings(),
         label_map=[],
     )
-    model = compiled_model(config, 2, "float32", steps_per_epoch=1)
+    model = compiled_model(config, 2, "float32")
     kernel = model.get_layer("resnet50").get_layer("conv1_conv").kernel
     np.testing.assert_array_equal(kernel, resnet50.get_layer("conv1_conv").kernel)
     pathlib.Path(path).unlink()
     assert build_model(config.model, (32, 32, 1), 2, "float32").count_params() == model.count_params()
     with pytest.raises(UserError, match="there is no file"):
-        compiled_model(config, 2, "float32", steps_per_epoch=1)
+        compiled_model(config, 2, "float32")
