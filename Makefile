@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
-BENCHMARKS := transform ingest stored_bytes input_pipeline train_step evaluate fixed_cost memory workers
+BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers
 
 .PHONY: help install run test lint test-current-tfx bench clean
 

@@ -141,6 +141,12 @@ def scratch() -> Iterator[pathlib.Path]:
         yield pathlib.Path(folder)
 
 
+def ingest(data: pathlib.Path) -> dict[str, dict[str, float]]:
+    """Runs the components before Transform, and returns what `run_pipeline` does; `ingested` finds them done."""
+    shutil.rmtree(CACHE / "ingested" / data.name, ignore_errors=True)
+    return run_pipeline(str(CACHE / "ingested" / data.name), data, "DataGate")
+
+
 @contextlib.contextmanager
 def ingested(data: pathlib.Path) -> Iterator[str]:
     """The output folder of a run in which TFX's cache has the components before Transform; others leave no trace."""
@@ -252,7 +258,7 @@ def num_classes(data: pathlib.Path) -> int:
 
 
 def alternating(rounds: int, *functions: Callable[[], float]) -> list[float]:
-    """Calls the functions in turn and returns the median of what each returned: slow spells hit all of them."""
+    """Calls the functions in turn, so that slow spells hit all, and returns the median of each; of two the larger."""
     results: list[list[float]] = [[] for _ in functions]
     for _ in range(rounds):
         for function, values in zip(functions, results, strict=True):

@@ -4,7 +4,7 @@ The rate is marginal, (large - small) images over the difference of the seconds,
 start does not count.
 """
 
-from common import arguments, dataset, in_fresh_process, report, run_pipeline, scratch, train_files
+from common import arguments, dataset, in_fresh_process, ingest, report, train_files
 from reference import decoding_rate
 
 COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate")
@@ -13,15 +13,13 @@ COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate")
 def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, small=600, large=6000)
-    with scratch() as folder:
-        seconds = {}
-        references = []
-        for count in (sizes.small, sizes.large):
-            data = dataset(train=count)
-            references.append(in_fresh_process(decoding_rate, train_files(data), None))
-            measured = run_pipeline(str(folder / f"run{count}"), data, "DataGate")
-            seconds[count] = {name: measured[name]["seconds"] for name in COMPONENTS}
+    seconds = {}
+    references = []
+    for count in (sizes.small, sizes.large):
+        data = dataset(train=count)
         references.append(in_fresh_process(decoding_rate, train_files(data), None))
+        measured = ingest(data)
+        seconds[count] = {name: measured[name]["seconds"] for name in COMPONENTS}
     marginal = {name: seconds[sizes.large][name] - seconds[sizes.small][name] for name in COMPONENTS}
     images = sizes.large - sizes.small
     report(

@@ -10,7 +10,7 @@ from reference import training_step_rate
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, images=96, batch_size=16, filters=32, pixels=128, epochs=2, rounds=3)
+    sizes = arguments(__doc__, images=96, batch_size=16, filters=32, pixels=128, epochs=2, rounds=2)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},

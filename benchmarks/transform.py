@@ -20,7 +20,6 @@ def main() -> None:
         with ingested(data) as output:
             measured = run_pipeline(output, data, "Transform", preprocessing=preprocessing)
         seconds[count] = measured["Transform"]["seconds"]
-    references.append(in_fresh_process(decoding_rate, train_files(data), sizes.pixels))
     report(
         "transform",
         (sizes.large - sizes.small) / (seconds[sizes.large] - seconds[sizes.small]),
