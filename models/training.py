@@ -285,7 +285,8 @@ def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
             tf.config.experimental_connect_to_cluster(resolver)
             tf.tpu.experimental.initialize_tpu_system(resolver)
         except (ValueError, tf.errors.OpError) as error:
-            raise TrainingError(f"train.devices: tpu, but TensorFlow reaches none: {error}") from None
+            reason = str(error).strip().splitlines()[0]
+            raise TrainingError(f"train.devices: tpu, but TensorFlow reaches none: {reason}") from None
         return tf.distribute.TPUStrategy(resolver)
     gpus = tf.config.list_logical_devices("GPU")
     if settings.devices == "gpu" and not gpus:

@@ -6,11 +6,19 @@ import sys
 import keras
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from data.errors import UserError
 from models.learning_rates import learning_rates
 from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import _check_disk, _optimizer, class_weights, compiled_model, resolve_precision
+from models.training import (
+    _check_disk,
+    _optimizer,
+    class_weights,
+    compiled_model,
+    distribution_strategy,
+    resolve_precision,
+)
 
 ROOT = pathlib.Path(__file__).parents[2]
 
@@ -29,6 +37,13 @@ def test_auto_precision_is_what_the_hardware_computes_in():
     assert resolve_precision(TrainSettings(devices="cpu")) == expected
     assert resolve_precision(TrainSettings(precision="float32")) == "float32"
     assert resolve_precision(TrainSettings(devices="tpu")) == "mixed_bfloat16"
+
+
+def test_a_gpu_that_is_not_there_is_missed():
+    if tf.config.list_physical_devices("GPU"):
+        pytest.skip("there is a GPU here")
+    with pytest.raises(UserError, match=r"^train.devices: gpu, but TensorFlow sees none; install its CUDA libraries"):
+        distribution_strategy(TrainSettings(devices="gpu"))
 
 
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
