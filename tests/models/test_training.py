@@ -101,14 +101,14 @@ def test_two_replicas_train_as_one():
     assert finished.returncode == 0, finished.stderr[-3000:]
     result = json.loads(finished.stdout.splitlines()[-1])
     assert (result["one"]["replicas"], result["mirrored"]["replicas"]) == (1, 2)
-    np.testing.assert_allclose(result["mirrored"]["loss"], result["one"]["loss"], rtol=1e-4)
+    np.testing.assert_allclose(result["mirrored"]["loss"], result["one"]["loss"], rtol=1e-3)
     assert result["one"]["loss"][-1] < result["one"]["loss"][0]
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lion"])
 def test_optimizers_are_keras_own(optimizer):
     built = _optimizer(TrainSettings(optimizer=optimizer, gradient_clip_norm=1.0, weight_decay=0.1, ema_momentum=0.5))
-    assert built.name.lower() == optimizer
+    assert type(built).__name__.lower() == optimizer
     assert (built.global_clipnorm, built.weight_decay, built.use_ema, built.ema_momentum) == (1.0, 0.1, True, 0.5)
 
 
