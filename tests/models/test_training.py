@@ -1,4 +1,5 @@
 import json
+import os
 import pathlib
 import subprocess
 import sys
@@ -6,7 +7,6 @@ import sys
 import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 
 from data.errors import UserError
 from models.learning_rates import learning_rates
@@ -16,7 +16,6 @@ from models.training import (
     _optimizer,
     class_weights,
     compiled_model,
-    distribution_strategy,
     resolve_precision,
 )
 
@@ -39,11 +38,26 @@ def test_auto_precision_is_what_the_hardware_computes_in():
     assert resolve_precision(TrainSettings(devices="tpu")) == "mixed_bfloat16"
 
 
+_TRAIN_ON_A_GPU = """
+from models.settings import TrainSettings
+from models.training import distribution_strategy
+
+distribution_strategy(TrainSettings(devices="gpu"))
+"""
+
+
 def test_a_gpu_that_is_not_there_is_missed():
-    if tf.config.list_physical_devices("GPU"):
-        pytest.skip("there is a GPU here")
-    with pytest.raises(UserError, match=r"^train.devices: gpu, but TensorFlow sees none; install its CUDA libraries"):
-        distribution_strategy(TrainSettings(devices="gpu"))
+    finished = subprocess.run(
+        [sys.executable, "-c", _TRAIN_ON_A_GPU],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "-1"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert finished.returncode == 1
+    message = "TrainingError: train.devices: gpu, but TensorFlow sees none; install its CUDA libraries"
+    assert message in finished.stderr.splitlines()[-1]
 
 
 def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
