@@ -1,6 +1,6 @@
 """The Evaluator component against batched calls of the same SavedModel and a NumPy confusion matrix.
 
-Both read the same TFRecords, decode them by the model's own graph and measure one model. The rate of the Evaluator is
+Both read the same TFRecords, decode images by the model's own graph and measure one model. The rate of the Evaluator is
 marginal, (large - small) images over the difference of the seconds.
 """
 
@@ -19,39 +19,47 @@ def main() -> None:
         "train": {"epochs": 1},
     }
     with scratch() as folder:
-        seconds, references = {}, []
+        seconds = {}
         for count in (sizes.small, sizes.large):
             data = dataset(train=16, evaluation=4, test=count)
             output = str(folder / f"run{count}")
             seconds[count] = run_pipeline(output, data, "Evaluator", **sections)["Evaluator"]["seconds"]
-            (model,) = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
-            files = train_files(data, "test")
-            references.append(in_fresh_process(_reference, model, files, sizes.batch_size, num_classes(data)))
+        (model,) = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
+        files = train_files(data, "test")
+        reference = in_fresh_process(_reference, model, files, sizes.batch_size, num_classes(data), sizes.pixels)
     report(
         "evaluate",
         (sizes.large - sizes.small) / (seconds[sizes.large] - seconds[sizes.small]),
         "images/s",
         "batched calls of the SavedModel and a NumPy confusion matrix",
-        sum(references) / len(references),
+        reference,
         **vars(sizes),
     )
 
 
-def _reference(model: str, files: list[str], batch_size: int, classes: int) -> float:
+def _reference(model: str, files: list[str], batch_size: int, classes: int, pixels: int) -> float:
     import tensorflow as tf
 
+    from data import contract
     from models.metrics import confusion_matrix, mean_iou
 
-    evaluate = tf.saved_model.load(model).signatures["examples"]
-    records = tf.data.TFRecordDataset(files).batch(batch_size).prefetch(2)
-    for batch in records.take(1):
-        evaluate(batch)
+    serve = tf.saved_model.load(model).signatures["serving_default"]
+
+    def read(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
+        features = tf.io.parse_single_example(record, spec)
+        mask = tf.io.decode_png(features[contract.MASK], 1)
+        return features[contract.IMAGE], tf.image.resize(mask, [pixels, pixels], "nearest")[..., 0]
+
+    examples = tf.data.TFRecordDataset(files).map(read, num_parallel_calls=tf.data.AUTOTUNE).batch(batch_size)
+    for images, _ in examples.take(1):
+        serve(images)
     count, confusion = 0, 0
     started = time.monotonic()
-    for batch in records:
-        outputs = evaluate(batch)
-        confusion = confusion + confusion_matrix(outputs["label"].numpy(), outputs["class_ids"].numpy(), classes)
-        count += len(batch)
+    for images, labels in examples.prefetch(2):
+        class_ids = serve(images)["class_ids"].numpy()
+        confusion = confusion + confusion_matrix(labels.numpy(), class_ids, classes)
+        count += len(images)
     mean_iou(confusion)
     return count / (time.monotonic() - started)
 

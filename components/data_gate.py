@@ -276,6 +276,7 @@ def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) ->
         pixels = np.array(total[1 : 1 + len(label_map)])
         result[split] = {
             "examples": total[0],
+            "pixels": sum(total[1:257]),
             "pixel_shares": dict(zip(label_map.names, (pixels / max(pixels.sum(), 1)).tolist(), strict=True)),
             "examples_with_class": dict(zip(label_map.names, total[257 : 257 + len(label_map)], strict=True)),
             "ignored_pixel_share": total[256] / max(sum(total[1:257]), 1),

@@ -7,7 +7,7 @@ import logging
 import os
 import pathlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -20,11 +20,11 @@ from models.augmentation import augment
 from models.settings import PreprocessingSettings, TrainSettings
 
 _LOG = logging.getLogger("segpipe.input_pipeline")
-# Images that are decoded in one call of the transform graph.
-_DECODE_BATCH = 16
 # Share of this machine's memory that decoded examples may take up.
 _CACHE_SHARE = 0.25
 _PROGRESS_SECONDS = 5.0
+# Of the transform graph, what training reads.
+_FEATURES = (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
 # Of the two integers of a seed, the first tells apart what is drawn: orders of epochs, copies of images, changes.
 _ORDER, _COPIES, _CHANGES = range(3)
 # An image's class counts as rare if fewer images than this share show it.
@@ -36,20 +36,22 @@ def example_bytes(shape: PreprocessingSettings) -> int:
     return shape.height * shape.width * (shape.channels + 1)
 
 
-def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_examples: int, paths: list[str]) -> str:
+def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_bytes: int, paths: list[str]) -> str:
     """`memory`, `disk` or `none`; `auto` means memory if all examples take up at most a quarter of it.
 
     Args:
       settings: of the training run.
       shape: of the model's input.
-      num_examples: of the train and eval splits together.
+      num_bytes: of the decoded examples of the train and eval splits together.
       paths: of their TFRecords.
 
     Raises:
       UserError: if examples shall be decoded anew in each epoch, but what is asked for needs to keep them.
     """
     needs_cache = ""
-    if settings.sampling == "class_balanced":
+    if shape.resize == "none":
+        needs_cache = "preprocessing.resize: none cuts patches from decoded images"
+    elif settings.sampling == "class_balanced":
         needs_cache = "train.sampling: class_balanced has to look at all masks"
     elif any(map(contract.compression_type, paths)):
         needs_cache = "gzipped TFRecords can only be read from their beginning"
@@ -57,7 +59,7 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_exa
         raise UserError(f"train.cache: none does not do, because {needs_cache}; set it to memory, disk or auto")
     if settings.cache != "auto":
         return settings.cache
-    if num_examples * example_bytes(shape) <= _CACHE_SHARE * _memory():
+    if num_bytes <= _CACHE_SHARE * _memory():
         return "memory"
     return "disk" if needs_cache else "none"
 
@@ -72,6 +74,11 @@ class Examples:
       count: of the examples, N.
       cache: where decoded examples are kept: a folder, "" for the memory, None for nowhere.
     """
+
+    # What an index stands for.
+    unit = "images"
+    # Images that are decoded in one call of the transform graph.
+    _decode_batch = 16
 
     def __init__(
         self,
@@ -100,21 +107,27 @@ class Examples:
 
         self.pixels = empty("pixels.npy", (self.count, *shape))
         self.labels = empty("labels.npy", (self.count, *shape[:2]))
+        end = 0
+        for features in self._decoded():
+            here = slice(end, end := end + len(features[preprocessing.LABEL]))
+            self.pixels[here] = features[preprocessing.PIXELS].numpy()
+            self.labels[here] = features[preprocessing.LABEL].numpy()
+
+    def _decoded(self) -> Iterator[dict[str, tf.Tensor]]:
+        """What the transform graph makes of all examples, in batches; remembers names, mean and scale."""
         self._source_ids: list[bytes] = []
         decoded = (
             tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
             .flat_map(lambda path, compression: tf.data.TFRecordDataset(path, compression, buffer_size=1 << 20))
-            .batch(_DECODE_BATCH)
+            .batch(self._decode_batch)
             .map(lambda records: (self._decode(records), _source_ids(records)), num_parallel_calls=tf.data.AUTOTUNE)
             .prefetch(tf.data.AUTOTUNE)
         )
         logged = time.monotonic()
         for features, source_ids in decoded:
-            done = slice(len(self._source_ids), len(self._source_ids) + len(source_ids))
-            self.pixels[done] = features[preprocessing.PIXELS].numpy()
-            self.labels[done] = features[preprocessing.LABEL].numpy()
             self._mean, self._scale = (features[name][:1] for name in (preprocessing.MEAN, preprocessing.SCALE))
             self._source_ids.extend(source_ids.numpy())
+            yield features
             if time.monotonic() - logged > _PROGRESS_SECONDS:
                 _LOG.info("decoded %d of %d images", len(self._source_ids), self.count)
                 logged = time.monotonic()
@@ -123,34 +136,46 @@ class Examples:
     def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self._transform(tf.io.parse_example(records, signatures.feature_spec()))
         for name in (preprocessing.PIXELS, preprocessing.LABEL):
-            features[name] = tf.cast(features[name], tf.uint8)
-        return {
-            name: features[name]
-            for name in (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
-        }
+            if features[name].dtype != tf.string:
+                features[name] = tf.cast(features[name], tf.uint8)
+        return {name: features[name] for name in _FEATURES}
 
-    def take(self, indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and labels as the model gets them; in graphs and eagerly.
 
         Args:
           indices: [batch] int64, below N.
+          seed: [2] integers, of what is drawn at random where an index leaves something open; None for nothing.
 
         Returns:
           [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
         """
-        size = (self._shape.height, self._shape.width)
-        if self._records:
-            features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
-            pixels, label = features[preprocessing.PIXELS], features[preprocessing.LABEL]
-            mean, scale = features[preprocessing.MEAN], features[preprocessing.SCALE]
-        else:
+        if not self._records:
             pixels, label = tf.numpy_function(
                 lambda chosen: (self.pixels[chosen], self.labels[chosen]), [indices], (tf.uint8, tf.uint8)
             )
+            return self._normalized(indices, pixels, label)
+        features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
+        return self._normalized(indices, *(features[name] for name in _FEATURES))
+
+    def _normalized(
+        self,
+        indices: tf.Tensor,
+        pixels: tf.Tensor,
+        label: tf.Tensor,
+        mean: tf.Tensor | None = None,
+        scale: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if mean is None or scale is None:
             rows = [tf.size(indices), 1]
             mean, scale = tf.tile(self._mean, rows), tf.tile(self._scale, rows)
+        size = (self._shape.height, self._shape.width)
         pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self._shape.channels])
         return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size])
+
+    def classes_shown(self, num_classes: int) -> np.ndarray:
+        """[N, C] bool: which classes each example's image shows. It needs a cache."""
+        return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in self.labels])
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         records = []
@@ -237,20 +262,18 @@ class TrainingOrder:
         return tf.data.Dataset.zip((indices, seeds))
 
 
-def class_balanced_copies(labels: np.ndarray, num_classes: int) -> np.ndarray:
+def class_balanced_copies(shown: np.ndarray) -> np.ndarray:
     """How often to show each image so that rare classes are seen more often: repeat factors.
 
     r(image) = max over its classes of max(1, √(t / f(class))), f the share of images that show the class; Gupta, Dollár
     and Girshick, "LVIS", 2019, section 5.2, with t = 0.5.
 
     Args:
-      labels: [N, height, width] class ids.
-      num_classes: C.
+      shown: [N, C] bool, which classes each image shows.
 
     Returns:
       [N] float32.
     """
-    shown = np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in labels])
     shares = shown.mean(axis=0)
     factors = np.maximum(1.0, np.sqrt(_RARE_CLASS_SHARE / np.maximum(shares, 1e-9)))
     return np.max(np.where(shown, factors, 1.0), axis=1).astype(np.float32)
@@ -273,7 +296,8 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = examples.take(indices)
+        # Another seed than that of the changes: the one must not tell of the other.
+        image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
         return augment(image, label, seed, **settings.augmentation.model_dump())
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

@@ -16,7 +16,7 @@ PIXELS = "pixels"
 MEAN = "mean"
 SCALE = "scale"
 
-Resize = Literal["stretch", "pad"]
+Resize = Literal["stretch", "pad", "none"]
 
 
 def placement(
@@ -29,8 +29,10 @@ def placement(
       width: of the image, in pixels.
       target_height: of the model's input.
       target_width: of the model's input.
-      resize: `stretch` fills the input, `pad` keeps the aspect ratio and centres the image.
+      resize: `stretch` fills the input, `pad` keeps the aspect ratio and centres the image, `none` leaves it as it is.
     """
+    if resize == "none":
+        return tf.constant(0), tf.constant(0), tf.convert_to_tensor(height), tf.convert_to_tensor(width)
     target = tf.constant([target_height, target_width])
     if resize == "stretch":
         size = target
@@ -40,6 +42,13 @@ def placement(
         size = tf.clip_by_value(tf.cast(tf.round(image_size * scale), tf.int32), 1, target)
     offset = (target - size) // 2
     return offset[0], offset[1], size[0], size[1]
+
+
+def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
+    """A whole image or mask, [h, w, channels] uint8."""
+    return tf.ensure_shape(
+        tf.io.decode_image(encoded, channels=channels, expand_animations=False), [None, None, channels]
+    )
 
 
 def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -53,7 +62,7 @@ def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int)
     """
 
     def whole() -> tuple[tf.Tensor, tf.Tensor]:
-        pixels = tf.io.decode_image(encoded, channels=channels, expand_animations=False)
+        pixels = _decode(encoded, channels)
         return pixels, tf.shape(pixels)[:2]
 
     def scaled() -> tuple[tf.Tensor, tf.Tensor]:
@@ -96,8 +105,7 @@ def _read_image(
 
 def _read_mask(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
     """A mask as [height, width, 1] uint8, 255 where padded."""
-    ids = tf.io.decode_image(encoded, channels=1, expand_animations=False)
-    ids.set_shape([None, None, 1])
+    ids = _decode(encoded, 1)
     shape = tf.shape(ids)
     top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
     paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
@@ -127,6 +135,9 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     standard deviation of all pixels of the analyzed split; padding has the mean's colour. Masks are resized to the
     nearest pixel; padding becomes 255, "ignore".
 
+    Without resizing, what comes out has a size of its own for each example, so it comes as bytes, which `pixels_of`
+    reads, and `normalize` is left to those who cut patches or tiles from it.
+
     Args:
       inputs: the raw features of a batch, by the data contract.
       custom_config: `height`, `width`, `channels` and `resize` of the model's input.
@@ -134,12 +145,13 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Returns:
       `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. And for caches
       that keep 8 bits instead of 32, what `normalize` makes the same image of: `pixels` [batch, height, width,
-      channels] int64 0 to 255, `mean` and `scale` [batch, channels] float32.
+      channels] int64 0 to 255, `mean` and `scale` [batch, channels] float32. Without resizing `pixels` and `label` are
+      [batch] strings, and there is no `image`.
     """
-    import tensorflow_transform as tft
-
     height, width, channels = (custom_config[key] for key in ("height", "width", "channels"))
     resize = custom_config["resize"]
+    if resize == "none":
+        return _whole_images(inputs, channels)
 
     pixels, inside, sums = tf.map_fn(
         lambda encoded: _read_image(encoded, height, width, channels, resize),
@@ -150,15 +162,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
             tf.TensorSpec([1 + 2 * channels], tf.float32),
         ),
     )
-    # One mean over images: the analyzer sees a few numbers of each, not its pixels.
-    means = tft.mean(sums, reduce_instance_dims=False)
-    mean, mean_of_squares = means[1 : 1 + channels] / means[0], means[1 + channels :] / means[0]
-    # A channel that is constant over the whole split must not divide by zero.
-    scale = tf.math.rsqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))
-
-    pixels = tf.where(inside == 1, pixels, tf.cast(tf.round(mean), tf.uint8))
-    rows = [tf.shape(pixels)[0], 1]
-    mean, scale = tf.tile(mean[tf.newaxis], rows), tf.tile(scale[tf.newaxis], rows)
+    mean, scale = _mean_and_scale(sums, channels, tf.shape(pixels)[0])
+    pixels = tf.where(inside == 1, pixels, fill_colour(mean)[:, tf.newaxis, tf.newaxis])
     label = tf.map_fn(
         lambda encoded: _read_mask(encoded, height, width, resize),
         inputs[contract.MASK],
@@ -171,3 +176,65 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         MEAN: mean,
         SCALE: scale,
     }
+
+
+def _whole_images(inputs: dict[str, Any], channels: int) -> dict[str, tf.Tensor]:
+    """`preprocessing_fn` without resizing."""
+
+    def sums_of(encoded: tf.Tensor) -> tf.Tensor:
+        pixels = _decode(encoded, channels)
+        # By the histogram: exact, and without a large image in floats.
+        histograms = [
+            tf.math.bincount(tf.cast(pixels[..., channel], tf.int32), minlength=256, dtype=tf.float32)
+            for channel in range(channels)
+        ]
+        values = tf.range(256.0)
+        powers = [tf.linalg.matvec(tf.stack(histograms), values**power) for power in (1, 2)]
+        # In millions: such sums of many large images stay precise.
+        return tf.concat([[tf.reduce_sum(histograms[0])], *powers], axis=0) / 1e6
+
+    def decoded(name: str, channels: int) -> tf.Tensor:
+        return tf.map_fn(
+            lambda encoded: tf.io.serialize_tensor(_decode(encoded, channels)),
+            inputs[name],
+            fn_output_signature=tf.TensorSpec([], tf.string),
+        )
+
+    sums = tf.map_fn(sums_of, inputs[contract.IMAGE], fn_output_signature=tf.TensorSpec([1 + 2 * channels], tf.float32))
+    mean, scale = _mean_and_scale(sums, channels, tf.shape(inputs[contract.IMAGE])[0])
+    return {
+        PIXELS: decoded(contract.IMAGE, channels),
+        LABEL: decoded(contract.MASK, 1),
+        MEAN: mean,
+        SCALE: scale,
+    }
+
+
+def pixels_of(serialized: tf.Tensor, channels: int) -> tf.Tensor:
+    """One of the strings that come out where nothing is resized, as [h, w, channels] uint8."""
+    return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint8), [None, None, channels])
+
+
+def fill_colour(mean: tf.Tensor) -> tf.Tensor:
+    """What lies beside an image: the mean in 8 bits, of the same shape."""
+    return tf.cast(tf.round(mean), tf.uint8)
+
+
+def _mean_and_scale(sums: tf.Tensor, channels: int, batch: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """Mean and one over the standard deviation of the pixels, [batch, channels] each, the same in each row.
+
+    Args:
+      sums: [batch, 1 + 2 · channels], per image the number of its pixels and, per channel, the sums of the pixels and
+        of their squares, in the same unit.
+      channels: of the image.
+      batch: rows of the result. (Of the shape of `sums`, serving would have to compute them.)
+    """
+    import tensorflow_transform as tft
+
+    # One mean over images: the analyzer sees a few numbers of each, not its pixels.
+    means = tft.mean(sums, reduce_instance_dims=False)
+    mean, mean_of_squares = means[1 : 1 + channels] / means[0], means[1 + channels :] / means[0]
+    # A channel that is constant over the whole split must not divide by zero.
+    scale = tf.math.rsqrt(tf.maximum(mean_of_squares - mean**2, 1e-6))
+    rows = [batch, 1]
+    return tf.tile(mean[tf.newaxis], rows), tf.tile(scale[tf.newaxis], rows)

@@ -23,13 +23,15 @@ class PreprocessingSettings(Section):
       height: pixels.
       width: pixels.
       channels: 3 for RGB, 1 for grey.
-      resize: `stretch` to the input's size, or keep the aspect ratio and `pad`.
+      resize: `stretch` to the input's size, or keep the aspect ratio and `pad`. `none` leaves images at their own size,
+        whatever it is: training takes random patches of the input's size from them, and a served model segments them
+        by tiles of that size, which overlap.
     """
 
     height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
     width: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
     channels: Literal[1, 3] = 3
-    resize: Literal["stretch", "pad"] = "stretch"
+    resize: Literal["stretch", "pad", "none"] = "stretch"
 
 
 # Of unet this project's, of the others their papers'.
@@ -128,7 +130,8 @@ class TrainSettings(Section):
         `exponential` to a hundredth, or `constant`.
       learning_rate: at the end of the warm-up.
       warmup_epochs: epochs of linear warm-up.
-      weight_decay: a step takes that share of the weights, times the learning rate, away.
+      weight_decay: a step takes that share of the weights, times the learning rate, away; of biases and normalization
+        none.
       gradient_clip_norm: largest norm of all gradients together; 0 is none.
       ema_momentum: of the moving average of the weights, which is what is evaluated and exported; 0 is none.
       early_stopping_epochs: ends the training after that many epochs without a better mean IoU on the eval split; 0 is

@@ -13,21 +13,20 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils import util
 
 from models import metrics
-from models.signatures import CLASS_IDS, LABEL
 
 _CONFUSION = "confusion"
 
 
 class _ConfusionPreprocessor(metric_types.Preprocessor):
-    """One example's extracts → its confusion matrix, so that no image travels into the slices."""
+    """One example's extracts → its confusion matrix, and nothing else travels into the slices."""
 
-    def __init__(self, num_classes: int, model_name: str):
-        super().__init__(num_classes=num_classes, model_name=model_name)
-        self._num_classes, self._model_name = num_classes, model_name
+    def __init__(self, model_name: str):
+        super().__init__(model_name=model_name)
+        self._model_name = model_name
 
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        outputs = util.StandardExtracts(extracts).get_predictions(model_name=self._model_name)
-        yield {_CONFUSION: metrics.confusion_matrix(outputs[LABEL], outputs[CLASS_IDS], self._num_classes)}
+        # Of a signature with one output TFMA hands over the output, without its name.
+        yield {_CONFUSION: util.StandardExtracts(extracts).get_predictions(model_name=self._model_name)}
 
 
 class _SumConfusion(beam.CombineFn):
@@ -54,7 +53,7 @@ def _confusion_computation(num_classes: int, model_name: str) -> metric_types.Me
     key = metric_types.MetricKey(name=f"_confusion_matrix_{num_classes}", model_name=model_name)
     return metric_types.MetricComputation(
         keys=[key],
-        preprocessors=[_ConfusionPreprocessor(num_classes, model_name)],
+        preprocessors=[_ConfusionPreprocessor(model_name)],
         combiner=_SumConfusion(key, num_classes),
     )
 

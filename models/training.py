@@ -22,6 +22,7 @@ from models import checkpoints, input_pipeline, search_space, signatures
 from models.architectures import build_model
 from models.architectures.encoder_weights import load_encoder_weights
 from models.losses import SegmentationLoss
+from models.patches import Patches
 from models.settings import TrainerConfig, TrainSettings
 from models.training_loop import TrainingError, fit
 
@@ -122,12 +123,13 @@ def train_model(
     precision = resolve_precision(settings)
     copies = None
     if settings.sampling == "class_balanced":
-        copies = input_pipeline.class_balanced_copies(training.labels, len(label_map))
+        copies = input_pipeline.class_balanced_copies(training.classes_shown(len(label_map)))
     order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
     saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
     _LOG.info(
-        "%d training images, %d steps an epoch, %s, %d replica(s)",
+        "%d training %s, %d steps an epoch, %s, %d replica(s)",
         training.count,
+        training.unit,
         order.steps_per_epoch,
         precision,
         strategy.num_replicas_in_sync,
@@ -150,21 +152,29 @@ def decoded_examples(
     """The train and the eval split; decoded examples on disk are deleted at the end."""
     shape = config.preprocessing
     splits = {"train": fn_args.train_files, "eval": fn_args.eval_files}
-    counts = {split: config.statistics["splits"][split]["examples"] for split in splits}
+    statistics = {split: config.statistics["splits"][split] for split in splits}
+    examples, pixels = ({split: of[name] for split, of in statistics.items()} for name in ("examples", "pixels"))
     paths = [path for patterns in splits.values() for pattern in patterns for path in tf.io.gfile.glob(pattern)]
-    cache = input_pipeline.resolve_cache(config.train, shape, sum(counts.values()), paths)
-    _check_disk(cache, sum(counts.values()) * input_pipeline.example_bytes(shape))
+    if shape.resize == "none":
+        num_bytes = sum(pixels.values()) * (shape.channels + 1)
+    else:
+        num_bytes = sum(examples.values()) * input_pipeline.example_bytes(shape)
+    cache = input_pipeline.resolve_cache(config.train, shape, num_bytes, paths)
+    _check_disk(cache, num_bytes)
     _LOG.info("decoded images are kept: %s", cache)
     on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
     with on_disk as scratch:
-        examples = []
+        decoded: list[input_pipeline.Examples] = []
         for split, patterns in splits.items():
             folder = os.path.join(scratch, split) if scratch else ""
             if folder:
                 os.mkdir(folder)
-            place = None if cache == "none" else folder
-            examples.append(input_pipeline.Examples(patterns, transform, shape, counts[split], place))
-        yield examples[0], examples[1]
+            if shape.resize == "none":
+                decoded.append(Patches(patterns, transform, shape, examples[split], pixels[split], folder))
+            else:
+                place = None if cache == "none" else folder
+                decoded.append(input_pipeline.Examples(patterns, transform, shape, examples[split], place))
+        yield decoded[0], decoded[1]
 
 
 def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
@@ -226,6 +236,8 @@ def compiled_model(
     if config.model.encoder_weights:
         load_encoder_weights(model, config.model.encoder_weights)
     optimizer = _optimizer(config.train)
+    # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(

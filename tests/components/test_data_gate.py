@@ -99,6 +99,7 @@ def test_statistics_are_those_of_the_masks(tmp_path):
     pixels = np.concatenate([mask.ravel() for mask in masks[:40]])
     labelled = pixels[pixels != 255]
     assert train["examples"] == 40
+    assert train["pixels"] == len(pixels)
     assert statistics["splits"]["eval"]["examples"] == 10
     assert train["pixel_shares"] == pytest.approx({"road": (labelled == 0).mean(), "car": (labelled == 1).mean()})
     assert train["ignored_pixel_share"] == pytest.approx((pixels == 255).mean())

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from data.contract import IGNORE_LABEL, IMAGE, MASK, SOURCE_ID
+from data.contract import IMAGE, MASK, SOURCE_ID
 from data.errors import UserError
 from models import input_pipeline, preprocessing
 from models.settings import AugmentationSettings, PreprocessingSettings, TrainSettings
@@ -132,11 +132,11 @@ def test_evaluation_keeps_the_last_batch_and_normalizes(files, tmp_path, cache):
 
 
 def test_rare_classes_are_shown_more_often():
-    labels = np.zeros([20, 4, 4], np.uint8)
-    labels[:10, 0] = 1  # In half of the images, so not rare.
-    labels[3, 1] = 2  # In one of twenty.
-    labels[4, 2] = IGNORE_LABEL
-    copies = input_pipeline.class_balanced_copies(labels, 3)
+    shown = np.zeros([20, 3], bool)
+    shown[:, 0] = True
+    shown[:10, 1] = True  # In half of the images, so not rare.
+    shown[3, 2] = True  # In one of twenty.
+    copies = input_pipeline.class_balanced_copies(shown)
     np.testing.assert_allclose(copies, np.where(np.arange(20) == 3, np.sqrt(0.5 / 0.05), 1))
 
     order = input_pipeline.TrainingOrder(20, 5, 0, copies)
@@ -146,21 +146,31 @@ def test_rare_classes_are_shown_more_often():
     assert share == pytest.approx(copies[3] / copies.sum(), rel=0.1)
 
 
-@pytest.mark.parametrize(
-    ("cache", "count", "expected"),
-    [("auto", 1000, "memory"), ("auto", 10**12, "none"), ("disk", 10, "disk"), ("none", 10, "none")],
-)
-def test_where_decoded_images_are_kept(cache, count, expected):
-    assert input_pipeline.resolve_cache(TrainSettings(cache=cache), SHAPE, count, ["train"]) == expected
+def test_classes_shown_are_those_in_the_labels(files, tmp_path):
+    shown = examples(files, tmp_path, "memory").classes_shown(3)
+    assert sorted(shown.tolist()) == 25 * [[False, True, False]] + 25 * [[True, False, False]]
 
 
 @pytest.mark.parametrize(
-    ("settings", "path", "reason"),
-    [({"sampling": "class_balanced"}, "train", "all masks"), ({}, "train.gz", "gzipped")],
+    ("cache", "num_bytes", "expected"),
+    [("auto", 10**6, "memory"), ("auto", 10**15, "none"), ("disk", 10, "disk"), ("none", 10, "none")],
 )
-def test_what_needs_a_cache_gets_one_or_says_so(settings, path, reason):
+def test_where_decoded_images_are_kept(cache, num_bytes, expected):
+    assert input_pipeline.resolve_cache(TrainSettings(cache=cache), SHAPE, num_bytes, ["train"]) == expected
+
+
+@pytest.mark.parametrize(
+    ("settings", "resize", "path", "reason"),
+    [
+        ({"sampling": "class_balanced"}, "stretch", "train", "all masks"),
+        ({}, "stretch", "train.gz", "gzipped"),
+        ({}, "none", "train", "patches"),
+    ],
+)
+def test_what_needs_a_cache_gets_one_or_says_so(settings, resize, path, reason):
+    shape = SHAPE.model_copy(update={"resize": resize})
     auto = TrainSettings.model_validate({"cache": "auto", **settings})
-    assert input_pipeline.resolve_cache(auto, SHAPE, 10**12, [path]) == "disk"
+    assert input_pipeline.resolve_cache(auto, shape, 10**15, [path]) == "disk"
     none = TrainSettings.model_validate({"cache": "none", **settings})
     with pytest.raises(UserError, match=reason):
-        input_pipeline.resolve_cache(none, SHAPE, 10, [path])
+        input_pipeline.resolve_cache(none, shape, 10, [path])

@@ -126,6 +126,24 @@ def test_optimizers_are_keras_own(optimizer):
     assert (built.global_clipnorm, built.weight_decay, built.use_ema, built.ema_momentum) == (1.0, 0.1, True, 0.5)
 
 
+@pytest.mark.parametrize("normalization", ["batch", "group"])
+def test_weights_decay_but_not_biases_and_normalization(normalization):
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=16, width=16, channels=1),
+        model=ModelSettings(filters=4, depth=1, normalization=normalization),
+        train=TrainSettings(weight_decay=0.5, learning_rate=0.1),
+        label_map=[],
+    )
+    model = compiled_model(config, 2, "float32")
+    for variable in model.trainable_variables:
+        variable.assign(np.ones(variable.shape))
+    model.optimizer.apply([np.zeros(variable.shape, np.float32) for variable in model.trainable_variables])
+    after = {variable.path: float(np.mean(variable)) for variable in model.trainable_variables}
+    for name, value in after.items():
+        assert value == pytest.approx(0.95 if name.endswith("kernel") else 1.0), name
+    assert {name.rpartition("/")[2] for name in after} == {"kernel", "bias", "gamma", "beta"}
+
+
 @pytest.mark.parametrize("schedule", ["cosine", "polynomial", "exponential", "constant"])
 def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(schedule):
     settings = TrainSettings(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule=schedule)

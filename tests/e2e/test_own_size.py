@@ -1,0 +1,92 @@
+"""A whole run on images that stay at their own size: patches in training, tiles in evaluation and serving."""
+
+import os
+
+import numpy as np
+import pytest
+import tensorflow as tf
+import tensorflow_transform as tft
+from PIL import Image
+from rich.console import Console
+
+from data import contract
+from models import metrics
+from models.preprocessing import pixels_of
+from models.signatures import feature_spec
+from pipeline.local_runner import run_locally
+from pipeline.predict import predict
+
+
+@pytest.fixture(scope="module")
+def output(tmp_path_factory):
+    return tmp_path_factory.mktemp("own_size") / "output"
+
+
+@pytest.fixture(scope="module")
+def pushed(small_config, output):
+    config = small_config(
+        output,
+        preprocessing={"height": 64, "width": 48, "resize": "none"},
+        train={"epochs": 3, "sampling": "class_balanced"},
+    )
+    return run_locally(config, Console(file=open(os.devnull, "w")))
+
+
+@pytest.fixture(scope="module")
+def features(brain_mri):
+    """Of two examples of the test split: names to bytes."""
+    records = [
+        record.numpy()
+        for path in sorted(brain_mri.glob("test-*"))
+        for record in tf.data.TFRecordDataset(str(path)).take(2)
+    ][:2]
+    parsed = [tf.train.Example.FromString(record).features.feature for record in records]
+    return records, [
+        {name: feature[name].bytes_list.value[0] for name in (contract.IMAGE, contract.MASK)} for feature in parsed
+    ]
+
+
+def test_a_model_of_patches_is_pushed(pushed):
+    assert pushed.state == "pushed"
+    assert pushed.mean_iou > 0.5
+
+
+def test_normalization_is_that_of_all_pixels_of_the_train_split(pushed, output, brain_mri):
+    (graph,) = (output / "artifacts" / "Transform" / "transform_graph").iterdir()
+    records = [record.numpy() for path in brain_mri.glob("train-*") for record in tf.data.TFRecordDataset(str(path))]
+    layer = tft.TFTransformOutput(str(graph)).transform_features_layer()
+    features = layer(tf.io.parse_example(records, feature_spec()))
+    pixels = np.concatenate([pixels_of(image, 1).numpy().ravel() for image in features["pixels"]]).astype(np.float64)
+    np.testing.assert_allclose(features["mean"], np.full([len(records), 1], pixels.mean()), rtol=1e-5)
+    np.testing.assert_allclose(features["scale"], np.full([len(records), 1], 1 / pixels.std()), rtol=1e-5)
+
+
+def test_the_evaluator_counts_what_is_served_at_the_images_size(pushed, features):
+    records, examples = features
+    model = tf.saved_model.load(pushed.pushed_path)
+    confusions = model.signatures["examples"](tf.constant(records))["confusion_matrix"]
+    for example, confusion in zip(examples, confusions, strict=True):
+        label = tf.io.decode_png(example[contract.MASK]).numpy()[..., 0]
+        served = model.signatures["serving_default"](tf.constant([example[contract.IMAGE]]))
+        assert served["class_ids"].shape == (1, *label.shape)
+        np.testing.assert_array_equal(confusion, metrics.confusion_matrix(label, served["class_ids"][0].numpy(), 4))
+        assert served["confidence"].numpy().min() >= 0.25
+
+
+def test_a_request_may_hold_images_of_several_sizes(pushed, features):
+    large = features[1][0][contract.IMAGE]
+    pixels = tf.io.decode_image(large, expand_animations=False)
+    small = tf.io.encode_png(pixels[:30, :190]).numpy()
+    serve = tf.saved_model.load(pushed.pushed_path).signatures["serving_default"]
+    both, alone = serve(tf.constant([large, small])), serve(tf.constant([small]))
+    assert both["class_ids"].shape == (2, *pixels.shape[:2])
+    np.testing.assert_array_equal(both["class_ids"][1, :30, :190], alone["class_ids"][0])
+    for outside in (np.s_[1, 30:], np.s_[1, :, 190:]):
+        assert (both["class_ids"].numpy()[outside] == contract.IGNORE_LABEL).all()
+        assert (both["confidence"].numpy()[outside] == 0).all()
+
+
+def test_predict_writes_masks_by_tiles(pushed, tmp_path):
+    Image.fromarray(np.random.default_rng(0).integers(0, 256, [150, 333]).astype(np.uint8)).save(tmp_path / "wide.png")
+    assert list(predict(pushed.pushed_path, [str(tmp_path / "wide.png")], str(tmp_path / "out"))) == [("wide", None)]
+    assert Image.open(tmp_path / "out" / "wide_mask.png").size == (333, 150)
