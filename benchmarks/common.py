@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import importlib
+import itertools
 import json
 import logging
 import multiprocessing
@@ -53,22 +54,31 @@ def _rounded(value: Any) -> Any:
     return float(f"{value:.3g}") if isinstance(value, float) else value
 
 
-def source_records() -> list[bytes]:
-    """Real images with masks as serialized examples: the pets where they are, else the slices of the offline sample."""
-    import tensorflow as tf
+def source_folder() -> pathlib.Path:
+    """Real images with masks by the data contract: the pets where they are, else the slices of the offline sample."""
+    return _converted("pets") if PETS.is_dir() else sample_folder()
 
-    folder = _source_folder()
+
+def sample_folder() -> pathlib.Path:
+    """The slices of the offline sample by the data contract."""
+    return _converted("brain_mri")
+
+
+def _converted(name: str) -> pathlib.Path:
+    folder = CACHE / name
     if not folder.is_dir():
         from data.convert import convert
         from data.readers.brain_mri import BrainMriReader
         from data.readers.oxford_pets import OxfordPetsReader
 
-        convert(OxfordPetsReader(str(PETS)) if folder.name == "pets" else BrainMriReader(), str(folder))
-    return [record.numpy() for record in tf.data.TFRecordDataset(sorted(map(str, folder.glob("*.tfrecord"))))]
+        convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+    return folder
 
 
-def _source_folder() -> pathlib.Path:
-    return CACHE / ("pets" if PETS.is_dir() else "brain_mri")
+def _source_records() -> list[bytes]:
+    import tensorflow as tf
+
+    return [record.numpy() for record in tf.data.TFRecordDataset(sorted(map(str, source_folder().glob("*.tfrecord"))))]
 
 
 def enlarged(record: bytes, height: int, width: int) -> bytes:
@@ -109,11 +119,11 @@ def dataset(
 
     from data import contract
 
-    name = "-".join(map(str, [_source_folder().name, train, evaluation, test, shards, *(size or [])]))
+    name = "-".join(map(str, [source_folder().name, train, evaluation, test, shards, *(size or [])]))
     folder = CACHE / "data" / name
     if folder.exists():
         return folder
-    records = source_records()
+    records = _source_records()
     if size:
         records = [enlarged(record, *size) for record in records[:20]]
     unfinished = folder.with_suffix(".unfinished")
@@ -128,7 +138,7 @@ def dataset(
                     source_id = example.features.feature[contract.SOURCE_ID].bytes_list
                     source_id.value[0] += f"/{split}{index}".encode()
                     writer.write(example.SerializeToString())
-    shutil.copy(_source_folder() / contract.LABEL_MAP_FILE, unfinished)
+    shutil.copy(source_folder() / contract.LABEL_MAP_FILE, unfinished)
     unfinished.rename(folder)
     return folder
 
@@ -141,7 +151,7 @@ def scratch() -> Iterator[pathlib.Path]:
         yield pathlib.Path(folder)
 
 
-def ingest(data: pathlib.Path) -> dict[str, dict[str, float]]:
+def ingest(data: pathlib.Path) -> dict[str, dict[str, Any]]:
     """Runs the components before Transform, and returns what `run_pipeline` does; `ingested` finds them done."""
     shutil.rmtree(CACHE / "ingested" / data.name, ignore_errors=True)
     return run_pipeline(str(CACHE / "ingested" / data.name), data, "DataGate")
@@ -163,7 +173,7 @@ def ingested(data: pathlib.Path) -> Iterator[str]:
 
 def run_pipeline(
     output: str, data: pathlib.Path, to: str, cores: set[int] | None = None, **sections: dict[str, Any]
-) -> dict[str, dict[str, float]]:
+) -> dict[str, dict[str, Any]]:
     """Runs segpipe's graph up to a component in a fresh process.
 
     Args:
@@ -175,14 +185,14 @@ def run_pipeline(
 
     Returns:
       Of each component `seconds`, and `peak_megabytes` of the process's resident memory at its end; of the Trainer also
-      `images_per_second` of its last epoch, without the evaluation.
+      `images_per_second` of its last epoch, without the evaluation, and the `epoch_seconds` of all, with it.
     """
     values = {"name": "bench", "output": output, "data": {"input": str(data)}, **sections}
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         return pool.apply(_run_pipeline, (values, to, cores))
 
 
-def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> dict[str, dict[str, float]]:
+def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> dict[str, dict[str, Any]]:
     if cores:
         os.sched_setaffinity(0, cores)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
@@ -211,13 +221,56 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     return components.measured
 
 
+def epochs_in(
+    seconds: float, output: str, data: pathlib.Path, sections: dict[str, dict[str, Any]], train: dict[str, Any]
+) -> int:
+    """How many epochs the Trainer gets done in a time, by what a few of them take."""
+    from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+
+    def stages(epochs: int) -> list[tuple[int, int]]:
+        config = TrainerConfig(
+            preprocessing=PreprocessingSettings.model_validate(sections["preprocessing"]),
+            model=ModelSettings.model_validate(sections["model"]),
+            train=TrainSettings.model_validate({**train, "epochs": epochs}),
+            label_map=[],
+        )
+        return config.stages
+
+    few = 10
+    measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
+    # The first epoch of a stage traces its steps, so the last one counts.
+    of_stage = {halvings: measured["epoch_seconds"][end - 1] for halvings, end in stages(few)}
+
+    def training_seconds(epochs: int) -> float:
+        ends = [0, *(end for _, end in stages(epochs))]
+        return sum(
+            (end - start) * of_stage[halvings] for start, (halvings, end) in zip(ends, stages(epochs), strict=False)
+        )
+
+    fixed = measured["seconds"] - training_seconds(few)
+    epochs = few
+    while fixed + training_seconds(epochs + 1) <= seconds:
+        epochs += 1
+    return epochs
+
+
+def evaluated(output: str) -> float:
+    """Mean IoU by the newest evaluation in an output folder; call it in a fresh process."""
+    from components.evaluator import verdict
+
+    evaluations = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
+    newest = max(evaluations, key=lambda folder: int(folder.name))
+    return verdict(str(newest), has_baseline=False)["metrics"]["mean_iou"] or 0.0
+
+
 class _Components(logging.Handler):
     """Measures components between the log messages of TFX's local runner."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
-        self.measured: dict[str, dict[str, float]] = {}
+        self.measured: dict[str, dict[str, Any]] = {}
         self._started = self._images_per_second = 0.0
+        self._epochs_ended: list[float] = []
 
     def emit(self, record: logging.LogRecord) -> None:
         if record.msg == "Component %s is running.":
@@ -229,8 +282,11 @@ class _Components(logging.Handler):
             }
             if record.args[0] == "Trainer":  # type: ignore[index]
                 self.measured["Trainer"]["images_per_second"] = self._images_per_second
+                ended = [self._started, *self._epochs_ended]
+                self.measured["Trainer"]["epoch_seconds"] = [b - a for a, b in itertools.pairwise(ended)]
         elif record.name == "segpipe.training" and record.msg.startswith("epoch"):
             self._images_per_second = record.args[-1]  # type: ignore[index, assignment]
+            self._epochs_ended.append(time.monotonic())
 
 
 def peak_megabytes() -> float:

@@ -14,7 +14,8 @@ def main() -> None:
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},
-        "train": {"batch_size": sizes.batch_size, "epochs": sizes.epochs},
+        # All epochs at the size of the bare step.
+        "train": {"batch_size": sizes.batch_size, "epochs": sizes.epochs, "small_sizes": 0},
     }
     with scratch() as folder:
         data = dataset(train=sizes.images, evaluation=sizes.batch_size)

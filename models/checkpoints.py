@@ -109,6 +109,7 @@ class Checkpoints:
         )
         if self._newest:
             self._checkpoint.restore(self._newest).assert_consumed()
+            self._newest = ""  # A model that comes after this one has what this one learned.
 
     def restore_loss(self) -> None:
         """In the middle of an epoch, gives the metric the mean loss of the part before."""

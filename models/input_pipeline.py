@@ -8,7 +8,6 @@ import os
 import pathlib
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -280,7 +279,7 @@ def class_balanced_copies(shown: np.ndarray) -> np.ndarray:
 
 
 def training_batches(
-    examples: Examples, order: TrainingOrder, settings: TrainSettings, first_step: int
+    examples: Examples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
 ) -> tf.data.Dataset:
     """Endless batches, augmented, from a step on.
 
@@ -289,6 +288,7 @@ def training_batches(
       order: of the steps.
       settings: of the training run.
       first_step: counted from 0 over all epochs.
+      halvings: how often height and width of image and label are halved, rounded up.
 
     Returns:
       `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8.
@@ -298,17 +298,29 @@ def training_batches(
     def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         # Another seed than that of the changes: the one must not tell of the other.
         image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
+        image, label = _halve(image, label, halvings)
         return augment(image, label, seed, **settings.augmentation.model_dump())
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-def evaluation_batches(examples: Examples, batch_size: int) -> tf.data.Dataset:
-    """All examples once, in batches of `image` and `label`."""
-    take: Any = tf.autograph.experimental.do_not_convert(examples.take)
+def evaluation_batches(examples: Examples, batch_size: int, halvings: int = 0) -> tf.data.Dataset:
+    """All examples once, in batches of `image` and `label`, whose height and width are halved as often."""
+
+    @tf.autograph.experimental.do_not_convert
+    def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _halve(*examples.take(indices), halvings)
+
     batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def _halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean of each 2×2 pixels and the label of one of them, as often."""
+    for _ in range(times):
+        image, label = tf.nn.avg_pool2d(image, 2, 2, "SAME"), label[:, ::2, ::2]
+    return image, label
 
 
 def _options() -> tf.data.Options:

@@ -105,11 +105,11 @@ class AugmentationSettings(Section):
 
     flip_horizontal: bool = True
     flip_vertical: bool = False
-    rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180)] = 15.0
-    scale: Annotated[float, pydantic.Field(ge=1, le=4)] = 1.25
-    brightness: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.0
-    contrast: Share = 0.0
-    saturation: Share = 0.0
+    rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180)] = 20.0
+    scale: Annotated[float, pydantic.Field(ge=1, le=4)] = 1.5
+    brightness: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.3
+    contrast: Share = 0.3
+    saturation: Share = 0.3
 
 
 LossName = Literal["cross_entropy", "focal", "dice", "lovasz_softmax"]
@@ -125,9 +125,12 @@ class TrainSettings(Section):
       class_weights: `median_frequency` weights each class's pixels, in cross-entropy and focal loss, by median
         frequency / frequency; `root_median_frequency` by the square root of that.
       sampling: `class_balanced` shows images with rare classes more often.
+      small_sizes: share of the epochs, at their beginning, in which images and labels have a quarter of the height and
+        width, then half of them; they are many times as fast (progressive resizing: Tan and Le, "EfficientNetV2", 2021,
+        section 4). Sizes that are too small for the model are left out.
       optimizer: one of Keras'; `sgd` has Nesterov momentum of 0.9.
-      schedule: of the learning rate after the warm-up: along a cosine or a `polynomial` of degree 0.9 to zero,
-        `exponential` to a hundredth, or `constant`.
+      schedule: of the learning rate after the warm-up and the epochs at small sizes: along a cosine or a `polynomial`
+        of degree 0.9 to zero, `exponential` to a hundredth, or `constant`.
       learning_rate: at the end of the warm-up.
       warmup_epochs: epochs of linear warm-up.
       weight_decay: a step takes that share of the weights, times the learning rate, away; of biases and normalization
@@ -155,15 +158,16 @@ class TrainSettings(Section):
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
-    batch_size: Annotated[int, pydantic.Field(ge=1)] = 16
+    batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
     loss: Annotated[dict[LossName, Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)] = {
         "cross_entropy": 1.0
     }
-    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "none"
+    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
+    small_sizes: Share = 0.8
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
-    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 1e-3
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0
@@ -212,6 +216,28 @@ class TrainerConfig(Section):
     push_destination: str = ""
     deployed_model: str = ""
     statistics: dict[str, Any] = {}
+
+    @property
+    def stages(self) -> list[tuple[int, int]]:
+        """How often images are halved and until which epoch, one after the other; the last is (0, `train.epochs`)."""
+        small = int(self.train.small_sizes * self.train.epochs)
+        stages = [(2, small // 2), (1, small), (0, self.train.epochs)]
+        return [
+            (halvings, end)
+            for halvings, end in stages
+            if not halvings or (end and min(self._size(halvings)) >= self.model.smallest_input)
+        ]
+
+    def _size(self, halvings: int) -> tuple[int, int]:
+        """Height and width, halved as often, rounded up."""
+        shape = self.preprocessing
+        return -(-shape.height // 2**halvings), -(-shape.width // 2**halvings)
+
+    def halved(self, halvings: int) -> TrainerConfig:
+        """The same for images of half the height and width, as often."""
+        height, width = self._size(halvings)
+        shape = self.preprocessing.model_copy(update={"height": height, "width": width})
+        return self.model_copy(update={"preprocessing": shape})
 
     def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
         """The same with other values at dotted keys, such as `train.learning_rate`.

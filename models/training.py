@@ -135,13 +135,17 @@ def train_model(
         strategy.num_replicas_in_sync,
     )
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
-    with strategy.scope():
-        model = compiled_model(config, len(label_map), precision, weights)
-    if config.deployed_model:
-        warm_start(model, config)
+
+    def make_model(halvings: int) -> keras.Model:
+        with strategy.scope():
+            model = compiled_model(config.halved(halvings), len(label_map), precision, weights)
+        if config.deployed_model:
+            warm_start(model, config)
+        return model
+
     saved.find()
     with saved.saving_on_signals():
-        fit(model, strategy, training, evaluation, order, settings, saved, logs)
+        fit(make_model, config.stages, strategy, training, evaluation, order, settings, saved, logs)
     return saved
 
 

@@ -30,7 +30,8 @@ class TrainingError(UserError):
 
 
 def fit(
-    model: keras.Model,
+    make_model: Callable[[int], keras.Model],
+    stages: list[tuple[int, int]],
     strategy: tf.distribute.Strategy,
     training: input_pipeline.Examples,
     evaluation: input_pipeline.Examples,
@@ -42,7 +43,9 @@ def fit(
     """Trains from the step of the newest checkpoint to the end.
 
     Args:
-      model: compiled in the scope of the strategy, with one metric, `mean_iou`.
+      make_model: compiles the model, in the scope of the strategy, with one metric, `mean_iou`; its argument is how
+        often images are halved, upon which the weights do not depend.
+      stages: how often images are halved and until which epoch. What is not the last stage never gives the best model.
       strategy: of TensorFlow's.
       training: the train split.
       evaluation: the eval split, evaluated after each epoch.
@@ -54,54 +57,72 @@ def fit(
     Raises:
       TrainingError: if the loss is no longer a finite number; nothing of that step is saved.
     """
-    train_step, test_step = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
-    moving_average = keras.callbacks.SwapEMAWeights() if settings.ema_momentum else keras.callbacks.Callback()
-    moving_average.set_model(model)
-    rates = learning_rates(settings, order.steps_per_epoch)
+    small_size_epochs = stages[-2][1] if len(stages) > 1 else 0
+    rates = learning_rates(settings, order.steps_per_epoch, small_size_epochs)
     curves = _Curves(logs) if logs else None
-    saved.restore(model)
     distribute = strategy.experimental_distribute_dataset
-    batches = iter(distribute(input_pipeline.training_batches(training, order, settings, saved.step)))
-    evaluation_batches = distribute(input_pipeline.evaluation_batches(evaluation, settings.batch_size))
-    while not saved.is_finished:
-        epoch, within = divmod(saved.step, order.steps_per_epoch)
-        model.reset_metrics()
-        saved.restore_loss()
-        started = time.monotonic()
-        for _ in range(within, order.steps_per_epoch):
-            model.optimizer.learning_rate = rates(saved.step)
-            train_step(batches)
-            loss = float(_metrics(model)["loss"].result())
-            if not math.isfinite(loss):
-                names = ", ".join(training.source_ids(order.step(saved.step)))
-                raise TrainingError(
-                    f"the loss is no longer a finite number at step {saved.step}, with the images {names}; lower "
-                    "train.learning_rate, set train.gradient_clip_norm, or set train.precision to float32"
-                )
-            saved.after_step()
-        images_per_second = (order.steps_per_epoch - within) * settings.batch_size / (time.monotonic() - started)
-        results = {"train": _results(model)}
+    model = None
+    for halvings, end in stages:
+        if halvings and saved.step >= end * order.steps_per_epoch:
+            continue
+        before, model = model, make_model(halvings)
+        if before is not None:
+            _hand_over(before, model)
+        saved.restore(model)
+        train_step, test_step = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
+        moving_average = keras.callbacks.SwapEMAWeights() if settings.ema_momentum else keras.callbacks.Callback()
+        moving_average.set_model(model)
+        batches = iter(distribute(input_pipeline.training_batches(training, order, settings, saved.step, halvings)))
+        evaluation_batches = distribute(input_pipeline.evaluation_batches(evaluation, settings.batch_size, halvings))
+        while not saved.is_finished and saved.step < end * order.steps_per_epoch:
+            epoch, within = divmod(saved.step, order.steps_per_epoch)
+            model.reset_metrics()
+            saved.restore_loss()
+            started = time.monotonic()
+            for _ in range(within, order.steps_per_epoch):
+                model.optimizer.learning_rate = rates(saved.step)
+                train_step(batches)
+                loss = float(_metrics(model)["loss"].result())
+                if not math.isfinite(loss):
+                    names = ", ".join(training.source_ids(order.step(saved.step)))
+                    raise TrainingError(
+                        f"the loss is no longer a finite number at step {saved.step}, with the images {names}; lower "
+                        "train.learning_rate, set train.gradient_clip_norm, or set train.precision to float32"
+                    )
+                saved.after_step()
+            images_per_second = (order.steps_per_epoch - within) * settings.batch_size / (time.monotonic() - started)
+            results = {"train": _results(model)}
 
-        model.reset_metrics()
-        moving_average.on_test_begin()
-        with contextlib.suppress(tf.errors.OutOfRangeError):
-            iterator = iter(evaluation_batches)
-            while True:
-                test_step(iterator)
-        results["validation"] = _results(model)
-        saved.after_evaluation(results["validation"]["mean_iou"])
-        moving_average.on_test_end()
-        if curves:
-            curves.write(epoch, results)
-        _LOG.info(
-            "epoch %d/%d: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
-            epoch + 1,
-            settings.epochs,
-            results["train"]["loss"],
-            results["validation"]["mean_iou"],
-            images_per_second,
-        )
-        saved.after_epoch()
+            model.reset_metrics()
+            moving_average.on_test_begin()
+            with contextlib.suppress(tf.errors.OutOfRangeError):
+                iterator = iter(evaluation_batches)
+                while True:
+                    test_step(iterator)
+            results["validation"] = _results(model)
+            if not halvings:
+                saved.after_evaluation(results["validation"]["mean_iou"])
+            moving_average.on_test_end()
+            if curves:
+                curves.write(epoch, results)
+            _LOG.info(
+                "epoch %d/%d%s: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
+                epoch + 1,
+                settings.epochs,
+                f" at 1/{2**halvings} of the size" if halvings else "",
+                results["train"]["loss"],
+                results["validation"]["mean_iou"],
+                images_per_second,
+            )
+            saved.after_epoch()
+
+
+def _hand_over(source: keras.Model, target: keras.Model) -> None:
+    """Gives a model the weights of another one, and its optimizer's state."""
+    for value, variable in zip(
+        [*source.variables, *source.optimizer.variables], [*target.variables, *target.optimizer.variables], strict=True
+    ):
+        variable.assign(keras.ops.convert_to_numpy(value))
 
 
 def _function(model: keras.Model, strategy: tf.distribute.Strategy, step: Callable[..., Any]) -> Callable[..., None]:

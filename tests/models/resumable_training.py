@@ -74,7 +74,14 @@ def main(folder, settings, signal, step):
     config = TrainerConfig(
         preprocessing=SHAPE,
         model=ModelSettings(filters=4, depth=2, dropout=settings.pop("dropout", 0.2)),
-        train=TrainSettings.model_validate({"epochs": 5, "batch_size": 4, "precision": "float32", **settings}),
+        train=TrainSettings.model_validate(
+            {
+                **{"epochs": 5, "batch_size": 4, "precision": "float32", "small_sizes": 0},
+                # The grey level is the class.
+                **{"augmentation": {"brightness": 0, "contrast": 0}},
+                **settings,
+            }
+        ),
         label_map=[],
     )
     keras.utils.set_random_seed(config.train.seed)
@@ -82,13 +89,16 @@ def main(folder, settings, signal, step):
     cache = None if config.train.cache == "none" else ""
     train, evaluation = (input_pipeline.Examples([path], transform, SHAPE, EXAMPLES, cache) for _ in range(2))
     order = input_pipeline.TrainingOrder(EXAMPLES, config.train.batch_size, config.train.seed)
-    with strategy.scope():
-        model = training.compiled_model(config, CLASSES, "float32")
+
+    def make_model(halvings):
+        with strategy.scope():
+            return training.compiled_model(config.halved(halvings), CLASSES, "float32")
+
     saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, order.steps_per_epoch, worker)
     saved.signal_and_step = (signal, step)
     saved.find()
     with saved.saving_on_signals():
-        fit(model, strategy, train, evaluation, order, config.train, saved, "")
+        fit(make_model, config.stages, strategy, train, evaluation, order, config.train, saved, "")
     if worker:
         return
     best = training._build(config, CLASSES, "float32")

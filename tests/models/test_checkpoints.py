@@ -77,6 +77,24 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
     assert train(folder, settings, signal.SIGKILL, undisturbed["steps"] + 1) == (0, undisturbed)
 
 
+def test_a_run_goes_on_before_at_and_after_a_change_of_size(tmp_path):
+    settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5}
+    _, undisturbed = train(tmp_path / "undisturbed", settings)
+    assert undisturbed["steps"] == STEPS
+    # Of five epochs of six steps two are at a quarter of the size and two at half of it.
+    for step in (10, 18, 24, 26):
+        folder = tmp_path / f"killed_{step}"
+        assert train(folder, settings, signal.SIGKILL, step)[0] == -signal.SIGKILL
+        assert train(folder, settings)[1] == undisturbed
+    # Asked to end in the very step after which the size changes.
+    folder = tmp_path / "ended"
+    assert train(folder, settings, signal.SIGTERM, 12)[0] == 128 + signal.SIGTERM
+    assert newest_step(folder) == 12
+    assert train(folder, settings)[1] == undisturbed
+    # It makes a difference.
+    assert train(tmp_path / "full_size", {**settings, "small_sizes": 0})[1]["digest"] != undisturbed["digest"]
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     script = runpy.run_path(str(SCRIPT))
     path = str(tmp_path / "examples.tfrecord")
@@ -94,8 +112,9 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
     model = training.compiled_model(config, 2, "float32", np.array([1.0, np.inf]))
     saved = Checkpoints(str(tmp_path / "checkpoints"), settings, order.steps_per_epoch)
+    strategy, logs = tf.distribute.get_strategy(), str(tmp_path / "logs")
     with pytest.raises(TrainingError, match="no longer a finite number") as caught:
-        fit(model, tf.distribute.get_strategy(), examples, examples, order, settings, saved, str(tmp_path / "logs"))
+        fit(lambda _: model, [(0, 1)], strategy, examples, examples, order, settings, saved, logs)
     assert f"at step {step}, " in str(caught.value)
     for index in order.step(step):
         assert f"example_{index}" in str(caught.value)

@@ -10,7 +10,9 @@ from models import input_pipeline, preprocessing
 from models.settings import AugmentationSettings, PreprocessingSettings, TrainSettings
 
 SHAPE = PreprocessingSettings(height=16, width=16, channels=1)
-NO_CHANGE = AugmentationSettings(flip_horizontal=False, rotation_degrees=0, scale=1)
+NO_CHANGE = AugmentationSettings(
+    flip_horizontal=False, rotation_degrees=0, scale=1, brightness=0, contrast=0, saturation=0
+)
 
 
 def transform(features):
@@ -129,6 +131,19 @@ def test_evaluation_keeps_the_last_batch_and_normalizes(files, tmp_path, cache):
     assert image.dtype == np.float32
     assert len(set(numbers(image))) == decoded.count
     np.testing.assert_array_equal(label[:, 0, 0], np.array(numbers(image)) % 2)
+
+
+def test_images_of_half_the_size_are_means_of_four_pixels():
+    image = np.random.default_rng(0).normal(size=[2, 5, 6, 3]).astype(np.float32)
+    label = np.random.default_rng(1).integers(0, 3, [2, 5, 6]).astype(np.uint8)
+    halved, halved_label = input_pipeline._halve(tf.constant(image), tf.constant(label), 1)
+    assert halved.shape == (2, 3, 3, 3)
+    np.testing.assert_allclose(halved[:, :2], image[:, :4].reshape(2, 2, 2, 3, 2, 3).mean(axis=(2, 4)), rtol=1e-5)
+    np.testing.assert_allclose(halved[:, 2], image[:, 4].reshape(2, 3, 2, 3).mean(axis=2), rtol=1e-5)
+    np.testing.assert_array_equal(halved_label, label[:, [0, 2, 4]][:, :, [0, 2, 4]])
+    twice = input_pipeline._halve(*input_pipeline._halve(tf.constant(image), tf.constant(label), 1), 1)
+    for once, both in zip(twice, input_pipeline._halve(tf.constant(image), tf.constant(label), 2), strict=True):
+        np.testing.assert_array_equal(once, both)
 
 
 def test_rare_classes_are_shown_more_often():

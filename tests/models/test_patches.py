@@ -10,7 +10,9 @@ from models.settings import AugmentationSettings, PreprocessingSettings, TrainSe
 
 SHAPE = PreprocessingSettings(height=16, width=24, channels=3, resize="none")
 SIZES = [(40, 60), (16, 24), (7, 100), (50, 9), (17, 25)]
-NO_CHANGE = AugmentationSettings(flip_horizontal=False, rotation_degrees=0, scale=1)
+NO_CHANGE = AugmentationSettings(
+    flip_horizontal=False, rotation_degrees=0, scale=1, brightness=0, contrast=0, saturation=0
+)
 RARE = (33, 51)
 
 

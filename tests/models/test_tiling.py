@@ -103,9 +103,12 @@ print(peak() - before)
 
 
 def test_memory_is_bounded_by_a_row_of_tiles():
-    """Twelve million pixels more: of 21 classes in float32 they are 1,008 MB; image and result of them are 96 MB."""
+    """Twelve million pixels more: of 21 classes in float32 they are 1,008 MB; image and result of them are 96 MB.
+
+    Between the two lies what the allocator keeps of freed memory, which differs from run to run.
+    """
     finished = subprocess.run(
         [sys.executable, "-c", _PEAK], env={**os.environ, "PYTHONPATH": "."}, capture_output=True, text=True, check=True
     )
     grown = float(re.findall(r"[\d.]+", finished.stdout)[-1])
-    assert 50 < grown < 350
+    assert 50 < grown < 504

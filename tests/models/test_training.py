@@ -1,4 +1,5 @@
 import json
+import math
 import os
 import pathlib
 import subprocess
@@ -158,6 +159,43 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(schedule)
         "constant": np.full(41, 0.1),
     }[schedule]
     np.testing.assert_allclose(rates[10:], expected, rtol=1e-4, atol=1e-7)
+
+
+def test_the_schedule_begins_at_the_full_size():
+    settings = TrainSettings(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule="cosine")
+    rates = [learning_rates(settings, steps_per_epoch=5, small_size_epochs=6)(step) for step in range(51)]
+    np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), rtol=1e-5)
+    np.testing.assert_allclose(rates[10:31], 0.1)
+    np.testing.assert_allclose(rates[30:], 0.05 * (1 + np.cos(np.pi * np.arange(21) / 20)), rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "depth", "expected"),
+    [
+        (64, 100, 4, [(2, 16), (1, 32), (0, 40)]),
+        (61, 61, 4, [(2, 16), (1, 32), (0, 40)]),
+        (60, 61, 4, [(1, 32), (0, 40)]),
+        (30, 64, 4, [(0, 40)]),
+    ],
+)
+def test_sizes_that_are_too_small_for_the_model_are_left_out(height, width, depth, expected):
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=height, width=width),
+        model=ModelSettings(depth=depth),
+        train=TrainSettings(epochs=40, small_sizes=0.8),
+        label_map=[],
+    )
+    assert config.stages == expected
+    quarter = config.halved(2).preprocessing
+    assert (quarter.height, quarter.width) == (math.ceil(height / 4), math.ceil(width / 4))
+
+
+def test_few_epochs_have_the_full_size():
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(), model=ModelSettings(), train=TrainSettings(epochs=1), label_map=[]
+    )
+    assert config.stages == [(0, 1)]
+    assert config.with_values({"train.epochs": 2}).stages == [(1, 1), (0, 2)]
 
 
 def test_a_loss_is_a_name_or_a_sum_of_known_ones():

@@ -1,0 +1,139 @@
+"""Each architecture on the offline sample: parameters, images/s of training and of serving, mean IoU after equal time.
+
+All have their default sizes, start from random weights and are trained by the default recipe for `seconds` of the
+Trainer. Draws what they predict on a test image to output/benchmarks/architectures.png.
+"""
+
+import glob
+import os
+import statistics
+import time
+from typing import get_args
+
+from common import (
+    CACHE,
+    arguments,
+    epochs_in,
+    evaluated,
+    in_fresh_process,
+    report,
+    run_pipeline,
+    sample_folder,
+    scratch,
+)
+
+from models.settings import ModelSettings
+
+_ARCHITECTURES = get_args(ModelSettings.model_fields["architecture"].annotation)
+
+
+def main() -> None:
+    """Measures and prints."""
+    sizes = arguments(__doc__, seconds=90, pixels=128, batch_size=16)
+    base = {
+        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
+        "gate": {"min_mean_iou": 0},
+    }
+    lines, maps = {}, {}
+    with scratch() as folder:
+        output = str(folder / "run")
+        for name in _ARCHITECTURES:
+            sections = {**base, "model": {"architecture": name}}
+            epochs = epochs_in(sizes.seconds, output, sample_folder(), sections, {})
+            measured = run_pipeline(output, sample_folder(), "Evaluator", **sections, train={"epochs": epochs})
+            models = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
+            model = max(models, key=os.path.getmtime)
+            served, maps[name] = in_fresh_process(_serve, model, sizes.batch_size)
+            lines[name] = {
+                "parameters": in_fresh_process(_parameters, sections),
+                "training_images_per_s": round(measured["Trainer"]["images_per_second"], 1),
+                "serving_images_per_s": round(served, 1),
+                "mean_iou": round(in_fresh_process(evaluated, output), 4),
+                "epochs": epochs,
+                "seconds": round(measured["Trainer"]["seconds"]),
+            }
+    picture = str(CACHE / "architectures.png")
+    in_fresh_process(_draw, maps, picture)
+    values = {name: line["mean_iou"] for name, line in lines.items()}
+    report(
+        "architectures",
+        max(values.values()),
+        "mean IoU",
+        "mean of all architectures",
+        statistics.mean(values.values()),
+        **vars(sizes),
+        architectures=lines,
+        picture=picture,
+    )
+
+
+def _parameters(sections: dict) -> int:
+    from models.architectures import build_model
+    from models.settings import PreprocessingSettings
+
+    shape = PreprocessingSettings.model_validate(sections["preprocessing"])
+    settings = ModelSettings.model_validate(sections["model"])
+    return build_model(settings, (shape.height, shape.width, shape.channels), 4, "float32").count_params()
+
+
+def _test_features() -> list:
+    import tensorflow as tf
+
+    return [
+        tf.train.Example.FromString(record.numpy()).features.feature
+        for path in sorted(glob.glob(f"{sample_folder()}/test-*"))
+        for record in tf.data.TFRecordDataset(path)
+    ]
+
+
+def _serve(model: str, batch_size: int):
+    """Images a second of batches of encoded images, and the class ids of the image in the middle of the test split."""
+    import tensorflow as tf
+
+    from data import contract
+
+    images = [features[contract.IMAGE].bytes_list.value[0] for features in _test_features()]
+    serve = tf.saved_model.load(model).signatures["serving_default"]
+    batch = tf.constant((images * batch_size)[:batch_size])
+    seconds = []
+    for _ in range(6):
+        started = time.monotonic()
+        serve(batch)
+        seconds.append(time.monotonic() - started)
+    class_ids = serve(tf.constant([images[len(images) // 2]]))["class_ids"].numpy()[0]
+    return batch_size / statistics.median(seconds[1:]), class_ids
+
+
+def _draw(maps: dict, path: str) -> None:
+    """The image, its label and the predictions side by side, twice as large, with their names above."""
+    import numpy as np
+    import tensorflow as tf
+    from PIL import Image, ImageDraw
+
+    from data import contract
+    from data.label_map import LabelMap
+    from models.preprocessing import placement
+
+    every = _test_features()
+    features = every[len(every) // 2]
+    palette = np.array(LabelMap.load(str(sample_folder() / contract.LABEL_MAP_FILE)).palette, np.uint8)
+    image, mask = (
+        tf.io.decode_png(features[name].bytes_list.value[0], 1).numpy()[..., 0]
+        for name in (contract.IMAGE, contract.MASK)
+    )
+    height, width = image.shape
+    panels = {"image": np.repeat(image[..., np.newaxis], 3, axis=-1), "label": palette[mask]}
+    for name, class_ids in maps.items():
+        top, left, inner_height, inner_width = (int(x) for x in placement(height, width, *class_ids.shape, "pad"))
+        inside = Image.fromarray(class_ids[top : top + inner_height, left : left + inner_width])
+        panels[name] = palette[np.array(inside.resize((width, height), Image.Resampling.NEAREST))]
+    title = 16
+    canvas = Image.new("RGB", (len(panels) * width, height + title), "white")
+    for index, (name, pixels) in enumerate(panels.items()):
+        canvas.paste(Image.fromarray(pixels), (index * width, title))
+        ImageDraw.Draw(canvas).text((index * width + 4, 2), name, fill="black")
+    canvas.save(path, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
