@@ -260,7 +260,7 @@ def evaluated(output: str) -> float:
 
     evaluations = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
     newest = max(evaluations, key=lambda folder: int(folder.name))
-    return verdict(str(newest), has_baseline=False)["metrics"]["mean_iou"] or 0.0
+    return verdict(str(newest), has_baseline=False, thresholds=[])["metrics"]["mean_iou"] or 0.0
 
 
 class _Components(logging.Handler):

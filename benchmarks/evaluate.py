@@ -41,7 +41,7 @@ def _reference(model: str, files: list[str], batch_size: int, classes: int, pixe
     import tensorflow as tf
 
     from data import contract
-    from models.metrics import confusion_matrix, mean_iou
+    from models.metrics import class_totals, confusion_matrix, mean_iou
 
     serve = tf.saved_model.load(model).signatures["serving_default"]
 
@@ -60,7 +60,7 @@ def _reference(model: str, files: list[str], batch_size: int, classes: int, pixe
         class_ids = serve(images)["class_ids"].numpy()
         confusion = confusion + confusion_matrix(labels.numpy(), class_ids, classes)
         count += len(images)
-    mean_iou(confusion)
+    mean_iou(class_totals(confusion))
     return count / (time.monotonic() - started)
 
 

@@ -135,10 +135,11 @@ def _records(path: str):
 def _mean_iou(arrays: str, predictions: str) -> float:
     import numpy as np
 
-    from models.metrics import confusion_matrix, mean_iou
+    from models.metrics import class_totals, confusion_matrix, mean_iou
 
     labels, class_ids = np.load(arrays)["test_y"], np.load(predictions)
-    return mean_iou(confusion_matrix(labels, class_ids, 1 + max(int(labels[labels < 255].max()), int(class_ids.max()))))
+    num_classes = 1 + max(int(labels[labels < 255].max()), int(class_ids.max()))
+    return float(mean_iou(class_totals(confusion_matrix(labels, class_ids, num_classes))))
 
 
 if __name__ == "__main__":

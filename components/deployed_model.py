@@ -53,23 +53,27 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       candidate: folder of the candidate's SavedModel.
 
     Returns:
-      The version, or 0 if there is none, or none that tells the same classes apart.
+      The version, or 0 if there is none, or it cannot be compared: it has other classes, or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [version for version, other in models(push_destination).items() if other != candidate_fingerprint]
     if not others:
         return NO_VERSION
     newest = others[-1]
-    if _class_names(version_path(push_destination, newest)) != _class_names(candidate):
-        _LOG.warning("version %d has other classes than the candidate; there is nothing to compare with", newest)
+    if _comparable(version_path(push_destination, newest)) != _comparable(candidate):
+        _LOG.warning("version %d has other classes or signatures; there is nothing to compare with", newest)
         return NO_VERSION
     return newest
 
 
-def _class_names(model: str) -> list[str] | None:
+def _comparable(model: str) -> Any:
+    """What must be equal in two models that are compared."""
     facts = read_facts(model)
     # An entry for "ignore" is no class.
-    return [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL] if facts else None
+    return facts and (
+        facts.get("format"),
+        [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL],
+    )
 
 
 class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # TFX asks for both, as of its own drivers.

@@ -6,81 +6,117 @@ import json
 import math
 from typing import Any
 
+import numpy as np
 import tensorflow_model_analysis as tfma
+from google.protobuf import json_format
 from tfx.components.evaluator import component as tfx_evaluator
 from tfx.components.evaluator import executor as tfx_evaluator_executor
 from tfx.dsl.components.base import executor_spec
 from tfx.types import artifact_utils
-from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EVALUATION_KEY
+from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EVAL_CONFIG_KEY, EVALUATION_KEY
 
 from components.deployed_model import VERSION_PROPERTY, has_model
+from models.signatures import EVALUATION
+from models.tfma_metrics import EACH_SLICE, Threshold, thresholds_of, without_comparison
 
 # Custom property of the ModelEvaluation artifact: what `verdict` returns, as JSON.
 VERDICT_PROPERTY = "verdict"
 
 
 class Executor(tfx_evaluator_executor.Executor):
-    """Leaves an empty baseline out, upon which TFX ignores thresholds on the change."""
+    """Leaves an empty baseline out, and with it the thresholds on the change."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         baseline = artifact_utils.get_single_instance(input_dict[BASELINE_MODEL_KEY])
+        eval_config = json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig())
         has_baseline = has_model(baseline)
         if not has_baseline:
             input_dict = {key: value for key, value in input_dict.items() if key != BASELINE_MODEL_KEY}
+            eval_config = without_comparison(eval_config)
+            exec_properties = {**exec_properties, EVAL_CONFIG_KEY: json_format.MessageToJson(eval_config)}
         super().Do(input_dict, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION_KEY])
-        result = verdict(evaluation.uri, has_baseline)
+        result = verdict(evaluation.uri, has_baseline, thresholds_of(eval_config))
         result["baseline_version"] = baseline.get_int_custom_property(VERSION_PROPERTY)
+        signature = eval_config.model_specs[0].signature_name
+        result["resolution"] = next(key for key, name in EVALUATION.items() if name == signature)
         evaluation.set_string_custom_property(VERDICT_PROPERTY, json.dumps(result))
 
 
-def verdict(evaluation: str, has_baseline: bool) -> dict[str, Any]:
-    """What an evaluation measured over the whole split, and which thresholds the model missed.
+def verdict(evaluation: str, has_baseline: bool, thresholds: list[Threshold]) -> dict[str, Any]:
+    """What an evaluation measured over the whole split, and what the gate decided.
 
     Args:
       evaluation: folder of TFMA's results.
       has_baseline: whether a second model was evaluated.
+      thresholds: of the gate.
 
     Returns:
       `metrics` and `baseline_metrics` (name to value, None for not a number; the latter None without a baseline), and
-      `failures`: `metric`, `value`, `bound` and `is_change` of each missed threshold.
+      `checks`: `metric`, `slice`, `value`, `bound` and `passed` of each threshold. A slice without images has no value
+      and does not pass.
     """
-    failures = []
-    for validation in tfma.load_validation_result(evaluation).metric_validations_per_slice:
-        for failure in validation.failures:
-            threshold = failure.metric_threshold
-            is_change = failure.metric_key.is_diff
-            bound = (
-                threshold.change_threshold.absolute.value if is_change else threshold.value_threshold.lower_bound.value
-            )
-            failures.append(
-                {
-                    "metric": failure.metric_key.name,
-                    "value": _finite(failure.metric_value.double_value.value),
-                    "bound": bound,
-                    "is_change": is_change,
-                }
+    by_slice = read_metrics(evaluation, tfma.CANDIDATE_KEY if has_baseline else "")
+    failed = {
+        (
+            failure.metric_key.name,
+            _slice_name(of_slice.slice_key),
+            failure.metric_threshold.value_threshold.lower_bound.value,
+        )
+        for of_slice in tfma.load_validation_result(evaluation).metric_validations_per_slice
+        for failure in of_slice.failures
+    }
+    checks = []
+    for threshold in thresholds:
+        names = sorted(filter(None, by_slice)) if threshold.slice == EACH_SLICE else [threshold.slice]
+        for name in names:
+            value = by_slice.get(name, {}).get(threshold.metric)
+            passed = name in by_slice and (threshold.metric, name, threshold.bound) not in failed
+            checks.append(
+                {"metric": threshold.metric, "slice": name, "value": value, "bound": threshold.bound, "passed": passed}
             )
     return {
-        "metrics": _metrics(evaluation, tfma.CANDIDATE_KEY if has_baseline else ""),
-        "baseline_metrics": _metrics(evaluation, tfma.BASELINE_KEY) if has_baseline else None,
-        "failures": failures,
+        "metrics": _numbers(by_slice[""]),
+        "baseline_metrics": _numbers(read_metrics(evaluation, tfma.BASELINE_KEY)[""]) if has_baseline else None,
+        "checks": checks,
     }
 
 
-def _metrics(evaluation: str, model_name: str) -> dict[str, float | None]:
-    result = tfma.load_eval_result(evaluation, model_name=model_name or None)
-    metrics = result.get_metrics_for_slice() or {}
+def read_metrics(evaluation: str, model_name: str) -> dict[str, dict[str, Any]]:
+    """All metrics of a model.
+
+    Args:
+      evaluation: folder of TFMA's results.
+      model_name: of the evaluated model, "" if it is the only one.
+
+    Returns:
+      By slice ("" for the whole split) and name: numbers, None for not a number, and arrays.
+    """
     return {
-        name: _finite(value["doubleValue"])
-        for name, value in metrics.items()
-        if "doubleValue" in value and not name.endswith("_diff")
+        _slice_name(of_slice.slice_key): {
+            item.key.name: _value(item.value)
+            for item in of_slice.metric_keys_and_values
+            if item.key.model_name == model_name and not item.key.is_diff
+        }
+        for of_slice in tfma.load_metrics(evaluation)
     }
 
 
-def _finite(value: float | str) -> float | None:
-    number = float(value)
+def _slice_name(key: Any) -> str:
+    return key.single_slice_keys[0].bytes_value.decode() if key.single_slice_keys else ""
+
+
+def _value(value: Any) -> float | np.ndarray | None:
+    if value.WhichOneof("type") == "array_value":
+        array = value.array_value
+        kind = array.DataType.Name(array.data_type).lower()
+        return np.array(getattr(array, f"{kind}_values")).reshape(array.shape)
+    number = value.double_value.value
     return number if math.isfinite(number) else None
+
+
+def _numbers(values: dict[str, Any]) -> dict[str, float | None]:
+    return {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
 class Evaluator(tfx_evaluator.Evaluator):

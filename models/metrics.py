@@ -1,10 +1,19 @@
-"""Mean IoU from one confusion matrix: the reference that the Keras and the TFMA metric are tested against."""
+"""Metrics of segmentation, each defined once, in NumPy: what graphs and TFMA compute is tested against these.
+
+A mean over classes is over those that occur in the labels or the predictions; label 255 counts nowhere.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 
 from data.contract import IGNORE_LABEL
+
+# Share of an image's diagonal that is a boundary's width (Cheng et al. 2021, section 4).
+BOUNDARY_SHARE = 0.02
+# Of the bootstrap, and how much of it lies within the interval.
+REPLICATES = 1000
+_INTERVAL = (2.5, 97.5)
 
 
 def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
@@ -31,21 +40,114 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
     return pairs.reshape(num_classes, num_classes)
 
 
-def class_iou(confusion: np.ndarray) -> np.ndarray:
+def class_totals(confusion: np.ndarray) -> np.ndarray:
+    """All that IoU needs of a confusion matrix: […, C, C] → […, 3, C], pixels hit, labelled, predicted as a class."""
+    hit = np.diagonal(confusion, axis1=-2, axis2=-1)
+    return np.stack([hit, confusion.sum(axis=-1), confusion.sum(axis=-2)], axis=-2)
+
+
+def class_iou(totals: np.ndarray) -> np.ndarray:
     """Intersection over union of each class, TP / (TP + FP + FN) (Everingham et al., "Pascal VOC", 2015, section 4.3).
 
     Args:
-      confusion: [C, C] counts.
+      totals: […, 3, C] of `class_totals`, summed over images.
 
     Returns:
-      [C] float64; NaN for a class that neither the labels nor the predictions contain.
+      […, C] float64; NaN for a class that neither the labels nor the predictions contain.
     """
-    true_positives = np.diag(confusion).astype(np.float64)
-    union = confusion.sum(axis=0) + confusion.sum(axis=1) - np.diag(confusion)
-    return np.divide(true_positives, union, out=np.full(len(confusion), np.nan), where=union > 0)
+    hit, labelled, predicted = np.moveaxis(totals, -2, 0)
+    return _share(hit, labelled + predicted - hit)
 
 
-def mean_iou(confusion: np.ndarray) -> float:
-    """The mean of `class_iou` over the classes that occur; NaN if none does."""
-    values = class_iou(confusion)
-    return float(np.nanmean(values)) if np.isfinite(values).any() else float("nan")
+def mean_iou(totals: np.ndarray) -> np.ndarray:
+    """The mean of `class_iou` over the classes that occur: […, 3, C] → […]; NaN if none does."""
+    return mean_over_classes(class_iou(totals))
+
+
+def class_dice(totals: np.ndarray) -> np.ndarray:
+    """Dice coefficient of each class, 2 TP / (2 TP + FP + FN) (Dice 1945): […, 3, C] → […, C], NaN as `class_iou`."""
+    hit, labelled, predicted = np.moveaxis(totals, -2, 0)
+    return _share(2 * hit, labelled + predicted)
+
+
+def pixel_accuracy(totals: np.ndarray) -> np.ndarray:
+    """Share of pixels with the right class (Long et al., "Fully Convolutional Networks", 2015, section 5)."""
+    hit, labelled, _ = np.moveaxis(totals, -2, 0)
+    return _share(hit.sum(axis=-1), labelled.sum(axis=-1))
+
+
+def frequency_weighted_iou(totals: np.ndarray) -> np.ndarray:
+    """Mean of `class_iou` weighted by the classes' shares of the labelled pixels (Long et al. 2015, section 5)."""
+    labelled = totals[..., 1, :]
+    return _share((labelled * np.nan_to_num(class_iou(totals))).sum(axis=-1), labelled.sum(axis=-1))
+
+
+def boundary_width(height: int, width: int) -> int:
+    """How far a boundary reaches into its region, in pixels, at least 1."""
+    return max(1, round(BOUNDARY_SHARE * (height**2 + width**2) ** 0.5))
+
+
+def boundary(region: np.ndarray, width: int) -> np.ndarray:
+    """The pixels of a region that are not farther than a width from its contour or the image's edge.
+
+    Args:
+      region: [h, w] bool.
+      width: in pixels, by the larger of the distances in rows and in columns.
+
+    Returns:
+      [h, w] bool: the region without its erosion by a square of 2 · width + 1 pixels.
+    """
+    side = 2 * width + 1
+    sums = np.pad(region.astype(np.int64), ((width + 1, width), (width + 1, width))).cumsum(0).cumsum(1)
+    square = sums[side:, side:] - sums[:-side, side:] - sums[side:, :-side] + sums[:-side, :-side]
+    return region & (square < side**2)
+
+
+def boundary_totals(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
+    """What boundary IoU needs of one image: `class_totals` of the pixels at boundaries.
+
+    Args:
+      labels: [h, w] class ids; 255 is not counted.
+      predictions: [h, w] class ids.
+      num_classes: C.
+
+    Returns:
+      [3, C] int64: pixels at both the label's and the prediction's boundary of a class, at the label's, at the
+      prediction's. `class_iou` of their sum over images is boundary IoU (Cheng et al., "Boundary IoU", 2021, section
+      4).
+    """
+    width = boundary_width(*labels.shape)
+    counted = labels != IGNORE_LABEL
+    totals = []
+    for class_id in range(num_classes):
+        of_label, of_prediction = (boundary(ids == class_id, width) & counted for ids in (labels, predictions))
+        totals.append([(of_label & of_prediction).sum(), of_label.sum(), of_prediction.sum()])
+    return np.array(totals).T
+
+
+def bootstrap_weights(seed: int) -> np.ndarray:
+    """How often an image occurs in each replicate of the Poisson bootstrap: [REPLICATES] int64.
+
+    Images are drawn without knowing how many there are, so one pass is enough (Chamandy et al., "Estimating
+    Uncertainty for Massive Data Streams", 2012, section 3). The seed comes from the image: two models then see the same
+    replicates, so that the replicates of their difference are paired.
+    """
+    return np.random.default_rng(seed).poisson(1.0, REPLICATES)
+
+
+def confidence_interval(replicates: np.ndarray) -> tuple[float, float]:
+    """The middle 95 % of a metric's bootstrap replicates (Efron and Tibshirani 1993, section 13.3); NaN if none."""
+    finite = replicates[np.isfinite(replicates)]
+    lower, upper = np.percentile(finite, _INTERVAL) if finite.size else (np.nan, np.nan)
+    return float(lower), float(upper)
+
+
+def mean_over_classes(values: np.ndarray) -> np.ndarray:
+    """[…, C] → […]: the mean of what is not NaN; NaN if nothing is."""
+    return _share(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
+
+
+def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    # Of no dimensions it is a number.
+    return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)[()]

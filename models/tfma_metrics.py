@@ -1,8 +1,13 @@
-"""Mean IoU and per-class IoU as TFMA metrics, both derived from one confusion matrix per slice."""
+"""The metrics of `models/metrics.py` in TFMA: one pass over the images, for one model or for two that are compared.
+
+The graph gives a few numbers for each image (`models/evaluation.py`); here they are summed, by slice.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import json
+import zlib
 from collections.abc import Iterable, Iterator
 from typing import Any
 
@@ -12,123 +17,275 @@ import tensorflow_model_analysis as tfma
 from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils import util
 
+from data import contract
 from models import metrics
+from models.signatures import BOUNDARY, CONFUSION, IMAGE_SIZE
 
-_CONFUSION = "confusion"
+_ELEMENT = "element"
+SIZES = ("small", "medium", "large")
+# Where images of medium size and large ones begin, in pixels.
+IMAGE_SIZES = (256**2, 1024**2)
+# Where regions of medium size and large ones begin, as shares of their image.
+REGION_SIZES = (0.01, 0.1)
+# Of a candidate against a baseline; there are also CHANGE_lower and CHANGE_upper.
+CHANGE = "mean_iou_change"
+EACH_SLICE = "*"
 
 
-class _ConfusionPreprocessor(metric_types.Preprocessor):
-    """One example's extracts → its confusion matrix, and nothing else travels into the slices."""
+class _Preprocessor(metric_types.Preprocessor):
+    """One example's extracts → what counts of it, and nothing else travels into the slices."""
 
     def __init__(self, model_name: str):
         super().__init__(model_name=model_name)
         self._model_name = model_name
 
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
-        # Of a signature with one output TFMA hands over the output, without its name.
-        yield {_CONFUSION: util.StandardExtracts(extracts).get_predictions(model_name=self._model_name)}
+        standard = util.StandardExtracts(extracts)
+        features = standard.get_features()
+        checksum = zlib.crc32(_first(features, contract.IMAGE))
+        name = _first(features, contract.SOURCE_ID).decode(errors="replace") or f"{checksum:08x}"
+        yield {_ELEMENT: (name, checksum, standard.get_predictions(model_name=self._model_name))}
 
 
-class _SumConfusion(beam.CombineFn):
-    """Sums confusion matrices."""
+def _first(features: dict[str, Any], name: str) -> bytes:
+    values = np.ravel(features.get(name, ()))
+    return values[0] if values.size and values[0] is not None else b""
+
+
+@dataclasses.dataclass
+class _Sums:
+    """Of one slice; `totals` are those of `metrics.class_totals`.
+
+    Attributes:
+      confusion: [C, C].
+      boundary: [3, C] totals.
+      by_image_size: [3, 3, C] totals of small, medium and large images.
+      by_region_size: [3, 3, C] totals of each class over the images in which its region is small, medium or large.
+      replicates: [REPLICATES, 3, C] totals of the bootstrap.
+      images: name and mean IoU of each.
+    """
+
+    confusion: np.ndarray
+    boundary: np.ndarray
+    by_image_size: np.ndarray
+    by_region_size: np.ndarray
+    replicates: np.ndarray
+    images: list[tuple[str, float]]
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> _Sums:
+        def zeros(*shape: int) -> np.ndarray:
+            return np.zeros([*shape, num_classes], np.int64)
+
+        return cls(zeros(num_classes), zeros(3), zeros(3, 3), zeros(3, 3), zeros(metrics.REPLICATES, 3), [])
+
+    def add(self, name: str, seed: int, confusion: np.ndarray, boundary: np.ndarray, size: np.ndarray) -> None:
+        """Counts an image in."""
+        totals = metrics.class_totals(confusion)
+        labelled = totals[1]
+        self.confusion += confusion
+        self.boundary += boundary
+        self.by_image_size[np.searchsorted(IMAGE_SIZES, np.prod(size), side="right")] += totals
+        shares = np.searchsorted(REGION_SIZES, labelled / max(1, labelled.sum()), side="right")
+        for class_id in np.flatnonzero(labelled):
+            self.by_region_size[shares[class_id], :, class_id] += totals[:, class_id]
+        self.replicates += metrics.bootstrap_weights(seed)[:, np.newaxis, np.newaxis] * totals
+        self.images.append((name, float(metrics.mean_iou(totals))))
+
+    def merge(self, other: _Sums) -> None:
+        """Counts in what another one counted."""
+        for field in dataclasses.fields(self):
+            mine = getattr(self, field.name)
+            mine += getattr(other, field.name)
+
+
+class _Sum(beam.CombineFn):
+    """Sums what the graph measured."""
 
     def __init__(self, key: metric_types.MetricKey, num_classes: int):
         self._key, self._num_classes = key, num_classes
 
-    def create_accumulator(self) -> np.ndarray:
-        return np.zeros((self._num_classes, self._num_classes), np.int64)
+    def create_accumulator(self) -> _Sums:
+        return _Sums.zeros(self._num_classes)
 
-    def add_input(self, accumulator: np.ndarray, element: Any) -> np.ndarray:
-        return accumulator + element[_CONFUSION]
+    def add_input(self, accumulator: _Sums, element: Any) -> _Sums:
+        name, seed, measured = element[_ELEMENT]
+        accumulator.add(name, seed, measured[CONFUSION], measured[BOUNDARY], measured[IMAGE_SIZE])
+        return accumulator
 
-    def merge_accumulators(self, accumulators: Iterable[np.ndarray]) -> np.ndarray:
-        return sum(accumulators, self.create_accumulator())
+    def merge_accumulators(self, accumulators: Iterable[_Sums]) -> _Sums:
+        merged = self.create_accumulator()
+        for accumulator in accumulators:
+            merged.merge(accumulator)
+        return merged
 
-    def extract_output(self, accumulator: np.ndarray) -> dict[metric_types.MetricKey, np.ndarray]:
+    def extract_output(self, accumulator: _Sums) -> dict[metric_types.MetricKey, _Sums]:
         return {self._key: accumulator}
 
 
-def _confusion_computation(num_classes: int, model_name: str) -> metric_types.MetricComputation:
-    """The computation that all metrics of a model share; TFMA runs equal computations once."""
-    key = metric_types.MetricKey(name=f"_confusion_matrix_{num_classes}", model_name=model_name)
-    return metric_types.MetricComputation(
-        keys=[key],
-        preprocessors=[_ConfusionPreprocessor(model_name)],
-        combiner=_SumConfusion(key, num_classes),
-    )
+class SegmentationMetrics(metric_types.Metric):
+    """All metrics of a segmentation model, and of its change against a baseline, from one sum per slice.
+
+    `NAME` stands for each class: `mean_iou` with `mean_iou_lower` and `mean_iou_upper`, its 95 % confidence interval
+    over images; `iou_NAME`, `dice_NAME`, `boundary_iou_NAME` and their means `mean_dice` and `mean_boundary_iou`;
+    `pixel_accuracy`; `frequency_weighted_iou`; `mean_iou_small_images` … `mean_iou_large_regions`; `images`, their
+    number. Arrays: `confusion_matrix` [C, C]; `image_names` and `image_mean_iou`, [images].
+
+    With a baseline: `mean_iou_change`, candidate less baseline on the same images, with its interval
+    `mean_iou_change_lower` and `mean_iou_change_upper`.
+    """
+
+    def __init__(self, class_names: list[str], name: str = "segmentation"):
+        super().__init__(_computations, name=name, class_names=class_names)
 
 
-class MeanIoU(metric_types.Metric):
-    """Mean over the classes that occur of TP / (TP + FP + FN), ignoring label 255."""
-
-    def __init__(self, num_classes: int, name: str = "mean_iou"):
-        super().__init__(_iou_computations, name=name, num_classes=num_classes)
-
-
-class ClassIoU(metric_types.Metric):
-    """TP / (TP + FP + FN) of one class, ignoring label 255; NaN where the class does not occur."""
-
-    def __init__(self, num_classes: int, class_id: int, name: str):
-        super().__init__(_iou_computations, name=name, num_classes=num_classes, class_id=class_id)
-
-
-def _iou_computations(
-    name: str, num_classes: int, class_id: int | None = None, model_names: Iterable[str] = ("",), **_: Any
+def _computations(
+    name: str, class_names: list[str], model_names: Iterable[str] = ("",), **_: Any
 ) -> metric_types.MetricComputations:
     computations: list[Any] = []
+    sources = {}
     for model_name in model_names:
-        confusion = _confusion_computation(num_classes, model_name)
-        key = metric_types.MetricKey(name=name, model_name=model_name)
+        source = metric_types.MetricKey(name=f"_{name}", model_name=model_name)
+        sources[model_name] = source
+        computations.append(
+            metric_types.MetricComputation(
+                keys=[source], preprocessors=[_Preprocessor(model_name)], combiner=_Sum(source, len(class_names))
+            )
+        )
 
-        def result(
-            values: dict[Any, Any], source: Any = confusion.keys[0], key: Any = key
-        ) -> dict[metric_types.MetricKey, float]:
-            matrix = values[source]
-            return {key: metrics.mean_iou(matrix) if class_id is None else float(metrics.class_iou(matrix)[class_id])}
+    def result(values: dict[Any, Any]) -> dict[metric_types.MetricKey, Any]:
+        found = {
+            _key(key, model_name): value
+            for model_name, source in sources.items()
+            for key, value in _values(values[source], class_names).items()
+        }
+        if {tfma.CANDIDATE_KEY, tfma.BASELINE_KEY} <= sources.keys():
+            sums = (values[sources[model_name]] for model_name in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY))
+            for key, value in _changes(*sums).items():
+                found[_key(key, tfma.CANDIDATE_KEY)] = value
+        return found
 
-        computations += [confusion, metric_types.DerivedMetricComputation(keys=[key], result=result)]
-    return computations
+    # TFMA asks for the keys to tell computations apart; this one finds more than it names.
+    keys = [_key("mean_iou", model_name) for model_name in sources]
+    return [*computations, metric_types.DerivedMetricComputation(keys=keys, result=result)]
 
 
-def iou_metrics_specs(
-    class_names: tuple[str, ...],
-    min_mean_iou: float | None = None,
-    min_class_iou: dict[str, float] | None = None,
-    max_regression: float | None = None,
-) -> tfma.MetricsSpec:
-    """The metrics of the gate and their thresholds.
+def _key(name: str, model_name: str) -> metric_types.MetricKey:
+    # Thresholds that are given by name are of keys that do not say whether examples have weights.
+    return metric_types.MetricKey(name=name, model_name=model_name, example_weighted=None)
+
+
+def _values(sums: _Sums, class_names: list[str]) -> dict[str, Any]:
+    totals = metrics.class_totals(sums.confusion)
+    lower, upper = metrics.confidence_interval(metrics.mean_iou(sums.replicates))
+    of_classes = {
+        "iou": metrics.class_iou(totals),
+        "dice": metrics.class_dice(totals),
+        "boundary_iou": metrics.class_iou(sums.boundary),
+    }
+    by_size = {"images": sums.by_image_size, "regions": sums.by_region_size}
+    images = sorted(sums.images)
+    return {
+        "mean_iou": float(metrics.mean_iou(totals)),
+        "mean_iou_lower": lower,
+        "mean_iou_upper": upper,
+        **{
+            f"{metric}_{class_name}": float(value)
+            for metric, values in of_classes.items()
+            for class_name, value in zip(class_names, values, strict=True)
+        },
+        "mean_dice": float(metrics.mean_over_classes(of_classes["dice"])),
+        "mean_boundary_iou": float(metrics.mean_over_classes(of_classes["boundary_iou"])),
+        "pixel_accuracy": float(metrics.pixel_accuracy(totals)),
+        "frequency_weighted_iou": float(metrics.frequency_weighted_iou(totals)),
+        **{
+            f"mean_iou_{size}_{what}": float(metrics.mean_iou(of_size))
+            for what, of_sizes in by_size.items()
+            for size, of_size in zip(SIZES, of_sizes, strict=True)
+        },
+        "images": float(len(images)),
+        "confusion_matrix": sums.confusion,
+        "image_names": np.array([name for name, _ in images]),
+        "image_mean_iou": np.array([value for _, value in images]),
+    }
+
+
+def _changes(candidate: _Sums, baseline: _Sums) -> dict[str, float]:
+    change = metrics.mean_iou(candidate.replicates) - metrics.mean_iou(baseline.replicates)
+    lower, upper = metrics.confidence_interval(change)
+    after, before = (metrics.mean_iou(metrics.class_totals(sums.confusion)) for sums in (candidate, baseline))
+    return {
+        CHANGE: float(after - before),
+        f"{CHANGE}_lower": lower,
+        f"{CHANGE}_upper": upper,
+    }
+
+
+@dataclasses.dataclass(frozen=True)
+class Threshold:
+    """The least value of a metric that the gate takes.
+
+    Attributes:
+      metric: its name.
+      bound: the least value.
+      slice: the images that count: all by default, those of one `image/slice`, or with `*` each slice by itself.
+    """
+
+    metric: str
+    bound: float
+    slice: str = ""
+
+
+def metrics_spec(class_names: tuple[str, ...], thresholds: Iterable[Threshold] = ()) -> tfma.MetricsSpec:
+    """All metrics, with the gate's thresholds.
 
     Args:
       class_names: names by class id.
-      min_mean_iou: least mean IoU, or None for no threshold.
-      min_class_iou: least IoU of named classes.
-      max_regression: how much lower than the deployed model's the mean IoU may be, or None for any amount.
+      thresholds: that the model must reach.
     """
-    mean_threshold = tfma.MetricThreshold()
-    if min_mean_iou is not None:
-        mean_threshold.value_threshold.lower_bound.value = min_mean_iou
-    if max_regression is not None:
-        mean_threshold.change_threshold.absolute.value = -max_regression
-        mean_threshold.change_threshold.direction = tfma.MetricDirection.HIGHER_IS_BETTER
-    count = len(class_names)
-    configs = [_metric_config("MeanIoU", {"num_classes": count}, mean_threshold)]
-    for class_id, class_name in enumerate(class_names):
-        threshold = tfma.MetricThreshold()
-        if class_name in (min_class_iou or {}):
-            threshold.value_threshold.lower_bound.value = min_class_iou[class_name]  # type: ignore[index]
-        settings = {"num_classes": count, "class_id": class_id, "name": class_iou_name(class_name)}
-        configs.append(_metric_config("ClassIoU", settings, threshold))
-    return tfma.MetricsSpec(metrics=configs)
+    spec = tfma.MetricsSpec(
+        metrics=[
+            tfma.MetricConfig(
+                class_name=SegmentationMetrics.__name__,
+                module=__name__,
+                config=json.dumps({"class_names": list(class_names)}),
+            )
+        ]
+    )
+    for threshold in thresholds:
+        item = spec.per_slice_thresholds[threshold.metric].thresholds.add()
+        item.slicing_specs.add().CopyFrom(_slicing_spec(threshold.slice))
+        item.threshold.value_threshold.lower_bound.value = threshold.bound
+    return spec
 
 
-def _metric_config(class_name: str, settings: dict[str, Any], threshold: tfma.MetricThreshold) -> tfma.MetricConfig:
-    config = tfma.MetricConfig(class_name=class_name, module=__name__, config=json.dumps(settings))
-    if threshold.ByteSize():
-        # Of the whole split alone; TFMA would hold a plain `threshold` against every slice.
-        config.per_slice_thresholds.add(slicing_specs=[tfma.SlicingSpec()], threshold=threshold)
-    return config
+def _slicing_spec(name: str) -> tfma.SlicingSpec:
+    if not name:
+        return tfma.SlicingSpec()
+    if name == EACH_SLICE:
+        return tfma.SlicingSpec(feature_keys=[contract.SLICE])
+    return tfma.SlicingSpec(feature_values={contract.SLICE: name})
 
 
-def class_iou_name(class_name: str) -> str:
-    """The name of a class's IoU among the metrics of an evaluation."""
-    return f"iou_{class_name}"
+def thresholds_of(eval_config: tfma.EvalConfig) -> list[Threshold]:
+    """The thresholds that `metrics_spec` put into an evaluation's configuration."""
+    return [
+        Threshold(metric, item.threshold.value_threshold.lower_bound.value, _slice_name(item.slicing_specs[0]))
+        for spec in eval_config.metrics_specs
+        for metric, items in sorted(spec.per_slice_thresholds.items())
+        for item in items.thresholds
+    ]
+
+
+def _slice_name(spec: tfma.SlicingSpec) -> str:
+    return EACH_SLICE if spec.feature_keys else spec.feature_values.get(contract.SLICE, "")
+
+
+def without_comparison(eval_config: tfma.EvalConfig) -> tfma.EvalConfig:
+    """The same for a candidate that has nothing to be compared with: without thresholds on the change."""
+    result = tfma.EvalConfig()
+    result.CopyFrom(eval_config)
+    for spec in result.metrics_specs:
+        for metric in [name for name in spec.per_slice_thresholds if name.startswith(CHANGE)]:
+            del spec.per_slice_thresholds[metric]
+    return result

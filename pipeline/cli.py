@@ -281,7 +281,12 @@ def _print_trials(trials: list[Trial], keys: list[str]) -> None:
 
 def _print_summary(console: Console, result: Run) -> None:
     classes = ", ".join(f"{name} {_iou(value)}" for name, value in result.class_iou.items())
-    lines = [f"Mean IoU on the test split: {_iou(result.mean_iou)} ({classes})"]
+    size = "each image's own size" if result.resolution == "original" else "the model's size"
+    interval = " to ".join(map(_iou, result.mean_iou_interval or []))
+    lines = [
+        f"Mean IoU on the test split, at {size}: {_iou(result.mean_iou)} ({classes})",
+        f"  95 % confidence interval over images: {interval or 'none'}",
+    ]
     if result.baseline_mean_iou is not None:
         lines.append(f"Deployed model (version {result.baseline_version}): {_iou(result.baseline_mean_iou)}")
     else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import glob
 import os
 import pathlib
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -46,12 +46,25 @@ class GateSettings(Section):
     Attributes:
       min_mean_iou: least mean IoU.
       min_class_iou: least IoU of classes, by name.
-      max_regression: how much lower than the deployed model's the mean IoU may be.
+      min_slice_mean_iou: least mean IoU of slices (`image/slice`), by name; `"*"` stands for each of them.
+      regression: how much lower than the deployed model's the mean IoU may be; or `not_significantly_worse`: as much as
+        these images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
     """
 
     min_mean_iou: Iou = 0.5
     min_class_iou: dict[str, Iou] = {}
-    max_regression: Iou = 0.01
+    min_slice_mean_iou: dict[str, Iou] = {}
+    regression: Iou | Literal["not_significantly_worse"] = 0.01
+
+
+class EvaluationSettings(Section):
+    """How predictions are compared with labels.
+
+    Attributes:
+      resolution: at the size that the model sees (`model`), or at each image's own with its mask as it is (`original`).
+    """
+
+    resolution: Literal["model", "original"] = "model"
 
 
 class ServingSettings(Section):
@@ -122,6 +135,7 @@ class Config(Section):
     model: ModelSettings = ModelSettings()
     train: TrainSettings = TrainSettings()
     tune: TuneSettings | None = None
+    evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
     push: PushSettings = PushSettings()

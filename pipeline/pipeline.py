@@ -20,10 +20,10 @@ from components.serving_check import ServingCheck
 from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
-from models.signatures import EXAMPLES
-from models.tfma_metrics import iou_metrics_specs
+from models.signatures import EVALUATION
+from models.tfma_metrics import CHANGE, Threshold, metrics_spec
 from pipeline.code_digest import code_digest
-from pipeline.config import SPAN, Config
+from pipeline.config import SPAN, Config, GateSettings
 
 # What components run or read beyond the modules of their executors.
 _CODE = {
@@ -174,23 +174,29 @@ def create_pipeline(config: Config) -> Pipeline:
 
 def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.EvalConfig:
     """TFMA's configuration: the candidate and the deployed model, the metrics, the gate's thresholds, the slices."""
+    signature = EVALUATION[config.evaluation.resolution]
     return tfma.EvalConfig(
         model_specs=[
-            tfma.ModelSpec(name=tfma.CANDIDATE_KEY, signature_name=EXAMPLES, model_type=tfma.TF_GENERIC),
             tfma.ModelSpec(
-                name=tfma.BASELINE_KEY, signature_name=EXAMPLES, model_type=tfma.TF_GENERIC, is_baseline=True
-            ),
-        ],
-        metrics_specs=[
-            iou_metrics_specs(
-                class_names,
-                config.gate.min_mean_iou,
-                config.gate.min_class_iou,
-                config.gate.max_regression,
+                name=name, signature_name=signature, model_type=tfma.TF_GENERIC, is_baseline=name == tfma.BASELINE_KEY
             )
+            for name in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
         ],
+        metrics_specs=[metrics_spec(class_names, _thresholds(config.gate))],
         slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[contract.SLICE])],
     )
+
+
+def _thresholds(gate: GateSettings) -> list[Threshold]:
+    change = Threshold(f"{CHANGE}_upper", 0.0)
+    if not isinstance(gate.regression, str):
+        change = Threshold(CHANGE, -gate.regression)
+    return [
+        Threshold("mean_iou", gate.min_mean_iou),
+        *(Threshold("mean_iou", bound, name) for name, bound in gate.min_slice_mean_iou.items()),
+        *(Threshold(f"iou_{name}", bound) for name, bound in gate.min_class_iou.items()),
+        change,
+    ]
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

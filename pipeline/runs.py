@@ -19,6 +19,7 @@ from models.search_space import from_choices
 ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "failed", "tuned", "refused", "pushed", "unchanged"]
 _IOU_PREFIX = "iou_"
+_CHANGE = "mean_iou_change"
 _REASON_PROPERTY = "segpipe_reason"
 
 
@@ -32,6 +33,42 @@ class ComponentRun:
 
 
 @dataclasses.dataclass(frozen=True)
+class Check:
+    """One threshold of the gate.
+
+    Attributes:
+      metric: its name in the evaluation.
+      slice: the `image/slice` that it is about, "" for the whole test split.
+      value: what was measured; None if there was nothing to measure.
+      bound: the least value.
+      passed: whether the model reached it.
+    """
+
+    metric: str
+    slice: str
+    value: float | None
+    bound: float
+    passed: bool
+
+    @property
+    def label(self) -> str:
+        """The metric in words."""
+        name = "mean IoU" if self.metric == "mean_iou" else f"IoU of {self.metric.removeprefix(_IOU_PREFIX)}"
+        if self.metric.startswith(_CHANGE):
+            name = "change of mean IoU" + (", upper end of its 95 % interval" if self.metric != _CHANGE else "")
+        return f"{name} on {self.slice}" if self.slice else name
+
+    @property
+    def key(self) -> str:
+        """The threshold's key in the configuration."""
+        if self.metric.startswith(_CHANGE):
+            return "gate.regression"
+        if self.metric == "mean_iou":
+            return "gate.min_slice_mean_iou" if self.slice else "gate.min_mean_iou"
+        return "gate.min_class_iou"
+
+
+@dataclasses.dataclass(frozen=True)
 class Run:
     """One run of the pipeline.
 
@@ -42,9 +79,11 @@ class Run:
         former run pushed was found again.
       mean_iou: on the test split, or None if the run got no evaluation.
       class_iou: by class; None for a class that does not occur.
+      mean_iou_interval: its 95 % confidence interval over images, or None.
+      resolution: `model` or `original`: the size at which predictions and labels were compared; "" without evaluation.
       baseline_mean_iou: of the deployed model, None if there was none.
       baseline_version: of the deployed model, 0 if there was none.
-      thresholds: of the gate, as configured for this run.
+      checks: what the gate looked at.
       reasons: why the model was refused or what failed.
       pushed_version: the version that holds this run's model, or None.
       pushed_path: its folder, or None.
@@ -56,9 +95,11 @@ class Run:
     state: State
     mean_iou: float | None
     class_iou: dict[str, float | None]
+    mean_iou_interval: list[float] | None
+    resolution: str
     baseline_mean_iou: float | None
     baseline_version: int
-    thresholds: dict[str, Any]
+    checks: list[Check]
     reasons: list[str]
     pushed_version: int | None
     pushed_path: str | None
@@ -158,6 +199,8 @@ def _run(
     evaluation = artifacts["ModelEvaluation"]
     verdict = json.loads(_text(evaluation, "verdict")) if evaluation else {}
     metrics = verdict.get("metrics") or {}
+    interval = [float(metrics[name]) for name in ("mean_iou_lower", "mean_iou_upper") if metrics.get(name) is not None]
+    checks = [Check(**check) for check in verdict.get("checks", [])]
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
     states = {component.state for component in components}
@@ -176,7 +219,7 @@ def _run(
         state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
     else:
         state = "refused"
-        reasons = _failures(verdict)
+        reasons = [_reason(check, verdict) for check in checks if not check.passed]
         serving = artifacts["InfraBlessing"]
         if serving and not serving.custom_properties["blessed"].int_value:
             reasons.append(_text(serving, "reason"))
@@ -188,9 +231,11 @@ def _run(
         class_iou={
             name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
         },
+        mean_iou_interval=interval or None,
+        resolution=verdict.get("resolution", ""),
         baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
         baseline_version=verdict.get("baseline_version", 0),
-        thresholds=_thresholds(nodes.get("Evaluator")),
+        checks=checks,
         reasons=reasons,
         pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
@@ -233,38 +278,17 @@ def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
     return artifact.custom_properties[name].string_value
 
 
-def _failures(verdict: dict[str, Any]) -> list[str]:
-    lines = []
-    for failure in verdict["failures"]:
-        metric, value, bound = failure["metric"], failure["value"], failure["bound"]
-        label = "mean IoU" if metric == "mean_iou" else f"IoU of {metric.removeprefix(_IOU_PREFIX)}"
-        if value is None:
-            lines.append(f"{label} could not be measured: nothing of it occurs in the test split")
-        elif failure["is_change"]:
-            candidate, deployed = verdict["metrics"][metric], verdict["baseline_metrics"][metric]
-            lines.append(
-                f"{label} {candidate:.4f} is {deployed - candidate:.4f} below the deployed model's {deployed:.4f} "
-                f"(version {verdict['baseline_version']}); gate.max_regression allows {-bound:g}"
-            )
-        else:
-            key = "gate.min_mean_iou" if metric == "mean_iou" else "gate.min_class_iou"
-            lines.append(f"{label} {value:.4f} is {bound - value:.4f} below {key} {bound:g}")
-    return lines
-
-
-def _thresholds(evaluator: metadata_store_pb2.Execution | None) -> dict[str, Any]:
-    """The gate's thresholds, from the evaluation's own configuration."""
-    if evaluator is None:
-        return {}
-    thresholds: dict[str, Any] = {"min_class_iou": {}}
-    specs = json.loads(evaluator.custom_properties["eval_config"].string_value or "{}").get("metrics_specs", [])
-    for metric in specs[0]["metrics"] if specs else []:
-        threshold: dict[str, Any] = next((item["threshold"] for item in metric.get("per_slice_thresholds", [])), {})
-        lower = threshold.get("value_threshold", {}).get("lower_bound")
-        if metric["class_name"] == "MeanIoU":
-            thresholds["min_mean_iou"] = lower
-            change = threshold.get("change_threshold", {}).get("absolute")
-            thresholds["max_regression"] = None if change is None else -change
-        elif lower is not None:
-            thresholds["min_class_iou"][json.loads(metric["config"])["name"].removeprefix(_IOU_PREFIX)] = lower
-    return thresholds
+def _reason(check: Check, verdict: dict[str, Any]) -> str:
+    """Why a model did not pass a check."""
+    if check.value is None:
+        return f"{check.label} could not be measured: nothing of it occurs in the test split"
+    if not check.metric.startswith(_CHANGE):
+        return f"{check.label} {check.value:.4f} is {check.bound - check.value:.4f} below {check.key} {check.bound:g}"
+    candidate, deployed = (verdict[key]["mean_iou"] for key in ("metrics", "baseline_metrics"))
+    lower = (
+        f"mean IoU {candidate:.4f} is {deployed - candidate:.4f} below the deployed model's {deployed:.4f} "
+        f"(version {verdict['baseline_version']})"
+    )
+    if check.metric == _CHANGE:
+        return f"{lower}; gate.regression allows {-check.bound:g}"
+    return f"{lower}; that is significantly worse: the 95 % interval of the difference ends at {check.value:.4f}"
