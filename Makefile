@@ -32,6 +32,7 @@ lint: .venv/ready
 	@.venv/bin/mypy
 
 test: lint
+	@tools/install_browser.sh
 	@.venv/bin/pytest
 
 test-current-tfx:

@@ -8,7 +8,7 @@ setuptools.setup(
     description="A production pipeline for image segmentation on TensorFlow Extended",
     python_requires=">=3.10,<3.14",
     packages=setuptools.find_packages(include=["data*", "models*", "components*", "pipeline*"]),
-    package_data={"data": ["schema.pbtxt"]},
+    package_data={"data": ["schema.pbtxt"], "components.report": ["*.html"], "pipeline": ["*.html"]},
     install_requires=[
         "tfx>=1.16,<1.22",
         "tensorflow>=2.16,<2.22",
@@ -18,6 +18,8 @@ setuptools.setup(
         "keras>=3.4,<4",
         "keras-tuner[bayesian]>=1.4.8,<2",
         "click>=8",
+        "jinja2>=3.1",
+        "matplotlib>=3.8",
         "numpy>=1.26",
         "pillow>=10",
         "pydantic>=2.7,<3",
@@ -26,7 +28,7 @@ setuptools.setup(
         "tensorboard>=2.16",
     ],
     extras_require={
-        "dev": ["mypy", "pytest", "ruff", "types-PyYAML"],
+        "dev": ["mypy", "pytest", "ruff", "scikit-learn", "scipy", "selenium", "types-PyYAML"],
         "kubeflow": ["kfp>=2.5,<3"],
         "samples": ["nilearn>=0.10"],
     },

@@ -33,7 +33,9 @@ from data.label_map import LabelMap
 
 STATISTICS_FILE = "statistics.json"
 _SHOWN = 10
-_COUNTS = 1 + 2 * 256
+# Of images by the power of two of their pixels.
+_SIZES = 32
+_COUNTS = 1 + 2 * 256 + _SIZES
 # Examples that are decoded at a time; with the pool of threads it bounds the memory.
 _BATCH_SIZE = 16
 _PROGRESS_SECONDS = 10.0
@@ -64,7 +66,8 @@ class DataGateSpec(component_spec.ComponentSpec):
 class _CheckExamples(beam.DoFn):
     """Serialized examples → sums, smallest and largest of their vectors; names and faults go to the output `bad`.
 
-    An example's vector: 1, pixels by value (256), examples with each value (256), all to be summed; height and width.
+    An example's vector: 1, pixels by value (256), examples with each value (256), a 1 at the power of two of its size
+    in pixels (32), all to be summed; height and width.
     """
 
     def __init__(self, split: str, num_classes: int):
@@ -104,7 +107,8 @@ class _CheckExamples(beam.DoFn):
             return ValueError("the record is no tf.train.Example")
         except ValueError as error:
             return error
-        return np.concatenate([[1], pixels, pixels > 0, [height, width]]).astype(np.int64)
+        sizes = np.arange(_SIZES) == int(height * width).bit_length() - 1
+        return np.concatenate([[1], pixels, pixels > 0, sizes, [height, width]]).astype(np.int64)
 
     def _check(self, example: tf.train.Example) -> tuple[np.ndarray, int, int]:
         image = _decode(_single_bytes(example, contract.IMAGE), contract.IMAGE)
@@ -280,6 +284,8 @@ def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) ->
             "pixel_shares": dict(zip(label_map.names, (pixels / max(pixels.sum(), 1)).tolist(), strict=True)),
             "examples_with_class": dict(zip(label_map.names, total[257 : 257 + len(label_map)], strict=True)),
             "ignored_pixel_share": total[256] / max(sum(total[1:257]), 1),
+            # Of at least so many pixels, and less than twice.
+            "images_by_pixels": {str(2**power): count for power, count in enumerate(total[513:]) if count},
             "smallest_height_and_width": smallest,
             "largest_height_and_width": largest,
         }

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import pathlib
+import zlib
 
 IMAGE = "image/encoded"
 IMAGE_FORMAT = "image/format"
@@ -27,6 +28,11 @@ REPORT_FILE = "conversion.json"
 def compression_type(path: str) -> str:
     """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, else not at all."""
     return "GZIP" if path.endswith(".gz") else ""
+
+
+def example_name(source_id: bytes, image: bytes) -> str:
+    """What an example is called: its source id, or where it has none a checksum of its encoded image."""
+    return source_id.decode(errors="replace") or f"{zlib.crc32(image):08x}"
 
 
 @dataclasses.dataclass(frozen=True)

@@ -42,9 +42,9 @@ class _Preprocessor(metric_types.Preprocessor):
     def process(self, extracts: dict[str, Any]) -> Iterator[dict[str, Any]]:
         standard = util.StandardExtracts(extracts)
         features = standard.get_features()
-        checksum = zlib.crc32(_first(features, contract.IMAGE))
-        name = _first(features, contract.SOURCE_ID).decode(errors="replace") or f"{checksum:08x}"
-        yield {_ELEMENT: (name, checksum, standard.get_predictions(model_name=self._model_name))}
+        image = _first(features, contract.IMAGE)
+        name = contract.example_name(_first(features, contract.SOURCE_ID), image)
+        yield {_ELEMENT: (name, zlib.crc32(image), standard.get_predictions(model_name=self._model_name))}
 
 
 def _first(features: dict[str, Any], name: str) -> bytes:

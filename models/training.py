@@ -206,6 +206,8 @@ def _facts(config: TrainerConfig) -> dict[str, Any]:
         "preprocessing": config.preprocessing.model_dump(),
         "model": config.model.model_dump(),
         "train": config.train.model_dump(mode="json"),
+        # What the model learned from, so that later data can be compared with it.
+        "statistics": config.statistics,
     }
 
 

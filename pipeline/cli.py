@@ -306,6 +306,8 @@ def _print_summary(console: Console, result: Run) -> None:
         if os.path.isdir(str(result.pushed_path)):
             folder = _relative(os.path.dirname(str(result.pushed_path)))
             lines += ["Predict with it:", f"  {_program()} predict --model {folder} IMAGE… --output predictions"]
+    if result.report:
+        lines.append(f"Report: {_relative(result.report)}")
     console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
 
 
@@ -323,12 +325,13 @@ def _relative(path: str) -> str:
     return path if relative.startswith("..") else relative
 
 
-@cli.command()
-@click.option("--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all of output/]")
-@_SET_OPTION
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
-def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List the runs of a pipeline, or of all pipelines in output/, oldest first."""
+_RUNS_OPTION = click.option(
+    "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all of output/]"
+)
+
+
+def _load_runs(config_path: str | None, overrides: tuple[str, ...]) -> list[Run]:
+    """The runs of a pipeline, or of all pipelines in output/, oldest first."""
     from pipeline.config import load_config
 
     names: dict[str, str | None]
@@ -339,9 +342,6 @@ def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> 
         names = dict.fromkeys(sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite"))))
         if not names:
             raise UserError("no run found in output/; name another place with --config")
-    from rich.console import Console
-    from rich.table import Table
-
     from pipeline.runs import load_runs
 
     listed = []
@@ -352,6 +352,28 @@ def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> 
             if len(names) == 1:
                 raise
             click.echo(f"left out: {error}", err=True)
+    return listed
+
+
+def _find_run(runs: list[Run], wanted: str) -> Run:
+    found = [run for run in runs if run.run_id.startswith(wanted)]
+    if len(found) != 1:
+        raise UserError(
+            f"{'no run' if not found else 'more than one run'} begins with {wanted}; `segpipe runs` lists them"
+        )
+    return found[0]
+
+
+@cli.command()
+@_RUNS_OPTION
+@_SET_OPTION
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List the runs of a pipeline, or of all pipelines in output/, oldest first."""
+    from rich.console import Console
+    from rich.table import Table
+
+    listed = _load_runs(config_path, overrides)
     if as_json:
         for item in listed:
             click.echo(json.dumps(dataclasses.asdict(item)))
@@ -371,6 +393,60 @@ def runs(config_path: str | None, overrides: tuple[str, ...], as_json: bool) -> 
             "; ".join(item.reasons),
         )
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@cli.command()
+@_RUNS_OPTION
+@_SET_OPTION
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.argument("run_id", metavar="[RUN]", required=False)
+def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, run_id: str | None) -> None:
+    """Print where the HTML report of a run is.
+
+    RUN is the beginning of a run's name, as `segpipe runs` lists them; without it, the newest run that has a report.
+    """
+    listed = _load_runs(config_path, overrides)
+    if run_id is None:
+        with_report = sorted((run for run in listed if run.report), key=lambda run: run.run_id)
+        if not with_report:
+            raise UserError("no run has a report yet")
+        found = with_report[-1]
+    else:
+        found = _find_run(listed, run_id)
+    if not found.report:
+        raise UserError(f"run {found.run_id} has no report: it is {found.state}")
+    if not os.path.exists(found.report):
+        raise UserError(f"the report of run {found.run_id} was removed; it was {found.report}")
+    click.echo(_relative(found.report))
+    if open_it and click.launch(found.report):
+        raise UserError("no browser could be started")
+
+
+@cli.command(no_args_is_help=True)
+@_RUNS_OPTION
+@_SET_OPTION
+@click.option("--html", "html_path", metavar="FILE", help="Write the comparison as HTML, too.")
+@click.argument("run_ids", metavar="RUN RUN…", nargs=-1, required=True)
+def compare(
+    config_path: str | None, overrides: tuple[str, ...], html_path: str | None, run_ids: tuple[str, ...]
+) -> None:
+    """Put runs side by side: what was configured differently, and what came of it.
+
+    RUN is the beginning of a run's name, as `segpipe runs` lists them.
+    """
+    if len(run_ids) < 2:
+        raise UserError("compare takes two runs or more; `segpipe runs` lists them")
+    listed = _load_runs(config_path, overrides)
+    from pipeline.comparison import compare_runs, to_html, to_table
+
+    comparison = compare_runs([_find_run(listed, run_id) for run_id in run_ids])
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 200).print(to_table(comparison))
+    if html_path:
+        with open(html_path, "w", encoding="utf-8") as file:
+            file.write(to_html(comparison))
+        click.echo(f"Written to {html_path}")
 
 
 @cli.command(no_args_is_help=True)

@@ -79,6 +79,16 @@ class ServingSettings(Section):
     max_memory_megabytes: Annotated[int, pydantic.Field(gt=0)] = 4096
 
 
+class ReportSettings(Section):
+    """The run's report.
+
+    Attributes:
+      max_megabytes: of the file, 10⁶ bytes; its pictures shrink to keep it.
+    """
+
+    max_megabytes: Annotated[float, pydantic.Field(ge=0.1)] = 8.0
+
+
 class PushSettings(Section):
     """Where models that passed go.
 
@@ -138,6 +148,7 @@ class Config(Section):
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
     serving: ServingSettings = ServingSettings()
+    report: ReportSettings = ReportSettings()
     push: PushSettings = PushSettings()
     beam: BeamSettings = BeamSettings()
 

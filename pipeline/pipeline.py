@@ -16,6 +16,8 @@ from components.deployed_model import DeployedModel
 from components.evaluator import Evaluator
 from components.import_example_gen import ImportExampleGen
 from components.pusher import Pusher
+from components.report.component import Report
+from components.report.content import TEMPLATE_PATH
 from components.serving_check import ServingCheck
 from components.trainer import Trainer
 from components.tuner import Tuner
@@ -30,10 +32,9 @@ _CODE = {
     "Transform": "models.preprocessing",
     "Tuner": "models.tuning",
     "Trainer": "models.training",
-    "Evaluator": "models.tfma_metrics",
     "ServingCheck": "components.serving_probe",
 }
-_FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH]}
+_FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH]}
 
 
 def create_pipeline(config: Config) -> Pipeline:
@@ -134,6 +135,20 @@ def create_pipeline(config: Config) -> Pipeline:
         max_memory_megabytes=config.serving.max_memory_megabytes,
     )
 
+    # What was learned, measured and decided, for people; of refused models too.
+    report = Report(
+        examples=example_gen.outputs["examples"],
+        data_statistics=data_gate.outputs["statistics"],
+        model=trainer.outputs["model"],
+        model_run=trainer.outputs["model_run"],
+        baseline_model=deployed_model.outputs["baseline"],
+        evaluation=evaluator.outputs["evaluation"],
+        infra_blessing=serving_check.outputs["blessing"],
+        configuration=config.model_dump(mode="json"),
+        conversion_report=os.path.join(config.newest_input(), contract.REPORT_FILE),
+        max_megabytes=config.report.max_megabytes,
+    )
+
     # Only what both have blessed is pushed, as a new version.
     pusher = Pusher(
         model=trainer.outputs["model"],
@@ -156,6 +171,7 @@ def create_pipeline(config: Config) -> Pipeline:
         deployed_model,
         evaluator,
         serving_check,
+        report,
         pusher,
     ]
     for component in components:

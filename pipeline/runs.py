@@ -20,6 +20,7 @@ ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "failed", "tuned", "refused", "pushed", "unchanged"]
 _IOU_PREFIX = "iou_"
 _CHANGE = "mean_iou_change"
+_REPORT_FILE = "report.html"
 _REASON_PROPERTY = "segpipe_reason"
 
 
@@ -77,6 +78,7 @@ class Run:
       run_id: the time at which it started.
       state: `tuned` means that the run was to end with the tuner; `unchanged` that nothing was new: the model that a
         former run pushed was found again.
+      metrics: of the evaluation on the whole test split, by name; None for what could not be measured.
       mean_iou: on the test split, or None if the run got no evaluation.
       class_iou: by class; None for a class that does not occur.
       mean_iou_interval: its 95 % confidence interval over images, or None.
@@ -87,12 +89,15 @@ class Run:
       reasons: why the model was refused or what failed.
       pushed_version: the version that holds this run's model, or None.
       pushed_path: its folder, or None.
+      report: path of the HTML file, or None.
+      configuration: of the run; empty if it got no report.
       components: in the order in which they ran.
     """
 
     pipeline: str
     run_id: str
     state: State
+    metrics: dict[str, float | None]
     mean_iou: float | None
     class_iou: dict[str, float | None]
     mean_iou_interval: list[float] | None
@@ -103,6 +108,8 @@ class Run:
     reasons: list[str]
     pushed_version: int | None
     pushed_path: str | None
+    report: str | None
+    configuration: dict[str, Any]
     components: list[ComponentRun]
 
 
@@ -194,6 +201,7 @@ def _run(
     nodes = {names[execution.id][1]: execution for execution in executions}
     components = [_component(name, execution) for name, execution in nodes.items()]
     artifacts = _outputs(store, executions)
+    report, reporting = artifacts["components.RunReport"], nodes.get("Report")
 
     reasons: list[str] = []
     evaluation = artifacts["ModelEvaluation"]
@@ -216,7 +224,8 @@ def _run(
         is_tuned = components[-1].name == "Tuner" and components[-1].state in ("done", "cached")
         state = "running" if is_active else "tuned" if is_tuned else "interrupted"
     elif is_pushed:
-        state = "unchanged" if all(component.state == "cached" for component in components) else "pushed"
+        is_new = any(component.name == "Pusher" and component.state != "cached" for component in components)
+        state = "pushed" if is_new else "unchanged"
     else:
         state = "refused"
         reasons = [_reason(check, verdict) for check in checks if not check.passed]
@@ -227,6 +236,7 @@ def _run(
         pipeline=names[executions[0].id][0],
         run_id=run_id,
         state=state,
+        metrics=metrics,
         mean_iou=metrics.get("mean_iou"),
         class_iou={
             name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
@@ -239,6 +249,8 @@ def _run(
         reasons=reasons,
         pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
+        report=os.path.join(report.uri, _REPORT_FILE) if report else None,
+        configuration=json.loads(reporting.custom_properties["configuration"].string_value) if reporting else {},
         components=components,
     )
 

@@ -48,16 +48,6 @@ def digest(folder):
 
 
 @pytest.fixture(scope="module")
-def output(tmp_path_factory):
-    return tmp_path_factory.mktemp("run") / "output"
-
-
-@pytest.fixture(scope="module")
-def first(small_config, output):
-    return run(small_config(output))
-
-
-@pytest.fixture(scope="module")
 def pushed_model(first):
     return tf.saved_model.load(first.pushed_path)
 

@@ -58,6 +58,6 @@ def test_the_cache_notices_changed_code(small_config, tmp_path, monkeypatch):
     assert all(len(of_one) == 1 for of_one in before.values())
     assert flags() == before
     monkeypatch.setitem(module._FILES, "ImportSchemaGen", [])
-    monkeypatch.setitem(module._CODE, "Evaluator", "")
+    monkeypatch.setitem(module._CODE, "Transform", "")
     after = flags()
-    assert {name for name in before if after[name] != before[name]} == {"ImportSchemaGen", "Evaluator"}
+    assert {name for name in before if after[name] != before[name]} == {"ImportSchemaGen", "Transform"}

@@ -1,0 +1,113 @@
+"""The component that writes the report, of models that passed the gate and of those that did not."""
+
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+from tfx import types
+from tfx.dsl.components.base import base_component, base_executor, executor_spec
+from tfx.types import artifact_utils, component_spec, standard_artifacts
+from tfx.utils import io_utils
+
+from components.data_gate import DataStatistics
+from components.report import content
+
+REPORT_FILE = "report.html"
+
+
+class RunReport(types.Artifact):
+    """A run's report, as `report.html`."""
+
+    TYPE_NAME = "components.RunReport"
+
+
+class ReportSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of the component."""
+
+    PARAMETERS = {
+        "configuration": component_spec.ExecutionParameter(type=str),
+        "conversion_report": component_spec.ExecutionParameter(type=str),
+        "max_megabytes": component_spec.ExecutionParameter(type=float),
+    }
+    INPUTS = {
+        "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
+        "data_statistics": component_spec.ChannelParameter(type=DataStatistics),
+        "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "model_run": component_spec.ChannelParameter(type=standard_artifacts.ModelRun),
+        "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
+        "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
+        "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+    }
+    OUTPUTS = {"report": component_spec.ChannelParameter(type=RunReport)}
+
+
+class Executor(base_executor.BaseExecutor):
+    """Writes the file."""
+
+    def Do(
+        self,
+        input_dict: dict[str, list[types.Artifact]],
+        output_dict: dict[str, list[types.Artifact]],
+        exec_properties: dict[str, Any],
+    ) -> None:
+        inputs = {name: artifact_utils.get_single_instance(artifacts) for name, artifacts in input_dict.items()}
+        html = content.render(
+            inputs,
+            json.loads(exec_properties["configuration"]),
+            exec_properties["conversion_report"],
+            int(exec_properties["max_megabytes"] * 1e6),
+        )
+        uri = artifact_utils.get_single_uri(output_dict["report"])
+        io_utils.write_string_file(os.path.join(uri, REPORT_FILE), html)
+
+
+class Report(base_component.BaseComponent):
+    """What a run learned, measured and decided, as one HTML file without references to anything outside."""
+
+    SPEC_CLASS = ReportSpec
+    EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        data_statistics: types.BaseChannel,
+        model: types.BaseChannel,
+        model_run: types.BaseChannel,
+        baseline_model: types.BaseChannel,
+        evaluation: types.BaseChannel,
+        infra_blessing: types.BaseChannel,
+        configuration: dict[str, Any],
+        conversion_report: str,
+        max_megabytes: float,
+    ):
+        """Constructs the component.
+
+        Args:
+          examples: tf.Examples by the data contract; images of the `test` split are shown.
+          data_statistics: what the data gate learned.
+          model: the candidate.
+          model_run: the trainer's logs, for the learning curves.
+          baseline_model: the deployed model that the candidate was compared with, or an empty artifact.
+          evaluation: of `components.evaluator`.
+          infra_blessing: of the serving check.
+          configuration: of the run.
+          conversion_report: path of the conversion's JSON report; may be missing.
+          max_megabytes: size of the file, 10⁶ bytes; pictures shrink to keep it.
+        """
+        super().__init__(
+            spec=ReportSpec(
+                examples=examples,
+                data_statistics=data_statistics,
+                model=model,
+                model_run=model_run,
+                baseline_model=baseline_model,
+                evaluation=evaluation,
+                infra_blessing=infra_blessing,
+                configuration=json.dumps(configuration),
+                conversion_report=conversion_report,
+                max_megabytes=max_megabytes,
+                report=types.Channel(type=RunReport),
+            )
+        )

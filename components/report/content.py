@@ -1,0 +1,271 @@
+"""What the report says, gathered from the run's artifacts."""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import json
+import os
+import pathlib
+import platform
+from typing import Any
+
+import jinja2
+import numpy as np
+import tensorflow_model_analysis as tfma
+import yaml
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tfx import types
+from tfx.types import artifact_utils
+from tfx.utils import io_utils, path_utils
+
+from components.data_gate import read_statistics
+from components.deployed_model import has_model
+from components.evaluator import VERDICT_PROPERTY, read_metrics
+from components.report import charts, pictures
+from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.label_map import LabelMap
+from models.signatures import read_facts
+from models.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
+
+TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
+_PACKAGES = ("tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-model-analysis", "apache-beam")
+# Lines of a list that may be long.
+_SHOWN = 100
+_HEADLINES = {
+    "mean_iou": "mean IoU",
+    "mean_dice": "mean Dice",
+    "mean_boundary_iou": "mean boundary IoU",
+    "pixel_accuracy": "pixel accuracy",
+    "frequency_weighted_iou": "frequency-weighted IoU",
+}
+
+
+def render(
+    inputs: dict[str, types.Artifact], configuration: dict[str, Any], conversion_report: str, max_bytes: int
+) -> str:
+    """The report as HTML.
+
+    Args:
+      inputs: of the component, by name.
+      configuration: of the run.
+      conversion_report: path of the conversion's report; may be missing.
+      max_bytes: the most that the file may take; pictures shrink to keep it.
+    """
+    model = path_utils.serving_model_path(inputs["model"].uri)
+    facts = read_facts(model)
+    if facts is None:
+        raise ValueError(f"{model} is no model of segpipe's")
+    label_map = LabelMap.model_validate(facts["label_map"])
+    verdict = json.loads(inputs["evaluation"].get_string_custom_property(VERDICT_PROPERTY))
+    has_baseline = verdict["baseline_metrics"] is not None
+    by_slice = read_metrics(inputs["evaluation"].uri, tfma.CANDIDATE_KEY if has_baseline else "")
+    before = read_metrics(inputs["evaluation"].uri, tfma.BASELINE_KEY) if has_baseline else {}
+    whole = by_slice[""]
+    statistics = read_statistics(inputs["data_statistics"].uri)
+    deployed_facts = _deployed_facts(inputs["baseline_model"])
+    serving = inputs["infra_blessing"]
+    page = {
+        "name": configuration["name"],
+        "written": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
+        "resolution": verdict["resolution"],
+        "checks": [{**check, "label": describe(check)} for check in verdict["checks"]],
+        "serving_passed": bool(serving.get_int_custom_property(BLESSED_PROPERTY)),
+        "serving_reason": serving.get_string_custom_property(REASON_PROPERTY),
+        "serving": json.loads(io_utils.read_string_file(os.path.join(serving.uri, "measured.json"))),
+        "baseline_version": verdict["baseline_version"],
+        "interval_values": [whole["mean_iou_lower"], whole["mean_iou_upper"]],
+        "change": [whole.get(CHANGE), whole.get(f"{CHANGE}_lower"), whole.get(f"{CHANGE}_upper")],
+        "images": int(whole["images"]),
+        "headlines": [
+            {"label": label, "value": whole[name], "before": before.get("", {}).get(name)}
+            for name, label in _HEADLINES.items()
+        ],
+        "classes": _classes(label_map, whole, before.get("", {}), statistics),
+        "slices": [
+            {
+                "name": name,
+                "images": int(values["images"]),
+                "value": values["mean_iou"],
+                "interval": [values["mean_iou_lower"], values["mean_iou_upper"]],
+                "before": before.get(name, {}).get("mean_iou"),
+            }
+            for name, values in sorted(by_slice.items())
+            if name
+        ],
+        "sizes": [
+            {"label": f"{size} {what}", "value": whole[f"mean_iou_{size}_{what}"]}
+            for what in ("images", "regions")
+            for size in SIZES
+            if whole[f"mean_iou_{size}_{what}"] is not None
+        ],
+        "image_sizes": IMAGE_SIZES,
+        "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
+        "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
+        "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
+        "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
+        **_distributions(statistics, deployed_facts),
+        "set_aside": _set_aside(conversion_report),
+        "shown": _SHOWN,
+        "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
+        "versions": {
+            "Python": platform.python_version(),
+            **{package: importlib.metadata.version(package) for package in _PACKAGES},
+        },
+        "steps": _steps(inputs),
+    }
+    names = [name.decode(errors="replace") for name in whole["image_names"]]
+    choices = pictures.choose(names, whole["image_mean_iou"])
+    test = artifact_utils.get_split_uri([inputs["examples"]], "test")
+    drawn = pictures.draw(model, facts["preprocessing"], test, choices)
+    environment = jinja2.Environment(
+        loader=jinja2.FileSystemLoader(TEMPLATE_PATH.parent),
+        autoescape=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        undefined=jinja2.StrictUndefined,
+    )
+    environment.filters.update(number=_number, signed=_signed)
+    template = environment.get_template(TEMPLATE_PATH.name)
+    for side in pictures.SIDES:
+        shown = [{"choice": item.choice, "layers": pictures.layers(item, label_map, side)} for item in drawn]
+        html = template.render(page, pictures=shown, label_map=label_map)
+        if len(html.encode()) <= max_bytes:
+            return html
+    return template.render(page, pictures=[], label_map=label_map)
+
+
+def describe(check: dict[str, Any]) -> str:
+    """A check of the gate in words."""
+    metric = check["metric"]
+    label = "mean IoU" if metric == "mean_iou" else f"IoU of {metric.removeprefix('iou_')}"
+    if metric.startswith(CHANGE):
+        label = "change against the deployed model" + (", upper end of its interval" if metric != CHANGE else "")
+    return f"{label}, slice {check['slice']}" if check["slice"] else label
+
+
+def read_curves(model_run: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """The trainer's curves: by split and name, epochs counted from 0 and values."""
+    curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
+    for split in ("train", "validation"):
+        events = EventAccumulator(os.path.join(model_run, split), size_guidance={"tensors": 0})
+        events.Reload()
+        curves[split] = {
+            tag.removeprefix("epoch_"): sorted(
+                {event.step: float(_scalar(event.tensor_proto)) for event in events.Tensors(tag)}.items()
+            )
+            for tag in events.Tags()["tensors"]
+        }
+    return curves
+
+
+def _scalar(proto: Any) -> np.ndarray:
+    import tensorflow as tf
+
+    return tf.make_ndarray(proto)
+
+
+def _classes(
+    label_map: LabelMap, values: dict[str, Any], before: dict[str, Any], statistics: dict[str, Any]
+) -> list[dict[str, Any]]:
+    shares = statistics["splits"].get("test", {}).get("pixel_shares", {})
+    return [
+        {
+            "name": label.name,
+            "color": "#{:02x}{:02x}{:02x}".format(*label.color),
+            "share": shares.get(label.name),
+            "iou": values[f"iou_{label.name}"],
+            "dice": values[f"dice_{label.name}"],
+            "boundary_iou": values[f"boundary_iou_{label.name}"],
+            "before": before.get(f"iou_{label.name}"),
+        }
+        for label in label_map.classes
+    ]
+
+
+def _deployed_facts(baseline: types.Artifact) -> dict[str, Any] | None:
+    return read_facts(path_utils.serving_model_path(baseline.uri)) if has_model(baseline) else None
+
+
+def _distributions(statistics: dict[str, Any], deployed: dict[str, Any] | None) -> dict[str, Any]:
+    """Charts of classes and sizes by split; where there is a deployed model, also of what it was trained on."""
+    splits = {name: values for name, values in statistics["splits"].items() if values["examples"]}
+    order = [name for name in ("train", "eval", "test") if name in splits]
+    of_splits = {name: splits[name] for name in order}
+    old = (deployed or {}).get("statistics", {}).get("splits", {}).get("train")
+    if old:
+        of_splits["train, of the deployed model"] = old
+    classes = list(splits["train"]["pixel_shares"])
+    sizes = sorted({int(size) for values in of_splits.values() for size in values["images_by_pixels"]})
+    return {
+        "class_chart": charts.shares(
+            classes,
+            {name: [values["pixel_shares"].get(key, 0) for key in classes] for name, values in of_splits.items()},
+            "Share of pixels of each class, by split",
+        ),
+        "size_chart": charts.shares(
+            [f"{_side(size)} to {_side(2 * size)}" for size in sizes],
+            {
+                name: [values["images_by_pixels"].get(str(size), 0) / values["examples"] for size in sizes]
+                for name, values in of_splits.items()
+            },
+            "Share of images of each size, by split",
+        ),
+        "drift": _drift(splits["train"], old) if old else None,
+    }
+
+
+def _side(pixels: int) -> str:
+    return f"{round(pixels**0.5)}²"
+
+
+def _drift(now: dict[str, Any], old: dict[str, Any]) -> dict[str, float]:
+    """Total variation distances, half the sum of absolute differences of shares (Levin and Peres 2017, section 4.1)."""
+
+    def distance(new_shares: dict[str, float], old_shares: dict[str, float]) -> float:
+        keys = new_shares.keys() | old_shares.keys()
+        return sum(abs(new_shares.get(key, 0) - old_shares.get(key, 0)) for key in keys) / 2
+
+    def of_images(values: dict[str, Any]) -> dict[str, float]:
+        return {size: count / values["examples"] for size, count in values["images_by_pixels"].items()}
+
+    return {
+        "classes": distance(now["pixel_shares"], old["pixel_shares"]),
+        "sizes": distance(of_images(now), of_images(old)),
+    }
+
+
+def _set_aside(path: str) -> list[dict[str, str]] | None:
+    """What the conversion set aside, or None if these TFRecords have no report of one."""
+    if not os.path.exists(path):
+        return None
+    with open(path, encoding="utf-8") as file:
+        return json.load(file)["set_aside"]
+
+
+def _steps(inputs: dict[str, types.Artifact]) -> list[dict[str, str]]:
+    """When each step's result was there, oldest first; steps from the cache are older than the run."""
+    labels = {
+        "examples": "data read",
+        "data_statistics": "data checked",
+        "model": "model trained",
+        "evaluation": "model evaluated",
+        "infra_blessing": "serving checked",
+    }
+    times = {label: inputs[name].mlmd_artifact.create_time_since_epoch / 1000 for name, label in labels.items()}
+    known = sorted((seconds, label) for label, seconds in times.items() if seconds)
+    steps, previous = [], None
+    for seconds, label in known:
+        moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
+        took = "" if previous is None else f"{seconds - previous:.0f} s after the step before"
+        steps.append({"label": label, "time": f"{moment:%Y-%m-%d %H:%M:%S} UTC", "took": took})
+        previous = seconds
+    return steps
+
+
+def _number(value: float | None, digits: int = 4) -> str:
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _signed(value: float | None) -> str:
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")

@@ -1,0 +1,156 @@
+"""The worst, median and best images, each with its label, the prediction and where they differ."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import io
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from PIL import Image
+
+from data import contract
+from data.label_map import LabelMap
+from models.preprocessing import placement
+from models.signatures import CLASS_IDS
+
+# Images of each group, and the length of their longer side in pixels, from which sizes come down to fit.
+_GROUP = 12
+SIDES = (320, 256, 192, 128, 96, 64, 48)
+# Vermillion of Okabe and Ito's palette.
+_ERROR = (213, 94, 0)
+_CLEAR = 255
+
+
+@dataclasses.dataclass(frozen=True)
+class Choice:
+    """An image to show.
+
+    Attributes:
+      group: `worst`, `median` or `best`.
+      name: its source id, or what the evaluation called it.
+      mean_iou: of this image alone.
+    """
+
+    group: str
+    name: str
+    mean_iou: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """An image that is shown, at most `SIDES[0]` pixels long.
+
+    Attributes:
+      choice: which it is.
+      pixels: [h, w, 3] uint8.
+      label: [h, w] uint8 class ids.
+      prediction: [h, w] uint8 class ids.
+    """
+
+    choice: Choice
+    pixels: np.ndarray
+    label: np.ndarray
+    prediction: np.ndarray
+
+
+def choose(names: list[str], values: np.ndarray) -> list[Choice]:
+    """The worst, median and best images by their mean IoU, at most twelve each and none twice."""
+    order = [index for index in np.argsort(values, kind="stable") if np.isfinite(values[index])]
+    count = min(_GROUP, -(-len(order) // 3))
+    worst, rest = order[:count], order[count:]
+    best = rest[max(0, len(rest) - count) :][::-1]
+    middle = rest[: len(rest) - len(best)]
+    start = max(0, (len(middle) - count) // 2)
+    groups = {"worst": worst, "median": middle[start : start + count], "best": best}
+    return [Choice(group, names[i], float(values[i])) for group, chosen in groups.items() for i in chosen]
+
+
+def draw(model: str, preprocessing: dict[str, Any], examples: str, choices: list[Choice]) -> list[Picture]:
+    """Predicts the chosen images.
+
+    Args:
+      model: folder of the SavedModel.
+      preprocessing: of the model's facts.
+      examples: folder of the split's TFRecords.
+      choices: which images, in the order of the result.
+    """
+    by_name = {choice.name: choice for choice in choices}
+    serve = tf.saved_model.load(model).signatures["serving_default"]
+    found = {}
+    for name, features in _named_examples(examples):
+        if name in by_name and name not in found:
+            found[name] = _picture(by_name[name], features, serve, preprocessing)
+    return [found[choice.name] for choice in choices if choice.name in found]
+
+
+def _named_examples(folder: str) -> Iterator[tuple[str, Any]]:
+    for path in sorted(tf.io.gfile.glob(f"{folder}/*")):
+        for record in tf.data.TFRecordDataset(path, contract.compression_type(path)):
+            features = tf.train.Example.FromString(record.numpy()).features.feature
+            source_id = b"".join(features[contract.SOURCE_ID].bytes_list.value[:1])
+            yield contract.example_name(source_id, features[contract.IMAGE].bytes_list.value[0]), features
+
+
+def _picture(choice: Choice, features: Any, serve: Any, preprocessing: dict[str, Any]) -> Picture:
+    encoded = features[contract.IMAGE].bytes_list.value[0]
+    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+    label = tf.io.decode_png(features[contract.MASK].bytes_list.value[0], 1).numpy()[..., 0]
+    height, width = label.shape
+    class_ids = serve(tf.constant([encoded]))[CLASS_IDS].numpy()[0]
+    target = (preprocessing["height"], preprocessing["width"])
+    top, left, inner_height, inner_width = map(int, placement(height, width, *target, preprocessing["resize"]))
+    prediction = class_ids[top : top + inner_height, left : left + inner_width]
+    size = _fit(width, height, SIDES[0])
+    return Picture(
+        choice,
+        np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2)),
+        np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST)),
+        np.array(Image.fromarray(prediction).resize(size, Image.Resampling.NEAREST)),
+    )
+
+
+def _fit(width: int, height: int, side: int) -> tuple[int, int]:
+    scale = min(1.0, side / max(width, height))
+    return max(1, round(width * scale)), max(1, round(height * scale))
+
+
+def layers(picture: Picture, label_map: LabelMap, side: int) -> dict[str, str]:
+    """What lies over each other: `image`, `label`, `prediction` and `errors` as data URIs.
+
+    Args:
+      picture: what to show.
+      label_map: with the colours.
+      side: length of the longer side, in pixels.
+    """
+    height, width = picture.label.shape
+    size = _fit(width, height, side)
+    label, prediction = (
+        np.array(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
+        for ids in (picture.label, picture.prediction)
+    )
+    wrong = np.where((label != prediction) & (label != contract.IGNORE_LABEL), 0, _CLEAR).astype(np.uint8)
+    image = Image.fromarray(picture.pixels).resize(size, Image.Resampling.LANCZOS)
+    return {
+        "image": _data_uri(image, "JPEG", quality=80),
+        "label": _palette_png(label, label_map.palette),
+        "prediction": _palette_png(prediction, label_map.palette),
+        "errors": _palette_png(wrong, [_ERROR]),
+    }
+
+
+def _palette_png(ids: np.ndarray, palette: list[tuple[int, int, int]]) -> str:
+    image = Image.fromarray(ids)
+    colors = np.zeros([256, 3], np.uint8)
+    colors[: len(palette)] = palette
+    image.putpalette(colors.tobytes())
+    return _data_uri(image, "PNG", optimize=True, transparency=_CLEAR)
+
+
+def _data_uri(image: Image.Image, file_format: str, **options: Any) -> str:
+    buffer = io.BytesIO()
+    image.save(buffer, file_format, **options)
+    return f"data:image/{file_format.lower()};base64,{base64.b64encode(buffer.getvalue()).decode()}"
