@@ -458,24 +458,27 @@ def compare(
 def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     """Segment images: a mask of class ids and a coloured overlay for each, at its own size.
 
-    IMAGE is an image file, or a TFRecord file of `segpipe convert` for all images in it. A file that cannot be read is
-    reported, the others are done all the same, and the exit code is 1.
+    IMAGE is a file, a folder for all images below it, a quoted pattern, or a TFRecord file of `segpipe convert` for all
+    images in it. DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file
+    that cannot be read is reported, the others are done all the same, and the exit code is 1.
     """
     if not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
     click.echo("Loading TensorFlow …", err=True)
     _quiet()
+    from pipeline.predict import find_inputs
     from pipeline.predict import predict as run_prediction
 
-    done = bad = 0
-    for name, reason in run_prediction(model, list(inputs), output):
-        if reason is None:
-            done += 1
-            click.echo(f"[{done}] {name}")
-        else:
-            bad += 1
-            click.echo(f"{name}: {reason}", err=True)
-    click.echo(f"{done} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
+    files = find_inputs(list(inputs))
+    total = "" if any(".tfrecord" in path for path in files) else f"/{len(files)}"
+    bad = count = 0
+    for count, prediction in enumerate(run_prediction(model, files, output), start=1):
+        bad += prediction.error is not None
+        outcome = prediction.error or ", ".join(
+            f"{name} {share:.1%}" for name, share in prediction.class_shares.items() if share
+        )
+        click.echo(f"[{count}{total}] {prediction.image}: {outcome}", err=prediction.error is not None)
+    click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     return EXIT_FAILED if bad else 0
 
 

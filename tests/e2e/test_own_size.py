@@ -88,5 +88,6 @@ def test_a_request_may_hold_images_of_several_sizes(pushed, features):
 
 def test_predict_writes_masks_by_tiles(pushed, tmp_path):
     Image.fromarray(np.random.default_rng(0).integers(0, 256, [150, 333]).astype(np.uint8)).save(tmp_path / "wide.png")
-    assert list(predict(pushed.pushed_path, [str(tmp_path / "wide.png")], str(tmp_path / "out"))) == [("wide", None)]
+    (prediction,) = predict(pushed.pushed_path, {str(tmp_path / "wide.png"): "wide"}, str(tmp_path / "out"))
+    assert (prediction.error, prediction.height, prediction.width) == (None, 150, 333)
     assert Image.open(tmp_path / "out" / "wide_mask.png").size == (333, 150)

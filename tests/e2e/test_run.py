@@ -29,7 +29,7 @@ from models.preprocessing import placement
 from models.settings import ModelSettings, PreprocessingSettings
 from models.signatures import feature_spec, read_facts
 from pipeline.local_runner import RunFailedError, run_locally
-from pipeline.predict import predict
+from pipeline.predict import find_inputs, predict
 from pipeline.runs import load_runs
 
 
@@ -309,14 +309,48 @@ def test_predict_writes_masks_and_overlays_at_each_images_own_size(first, brain_
     Image.new("RGB", (123, 45)).save(tmp_path / "small.jpg")
     record = next(iter(brain_mri.glob("test-*.tfrecord")))
     inputs = [str(tmp_path / "bad.jpg"), str(tmp_path / "small.jpg"), str(record), str(tmp_path / "none.png")]
-    answers = dict(predict(os.path.dirname(first.pushed_path), inputs, str(tmp_path / "out")))
-    assert {name for name, reason in answers.items() if reason} == {inputs[0], inputs[3]}
-    assert len(answers) == 2 + 1 + 20
+    found = list(predict(os.path.dirname(first.pushed_path), find_inputs(inputs), str(tmp_path / "out")))
+    assert {prediction.image for prediction in found if prediction.error} == {inputs[0], inputs[3]}
+    assert len(found) == 2 + 1 + 20
     assert Image.open(tmp_path / "out" / "small_mask.png").size == (123, 45)
     mask = Image.open(tmp_path / "out" / "icbm152_axial_070_mask.png")
     assert (mask.size, mask.mode) == ((197, 233), "L")
     assert set(np.unique(np.asarray(mask))) <= {0, 1, 2, 3}
     assert Image.open(tmp_path / "out" / "icbm152_axial_070_overlay.png").mode == "RGB"
+    lines = [json.loads(line) for line in (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()]
+    assert [line["image"] for line in lines] == [prediction.image for prediction in found]
+    assert "unreadable" in lines[0]["error"]
+    of_mask = next(line for line in lines if line.get("mask", "").endswith("icbm152_axial_070_mask.png"))
+    counts = np.bincount(np.asarray(mask).ravel(), minlength=4) / mask.width / mask.height
+    assert list(of_mask["class_shares"].values()) == pytest.approx(counts.tolist(), abs=1e-6)
+    assert 0.25 < of_mask["confidence"] <= 1
+
+
+def test_predict_takes_folders_and_patterns_of_any_image(first, segpipe, tmp_path):
+    photos = tmp_path / "photos"
+    (photos / "more").mkdir(parents=True)
+    grey = np.random.default_rng(0).integers(0, 2**16, [30, 20]).astype(np.uint16)
+    Image.fromarray(grey).save(photos / "deep.png")
+    Image.new("RGBA", (25, 35), (200, 100, 50, 20)).save(photos / "more" / "alpha.png")
+    turned = Image.Exif()
+    turned[0x0112] = 6  # Turn by 90 degrees to see it upright.
+    Image.new("RGB", (40, 10)).save(photos / "more" / "turned.jpg", exif=turned)
+    (photos / "notes.txt").write_text("no image")
+    (photos / "broken.jpg").write_text("no image")
+    out = tmp_path / "out"
+    finished = segpipe("predict", "--model", first.pushed_path, "--output", str(out), str(photos))
+    assert finished.returncode == 1
+    assert f"[1/4] {photos}/broken.jpg: unreadable" in finished.stderr
+    assert finished.stdout.splitlines()[-1] == f"3 images written to {out}; 1 could not be used"
+    sizes = {str(path.relative_to(out)): Image.open(path).size for path in out.rglob("*_mask.png")}
+    assert sizes == {"deep_mask.png": (20, 30), "more/alpha_mask.png": (25, 35), "more/turned_mask.png": (10, 40)}
+    assert find_inputs([f"{photos}/more/*.png"]) == {f"{photos}/more/alpha.png": "alpha"}
+    for inputs, message in {
+        (f"{photos}/*.gif",): "there is no image",
+        (str(photos / "deep.png"), "elsewhere/deep.jpg"): "several inputs would write deep_mask.png",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            find_inputs(list(inputs))
 
 
 def test_runs_are_listed(first, small_config, output, segpipe, tmp_path):
@@ -438,10 +472,8 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
 
     # Without names of their own, predictions are numbered.
     test_file = str(foreign / "test-0.tfrecord.gz")
-    names = [
-        name for name, fault in predict(result.pushed_path, [test_file], str(tmp_path / "predictions")) if not fault
-    ]
-    assert names[:2] == ["test-0_00000", "test-0_00001"]
+    found = list(predict(result.pushed_path, find_inputs([test_file]), str(tmp_path / "predictions")))
+    assert [prediction.image for prediction in found[:2]] == ["test-0_00000", "test-0_00001"]
     assert (tmp_path / "predictions" / "test-0_00001_mask.png").exists()
 
 
