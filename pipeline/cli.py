@@ -7,6 +7,7 @@ import glob
 import json
 import logging
 import os
+import re
 import shutil
 import sys
 import warnings
@@ -480,6 +481,58 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
         click.echo(f"[{count}{total}] {prediction.image}: {outcome}", err=prediction.error is not None)
     click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     return EXIT_FAILED if bad else 0
+
+
+@cli.command(no_args_is_help=True)
+@click.option(
+    "--model", required=True, metavar="DIR", help="The push destination, which is followed, or one version of a model."
+)
+@click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all.")
+@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 takes a free one.")
+@click.option(
+    "--poll-seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Between looks at DIR."
+)
+@click.option("--max-body-megabytes", type=click.FloatRange(0.001), default=32.0, show_default=True)
+@click.option("--max-pixels", type=click.IntRange(1), default=25_000_000, show_default=True, help="Of an image.")
+@click.option("--max-batch", type=click.IntRange(1), default=16, show_default=True, help="Images answered at once.")
+@click.option("--max-waiting", type=click.IntRange(1), default=128, show_default=True, help="Requests; others get 503.")
+@click.option("--receive-seconds", type=click.FloatRange(0.1), default=30.0, show_default=True, help="For a request.")
+@click.option("--answer-seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="For its answer.")
+def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **limits: Any) -> None:
+    """Try a model: a page for people, and TF Serving's REST paths for programs.
+
+    \b
+      curl -d '{"instances": [{"b64": "'$(base64 -w0 photo.jpg)'"}]}' http://127.0.0.1:8501/v1/models/segpipe:predict
+
+    A version that is pushed while the server runs takes over without losing a request; one that cannot be loaded is
+    left out. /healthz and /metrics (Prometheus) tell how it goes. Ends with Ctrl-C or SIGTERM, after finishing what it
+    has begun. For production use TF Serving itself; clients need no change.
+    """
+    if not os.path.isdir(model):
+        raise UserError(f"--model {model} is not a folder")
+    if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
+        raise UserError("--name takes letters, digits and . _ -")
+    click.echo("Loading TensorFlow …", err=True)
+    _quiet()
+    import asyncio
+
+    from components.model_server.loaded_model import Follower
+    from components.model_server.server import Limits, ModelServer
+    from components.model_server.server import serve as run_server
+
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
+    log = logging.getLogger("segpipe.model_server")
+    log.handlers[:], log.propagate = [handler], False
+    log.setLevel(logging.INFO)
+    server = ModelServer(Follower(model, poll_seconds), name, Limits(**limits))
+    shown = f"[{host}]" if ":" in host else host
+
+    def ready(port: int) -> None:
+        click.echo(f"Serving version {server.follower.model.version} at http://{shown}:{port}/")
+
+    asyncio.run(run_server(server, host, port, ready))
 
 
 def _quiet() -> None:

@@ -4,13 +4,11 @@ import json
 import os
 import pathlib
 import re
-import shutil
 
 import numpy as np
 import pytest
 import yaml
 from rich.console import Console
-from selenium import webdriver
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
@@ -21,22 +19,6 @@ from pipeline.runs import load_runs
 
 def run(config):
     return run_locally(config, Console(file=open(os.devnull, "w")))
-
-
-@pytest.fixture(scope="module")
-def browser():
-    driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
-    if not (driver and chromium):
-        if os.environ.get("CI"):
-            pytest.fail("chromium or chromedriver is missing")
-        pytest.skip("needs chromium and chromedriver, which Debian has in the package chromium-driver")
-    options = webdriver.ChromeOptions()
-    options.binary_location = chromium
-    for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
-        options.add_argument(argument)
-    options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
-    with webdriver.Chrome(options, webdriver.ChromeService(driver)) as started:
-        yield started
 
 
 @pytest.fixture
