@@ -1,22 +1,40 @@
 """Serving check: a model that cannot serve is not pushed.
 
-What TFX's InfraValidator does with a TF Serving container, without Docker: a fresh process loads the SavedModel and
-answers real requests through the signature that clients use, within limits of time and memory.
+What TFX's InfraValidator does with a TF Serving container, without Docker: a fresh process serves the SavedModel by
+segpipe's own server, and answers real requests over HTTP within limits of time and memory. What it answers must be what
+the evaluator measured.
 """
 
 from __future__ import annotations
 
+import base64
+import contextlib
+import http.client
+import itertools
 import json
 import logging
 import os
+import pathlib
+import re
+import signal
 import subprocess
 import sys
+import tempfile
+import threading
+import time
 from typing import Any
 
+import numpy as np
+import orjson
+import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
+
+from data.contract import IGNORE_LABEL, IMAGE, compression_type
+from models.preprocessing import placement
+from models.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 
 _LOG = logging.getLogger("segpipe.serving_check")
 # Custom properties of the artifact; the first is the one that TFX's Pusher reads.
@@ -24,6 +42,8 @@ BLESSED_PROPERTY = "blessed"
 REASON_PROPERTY = "reason"
 _REQUESTS = 16
 _TIMEOUT_SECONDS = 600
+_ENOUGH_SECONDS = 60
+_BATCH_PIXELS = 2**22
 
 
 class ServingCheckSpec(component_spec.ComponentSpec):
@@ -65,34 +85,127 @@ class Executor(base_executor.BaseExecutor):
 
 
 def serve_in_fresh_process(model: str, examples: str) -> dict[str, Any]:
-    """Loads a model in a new process and times requests to it.
+    """Serves a model in a new process and sends requests to it: single images, then a batch of them.
 
     Args:
       model: folder of the SavedModel.
       examples: folder of TFRecords whose images are sent.
 
     Returns:
-      `latency_seconds` (the largest after the first request), `memory_megabytes` (peak, resident), or `error`.
+      `latency_seconds` (99th percentile of single images, after a first one), `memory_megabytes` (peak, resident), or
+      `error`.
     """
-    command = [sys.executable, "-m", "components.serving_probe", model, examples, str(_REQUESTS)]
+    facts = read_facts(model)
+    if facts is None:
+        return {"error": f"{FACTS_PATH} is missing"}
+    files = sorted(tf.io.gfile.glob(f"{examples}/*"))
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    try:
-        finished = subprocess.run(
-            command,
-            capture_output=True,
+    with (
+        tempfile.TemporaryFile("w+") as messages,
+        subprocess.Popen(
+            [sys.executable, "-m", "components.serving_probe", model, files[0]],
+            stdout=subprocess.PIPE,
+            stderr=messages,
             text=True,
-            timeout=_TIMEOUT_SECONDS,
-            check=False,
             env={**os.environ, "PYTHONPATH": path},
-        )
-    except subprocess.TimeoutExpired:
-        return {"error": f"no answer in {_TIMEOUT_SECONDS} s"}
-    if finished.returncode:
-        _LOG.error("%s", finished.stderr)
-        lines = finished.stderr.strip().splitlines()
-        return {"error": f"exit status {finished.returncode}: {lines[-1] if lines else 'no message'}"}
-    return json.loads(finished.stdout.splitlines()[-1])
+        ) as process,
+    ):
+        watchdog = threading.Timer(_TIMEOUT_SECONDS, process.kill)
+        watchdog.start()
+        try:
+            assert process.stdout is not None
+            ready = process.stdout.readline()
+            if ready:
+                return {**_measure(json.loads(ready), _images(files), facts), "memory_megabytes": _peak(process.pid)}
+            process.wait()
+        except (ValueError, OSError, http.client.HTTPException) as error:
+            return {"error": str(error) or type(error).__name__}
+        finally:
+            watchdog.cancel()
+            process.kill()
+        messages.seek(0)
+        lines = messages.read().strip().splitlines()
+        _LOG.error("%s", "\n".join(lines))
+        if process.returncode == -signal.SIGKILL:
+            return {"error": f"no answer in {_TIMEOUT_SECONDS} s, or no memory"}
+        return {"error": f"exit status {process.returncode}: {lines[-1] if lines else 'no message'}"}
+
+
+def _images(files: list[str]) -> list[bytes]:
+    records = (
+        record for path in files for record in tf.data.TFRecordDataset(path, compression_type=compression_type(path))
+    )
+    return [
+        tf.train.Example.FromString(record.numpy()).features.feature[IMAGE].bytes_list.value[0]
+        for record in itertools.islice(records, _REQUESTS)
+    ]
+
+
+def _measure(ready: dict[str, Any], images: list[bytes], facts: dict[str, Any]) -> dict[str, Any]:
+    """Sends requests and checks the answers; raises a ValueError if one is not what clients expect."""
+    seconds: list[float] = []
+    with contextlib.closing(http.client.HTTPConnection("127.0.0.1", ready["port"])) as connection:
+        _check(_predict(connection, images[:1])[0], images[:1], facts, ready["class_counts"])
+        # Large images may take long; a few of them tell enough.
+        while len(seconds) < len(images) and sum(seconds) < _ENOUGH_SECONDS:
+            image = images[len(seconds)]
+            answer, took = _predict(connection, [image])
+            seconds.append(took)
+            _check(answer, [image], facts)
+        batch = images[: len(seconds)]
+        # One request, of several images only as long as their answer stays small.
+        if max(map(_pixels, batch)) * len(batch) < _BATCH_PIXELS:
+            _check(_predict(connection, batch)[0], batch, facts)
+    return {"latency_seconds": round(float(np.percentile(seconds, 99)), 4)}
+
+
+def _predict(connection: http.client.HTTPConnection, images: list[bytes]) -> tuple[list[dict[str, Any]], float]:
+    body = orjson.dumps({"instances": [{"b64": base64.b64encode(image).decode()} for image in images]})
+    started = time.perf_counter()
+    connection.request("POST", "/v1/models/segpipe:predict", body)
+    response = connection.getresponse()
+    content = response.read()
+    took = time.perf_counter() - started
+    if response.status != http.HTTPStatus.OK:
+        raise ValueError(f"a request was answered with {response.status}: {content.decode()}")
+    return orjson.loads(content)["predictions"], took
+
+
+def _pixels(image: bytes) -> int:
+    height, width, _ = tf.io.decode_image(image, expand_animations=False).shape
+    return height * width
+
+
+def _check(
+    predictions: list[dict[str, Any]], images: list[bytes], facts: dict[str, Any], counts: list[int] | None = None
+) -> None:
+    """Raises a ValueError if maps cannot be those of the images, or have other numbers of pixels than `counts`."""
+    num_classes = len([label for label in facts["label_map"] if label["id"] != IGNORE_LABEL])
+    shape = facts["preprocessing"]
+    for prediction, image in zip(predictions, images, strict=True):
+        height, width, _ = tf.io.decode_image(image, expand_animations=False).shape
+        expected = (height, width) if shape["resize"] == "none" else (shape["height"], shape["width"])
+        class_ids, confidence = (np.array(prediction[name]) for name in (CLASS_IDS, CONFIDENCE))
+        for name, values in ((CLASS_IDS, class_ids), (CONFIDENCE, confidence)):
+            if values.shape != expected:
+                raise ValueError(f"{name} has the shape {values.shape}, not {expected}")
+        if not (np.isfinite(confidence).all() and confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):
+            raise ValueError(f"{CONFIDENCE} is not a probability")
+        if class_ids.max() >= num_classes:
+            raise ValueError(f"{CLASS_IDS} has ids of {num_classes} and above")
+        if counts is not None:
+            top, left, inner_height, inner_width = map(int, placement(height, width, *expected, shape["resize"]))
+            inside = class_ids[top : top + inner_height, left : left + inner_width]
+            served = np.bincount(inside.ravel(), minlength=num_classes).tolist()
+            if served != counts:
+                raise ValueError(f"of the same image clients get {served} pixels by class, the evaluator {counts}")
+
+
+def _peak(process_id: int) -> int:
+    # Not getrusage: its maximum survives exec, so it would be the pipeline's own peak.
+    status = pathlib.Path(f"/proc/{process_id}/status").read_text()
+    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
 
 def judge(measured: dict[str, Any], max_latency_seconds: float, max_memory_megabytes: int) -> str:
@@ -123,7 +236,7 @@ class ServingCheck(base_component.BaseComponent):
         Args:
           model: SavedModel with segpipe's signatures.
           examples: tf.Examples by the data contract; images of the `eval` split are sent.
-          max_latency_seconds: the longest that a request of one image may take once the model is warm.
+          max_latency_seconds: of requests of one image once the model is warm, 99 of 100 may not take longer.
           max_memory_megabytes: peak resident memory of the serving process.
         """
         super().__init__(

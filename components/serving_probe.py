@@ -1,90 +1,59 @@
-"""The process that the serving check starts: loads a SavedModel, answers requests, prints one line of JSON."""
+"""The process that the serving check starts: a model server, with limits that only the check's own can reach.
+
+When it is ready it prints a line of JSON: its port, and what the evaluator makes of the first example.
+"""
 
 from __future__ import annotations
 
-import itertools
+import asyncio
 import json
-import pathlib
-import re
 import sys
-import time
-from typing import Any
 
 import numpy as np
 import tensorflow as tf
 
+from components.model_server.loaded_model import Follower
+from components.model_server.server import Limits, ModelServer, serve
 from data import contract
-from models.signatures import CLASS_IDS, CONFIDENCE, read_facts
+from data.images import encode_png
+from models.signatures import CONFUSION, EVALUATION
 
-_ENOUGH_SECONDS = 60
+_LIMITS = Limits(max_body_megabytes=1e4, max_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0)
 
 
-def probe(model: str, examples: str, count: int) -> dict[str, Any]:
-    """Sends single images, then a batch, and checks the answers.
+def class_counts(model: str, serialized: bytes) -> list[int]:
+    """Pixels by class that the evaluator's signature finds in an example's image.
+
+    With a mask that is of class 0 everywhere, the first row of the confusion matrix counts all pixels of the image.
 
     Args:
       model: folder of the SavedModel.
-      examples: folder of TFRecords by the data contract.
-      count: how many images to send; fewer if that takes more than a minute.
-
-    Returns:
-      `latency_seconds` of the slowest request of one image but the first, and `memory_megabytes`.
-
-    Raises:
-      ValueError: if an answer is not what clients expect.
+      serialized: tf.train.Example.
     """
-    facts = read_facts(model)
-    if facts is None:
-        raise ValueError("assets.extra/segpipe.json is missing")
-    records = (
-        record
-        for path in sorted(tf.io.gfile.glob(f"{examples}/*"))
-        for record in tf.data.TFRecordDataset(path, compression_type=contract.compression_type(path))
+    example = tf.train.Example.FromString(serialized)
+    features = example.features.feature
+    height, width, _ = tf.io.decode_png(features[contract.MASK].bytes_list.value[0]).shape
+    features[contract.MASK].bytes_list.value[0] = encode_png(np.zeros([height, width], np.uint8))
+    evaluate = tf.saved_model.load(model).signatures[EVALUATION["model"]]
+    return evaluate(tf.constant([example.SerializeToString()]))[CONFUSION].numpy()[0, 0].tolist()
+
+
+def main(model: str, records: str) -> None:
+    """Serves a model.
+
+    Args:
+      model: folder of the SavedModel.
+      records: a TFRecord file by the data contract.
+    """
+    (record,) = tf.data.TFRecordDataset(records, contract.compression_type(records)).take(1)
+    counts = class_counts(model, record.numpy())
+    server = ModelServer(Follower(model, poll_seconds=3600.0), limits=_LIMITS)
+    asyncio.run(
+        serve(
+            server, "127.0.0.1", 0, lambda port: print(json.dumps({"port": port, "class_counts": counts}), flush=True)
+        )
     )
-    images = [
-        tf.train.Example.FromString(record.numpy()).features.feature[contract.IMAGE].bytes_list.value[0]
-        for record in itertools.islice(records, count)
-    ]
-    serve = tf.saved_model.load(model).signatures["serving_default"]
-    _check(serve(tf.constant(images[:1])), images[:1], facts)
-    seconds: list[float] = []
-    # Large images may take long; a few of them tell enough.
-    while len(seconds) < len(images) and sum(seconds) < _ENOUGH_SECONDS:
-        image = images[len(seconds)]
-        started = time.perf_counter()
-        outputs = serve(tf.constant([image]))
-        seconds.append(time.perf_counter() - started)
-        _check(outputs, [image], facts)
-    batch = images[: len(seconds)]
-    _check(serve(tf.constant(batch)), batch, facts)
-    return {"latency_seconds": round(max(seconds), 4), "memory_megabytes": _peak_memory_megabytes()}
-
-
-def _peak_memory_megabytes() -> int:
-    # Not getrusage: its maximum survives exec, so it would be the pipeline's own peak.
-    status = pathlib.Path("/proc/self/status").read_text()
-    return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
-
-
-def _check(outputs: dict[str, tf.Tensor], images: list[bytes], facts: dict[str, Any]) -> None:
-    num_classes = len([label for label in facts["label_map"] if label["id"] != contract.IGNORE_LABEL])
-    preprocessing = facts["preprocessing"]
-    sizes = [(preprocessing["height"], preprocessing["width"])] * len(images)
-    if preprocessing["resize"] == "none":
-        sizes = [tuple(tf.io.decode_image(image, expand_animations=False).shape[:2]) for image in images]
-    shape = (len(images), *np.max(sizes, axis=0))
-    for name in (CLASS_IDS, CONFIDENCE):
-        if name not in outputs:
-            raise ValueError(f"the signature serving_default gives no {name}")
-        if tuple(outputs[name].shape) != shape:
-            raise ValueError(f"{name} has the shape {outputs[name].shape}, not {shape}")
-    confidence = outputs[CONFIDENCE].numpy()
-    if not (np.isfinite(confidence).all() and confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):
-        raise ValueError(f"{CONFIDENCE} is not a probability")
-    for ids, (height, width) in zip(outputs[CLASS_IDS].numpy(), sizes, strict=True):
-        if ids[:height, :width].max() >= num_classes:
-            raise ValueError(f"{CLASS_IDS} has ids of {num_classes} and above")
 
 
 if __name__ == "__main__":
-    print(json.dumps(probe(sys.argv[1], sys.argv[2], int(sys.argv[3]))))
+    main(sys.argv[1], sys.argv[2])

@@ -18,54 +18,17 @@ import threading
 import time
 import zlib
 
-import keras
 import numpy as np
 import pytest
-import tensorflow as tf
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
-from data.contract import IMAGE, MASK
-from models import preprocessing, signatures
-
 ROOT = pathlib.Path(__file__).parents[2]
 SIZE = 16
-NAMES = ("nothing", "cat", "dog")
 # Generous: what must be bounded takes a second or two.
 SECONDS = 60
-
-
-def transform(features):
-    """Stands for the transform graph."""
-
-    def read(encoded):
-        pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-        return tf.ensure_shape(tf.image.resize(pixels, [SIZE, SIZE]), [SIZE, SIZE, 3])
-
-    result = {preprocessing.IMAGE: tf.map_fn(read, features[IMAGE], fn_output_signature=tf.float32)}
-    if MASK in features:
-        result[preprocessing.LABEL] = tf.zeros([tf.shape(features[MASK])[0], SIZE, SIZE], tf.int64)
-    return result
-
-
-def push(destination, version, class_id):
-    """Puts a model there, at once, that finds one class in bright pixels, and `nothing` in dark ones."""
-    layer = keras.layers.Conv2D(3, 1)
-    model = keras.Sequential([keras.Input([SIZE, SIZE, 3]), layer])
-    kernel, bias = np.zeros([1, 1, 3, 3], np.float32), np.zeros(3, np.float32)
-    kernel[..., class_id], bias[0] = 1 / 3, 128
-    layer.set_weights([kernel, bias])
-    colors = ([0, 0, 0], [230, 159, 0], [86, 180, 233])
-    facts = {
-        "label_map": [{"id": i, "name": name, "color": colors[i]} for i, name in enumerate(NAMES)],
-        "preprocessing": {"height": SIZE, "width": SIZE, "channels": 3, "resize": "stretch"},
-    }
-    unfinished = destination.parent / f"unfinished-{version}"
-    signatures.export(model, transform, str(unfinished), facts)
-    destination.mkdir(exist_ok=True)
-    unfinished.rename(destination / str(version))
 
 
 class Server:
@@ -151,7 +114,7 @@ BRIGHT, DARK, TRUNCATED = picture(200), picture(20, file_format="JPEG"), truncat
 
 
 @pytest.fixture(scope="module")
-def destination(tmp_path_factory):
+def destination(tmp_path_factory, push):
     folder = tmp_path_factory.mktemp("pushed") / "serving"
     push(folder, 1, 1)
     return folder
@@ -280,7 +243,7 @@ def test_too_many_requests_are_sent_away(destination):
     assert server.stop() == 0
 
 
-def test_versions_are_switched_under_load_without_losing_a_request(tmp_path):
+def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, push):
     destination = tmp_path / "serving"
     push(destination, 1, 1)
     server = Server(destination, "--poll-seconds", "0.1")

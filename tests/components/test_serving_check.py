@@ -1,3 +1,5 @@
+import re
+
 import pytest
 
 from components.serving_check import judge, serve_in_fresh_process
@@ -19,3 +21,25 @@ def test_limits(measured, reason):
 def test_a_folder_without_model_does_not_serve(tmp_path):
     measured = serve_in_fresh_process(str(tmp_path), str(tmp_path))
     assert "segpipe.json is missing" in measured["error"]
+
+
+def test_a_model_that_the_evaluator_saw_otherwise_is_found_out(tmp_path, push, brain_mri):
+    examples = tmp_path / "examples"
+    examples.mkdir()
+    (records,) = brain_mri.glob("eval-*")
+    (examples / records.name).symlink_to(records)
+    push(tmp_path / "serving", 1, 1)
+    measured = serve_in_fresh_process(str(tmp_path / "serving" / "1"), str(examples))
+    assert judge(measured, max_latency_seconds=60, max_memory_megabytes=10_000) == ""
+    assert measured["memory_megabytes"] > 100
+    push(tmp_path / "serving", 2, 1, evaluated_as=lambda images: 255 - images)
+    error = serve_in_fresh_process(str(tmp_path / "serving" / "2"), str(examples))["error"]
+    assert re.fullmatch(r"of the same image clients get \[\d+, \d+, 0\] pixels by class, the evaluator \[.*\]", error)
+
+
+def test_a_model_that_does_not_load_is_no_model_to_push(tmp_path, push, brain_mri):
+    push(tmp_path / "serving", 1, 1)
+    (tmp_path / "serving" / "1" / "saved_model.pb").write_bytes(b"no model")
+    examples = str(next(brain_mri.glob("eval-*")).parent)
+    measured = serve_in_fresh_process(str(tmp_path / "serving" / "1"), examples)
+    assert measured["error"].startswith("exit status 1: ")
