@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
-BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers
+BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
 .PHONY: help install run test lint test-current-tfx bench clean
 
@@ -33,7 +33,7 @@ lint: .venv/ready
 
 test: lint
 	@tools/install_browser.sh
-	@.venv/bin/pytest
+	@.venv/bin/pytest --numprocesses 2 --dist loadfile
 
 test-current-tfx:
 	@tools/test_current_tfx.sh

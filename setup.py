@@ -36,7 +36,7 @@ setuptools.setup(
         "tensorboard>=2.16",
     ],
     extras_require={
-        "dev": ["mypy", "pytest", "ruff", "scikit-learn", "scipy", "selenium", "types-PyYAML"],
+        "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn", "scipy", "selenium", "types-PyYAML"],
         "kubeflow": ["kfp>=2.5,<3"],
         "samples": ["nilearn>=0.10"],
     },
