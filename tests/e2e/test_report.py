@@ -147,6 +147,15 @@ def test_report_and_compare_find_runs(first, small_config, output, segpipe, tmp_
 
     run(small_config(output, train={"epochs": 1, "learning_rate": 1e-6}))
     other = load_runs(config.metadata_path)[-1]
+    # The model was refused, and has a report that compares it with the deployed one.
+    text = pathlib.Path(other.report).read_text()
+    for part in (
+        "Refused by the gate",
+        "✗ missed",
+        f"Candidate against deployed version {first.pushed_version}",
+        "Drift",
+    ):
+        assert part in text
     html = tmp_path / "comparison.html"
     compared = segpipe("compare", first.run_id, other.run_id, "--config", str(path), "--html", str(html))
     assert compared.returncode == 0, compared.stderr
