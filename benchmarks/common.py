@@ -179,7 +179,7 @@ def run_pipeline(
     Args:
       output: folder of the run; components that ran there before are answered from TFX's cache.
       data: folder of the TFRecords.
-      to: the last component.
+      to: the last component; "" runs all.
       cores: processor cores that the process may use; all if None.
       sections: of the configuration.
 
@@ -206,6 +206,7 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
         "tensorflow_data_validation",
         "tensorflow_transform.beam",
         "components.evaluator",
+        "components.report.content",
     ):
         importlib.import_module(module)
 
@@ -217,7 +218,8 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     root.setLevel(logging.INFO)
     root.handlers[:] = [components]
     absl.logging.set_verbosity(absl.logging.INFO)  # Else Keras and others set the level back when they are imported.
-    LocalDagRunner().run(create_pipeline(Config.model_validate(values)), run_options=RunOptions(to_nodes=[to]))
+    options = RunOptions(to_nodes=[to]) if to else None
+    LocalDagRunner().run(create_pipeline(Config.model_validate(values)), run_options=options)
     return components.measured
 
 

@@ -22,7 +22,7 @@ def main() -> None:
     }
     with scratch() as folder:
         data = dataset(train=sizes.images - 8, evaluation=4, test=4, shards=1)
-        measured = run_pipeline(str(folder / "run"), data, "Pusher", **sections)
+        measured = run_pipeline(str(folder / "run"), data, "", **sections)
     measured["ServingCheck"]["seconds"] -= min(_import_seconds() for _ in range(3))
     seconds = {name: values["seconds"] for name, values in measured.items()}
     report("fixed_cost", sum(seconds.values()), "s", "none", None, **vars(sizes), **seconds)

@@ -12,7 +12,7 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from components.model_server.loaded_model import Follower
+from components.model_server.loaded_model import Follower, LoadedModel
 from components.model_server.server import Limits, ModelServer, serve
 from data import contract
 from data.images import encode_png
@@ -21,21 +21,24 @@ from models.signatures import CONFUSION, EVALUATION
 _LIMITS = Limits(max_body_megabytes=1e4, max_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0)
 
 
-def class_counts(model: str, serialized: bytes) -> list[int]:
+def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:
     """Pixels by class that the evaluator's signature finds in an example's image.
 
     With a mask that is of class 0 everywhere, the first row of the confusion matrix counts all pixels of the image.
 
     Args:
-      model: folder of the SavedModel.
+      model: of segpipe's.
       serialized: tf.train.Example.
     """
     example = tf.train.Example.FromString(serialized)
     features = example.features.feature
     height, width, _ = tf.io.decode_png(features[contract.MASK].bytes_list.value[0]).shape
     features[contract.MASK].bytes_list.value[0] = encode_png(np.zeros([height, width], np.uint8))
-    evaluate = tf.saved_model.load(model).signatures[EVALUATION["model"]]
-    return evaluate(tf.constant([example.SerializeToString()]))[CONFUSION].numpy()[0, 0].tolist()
+    return (
+        model.signatures[EVALUATION["model"]](tf.constant([example.SerializeToString()]))[CONFUSION]
+        .numpy()[0, 0]
+        .tolist()
+    )
 
 
 def main(model: str, records: str) -> None:
@@ -46,8 +49,9 @@ def main(model: str, records: str) -> None:
       records: a TFRecord file by the data contract.
     """
     (record,) = tf.data.TFRecordDataset(records, contract.compression_type(records)).take(1)
-    counts = class_counts(model, record.numpy())
-    server = ModelServer(Follower(model, poll_seconds=3600.0), limits=_LIMITS)
+    follower = Follower(model, poll_seconds=3600.0)
+    counts = class_counts(follower.model, record.numpy())
+    server = ModelServer(follower, limits=_LIMITS)
     asyncio.run(
         serve(
             server, "127.0.0.1", 0, lambda port: print(json.dumps({"port": port, "class_counts": counts}), flush=True)

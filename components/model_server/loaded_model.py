@@ -83,7 +83,7 @@ class LoadedModel:
             raise ValueError(f"{folder} holds no model of segpipe's")
         self.folder, self.version, self.facts = folder, version, facts
         self._model = tf.saved_model.load(folder)
-        self._serve = self._model.signatures["serving_default"]
+        self.signatures = self._model.signatures
         # The first request makes TensorFlow optimize the graph; no client shall wait for that.
         size = [facts["preprocessing"][name] for name in ("height", "width")]
         self.segment([encode_png(np.zeros(size, np.uint8))], [(size[0], size[1])])
@@ -99,7 +99,7 @@ class LoadedModel:
           BadImageError: if one of them cannot be decoded.
         """
         try:
-            outputs = self._serve(tf.constant(list(images)))
+            outputs = self.signatures["serving_default"](tf.constant(list(images)))
         except tf.errors.InvalidArgumentError:
             raise BadImageError(
                 "the image cannot be decoded: it is damaged, or its channels are neither grey nor RGB"
