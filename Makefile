@@ -10,7 +10,7 @@ help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
 	@echo "make test              lint, types and the test suite"
 	@echo "make test-current-tfx  the same in a Debian 13 root, with the TFX line for glibc 2.39 and newer (needs root)"
-	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about ten minutes)"
+	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
 
 .venv/ready: setup.py tools/install.py $(wildcard constraints/*.txt)

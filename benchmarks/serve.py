@@ -21,7 +21,7 @@ _CLIENTS = (1, 4, 16)
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, filters=32, pixels=128, images=64, seconds=8, rounds=2)
+    sizes = arguments(__doc__, filters=32, pixels=128, images=64, seconds=4)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},
@@ -31,35 +31,24 @@ def main() -> None:
         data = dataset(train=16, evaluation=4, test=sizes.images, shards=1)
         run_pipeline(str(folder), data, "Trainer", **sections)
         (model,) = glob.glob(f"{folder}/artifacts/Trainer/model/*/Format-Serving")
-        found: dict[int, list[tuple[float, list[float], float]]] = {clients: [] for clients in _CLIENTS}
-        for _ in range(sizes.rounds):
-            for clients in _CLIENTS:
-                served = in_fresh_process(_served, model, train_files(data, "test"), clients, sizes.seconds)
-                bare = in_fresh_process(_bare, model, train_files(data, "test"), clients, sizes.seconds)
-                found[clients].append((*served, bare))
-    lines = {}
-    for clients, rounds in found.items():
-        rate, seconds, bare = (
-            sum(part[0] for part in rounds) / len(rounds),
-            sorted(second for part in rounds for second in part[1]),
-            sum(part[2] for part in rounds) / len(rounds),
-        )
-        lines[clients] = {
-            "requests_per_s": round(rate, 1),
-            "bare_images_per_s": round(bare, 1),
-            "ratio": round(rate / bare, 3),
-            "p50_ms": round(1000 * seconds[len(seconds) // 2], 1),
-            "p99_ms": round(1000 * seconds[int(0.99 * len(seconds))], 1),
+        served = in_fresh_process(_served, model, train_files(data, "test"), sizes.seconds)
+        bare = in_fresh_process(_bare, model, train_files(data, "test"), sizes.seconds)
+    lines = {
+        clients: {
+            **served[clients],
+            "bare_images_per_s": bare[clients],
+            "ratio": served[clients]["requests_per_s"] / bare[clients],
         }
-    most = lines[_CLIENTS[-1]]
+        for clients in _CLIENTS
+    }
     report(
         "serve",
-        most["requests_per_s"],
+        served[_CLIENTS[-1]]["requests_per_s"],
         "requests/s",
         "bare calls of the SavedModel in batches of 16",
-        most["bare_images_per_s"],
+        bare[_CLIENTS[-1]],
         **vars(sizes),
-        clients=lines,
+        clients={clients: {key: round(value, 3) for key, value in line.items()} for clients, line in lines.items()},
     )
 
 
@@ -74,56 +63,68 @@ def _images(files: list[str]) -> list[bytes]:
     ]
 
 
-def _served(model: str, files: list[str], clients: int, seconds: int) -> tuple[float, list[float]]:
-    """Requests a second, and the seconds of each."""
+def _served(model: str, files: list[str], seconds: int) -> dict[int, dict[str, float]]:
+    """Of each number of clients requests a second, and milliseconds of a request."""
     bodies = [json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}) for image in _images(files)]
     command = [sys.executable, "-m", "pipeline.cli", "serve", "--model", model, "--port", "0"]
+    found = {}
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline().rpartition(":")[2].rstrip("/\n"))
-        took: list[float] = []
-        end = 0.0
-
-        def send(first: int) -> None:
-            connection = http.client.HTTPConnection("127.0.0.1", port)
-            index = first
-            while (started := time.monotonic()) < end:
-                connection.request("POST", "/v1/models/segpipe:predict", bodies[index % len(bodies)])
-                response = connection.getresponse()
-                response.read()
-                assert response.status == http.HTTPStatus.OK
-                took.append(time.monotonic() - started)
-                index += clients
-
-        for measured in (2, seconds):  # First, so that all is warm.
-            took.clear()
+        _send(port, bodies, 4, 2)  # So that all is warm.
+        for clients in _CLIENTS:
             started = time.monotonic()
-            end = started + measured
-            threads = [threading.Thread(target=send, args=(first,)) for first in range(clients)]
-            for thread in threads:
-                thread.start()
-            for thread in threads:
-                thread.join()
-            rate = len(took) / (time.monotonic() - started)
+            took = sorted(_send(port, bodies, clients, seconds))
+            found[clients] = {
+                "requests_per_s": len(took) / (time.monotonic() - started),
+                "p50_ms": 1000 * took[len(took) // 2],
+                "p99_ms": 1000 * took[int(0.99 * len(took))],
+            }
         server.terminate()
-    return rate, took
+    return found
 
 
-def _bare(model: str, files: list[str], batch: int, seconds: int) -> float:
+def _send(port: int, bodies: list[str], clients: int, seconds: float) -> list[float]:
+    """Seconds of each request of a number of clients in a time."""
+    took: list[float] = []
+    end = time.monotonic() + seconds
+
+    def send(index: int) -> None:
+        connection = http.client.HTTPConnection("127.0.0.1", port)
+        while (started := time.monotonic()) < end:
+            connection.request("POST", "/v1/models/segpipe:predict", bodies[index % len(bodies)])
+            response = connection.getresponse()
+            response.read()
+            assert response.status == http.HTTPStatus.OK
+            took.append(time.monotonic() - started)
+            index += clients
+
+    threads = [threading.Thread(target=send, args=(first,)) for first in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return took
+
+
+def _bare(model: str, files: list[str], seconds: int) -> dict[int, float]:
+    """Images a second in batches of as many as there are clients."""
     import tensorflow as tf
 
     images = _images(files)
     serve = tf.saved_model.load(model).signatures["serving_default"]
-    for measured in (2, seconds):
+
+    def rate(batch: int, seconds: float) -> float:
         count, started = 0, time.monotonic()
-        while time.monotonic() < started + measured:
-            chosen = [images[(count + index) % len(images)] for index in range(batch)]
-            outputs = serve(tf.constant(chosen))
+        while time.monotonic() < started + seconds:
+            outputs = serve(tf.constant([images[(count + index) % len(images)] for index in range(batch)]))
             for name in ("class_ids", "confidence"):
                 outputs[name].numpy()
             count += batch
-        rate = count / (time.monotonic() - started)
-    return rate
+        return count / (time.monotonic() - started)
+
+    rate(4, 2)
+    return {batch: rate(batch, seconds) for batch in _CLIENTS}
 
 
 if __name__ == "__main__":
