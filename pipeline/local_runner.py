@@ -58,6 +58,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
         os.makedirs(config.logs_path, exist_ok=True)
         log_path = os.path.join(config.logs_path, f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}.log")
         view = _View(console, components)
+        started = time.time()
         try:
             with _output_to(log_path), view:
                 LocalDagRunner().run(pipeline, options)
@@ -65,7 +66,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
             reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
             # The metadata may be what is broken; the first error is the one to tell.
             with contextlib.suppress(Exception):
-                record_failure(config.metadata_path, reason)
+                record_failure(config.metadata_path, f"{view.current}: {reason}", started)
             raise RunFailedError(f"{view.current} failed: {reason}\nThe log is {log_path}") from error
         return load_runs(config.metadata_path, config.name)[-1]
 

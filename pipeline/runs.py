@@ -145,7 +145,7 @@ def load_runs(metadata_path: str, pipeline: str | None = None) -> list[Run]:
     for index, context in enumerate(contexts):
         executions = sorted(store.get_executions_by_context(context.id), key=lambda execution: execution.id)
         if executions and pipeline in (None, nodes[executions[0].id][0]):
-            runs.append(_run(store, context.name, executions, nodes, is_active and index == len(contexts) - 1))
+            runs.append(_run(store, context, executions, nodes, is_active and index == len(contexts) - 1))
     if not runs:
         raise UserError(f"no run yet of a pipeline named {pipeline} in {metadata_path}")
     return runs
@@ -175,13 +175,20 @@ def load_trials(metadata_path: str, run_id: str) -> list[Trial]:
     return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
 
 
-def record_failure(metadata_path: str, reason: str) -> None:
-    """Keeps the reason with the execution that failed last; TFX's local runner keeps the state alone."""
+def record_failure(metadata_path: str, reason: str, since: float) -> None:
+    """Keeps the reason with the newest run; TFX's local runner keeps states alone, and none of a driver that failed.
+
+    Args:
+      metadata_path: the SQLite file of ML Metadata.
+      reason: which component failed and why.
+      since: when the run began, in seconds since 1970: one that failed before it was recorded is not the one before.
+    """
     store = _open(metadata_path, metadata_store_pb2.SqliteMetadataSourceConfig.READWRITE)
-    newest = max(store.get_executions(), key=lambda item: item.id, default=None)
-    if newest is not None and newest.last_known_state == metadata_store_pb2.Execution.FAILED:
+    contexts = store.get_contexts_by_type("pipeline_run")
+    newest = max(contexts, key=lambda context: context.create_time_since_epoch, default=None)
+    if newest is not None and newest.create_time_since_epoch >= 1000 * since:
         newest.custom_properties[_REASON_PROPERTY].string_value = reason
-        store.put_executions([newest])
+        store.put_contexts([newest])
 
 
 def _open(metadata_path: str, mode: int) -> metadata_store.MetadataStore:
@@ -193,7 +200,7 @@ def _open(metadata_path: str, mode: int) -> metadata_store.MetadataStore:
 
 def _run(
     store: metadata_store.MetadataStore,
-    run_id: str,
+    context: metadata_store_pb2.Context,
     executions: list[metadata_store_pb2.Execution],
     names: dict[int, list[str]],
     is_active: bool,
@@ -211,15 +218,12 @@ def _run(
     checks = [Check(**check) for check in verdict.get("checks", [])]
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
-    states = {component.state for component in components}
     state: State
-    if "failed" in states:
+    reason = context.custom_properties[_REASON_PROPERTY].string_value
+    failed = [component.name for component in components if component.state == "failed"]
+    if reason or failed:
         state = "failed"
-        reasons = [
-            f"{name}: {execution.custom_properties[_REASON_PROPERTY].string_value or 'see the log'}"
-            for name, execution in nodes.items()
-            if execution.last_known_state == metadata_store_pb2.Execution.FAILED
-        ]
+        reasons = [reason or f"{failed[0]}: see the log"]
     elif pushed is None:
         is_tuned = components[-1].name == "Tuner" and components[-1].state in ("done", "cached")
         state = "running" if is_active else "tuned" if is_tuned else "interrupted"
@@ -234,7 +238,7 @@ def _run(
             reasons.append(_text(serving, "reason"))
     return Run(
         pipeline=names[executions[0].id][0],
-        run_id=run_id,
+        run_id=context.name,
         state=state,
         metrics=metrics,
         mean_iou=metrics.get("mean_iou"),

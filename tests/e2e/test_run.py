@@ -17,6 +17,7 @@ import yaml
 from PIL import Image
 from rich.console import Console
 
+from components import deployed_model
 from components.evaluator import read_metrics
 from components.versions import version_path, versions
 from data import contract
@@ -93,6 +94,22 @@ def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config
     again = run(config)
     assert (again.state, again.reasons) == ("refused", worse.reasons)
     assert set(states(again).values()) == {"cached"}
+
+
+def test_a_failure_before_a_component_begins_is_kept_with_its_run(first, small_config, output, monkeypatch):
+    """What is deployed is looked up in the driver, of which TFX keeps nothing."""
+
+    def unreachable(*_):
+        raise OSError("the push destination is unreachable")
+
+    config = small_config(output)
+    before = load_runs(config.metadata_path)
+    monkeypatch.setattr(deployed_model, "find_baseline", unreachable)
+    with pytest.raises(RunFailedError, match="DeployedModel failed: OSError: the push destination is unreachable"):
+        run(config)
+    *others, failed = load_runs(config.metadata_path)
+    assert (failed.state, failed.reasons) == ("failed", ["DeployedModel: OSError: the push destination is unreachable"])
+    assert others == before
 
 
 def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, output):
