@@ -46,7 +46,7 @@ def create_pipeline(config: Config) -> Pipeline:
     Raises:
       UserError: if the data set or its label map is not there.
     """
-    config.newest_input()
+    newest_input = config.newest_input()
     label_map = config.load_label_map()
 
     # TFRecords by the data contract, of the newest span where there are spans.
@@ -135,6 +135,16 @@ def create_pipeline(config: Config) -> Pipeline:
         max_memory_megabytes=config.serving.max_memory_megabytes,
     )
 
+    # Only what both have blessed is pushed, as a new version.
+    pusher = Pusher(
+        model=trainer.outputs["model"],
+        model_blessing=evaluator.outputs["blessing"],
+        infra_blessing=serving_check.outputs["blessing"],
+        push_destination=pusher_pb2.PushDestination(
+            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.push_destination)
+        ),
+    )
+
     # What was learned, measured and decided, for people; of refused models too.
     report = Report(
         examples=example_gen.outputs["examples"],
@@ -145,18 +155,8 @@ def create_pipeline(config: Config) -> Pipeline:
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=serving_check.outputs["blessing"],
         configuration=config.model_dump(mode="json"),
-        conversion_report=os.path.join(config.newest_input(), contract.REPORT_FILE),
+        conversion_report=os.path.join(newest_input, contract.REPORT_FILE),
         max_megabytes=config.report.max_megabytes,
-    )
-
-    # Only what both have blessed is pushed, as a new version.
-    pusher = Pusher(
-        model=trainer.outputs["model"],
-        model_blessing=evaluator.outputs["blessing"],
-        infra_blessing=serving_check.outputs["blessing"],
-        push_destination=pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=config.push_destination)
-        ),
     )
 
     components = [
@@ -171,8 +171,8 @@ def create_pipeline(config: Config) -> Pipeline:
         deployed_model,
         evaluator,
         serving_check,
-        report,
         pusher,
+        report,
     ]
     for component in components:
         modules = [component.executor_spec.executor_class.__module__, _CODE.get(component.id, "")]
