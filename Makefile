@@ -4,12 +4,14 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint test-current-tfx bench clean
+.PHONY: help install run test lint image test-kubeflow test-current-tfx bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
 	@echo "make test              lint, types and the test suite"
-	@echo "make test-current-tfx  the same in a Debian 13 root, with the TFX line for glibc 2.39 and newer (needs root)"
+	@echo "make image             the container image of Kubeflow's steps, as segpipe"
+	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
+	@echo "make test-current-tfx  make test in that image: the TFX line for glibc 2.39 and newer (needs the same)"
 	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
 
@@ -34,6 +36,12 @@ lint: .venv/ready
 test: lint
 	@tools/install_browser.sh
 	@.venv/bin/pytest --numprocesses 2 --dist loadfile
+
+image:
+	docker build --file kubeflow/Dockerfile --tag segpipe .
+
+test-kubeflow: .venv/ready
+	@tools/test_kubeflow.sh
 
 test-current-tfx:
 	@tools/test_current_tfx.sh

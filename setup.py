@@ -36,7 +36,11 @@ setuptools.setup(
         "tensorboard>=2.16",
     ],
     extras_require={
-        "dev": ["mypy", "pytest", "pytest-xdist", "ruff", "scikit-learn", "scipy", "selenium", "types-PyYAML"],
+        "dev": [
+            *("mypy", "ruff", "types-PyYAML"),
+            *("pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
+            "kfp-kubernetes>=1,<3",
+        ],
         "kubeflow": ["kfp>=2.5,<3"],
         "samples": ["nilearn>=0.10"],
     },

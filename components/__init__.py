@@ -15,4 +15,8 @@ def __getattr__(name: str) -> Any:
         from components.data_gate import DataStatistics
 
         return DataStatistics
+    if name == "RunReport":
+        from components.report.component import RunReport
+
+        return RunReport
     raise AttributeError(f"module {__name__} has no attribute {name}")

@@ -9,18 +9,35 @@ from typing import Any
 import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
-from tfx.components.evaluator import component as tfx_evaluator
+from tfx import types
 from tfx.components.evaluator import executor as tfx_evaluator_executor
-from tfx.dsl.components.base import executor_spec
-from tfx.types import artifact_utils
+from tfx.dsl.components.base import base_beam_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
+from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EVAL_CONFIG_KEY, EVALUATION_KEY
+from tfx.utils import json_utils
 
 from components.deployed_model import VERSION_PROPERTY, has_model
 from models.signatures import EVALUATION
-from models.tfma_metrics import EACH_SLICE, Threshold, thresholds_of, without_comparison
+from models.tfma_metrics import EACH_SLICE, Threshold, thresholds_of, with_min_mean_iou, without_comparison
 
 # Custom property of the ModelEvaluation artifact: what `verdict` returns, as JSON.
 VERDICT_PROPERTY = "verdict"
+
+
+MIN_MEAN_IOU = "min_mean_iou"
+
+
+class EvaluatorSpec(component_spec.ComponentSpec):
+    """TFX's EvaluatorSpec and the least mean IoU."""
+
+    PARAMETERS = {
+        **standard_component_specs.EvaluatorSpec.PARAMETERS,
+        MIN_MEAN_IOU: component_spec.ExecutionParameter(type=float, optional=True),
+    }
+    INPUTS = standard_component_specs.EvaluatorSpec.INPUTS
+    OUTPUTS = standard_component_specs.EvaluatorSpec.OUTPUTS
+    TYPE_ANNOTATION = standard_component_specs.EvaluatorSpec.TYPE_ANNOTATION
 
 
 class Executor(tfx_evaluator_executor.Executor):
@@ -29,11 +46,13 @@ class Executor(tfx_evaluator_executor.Executor):
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         baseline = artifact_utils.get_single_instance(input_dict[BASELINE_MODEL_KEY])
         eval_config = json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig())
+        if MIN_MEAN_IOU in exec_properties:
+            eval_config = with_min_mean_iou(eval_config, exec_properties[MIN_MEAN_IOU])
         has_baseline = has_model(baseline)
         if not has_baseline:
             input_dict = {key: value for key, value in input_dict.items() if key != BASELINE_MODEL_KEY}
             eval_config = without_comparison(eval_config)
-            exec_properties = {**exec_properties, EVAL_CONFIG_KEY: json_format.MessageToJson(eval_config)}
+        exec_properties = {**exec_properties, EVAL_CONFIG_KEY: json_format.MessageToJson(eval_config)}
         super().Do(input_dict, output_dict, exec_properties)
         evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION_KEY])
         result = verdict(evaluation.uri, has_baseline, thresholds_of(eval_config))
@@ -119,7 +138,42 @@ def _numbers(values: dict[str, Any]) -> dict[str, float | None]:
     return {name: value for name, value in values.items() if not isinstance(value, np.ndarray)}
 
 
-class Evaluator(tfx_evaluator.Evaluator):
+class Evaluator(base_beam_component.BaseBeamComponent):
     """Evaluates a model and its baseline, and blesses the model if it keeps the thresholds."""
 
+    SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+
+    def __init__(
+        self,
+        examples: types.BaseChannel,
+        model: types.BaseChannel,
+        baseline_model: types.BaseChannel,
+        eval_config: tfma.EvalConfig,
+        example_splits: list[str],
+        min_mean_iou: float | RuntimeParameter | None = None,
+    ):
+        """Constructs the evaluator.
+
+        Args:
+          examples: tf.Examples by the data contract.
+          model: the candidate.
+          baseline_model: what it has to stand up to; may be an empty artifact.
+          eval_config: with the metrics and thresholds of `models.tfma_metrics`.
+          example_splits: that the metrics are computed on.
+          min_mean_iou: instead of that in `eval_config`, so that it can be a parameter of a run.
+        """
+        super().__init__(
+            spec=EvaluatorSpec(
+                examples=examples,
+                model=model,
+                baseline_model=baseline_model,
+                eval_config=eval_config,
+                example_splits=json_utils.dumps(example_splits),
+                # TFX's executor asks for it.
+                fairness_indicator_thresholds=json_utils.dumps(None),
+                min_mean_iou=min_mean_iou,
+                evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
+                blessing=types.Channel(type=standard_artifacts.ModelBlessing),
+            )
+        )

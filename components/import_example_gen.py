@@ -30,7 +30,7 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import io_utils, proto_utils
 
-from data.contract import compression_type
+from data.contract import REPORT_FILE, compression_type
 from data.errors import UserError
 
 _SHOWN = 20
@@ -51,12 +51,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples.split_names = artifact_utils.encode_split_names([split.name for split in input_config.splits])
         examples_utils.set_payload_format(examples, exec_properties[OUTPUT_DATA_FORMAT_KEY])
 
-        copies = []
+        copies: list[tuple[str, str]] = []
+        folders: set[str] = set()
         for split in input_config.splits:
             folder = artifact_utils.get_split_uri([examples], split.name)
             fileio.makedirs(folder)
-            found = sorted(fileio.glob(os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)))
-            sources = [path for path in found if not fileio.isdir(path)]
+            pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
+            sources = [path for path in sorted(fileio.glob(pattern)) if not fileio.isdir(path)]
+            if not sources:
+                raise UserError(f"no TFRecord file matches {pattern}")
+            folders.update(map(os.path.dirname, sources))
             for index, source in enumerate(sources):
                 suffix = ".gz" if compression_type(source) else ""
                 name = f"data_tfrecord-{index:05d}-of-{len(sources):05d}{suffix}"
@@ -75,6 +79,10 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if lines:
             more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             raise UserError("\n".join(["files that cannot be imported:", *sorted(lines)[:_SHOWN], *more]))
+        # What the conversion set aside goes along, for the report.
+        for report in sorted(os.path.join(folder, REPORT_FILE) for folder in folders):
+            if fileio.exists(report):
+                fileio.copy(report, os.path.join(examples.uri, REPORT_FILE), overwrite=True)
 
 
 def _check_and_copy(source: str, destination: str) -> Iterator[str]:

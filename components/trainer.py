@@ -8,6 +8,7 @@ from tfx import types
 from tfx.components.trainer import executor as tfx_trainer_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.dsl.components.base import base_component, executor_spec
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
@@ -15,11 +16,16 @@ from tfx.utils import json_utils
 from components.data_gate import DataStatistics, read_statistics
 from components.versions import models, version_path
 
+EPOCHS = "epochs"
+
 
 class TrainerSpec(component_spec.ComponentSpec):
-    """TFX's TrainerSpec and the statistics."""
+    """TFX's TrainerSpec, the statistics and the number of epochs."""
 
-    PARAMETERS = standard_component_specs.TrainerSpec.PARAMETERS
+    PARAMETERS = {
+        **standard_component_specs.TrainerSpec.PARAMETERS,
+        EPOCHS: component_spec.ExecutionParameter(type=int, optional=True),
+    }
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
         # Not `statistics`: TFX 1.21's Trainer takes StatisticsGen's under that name.
@@ -30,7 +36,7 @@ class TrainerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_trainer_executor.GenericExecutor):
-    """Hands statistics, and the model to start from, to `run_fn` in its `custom_config`."""
+    """Hands statistics, the epochs, and the model to start from, to `run_fn` in its `custom_config`."""
 
     def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> fn_args_utils.FnArgs:
         fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
@@ -40,6 +46,9 @@ class Executor(tfx_trainer_executor.GenericExecutor):
             "statistics": read_statistics(uri),
             "deployed_model": _deployed_model(fn_args.custom_config.get("push_destination", "")),
         }
+        if EPOCHS in exec_properties:
+            train = {**fn_args.custom_config.get("train", {}), "epochs": int(exec_properties[EPOCHS])}
+            fn_args.custom_config["train"] = train
         return fn_args
 
 
@@ -63,6 +72,7 @@ class Trainer(base_component.BaseComponent):
         run_fn: str,
         custom_config: dict[str, Any],
         hyperparameters: types.BaseChannel | None = None,
+        epochs: int | RuntimeParameter | None = None,
     ):
         """Constructs the trainer.
 
@@ -73,6 +83,7 @@ class Trainer(base_component.BaseComponent):
           run_fn: import path of the function that trains.
           custom_config: JSON-compatible settings for it.
           hyperparameters: the best of a Tuner, as TFX's Trainer takes them.
+          epochs: instead of `train.epochs` in `custom_config`, so that it can be a parameter of a run.
         """
         super().__init__(
             spec=TrainerSpec(
@@ -84,6 +95,7 @@ class Trainer(base_component.BaseComponent):
                 eval_args=trainer_pb2.EvalArgs(splits=["eval"]),
                 run_fn=run_fn,
                 custom_config=json_utils.dumps(custom_config),
+                epochs=epochs,
                 model=types.Channel(type=standard_artifacts.Model),
                 model_run=types.Channel(type=standard_artifacts.ModelRun),
             )

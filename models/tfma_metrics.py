@@ -281,6 +281,17 @@ def _slice_name(spec: tfma.SlicingSpec) -> str:
     return EACH_SLICE if spec.feature_keys else spec.feature_values.get(contract.SLICE, "")
 
 
+def with_min_mean_iou(eval_config: tfma.EvalConfig, bound: float) -> tfma.EvalConfig:
+    """The same with another least mean IoU over all images."""
+    result = tfma.EvalConfig()
+    result.CopyFrom(eval_config)
+    for spec in result.metrics_specs:
+        for item in spec.per_slice_thresholds["mean_iou"].thresholds:
+            if not _slice_name(item.slicing_specs[0]):
+                item.threshold.value_threshold.lower_bound.value = bound
+    return result
+
+
 def without_comparison(eval_config: tfma.EvalConfig) -> tfma.EvalConfig:
     """The same for a candidate that has nothing to be compared with: without thresholds on the change."""
     result = tfma.EvalConfig()

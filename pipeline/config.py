@@ -129,6 +129,122 @@ class BeamSettings(Section):
         ]
 
 
+class TolerationSettings(Section):
+    """A taint of nodes that a step's pod tolerates, as Kubernetes has it.
+
+    Attributes:
+      key: of the taint; by default any.
+      operator: `Equal` compares the value, too.
+      value: of the taint.
+      effect: that is tolerated; by default each.
+    """
+
+    key: str = ""
+    operator: Literal["Equal", "Exists"] = "Exists"
+    value: str = ""
+    effect: Literal["", "NoSchedule", "PreferNoSchedule", "NoExecute"] = ""
+
+
+class SecretKey(Section):
+    """A key of a Kubernetes secret.
+
+    Attributes:
+      secret: its name.
+      key: in it.
+    """
+
+    secret: Annotated[str, pydantic.Field(min_length=1)]
+    key: Annotated[str, pydantic.Field(min_length=1)]
+
+
+_Quantity = Annotated[str, pydantic.Field(pattern=r"^([0-9]+(\.[0-9]+)?(m|k|M|G|T|Ki|Mi|Gi|Ti)?)?$")]
+
+
+class StepSettings(Section):
+    """What the pod of a step gets.
+
+    Attributes:
+      cpu: cores that it asks for and may use, such as `4` or `500m`; by default what the cluster gives.
+      memory: bytes, such as `16Gi`.
+      gpus: how many; 0 is none.
+      gpu_type: the resource's name, such as `nvidia.com/gpu`; on Vertex AI the accelerator's, such as `NVIDIA_L4`.
+      node_selector: labels that the node must have.
+      tolerations: taints that it tolerates.
+      retries: how often it is started again after a failure.
+      timeout_minutes: it fails after; 0 is never.
+      environment: variables with their values; no place for secrets.
+      secrets: variables whose values are in Kubernetes secrets.
+      cache: whether its result may come from an earlier run with the same inputs, settings and code.
+    """
+
+    cpu: _Quantity = ""
+    memory: _Quantity = ""
+    gpus: Annotated[int, pydantic.Field(ge=0)] = 0
+    gpu_type: str = "nvidia.com/gpu"
+    node_selector: dict[str, str] = {}
+    tolerations: list[TolerationSettings] = []
+    retries: Annotated[int, pydantic.Field(ge=0, le=100)] = 0
+    timeout_minutes: Annotated[int, pydantic.Field(ge=0)] = 0
+    environment: dict[str, str] = {}
+    secrets: dict[str, SecretKey] = {}
+    cache: bool = True
+
+    @pydantic.field_validator("cpu", "memory", mode="before")
+    @classmethod
+    def _number(cls, value: Any) -> Any:
+        return str(value) if isinstance(value, int | float) else value
+
+
+class VolumeSettings(Section):
+    """A volume that every step mounts.
+
+    Attributes:
+      claim: name of the persistent volume claim, which many nodes may write to (ReadWriteMany).
+      path: where it is mounted.
+    """
+
+    claim: Annotated[str, pydantic.Field(min_length=1)] = "segpipe"
+    path: Annotated[str, pydantic.Field(pattern=r"^/.+[^/]$")] = "/mnt/segpipe"
+
+
+class KubeflowSettings(Section):
+    """How the pipeline runs on a cluster; `segpipe compile` reads it, runs on this machine do not.
+
+    Attributes:
+      platform: open-source Kubeflow Pipelines, or `vertex` for Vertex AI's.
+      pipeline_root: where artifacts go, such as `minio://mlpipeline/segpipe`; by default where the server says.
+      artifacts: `local` reads and writes artifacts at the paths where the launcher puts them (/minio, /s3, /gcs);
+        `direct` opens their URIs, which TensorFlow can of `gs://`.
+      volume: below whose path the relative paths of this file are; none, with `volume: null`, if all are `gs://`.
+      image_pull_secret: name of the secret for a private registry.
+      defaults: what each step gets.
+      steps: what single steps get, by component; it takes precedence, key by key.
+    """
+
+    platform: Literal["kubeflow", "vertex"] = "kubeflow"
+    pipeline_root: str = ""
+    artifacts: Literal["local", "direct"] = "local"
+    volume: VolumeSettings | None = VolumeSettings()
+    image_pull_secret: str = ""
+    defaults: StepSettings = StepSettings()
+    steps: dict[str, StepSettings] = {}
+
+    def step(self, component: str) -> StepSettings:
+        """What a component's pod gets."""
+        own = self.steps.get(component, StepSettings())
+        return self.defaults.model_copy(update={name: getattr(own, name) for name in own.model_fields_set})
+
+    @pydantic.model_validator(mode="after")
+    def _check_platform(self) -> KubeflowSettings:
+        if self.platform == "vertex":
+            if self.volume is not None:
+                raise ValueError("Vertex AI mounts no volume; set volume: null, and gs:// paths")
+            for step in (self.defaults, *self.steps.values()):
+                if step.tolerations or step.secrets or step.timeout_minutes:
+                    raise ValueError("Vertex AI has no tolerations, secrets and timeout_minutes for steps")
+        return self
+
+
 class Config(Section):
     """A whole run.
 
@@ -151,16 +267,17 @@ class Config(Section):
     report: ReportSettings = ReportSettings()
     push: PushSettings = PushSettings()
     beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
 
     @property
     def push_destination(self) -> str:
         """Folder of numbered versions."""
-        return os.path.abspath(self.push.destination or os.path.join(self.output, "serving"))
+        return absolute(self.push.destination or os.path.join(self.output, "serving"))
 
     @property
     def artifacts_path(self) -> str:
         """Folder of the artifacts of all runs."""
-        return os.path.abspath(os.path.join(self.output, "artifacts"))
+        return absolute(os.path.join(self.output, "artifacts"))
 
     @property
     def metadata_path(self) -> str:
@@ -170,17 +287,58 @@ class Config(Section):
     @property
     def checkpoints_path(self) -> str:
         """Folder of the checkpoints of trainings that may have to go on."""
-        return os.path.abspath(os.path.join(self.output, "checkpoints"))
+        return absolute(os.path.join(self.output, "checkpoints"))
 
     @property
     def tuning_path(self) -> str:
         """Folder of the trials of searches that may have to go on."""
-        return os.path.abspath(os.path.join(self.output, "tuning"))
+        return absolute(os.path.join(self.output, "tuning"))
 
     @property
     def logs_path(self) -> str:
         """Folder of the logs, one file a run."""
         return os.path.abspath(os.path.join(self.output, "logs"))
+
+    def on_cluster(self) -> Config:
+        """The same with the paths that a cluster's steps see: relative ones are below the volume's path.
+
+        Raises:
+          UserError: if a path is not there for the steps, or they cannot train by the strategy.
+        """
+        volume = self.kubeflow.volume
+        if self.train.strategy == "multi_worker":
+            raise UserError("train.strategy: multi_worker has no place on Kubeflow, where the Trainer is one pod")
+
+        def seen(key: str, path: str) -> str:
+            if not path or "://" in path:
+                return path
+            if volume is None:
+                raise UserError(
+                    f"{key}: {path} is on no volume of the cluster's; give a gs:// path, or kubeflow.volume"
+                )
+            result = os.path.normpath(os.path.join(volume.path, path))
+            if not result.startswith(volume.path + "/"):
+                raise UserError(
+                    f"{key}: {path} is not below {volume.path}, where each step mounts the volume {volume.claim}; "
+                    "relative paths are"
+                )
+            return result
+
+        label_map = self.data.label_map
+        if not label_map:
+            try:
+                label_map = os.path.join(self.newest_input(), LABEL_MAP_FILE)
+            except UserError as error:
+                raise UserError(
+                    f"{error}\nIf the data set is on the cluster alone, name a copy of its label map: data.label_map"
+                ) from None
+        data = self.data.model_copy(update={"input": seen("data.input", self.data.input), "label_map": label_map})
+        push = self.push.model_copy(update={"destination": seen("push.destination", self.push.destination)})
+        weights = seen("model.encoder_weights", self.model.encoder_weights)
+        model = self.model.model_copy(update={"encoder_weights": weights})
+        return self.model_copy(
+            update={"output": seen("output", self.output), "data": data, "push": push, "model": model}
+        )
 
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
@@ -239,6 +397,11 @@ class Config(Section):
         """
         training = with_first_values(self.trainer_config(label_map), settings)
         return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
+
+
+def absolute(path: str) -> str:
+    """The absolute path, or the URI as it is."""
+    return path if "://" in path else os.path.abspath(path)
 
 
 _SECTIONS = {name for name, field in Config.model_fields.items() if field.annotation is not str} - {"tune"}

@@ -48,6 +48,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
 
     if config.train.strategy == "multi_worker":
         this_worker()  # Now, not when the training begins.
+    config.newest_input()  # Raises, if there is none.
     pipeline = create_pipeline(config)
     components = [component.id for component in pipeline.components]
     options = None

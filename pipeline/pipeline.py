@@ -8,6 +8,7 @@ import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata
+from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 
@@ -25,7 +26,7 @@ from data import contract
 from models.signatures import EVALUATION
 from models.tfma_metrics import CHANGE, Threshold, metrics_spec
 from pipeline.code_digest import code_digest
-from pipeline.config import SPAN, Config, GateSettings
+from pipeline.config import SPAN, Config, GateSettings, absolute
 
 # What components run or read beyond the modules of their executors.
 _CODE = {
@@ -44,9 +45,8 @@ def create_pipeline(config: Config) -> Pipeline:
       config: the run.
 
     Raises:
-      UserError: if the data set or its label map is not there.
+      UserError: if the label map is not there.
     """
-    newest_input = config.newest_input()
     label_map = config.load_label_map()
 
     # TFRecords by the data contract, of the newest span where there are spans.
@@ -112,6 +112,7 @@ def create_pipeline(config: Config) -> Pipeline:
         data_statistics=data_gate.outputs["statistics"],
         run_fn="models.multi_worker.run_fn" if is_multi_worker else "models.training.run_fn",
         custom_config=training.model_dump(mode="json"),
+        epochs=RuntimeParameter("epochs", int, config.train.epochs),
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
 
@@ -124,6 +125,7 @@ def create_pipeline(config: Config) -> Pipeline:
         model=trainer.outputs["model"],
         baseline_model=deployed_model.outputs["baseline"],
         eval_config=evaluation_config(config, label_map.names),
+        min_mean_iou=RuntimeParameter("min_mean_iou", float, config.gate.min_mean_iou),
         example_splits=["test"],
     )
 
@@ -154,8 +156,7 @@ def create_pipeline(config: Config) -> Pipeline:
         baseline_model=deployed_model.outputs["baseline"],
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=serving_check.outputs["blessing"],
-        configuration=config.model_dump(mode="json"),
-        conversion_report=os.path.join(newest_input, contract.REPORT_FILE),
+        configuration=config.model_dump(mode="json", exclude={"kubeflow"}),
         max_megabytes=config.report.max_megabytes,
     )
 
@@ -219,4 +220,4 @@ def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:
     """ImportExampleGen's base folder, and a pattern below it for each split; the span must be in the pattern."""
     before, span, after = folder.partition(SPAN)
     base, below = (os.path.dirname(before), os.path.basename(before) + span + after) if span else (folder, "")
-    return os.path.abspath(base), {split: os.path.join(below, f"{split}*") for split in contract.SPLITS}
+    return absolute(base), {split: os.path.join(below, f"{split}*") for split in contract.SPLITS}

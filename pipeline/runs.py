@@ -215,7 +215,6 @@ def _run(
     verdict = json.loads(_text(evaluation, "verdict")) if evaluation else {}
     metrics = verdict.get("metrics") or {}
     interval = [float(metrics[name]) for name in ("mean_iou_lower", "mean_iou_upper") if metrics.get(name) is not None]
-    checks = [Check(**check) for check in verdict.get("checks", [])]
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
     state: State
@@ -232,7 +231,7 @@ def _run(
         state = "pushed" if is_new else "unchanged"
     else:
         state = "refused"
-        reasons = [_reason(check, verdict) for check in checks if not check.passed]
+        reasons = gate_reasons(verdict)
         serving = artifacts["InfraBlessing"]
         if serving and not serving.custom_properties["blessed"].int_value:
             reasons.append(_text(serving, "reason"))
@@ -249,7 +248,7 @@ def _run(
         resolution=verdict.get("resolution", ""),
         baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
         baseline_version=verdict.get("baseline_version", 0),
-        checks=checks,
+        checks=[Check(**check) for check in verdict.get("checks", [])],
         reasons=reasons,
         pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
@@ -292,6 +291,12 @@ def _outputs(
 
 def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
     return artifact.custom_properties[name].string_value
+
+
+def gate_reasons(verdict: dict[str, Any]) -> list[str]:
+    """Why the gate refused a model, by what `components.evaluator.verdict` returned."""
+    checks = [Check(**check) for check in verdict.get("checks", [])]
+    return [_reason(check, verdict) for check in checks if not check.passed]
 
 
 def _reason(check: Check, verdict: dict[str, Any]) -> str:

@@ -28,7 +28,6 @@ class ReportSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "configuration": component_spec.ExecutionParameter(type=str),
-        "conversion_report": component_spec.ExecutionParameter(type=str),
         "max_megabytes": component_spec.ExecutionParameter(type=float),
     }
     INPUTS = {
@@ -56,7 +55,6 @@ class Executor(base_executor.BaseExecutor):
         html = content.render(
             inputs,
             json.loads(exec_properties["configuration"]),
-            exec_properties["conversion_report"],
             int(exec_properties["max_megabytes"] * 1e6),
         )
         uri = artifact_utils.get_single_uri(output_dict["report"])
@@ -79,7 +77,6 @@ class Report(base_component.BaseComponent):
         evaluation: types.BaseChannel,
         infra_blessing: types.BaseChannel,
         configuration: dict[str, Any],
-        conversion_report: str,
         max_megabytes: float,
     ):
         """Constructs the component.
@@ -93,7 +90,6 @@ class Report(base_component.BaseComponent):
           evaluation: of `components.evaluator`.
           infra_blessing: of the serving check.
           configuration: of the run.
-          conversion_report: path of the conversion's JSON report; may be missing.
           max_megabytes: size of the file, 10⁶ bytes; pictures shrink to keep it.
         """
         super().__init__(
@@ -106,7 +102,6 @@ class Report(base_component.BaseComponent):
                 evaluation=evaluation,
                 infra_blessing=infra_blessing,
                 configuration=json.dumps(configuration),
-                conversion_report=conversion_report,
                 max_megabytes=max_megabytes,
                 report=types.Channel(type=RunReport),
             )

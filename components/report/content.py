@@ -16,6 +16,7 @@ import tensorflow_model_analysis as tfma
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
+from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
@@ -24,6 +25,7 @@ from components.deployed_model import has_model
 from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.contract import REPORT_FILE
 from data.label_map import LabelMap
 from models.signatures import read_facts
 from models.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
@@ -41,15 +43,12 @@ _HEADLINES = {
 }
 
 
-def render(
-    inputs: dict[str, types.Artifact], configuration: dict[str, Any], conversion_report: str, max_bytes: int
-) -> str:
+def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max_bytes: int) -> str:
     """The report as HTML.
 
     Args:
       inputs: of the component, by name.
       configuration: of the run.
-      conversion_report: path of the conversion's report; may be missing.
       max_bytes: the most that the file may take; pictures shrink to keep it.
     """
     model = path_utils.serving_model_path(inputs["model"].uri)
@@ -105,7 +104,7 @@ def render(
         "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
-        "set_aside": _set_aside(conversion_report),
+        "set_aside": _set_aside(os.path.join(inputs["examples"].uri, REPORT_FILE)),
         "shown": _SHOWN,
         "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
         "versions": {
@@ -237,10 +236,9 @@ def _drift(now: dict[str, Any], old: dict[str, Any]) -> dict[str, float]:
 
 def _set_aside(path: str) -> list[dict[str, str]] | None:
     """What the conversion set aside, or None if these TFRecords have no report of one."""
-    if not os.path.exists(path):
+    if not fileio.exists(path):
         return None
-    with open(path, encoding="utf-8") as file:
-        return json.load(file)["set_aside"]
+    return json.loads(io_utils.read_string_file(path))["set_aside"]
 
 
 def _steps(inputs: dict[str, types.Artifact]) -> list[dict[str, str]]:

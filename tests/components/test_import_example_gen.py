@@ -116,3 +116,17 @@ def test_a_damaged_file_is_named(tmp_path, damage, reason):
         run(tmp_path, tmp_path / "output")
     assert re.fullmatch(rf"  {re.escape(str(bad))}: {reason}.*", str(caught.value).splitlines()[1]), caught.value
     assert len(str(caught.value).splitlines()) == 2
+
+
+def test_a_split_without_files_is_a_mistake(tmp_path):
+    write(tmp_path / "train.tfrecord", [example("a")])
+    with pytest.raises(UserError, match=re.escape(f"no TFRecord file matches {tmp_path}/test*")):
+        run(tmp_path, tmp_path / "output")
+
+
+def test_the_report_of_the_conversion_goes_along(tmp_path):
+    for split in ("train", "test"):
+        write(tmp_path / f"{split}.tfrecord", [example("a")])
+    (tmp_path / "conversion.json").write_text("{}")
+    artifact = run(tmp_path, tmp_path / "output")
+    assert (pathlib.Path(artifact.uri) / "conversion.json").read_text() == "{}"

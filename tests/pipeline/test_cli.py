@@ -10,7 +10,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 def test_help_loads_nothing_heavy(segpipe):
     finished = segpipe("--help")
     assert finished.returncode == 0
-    assert all(command in finished.stdout for command in ("convert", "run", "tune", "runs", "predict"))
+    assert all(command in finished.stdout for command in ("convert", "run", "tune", "runs", "predict", "compile"))
     script = "import sys, pipeline.cli; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert "click" in modules.stdout.split()
@@ -19,7 +19,9 @@ def test_help_loads_nothing_heavy(segpipe):
     )
 
 
-@pytest.mark.parametrize("command", ["convert", "run", "tune", "runs", "predict"])
+@pytest.mark.parametrize(
+    "command", ["convert", "run", "tune", "runs", "predict", "serve", "compile", "submit", "schedule"]
+)
 def test_every_command_explains_itself(segpipe, command):
     finished = segpipe(command, "--help")
     assert finished.returncode == 0

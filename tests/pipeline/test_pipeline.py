@@ -1,26 +1,4 @@
-import pytest
-import yaml
-
 from pipeline.pipeline import create_pipeline
-
-TUNE = {"trials": 2, "epochs": 1, "space": {"model.filters": [4, 8]}}
-
-
-@pytest.mark.parametrize("sections", [{}, {"tune": TUNE}], ids=["without a tuner", "with a tuner"])
-def test_the_same_graph_compiles_for_kubeflow(sections, small_config, tmp_path):
-    from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
-
-    pipeline = create_pipeline(small_config(tmp_path, **sections))
-    KubeflowV2DagRunner(
-        KubeflowV2DagRunnerConfig(default_image="segpipe"), output_dir=str(tmp_path), output_filename="pipeline.yaml"
-    ).run(pipeline)
-    compiled = yaml.safe_load((tmp_path / "pipeline.yaml").read_text())
-    tasks = compiled.get("pipelineSpec", compiled)["root"]["dag"]["tasks"]
-    assert set(tasks) >= {component.id for component in pipeline.components}
-    # What must wait for the data gate without taking its output does so.
-    assert "DataGate" in tasks["Transform"]["dependentTasks"]
-    assert ("Tuner" in tasks) == bool(sections)
-    assert ("hyperparameters" in tasks["Trainer"]["inputs"]["artifacts"]) == bool(sections)
 
 
 def test_example_gen_reads_the_newest_span(small_config, brain_mri, tmp_path):

@@ -1,0 +1,128 @@
+import importlib.util
+import json
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+PATH = pathlib.Path(__file__).parent.parent.parent / "kubeflow" / "entrypoint.py"
+SCHEMA = {"instanceSchema": "title: tfx.Schema\ntype: object\n"}
+
+
+@pytest.fixture(scope="module")
+def entrypoint():
+    spec = importlib.util.spec_from_file_location("entrypoint", PATH)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def run(executor_input, inputs_spec, *arguments):
+    command = [sys.executable, str(PATH), *arguments]
+    command += ["--json_serialized_invocation_args", json.dumps(executor_input)]
+    command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec)]
+    return subprocess.run(
+        command, cwd=PATH.parent.parent, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False
+    )
+
+
+def import_schema(source, folder):
+    """Runs the executor of ImportSchemaGen, the smallest one there is."""
+    executor_input = {
+        "inputs": {"parameterValues": {"schema_file": str(source)}},
+        "outputs": {
+            "artifacts": {"schema": {"artifacts": [{"name": "x", "uri": str(folder / "schema"), "type": SCHEMA}]}},
+            "outputFile": str(folder / "outputs" / "output.json"),
+        },
+    }
+    return run(
+        executor_input,
+        {"parameters": {"schema_file": {"parameterType": "STRING"}}},
+        *("--executor_class_path", "tfx.components.schema_gen.import_schema_gen.executor.Executor"),
+    )
+
+
+def test_an_executor_runs_and_its_output_appears_whole(tmp_path):
+    result = import_schema("data/schema.pbtxt", tmp_path)
+    assert result.returncode == 0, result.stderr
+    assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
+    output = json.loads((tmp_path / "outputs" / "output.json").read_text())
+    assert output["artifacts"]["schema"]["artifacts"][0]["uri"] == str(tmp_path / "schema")
+    # A second try at the same place replaces what is there.
+    (tmp_path / "schema" / "old").touch()
+    assert import_schema("data/schema.pbtxt", tmp_path).returncode == 0
+    assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
+
+
+def test_a_failed_executor_leaves_nothing_and_says_why_in_one_line(tmp_path):
+    result = import_schema("nowhere.pbtxt", tmp_path)
+    assert result.returncode == 1
+    assert list(tmp_path.rglob("*")) == []
+    last = result.stderr.strip().splitlines()[-1]
+    assert last.startswith("tfx.components.schema_gen.import_schema_gen.executor.Executor failed: ")
+    assert "nowhere.pbtxt" in last
+
+
+@pytest.mark.parametrize(
+    ("uri", "path"),
+    [
+        ("minio://mlpipeline/v2/artifacts/x", "/minio/mlpipeline/v2/artifacts/x"),
+        ("s3://bucket/x", "/s3/bucket/x"),
+        ("gs://bucket/x", "/gcs/bucket/x"),
+        ("/tmp/x", "/tmp/x"),
+    ],
+)
+def test_local_paths_are_the_launchers(entrypoint, uri, path):
+    assert entrypoint.local_path(uri) == path
+
+
+def test_types_that_were_lost_are_restored(entrypoint):
+    artifact = {"uri": "/tmp/x", "type": {"schemaTitle": "system.Artifact"}}
+    executor_input = {"inputs": {"artifacts": {"schema": {"artifacts": [artifact]}}}}
+    entrypoint.restore_types(executor_input, {"artifacts": {"schema": {"artifactType": SCHEMA}}})
+    assert artifact["type"] == SCHEMA
+
+
+def find_input(source, output, span=-1):
+    config = json.dumps({"splits": [{"name": "train", "pattern": "span-{SPAN}/train*"}]})
+    executor_input = {
+        "inputs": {"parameterValues": {"input_base": str(source), "input_config": config, "span": span}},
+        "outputs": {"parameters": {"span": {}, "input_fingerprint": {}, "input_config": {}}, "outputFile": str(output)},
+    }
+    kinds = {"input_base": "STRING", "input_config": "STRING", "span": "NUMBER_INTEGER"}
+    spec = {"parameters": {name: {"parameterType": kind} for name, kind in kinds.items()}}
+    return run(executor_input, spec, "--driver_class_path", "tfx.components.example_gen.driver.FileBasedDriver")
+
+
+def test_the_newest_span_or_the_wanted_one_is_found(tmp_path):
+    for span in (9, 10):
+        (tmp_path / f"span-{span}").mkdir()
+        (tmp_path / f"span-{span}" / "train.tfrecord").write_bytes(bytes(span))
+    found = {}
+    for wanted in (-1, 9):
+        result = find_input(tmp_path, tmp_path / "out" / "output.json", wanted)
+        assert result.returncode == 0, result.stderr
+        found[wanted] = json.loads((tmp_path / "out" / "output.json").read_text())["parameterValues"]
+    assert (found[-1]["span"], found[9]["span"]) == (10, 9)
+    assert "span-9/train*" in found[9]["input_config"]
+    assert found[-1]["input_fingerprint"] != found[9]["input_fingerprint"]
+
+
+def verdict(tmp_path, blessed, infra):
+    checks = [{"metric": "mean_iou", "slice": "", "value": 0.3, "bound": 0.8, "passed": False}]
+    properties = {
+        "model_blessing": {"blessed": blessed},
+        "evaluation": {"verdict": json.dumps({"metrics": {"mean_iou": 0.3}, "checks": checks})},
+        "infra_blessing": {"blessed": infra, "reason": "" if infra else "too slow"},
+    }
+    artifacts = {name: {"artifacts": [{"uri": "/x", "metadata": values}]} for name, values in properties.items()}
+    executor_input = {"inputs": {"artifacts": artifacts}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
+    return run(executor_input, {}, "--verdict")
+
+
+def test_the_verdict_fails_for_a_refused_model(tmp_path):
+    assert verdict(tmp_path, 1, 1).returncode == 0
+    refused = verdict(tmp_path, 0, 0)
+    assert refused.returncode == 1
+    assert "mean IoU 0.3000 is 0.5000 below gate.min_mean_iou 0.8; too slow" in refused.stderr
