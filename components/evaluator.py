@@ -12,7 +12,6 @@ from google.protobuf import json_format
 from tfx import types
 from tfx.components.evaluator import executor as tfx_evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EVAL_CONFIG_KEY, EVALUATION_KEY
 from tfx.utils import json_utils
@@ -151,7 +150,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         baseline_model: types.BaseChannel,
         eval_config: tfma.EvalConfig,
         example_splits: list[str],
-        min_mean_iou: float | RuntimeParameter | None = None,
+        min_mean_iou: float | None = None,
     ):
         """Constructs the evaluator.
 
@@ -161,7 +160,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
           baseline_model: what it has to stand up to; may be an empty artifact.
           eval_config: with the metrics and thresholds of `models.tfma_metrics`.
           example_splits: that the metrics are computed on.
-          min_mean_iou: instead of that in `eval_config`, so that it can be a parameter of a run.
+          min_mean_iou: instead of that in `eval_config`; apart, so that it can be a parameter of runs.
         """
         super().__init__(
             spec=EvaluatorSpec(

@@ -8,7 +8,6 @@ from tfx import types
 from tfx.components.trainer import executor as tfx_trainer_executor
 from tfx.components.trainer import fn_args_utils
 from tfx.dsl.components.base import base_component, executor_spec
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.utils import json_utils
@@ -72,7 +71,7 @@ class Trainer(base_component.BaseComponent):
         run_fn: str,
         custom_config: dict[str, Any],
         hyperparameters: types.BaseChannel | None = None,
-        epochs: int | RuntimeParameter | None = None,
+        epochs: int | None = None,
     ):
         """Constructs the trainer.
 
@@ -83,7 +82,7 @@ class Trainer(base_component.BaseComponent):
           run_fn: import path of the function that trains.
           custom_config: JSON-compatible settings for it.
           hyperparameters: the best of a Tuner, as TFX's Trainer takes them.
-          epochs: instead of `train.epochs` in `custom_config`, so that it can be a parameter of a run.
+          epochs: instead of `train.epochs` in `custom_config`; apart, so that it can be a parameter of runs.
         """
         super().__init__(
             spec=TrainerSpec(

@@ -19,10 +19,11 @@ COMMAND = ("python", f"{IMAGE_ROOT}/entrypoint.py")
 NEWEST_SPAN = -1
 # The step that fails when the gate refused the model.
 VERDICT = "Verdict"
+# What can be changed in each run: the step that takes it, and what it is.
 _PARAMETERS = {
-    "span": "the number in the place of {SPAN} in data.input; -1 is the newest",
-    "epochs": "train.epochs",
-    "min_mean_iou": "gate.min_mean_iou",
+    "span": ("FindInput", "the number in the place of {SPAN} in data.input; -1 is the newest"),
+    "epochs": ("Trainer", "train.epochs"),
+    "min_mean_iou": ("Evaluator", "gate.min_mean_iou"),
 }
 # Steps that ask the drivers of components, and what these find out, with its type. TFX hands drivers to Vertex AI as
 # hooks, which open-source Kubeflow Pipelines ignores; as steps of their own, their answers are part of the key of
@@ -82,10 +83,18 @@ def compile_pipeline(config: Config, image: str) -> str:
         if component.id in _DRIVERS:
             driver = f"{component.driver_class.__module__}.{component.driver_class.__name__}"
             _add_driver(spec, component.id, driver, settings.step(component.id))
-    # TFX leaves the defaults out, without which each run would have to give all parameters.
-    defaults = {"span": NEWEST_SPAN, "epochs": config.train.epochs, "min_mean_iou": config.gate.min_mean_iou}
-    for name, parameter in spec["root"]["inputDefinitions"]["parameters"].items():
-        parameter |= {"defaultValue": defaults[name], "isOptional": True}
+    # Not as TFX's RuntimeParameter, which takes a default of 0 for none, and loses the others on the way.
+    spec["root"]["inputDefinitions"] = {"parameters": {}}
+    for name, (step_name, _) in _PARAMETERS.items():
+        kind = spec["components"][step_name]["inputDefinitions"]["parameters"][name]["parameterType"]
+        inputs = spec["root"]["dag"]["tasks"][step_name]["inputs"]["parameters"]
+        default = inputs[name]["runtimeValue"]["constant"]
+        spec["root"]["inputDefinitions"]["parameters"][name] = {
+            "parameterType": kind,
+            "defaultValue": int(default) if kind == "NUMBER_INTEGER" else default,
+            "isOptional": True,
+        }
+        inputs[name] = {"componentInputParameter": name}
     _add_verdict(spec)
     _set_resources(spec, VERDICT, settings.defaults.model_copy(update={"gpus": 0, "retries": 0}))
     _use_image_paths(spec)
@@ -101,7 +110,7 @@ def compile_pipeline(config: Config, image: str) -> str:
     heading = [
         f"# The pipeline {config.name} for {'Vertex AI' if settings.platform == 'vertex' else 'Kubeflow Pipelines 2'}.",
         "# Made by `segpipe compile`; its parameters:",
-        *(f"#   {name}: {meaning}" for name, meaning in _PARAMETERS.items()),
+        *(f"#   {name}: {meaning}" for name, (_, meaning) in _PARAMETERS.items()),
     ]
     return "\n".join(heading) + "\n" + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=120)
 
@@ -118,8 +127,7 @@ def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSe
     driver_task = json.loads(json.dumps(task))
     if "span" in answers:
         inputs["parameters"]["span"] = {"parameterType": answers["span"]}
-        driver_task["inputs"]["parameters"]["span"] = {"componentInputParameter": "span"}
-        spec["root"]["inputDefinitions"]["parameters"]["span"] = {"parameterType": answers["span"]}
+        driver_task["inputs"]["parameters"]["span"] = {"runtimeValue": {"constant": NEWEST_SPAN}}
     spec["components"][driver] = {
         "executorLabel": f"{driver}_executor",
         "inputDefinitions": inputs,

@@ -8,7 +8,6 @@ import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.orchestration import metadata
-from tfx.orchestration.data_types import RuntimeParameter
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 
@@ -112,7 +111,7 @@ def create_pipeline(config: Config) -> Pipeline:
         data_statistics=data_gate.outputs["statistics"],
         run_fn="models.multi_worker.run_fn" if is_multi_worker else "models.training.run_fn",
         custom_config=training.model_dump(mode="json"),
-        epochs=RuntimeParameter("epochs", int, config.train.epochs),
+        epochs=config.train.epochs,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
 
@@ -125,7 +124,7 @@ def create_pipeline(config: Config) -> Pipeline:
         model=trainer.outputs["model"],
         baseline_model=deployed_model.outputs["baseline"],
         eval_config=evaluation_config(config, label_map.names),
-        min_mean_iou=RuntimeParameter("min_mean_iou", float, config.gate.min_mean_iou),
+        min_mean_iou=config.gate.min_mean_iou,
         example_splits=["test"],
     )
 

