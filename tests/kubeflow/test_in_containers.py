@@ -26,9 +26,10 @@ QUICK = ("--set", "gate.min_class_iou={}", "--set", "gate.regression=1", "--set"
 KEYS = {"aws_access_key_id": "segpipe", "aws_secret_access_key": "segpipe-test"}
 
 
-def compile_pipeline(output: pathlib.Path, *arguments: str) -> pathlib.Path:
-    config = ("--config", "configs/brain_mri.yaml", "--image", IMAGE, "--output", str(output))
-    subprocess.run([SEGPIPE, "compile", *config, *arguments], cwd=ROOT, check=True)
+def compile_pipeline(output: pathlib.Path, volume: pathlib.Path, *arguments: str) -> pathlib.Path:
+    """Compiles the configuration where its relative paths lead to the volume's data set."""
+    config = ("--config", str(ROOT / "configs" / "brain_mri.yaml"), "--image", IMAGE, "--output", str(output))
+    subprocess.run([SEGPIPE, "compile", *config, *arguments], cwd=volume, check=True)
     return output
 
 
@@ -78,7 +79,7 @@ def metadata(folder: pathlib.Path, task: str, key: str) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def first(volume: pathlib.Path, run_locally: Any, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The artifacts of a first run, of the configuration as it is."""
-    return run_locally(compile_pipeline(tmp_path_factory.mktemp("compiled") / "pipeline.yaml"))
+    return run_locally(compile_pipeline(tmp_path_factory.mktemp("compiled") / "pipeline.yaml", volume))
 
 
 def test_a_run_ends_with_a_pushed_model_and_a_report(first: pathlib.Path, volume: pathlib.Path) -> None:
@@ -96,7 +97,7 @@ def test_a_bad_model_is_refused(
     first: pathlib.Path, volume: pathlib.Path, run_locally: Any, tmp_path: pathlib.Path, capfd: Any
 ) -> None:
     before = versions(volume)
-    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", *QUICK)
+    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", volume, *QUICK)
     # KFP's local runner takes a container that is gone before it asks how it ended for one that succeeded.
     with contextlib.suppress(RuntimeError):
         run_locally(pipeline, epochs=1, min_mean_iou=0.99)
@@ -133,7 +134,7 @@ def test_a_killed_step_leaves_nothing_and_the_next_run_compares_with_the_deploye
 ) -> None:
     from tests.kubeflow.launcher import Launcher, TaskFailedError
 
-    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", *QUICK)
+    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", volume, *QUICK)
     killed = []
 
     def kill(task: str, container: str) -> None:
@@ -169,7 +170,7 @@ def test_a_failure_is_told_in_one_line(volume: pathlib.Path, store: Any, tmp_pat
 
     label_map = f"data.label_map={volume}/output/brain_mri_tfrecords/labels.yaml"
     arguments = ("--set", "data.input=elsewhere", "--set", label_map)
-    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", *arguments)
+    pipeline = compile_pipeline(tmp_path / "pipeline.yaml", volume, *arguments)
     with pytest.raises(TaskFailedError) as caught:
         Launcher(pipeline, store, "mlpipeline", "minio", volume).run({})
     assert caught.value.task == "ImportExampleGen"
