@@ -2,13 +2,15 @@
 
 TFX's ExampleValidator writes anomalies down and lets the pipeline go on. This component stops it, and checks what TFDV
 cannot see: that images and masks decode, that their sizes agree, that class ids are in the label map, that every class
-occurs. It leaves pixel statistics for the trainer's class weights.
+occurs, that no example is in two splits. It leaves pixel statistics for the trainer's class weights.
 """
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
+import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
@@ -19,6 +21,7 @@ import apache_beam as beam
 import numpy as np
 import tensorflow as tf
 from apache_beam.metrics import Metrics
+from apache_beam.options.pipeline_options import PipelineOptions
 from google.protobuf.message import DecodeError
 from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
@@ -30,6 +33,7 @@ from data import contract
 from data.contract import IGNORE_LABEL
 from data.errors import UserError
 from data.label_map import LabelMap
+from data.spans import NEWEST_SPLIT
 
 STATISTICS_FILE = "statistics.json"
 _SHOWN = 10
@@ -39,6 +43,8 @@ _COUNTS = 1 + 2 * 256 + _SIZES
 # Examples that are decoded at a time; with the pool of threads it bounds the memory.
 _BATCH_SIZE = 16
 _PROGRESS_SECONDS = 10.0
+# An example has one role for ever; as bits, which add up to the roles that one name has.
+_ROLES = {"train": 1, "eval": 2, "test": 4, NEWEST_SPLIT: 4}
 _LOG = logging.getLogger("segpipe.data_gate")
 
 
@@ -64,7 +70,9 @@ class DataGateSpec(component_spec.ComponentSpec):
 
 
 class _CheckExamples(beam.DoFn):
-    """Serialized examples → sums, smallest and largest of their vectors; names and faults go to the output `bad`.
+    """Serialized examples → sums, smallest and largest of their vectors.
+
+    Names and faults go to the output `bad`, and names with the bit of the split's role to the output `names`.
 
     An example's vector: 1, pixels by value (256), examples with each value (256), a 1 at the power of two of its size
     in pixels (32), all to be summed; height and width.
@@ -87,8 +95,12 @@ class _CheckExamples(beam.DoFn):
     def process(self, batch: list[bytes]) -> Iterator[Any]:
         vectors = []
         for serialized, result in zip(batch, self._threads.map(self._vector, batch), strict=True):
+            name = _source_id(serialized)
+            if name:
+                yield beam.pvalue.TaggedOutput("names", (name, _ROLES.get(self._split, 0)))
             if isinstance(result, ValueError):
-                yield beam.pvalue.TaggedOutput("bad", (self._split, _source_id(serialized), str(result)))
+                shown = name or f"(no {contract.SOURCE_ID})"
+                yield beam.pvalue.TaggedOutput("bad", (self._split, shown, str(result)))
             else:
                 vectors.append(result)
         if vectors:
@@ -132,7 +144,7 @@ def _source_id(serialized: bytes) -> str:
         names = tf.train.Example.FromString(serialized).features.feature[contract.SOURCE_ID].bytes_list.value
     except DecodeError:
         names = []
-    return names[0].decode(errors="replace") if names else f"(no {contract.SOURCE_ID})"
+    return names[0].decode(errors="replace") if names else ""
 
 
 def _single_bytes(example: tf.train.Example, name: str) -> bytes:
@@ -176,6 +188,80 @@ class _Merge(beam.CombineFn):
         return [vector.tolist() for vector in accumulator]
 
 
+def _union(roles: Iterable[int]) -> int:
+    return functools.reduce(operator.or_, roles, 0)
+
+
+def _check_files(pipeline: beam.Pipeline, files: dict[str, str], num_classes: int, results: str) -> None:
+    """Decodes every example once.
+
+    Args:
+      pipeline: to add the steps to.
+      files: pattern of TFRecord files by split.
+      num_classes: in the label map.
+      results: file to write to, as JSON: `sums` by split, examples that cannot be used (`bad`, and their `count`), and
+        names that are in several splits (`shared`, `shared_count`).
+    """
+    checked = [
+        pipeline
+        | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
+        | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
+        | f"Check[{split}]"
+        >> beam.ParDo(_CheckExamples(split, num_classes)).with_outputs("bad", "names", main="vectors")
+        for split, pattern in files.items()
+    ]
+    sums = (
+        [outputs.vectors for outputs in checked]
+        | "FlattenVectors" >> beam.Flatten()
+        | "Merge" >> beam.CombinePerKey(_Merge())
+    )
+    # A sample of the faults is enough for a message; all of them could be as many as the examples.
+    bad = [outputs.bad for outputs in checked] | "FlattenBad" >> beam.Flatten()
+    shared = (
+        [outputs.names for outputs in checked]
+        | "FlattenNames" >> beam.Flatten()
+        | "Roles" >> beam.CombinePerKey(_union)
+        | "OfSeveral" >> beam.Filter(lambda item: item[1] & (item[1] - 1))
+    )
+    found = {
+        "sums": beam.pvalue.AsDict(sums),
+        "count": beam.pvalue.AsSingleton(bad | "CountBad" >> beam.combiners.Count.Globally()),
+        "bad": beam.pvalue.AsSingleton(bad | "SmallestBad" >> beam.combiners.Top.Smallest(_SHOWN)),
+        "shared_count": beam.pvalue.AsSingleton(shared | "CountShared" >> beam.combiners.Count.Globally()),
+        "shared": beam.pvalue.AsSingleton(shared | "SmallestShared" >> beam.combiners.Top.Smallest(_SHOWN)),
+    }
+    _ = (
+        pipeline
+        | beam.Create([None])
+        | "Collect" >> beam.Map(lambda _, **values: json.dumps(values), **found)
+        | beam.io.WriteToText(results, shard_name_template="")
+    )
+
+
+def describe_files(patterns: list[str], label_map: LabelMap, folder: str) -> dict[str, Any]:
+    """Statistics of TFRecord files taken together, as the data gate writes them for a split.
+
+    Args:
+      patterns: of the files.
+      label_map: of the files.
+      folder: for what is written on the way.
+
+    Raises:
+      DataGateError: if an example cannot be used, or there is none.
+    """
+    results = os.path.join(folder, "results")
+    options = PipelineOptions(["--direct_running_mode=in_memory", "--sdk_container_image=none"])
+    with beam.Pipeline(options=options) as pipeline:
+        _check_files(pipeline, {os.path.basename(pattern): pattern for pattern in patterns}, len(label_map), results)
+    collected = json.loads(io_utils.read_string_file(results))
+    _stop_on_bad_examples(collected["bad"], collected["count"])
+    sums = [tuple(map(np.array, vectors)) for vectors in collected["sums"].values()]
+    if not sums:
+        raise DataGateError(f"there is no example in {', '.join(patterns)}")
+    total = _Merge().extract_output(_Merge().merge_accumulators(sums))
+    return _statistics({"all": total}, ["all"], label_map)["splits"]["all"]
+
+
 class Executor(base_beam_executor.BaseBeamExecutor):
     """Reads the anomalies, then decodes every example once."""
 
@@ -190,41 +276,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         _stop_on_anomalies(anomalies)
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         label_map = LabelMap.model_validate_json(exec_properties["label_map"])
-        results = os.path.join(self._get_tmp_dir(), "results")
         splits = artifact_utils.decode_split_names(examples.split_names)
+        files = {split: io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)) for split in splits}
+        results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
-            checked = [
-                pipeline
-                | f"Read[{split}]"
-                >> beam.io.ReadFromTFRecord(io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)))
-                | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
-                | f"Check[{split}]"
-                >> beam.ParDo(_CheckExamples(split, len(label_map))).with_outputs("bad", main="vectors")
-                for split in splits
-            ]
-            sums = (
-                [outputs.vectors for outputs in checked]
-                | "FlattenVectors" >> beam.Flatten()
-                | "Merge" >> beam.CombinePerKey(_Merge())
-            )
-            # A sample of the faults is enough for a message; all of them could be as many as the examples.
-            bad = [outputs.bad for outputs in checked] | "FlattenBad" >> beam.Flatten()
-            count = bad | "CountBad" >> beam.combiners.Count.Globally()
-            shown = bad | "SmallestBad" >> beam.combiners.Top.Smallest(_SHOWN)
-            _ = (
-                pipeline
-                | beam.Create([None])
-                | "Collect"
-                >> beam.Map(
-                    lambda _, sums, count, shown: json.dumps({"sums": sums, "count": count, "bad": shown}),
-                    sums=beam.pvalue.AsDict(sums),
-                    count=beam.pvalue.AsSingleton(count),
-                    shown=beam.pvalue.AsSingleton(shown),
-                )
-                | beam.io.WriteToText(results, shard_name_template="")
-            )
+            _check_files(pipeline, files, len(label_map), results)
         collected = json.loads(io_utils.read_string_file(results))
         _stop_on_bad_examples(collected["bad"], collected["count"])
+        _stop_on_shared_examples(collected["shared"], collected["shared_count"])
         statistics = _statistics(collected["sums"], splits, label_map)
         _stop_on_missing_classes(statistics, label_map)
         io_utils.write_string_file(
@@ -256,6 +315,17 @@ def _stop_on_bad_examples(shown: list[list[str]], count: int) -> None:
         lines = [f"  split {split}, example {name}: {fault}" for split, name, fault in shown]
         more = [f"  … and {count - len(shown)} more"] if count > len(shown) else []
         raise DataGateError("\n".join([f"{count} example(s) cannot be used:", *lines, *more]))
+
+
+def _stop_on_shared_examples(shown: list[list[Any]], count: int) -> None:
+    if count:
+        lines = [
+            f"  {name}: in {', '.join(split for split in contract.SPLITS if _ROLES[split] & roles)}"
+            for name, roles in shown
+        ]
+        more = [f"  … and {count - len(shown)} more"] if count > len(shown) else []
+        remedy = "a model must not be tested on what it learned; convert all spans with the same --split"
+        raise DataGateError("\n".join([f"{count} example(s) are in several splits:", *lines, *more, remedy]))
 
 
 def _stop_on_missing_classes(statistics: dict[str, Any], label_map: LabelMap) -> None:

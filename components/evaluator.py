@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from typing import Any
 
 import numpy as np
@@ -13,26 +14,41 @@ from tfx import types
 from tfx.components.evaluator import executor as tfx_evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
-from tfx.types.standard_component_specs import BASELINE_MODEL_KEY, EVAL_CONFIG_KEY, EVALUATION_KEY
+from tfx.types.standard_component_specs import (
+    BASELINE_MODEL_KEY,
+    EVAL_CONFIG_KEY,
+    EVALUATION_KEY,
+    EXAMPLE_SPLITS_KEY,
+    EXAMPLES_KEY,
+)
 from tfx.utils import json_utils
 
 from components.deployed_model import VERSION_PROPERTY, has_model
 from models.signatures import EVALUATION
-from models.tfma_metrics import EACH_SLICE, Threshold, thresholds_of, with_min_mean_iou, without_comparison
+from models.tfma_metrics import (
+    EACH_SLICE,
+    Threshold,
+    thresholds_of,
+    with_min_mean_iou,
+    without_comparison,
+    without_thresholds,
+)
 
 # Custom property of the ModelEvaluation artifact: what `verdict` returns, as JSON.
 VERDICT_PROPERTY = "verdict"
 
 
 MIN_MEAN_IOU = "min_mean_iou"
+NEWEST_SPLIT_KEY = "newest_split"
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """TFX's EvaluatorSpec and the least mean IoU."""
+    """TFX's EvaluatorSpec, the least mean IoU, and a split to measure apart."""
 
     PARAMETERS = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
         MIN_MEAN_IOU: component_spec.ExecutionParameter(type=float, optional=True),
+        NEWEST_SPLIT_KEY: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = standard_component_specs.EvaluatorSpec.INPUTS
     OUTPUTS = standard_component_specs.EvaluatorSpec.OUTPUTS
@@ -58,6 +74,21 @@ class Executor(tfx_evaluator_executor.Executor):
         result["baseline_version"] = baseline.get_int_custom_property(VERSION_PROPERTY)
         signature = eval_config.model_specs[0].signature_name
         result["resolution"] = next(key for key, name in EVALUATION.items() if name == signature)
+        examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
+        newest = exec_properties.get(NEWEST_SPLIT_KEY)
+        if newest in artifact_utils.decode_split_names(examples.split_names):
+            apart = standard_artifacts.ModelEvaluation()
+            apart.uri = os.path.join(evaluation.uri, newest)
+            properties = {
+                EVAL_CONFIG_KEY: json_format.MessageToJson(without_thresholds(eval_config)),
+                EXAMPLE_SPLITS_KEY: json_utils.dumps([newest]),
+            }
+            super().Do(input_dict, {EVALUATION_KEY: [apart]}, {**exec_properties, **properties})
+            result["newest_span"] = {
+                "span": examples.get_int_custom_property("span"),
+                "metrics": _numbers(read_metrics(apart.uri, tfma.CANDIDATE_KEY if has_baseline else "")[""]),
+                "baseline_metrics": _numbers(read_metrics(apart.uri, tfma.BASELINE_KEY)[""]) if has_baseline else None,
+            }
         evaluation.set_string_custom_property(VERDICT_PROPERTY, json.dumps(result))
 
 
@@ -151,6 +182,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         eval_config: tfma.EvalConfig,
         example_splits: list[str],
         min_mean_iou: float | None = None,
+        newest_split: str | None = None,
     ):
         """Constructs the evaluator.
 
@@ -161,6 +193,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
           eval_config: with the metrics and thresholds of `models.tfma_metrics`.
           example_splits: that the metrics are computed on.
           min_mean_iou: instead of that in `eval_config`; apart, so that it can be a parameter of runs.
+          newest_split: a split that, if there is one, is measured apart, without a say in the blessing.
         """
         super().__init__(
             spec=EvaluatorSpec(
@@ -172,6 +205,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 # TFX's executor asks for it.
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 min_mean_iou=min_mean_iou,
+                newest_split=newest_split,
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -3,10 +3,15 @@
 TFX's executor sends every record through a shuffle and compresses it. JPEG and PNG bytes do not get smaller, the
 shuffle of Beam's local runner holds the whole data set in memory, and the trainer shuffles anyway. Here each file is
 read once, which checks the checksum of every record, and copied as it is.
+
+And where TFX's takes one span, this takes a window of them: TFX would have a resolver put the artifacts of several runs
+together, which open-source Kubeflow Pipelines cannot.
 """
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,25 +20,94 @@ from typing import Any
 import apache_beam as beam
 import numpy as np
 import tensorflow as tf
-from tfx.components import ImportExampleGen as TfxImportExampleGen
+from tfx import types
+from tfx.components.example_gen import driver as example_gen_driver
+from tfx.components.example_gen.utils import FINGERPRINT_PROPERTY_NAME, SPAN_PROPERTY_NAME, VERSION_PROPERTY_NAME
 from tfx.components.util import examples_utils
-from tfx.dsl.components.base import base_beam_executor, executor_spec
+from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
-from tfx.types import artifact_utils
+from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.standard_component_specs import (
     EXAMPLES_KEY,
     INPUT_BASE_KEY,
     INPUT_CONFIG_KEY,
-    OUTPUT_CONFIG_KEY,
     OUTPUT_DATA_FORMAT_KEY,
 )
 from tfx.utils import io_utils, proto_utils
 
-from data.contract import REPORT_FILE, compression_type
+from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
 from data.errors import UserError
+from data.label_map import LabelMap
+from data.spans import NEWEST_SPLIT, SPAN, choose_window, find_spans
 
+# Custom property of the Examples: the folders that they came from, by split, as JSON.
+INPUTS_PROPERTY = "inputs"
+_TEST_SPLIT = "test"
 _SHOWN = 20
+# What TFRecords add to each record: its length and two checksums.
+_FRAME_BYTES = 16
+
+
+class ImportExampleGenSpec(component_spec.ComponentSpec):
+    """Inputs, outputs and parameters of the component."""
+
+    PARAMETERS = {
+        INPUT_BASE_KEY: component_spec.ExecutionParameter(type=str),
+        INPUT_CONFIG_KEY: component_spec.ExecutionParameter(type=example_gen_pb2.Input),
+        OUTPUT_DATA_FORMAT_KEY: component_spec.ExecutionParameter(type=int),
+        "window": component_spec.ExecutionParameter(type=int, optional=True),
+        "test_span": component_spec.ExecutionParameter(type=int, optional=True),
+        "newest_span": component_spec.ExecutionParameter(type=int, optional=True),
+    }
+    INPUTS: dict[str, component_spec.ChannelParameter] = {}
+    OUTPUTS = {EXAMPLES_KEY: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
+
+
+class Driver(example_gen_driver.FileBasedDriver):
+    """Puts the spans that there are into the patterns, and a fingerprint of the files into the key of TFX's cache."""
+
+    def resolve_exec_properties(
+        self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
+    ) -> dict[str, Any]:
+        """The properties with one split in `input_config` for each split and span that has files, and `span`."""
+        input_config = example_gen_pb2.Input()
+        proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
+        if not any(SPAN in split.pattern for split in input_config.splits):
+            return super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
+        base = exec_properties[INPUT_BASE_KEY]
+        (folder,) = {os.path.dirname(split.pattern) for split in input_config.splits}
+        folders = find_spans(os.path.join(base, folder), fileio.glob)
+        window = choose_window(folders, *(exec_properties.get(key) for key in ("window", "test_span", "newest_span")))
+        chosen = [
+            (split.name, span, os.path.basename(split.pattern))
+            for split in input_config.splits
+            for span in ([window.test] if split.name == _TEST_SPLIT else window.train)
+        ]
+        if window.newest != window.test:
+            chosen += [
+                (NEWEST_SPLIT, window.newest, os.path.basename(split.pattern))
+                for split in input_config.splits
+                if split.name == _TEST_SPLIT
+            ]
+        resolved, fingerprints = example_gen_pb2.Input(), hashlib.sha256()
+        for name, span, files in chosen:
+            pattern = os.path.join(folders[span], files)
+            # A span needs no files of each split; which splits must have some is for the executor to say.
+            if fileio.glob(pattern):
+                resolved.splits.add(name=name, pattern=os.path.relpath(pattern, base))
+                fingerprints.update(io_utils.generate_fingerprint(f"{name}@{span}", pattern).encode())
+        for split in input_config.splits:
+            if not any(found.name == split.name for found in resolved.splits):
+                spans = [window.test] if split.name == _TEST_SPLIT else window.train
+                raise UserError(
+                    f"no TFRecord file matches {os.path.join(base, split.pattern)} in span {', '.join(map(str, spans))}"
+                )
+        exec_properties[INPUT_CONFIG_KEY] = proto_utils.proto_to_json(resolved)
+        exec_properties[SPAN_PROPERTY_NAME] = window.newest
+        exec_properties[VERSION_PROPERTY_NAME] = None
+        exec_properties[FINGERPRINT_PROPERTY_NAME] = fingerprints.hexdigest()
+        return exec_properties
 
 
 class Executor(base_beam_executor.BaseBeamExecutor):
@@ -41,30 +115,31 @@ class Executor(base_beam_executor.BaseBeamExecutor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: dict[str, Any]) -> None:
         """Writes `Split-NAME/data_tfrecord-0000I-of-0000N`, or raises UserError."""
-        output_config = example_gen_pb2.Output()
-        proto_utils.json_to_proto(exec_properties[OUTPUT_CONFIG_KEY], output_config)
-        if output_config.split_config.splits:
-            raise ValueError("files are copied whole, so output splits cannot be made of them; use input splits")
         input_config = example_gen_pb2.Input()
         proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
-        examples.split_names = artifact_utils.encode_split_names([split.name for split in input_config.splits])
+        sources: dict[str, list[str]] = {}
+        for split in input_config.splits:
+            pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
+            found = [path for path in sorted(fileio.glob(pattern)) if not fileio.isdir(path)]
+            if not found:
+                raise UserError(f"no TFRecord file matches {pattern}")
+            sources.setdefault(split.name, []).extend(found)
+        inputs = {name: sorted({os.path.dirname(path) for path in paths}) for name, paths in sources.items()}
+        folders = sorted({folder for found in inputs.values() for folder in found})
+        _check_label_maps(folders)
+        examples.split_names = artifact_utils.encode_split_names(list(sources))
         examples_utils.set_payload_format(examples, exec_properties[OUTPUT_DATA_FORMAT_KEY])
+        examples.set_int_custom_property(SPAN_PROPERTY_NAME, exec_properties.get(SPAN_PROPERTY_NAME) or 0)
+        examples.set_string_custom_property(INPUTS_PROPERTY, json.dumps(inputs))
 
         copies: list[tuple[str, str]] = []
-        folders: set[str] = set()
-        for split in input_config.splits:
-            folder = artifact_utils.get_split_uri([examples], split.name)
+        for name, paths in sources.items():
+            folder = artifact_utils.get_split_uri([examples], name)
             fileio.makedirs(folder)
-            pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
-            sources = [path for path in sorted(fileio.glob(pattern)) if not fileio.isdir(path)]
-            if not sources:
-                raise UserError(f"no TFRecord file matches {pattern}")
-            folders.update(map(os.path.dirname, sources))
-            for index, source in enumerate(sources):
+            for index, source in enumerate(paths):
                 suffix = ".gz" if compression_type(source) else ""
-                name = f"data_tfrecord-{index:05d}-of-{len(sources):05d}{suffix}"
-                copies.append((source, os.path.join(folder, name)))
+                copies.append((source, os.path.join(folder, f"data_tfrecord-{index:05d}-of-{len(paths):05d}{suffix}")))
         faults = os.path.join(self._get_tmp_dir(), "faults")
         with self._make_beam_pipeline() as pipeline:
             _ = (
@@ -79,19 +154,54 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         if lines:
             more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             raise UserError("\n".join(["files that cannot be imported:", *sorted(lines)[:_SHOWN], *more]))
-        # What the conversion set aside goes along, for the report.
-        for report in sorted(os.path.join(folder, REPORT_FILE) for folder in folders):
-            if fileio.exists(report):
-                fileio.copy(report, os.path.join(examples.uri, REPORT_FILE), overwrite=True)
+        # What the conversions did goes along, for the report and the lineage.
+        reports = {folder: os.path.join(folder, REPORT_FILE) for folder in folders}
+        conversions = [
+            {"folder": folder, **json.loads(io_utils.read_string_file(path))}
+            for folder, path in reports.items()
+            if fileio.exists(path)
+        ]
+        if conversions:
+            text = json.dumps({"conversions": conversions}, indent=2)
+            io_utils.write_string_file(os.path.join(examples.uri, REPORT_FILE), text)
+
+
+def read_conversions(examples: types.Artifact) -> list[dict[str, Any]]:
+    """What `data.convert` reported of each folder that the examples came from; none if they came from elsewhere."""
+    path = os.path.join(examples.uri, REPORT_FILE)
+    return json.loads(io_utils.read_string_file(path))["conversions"] if fileio.exists(path) else []
+
+
+def _check_label_maps(folders: list[str]) -> None:
+    """Class ids mean the same in all folders, or the model would learn nonsense."""
+    first = ""
+    expected: tuple[str, ...] = ()
+    for folder in folders:
+        path = os.path.join(folder, LABEL_MAP_FILE)
+        if not fileio.exists(path):
+            continue
+        found = LabelMap.parse(io_utils.read_string_file(path), path).names
+        if not expected:
+            first, expected = path, found
+        elif found != expected:
+            raise UserError(f"{path} has other classes than {first}; convert both spans with the same ones")
 
 
 def _check_and_copy(source: str, destination: str) -> Iterator[str]:
     """Copies a file, or yields what is wrong with it."""
     try:
         records = tf.data.TFRecordDataset(source, compression_type=compression_type(source), buffer_size=1 << 20)
-        # Parses without looking for any feature that there is.
-        parsed = records.batch(64).map(lambda batch: tf.io.parse_example(batch, {"": tf.io.VarLenFeature(tf.string)}))
-        parsed.reduce(np.int64(0), lambda count, _: count + 1)
+
+        def parse(batch: tf.Tensor) -> tuple[Any, tf.Tensor]:
+            # Parses without looking for any feature that there is.
+            parsed = tf.io.parse_example(batch, {"": tf.io.VarLenFeature(tf.string)})
+            return parsed, tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + _FRAME_BYTES)
+
+        size = records.batch(64).map(parse).reduce(np.int64(0), lambda total, item: total + item[1])
+        # TensorFlow takes a file that ends within the length of a record for one that ends before it.
+        if not compression_type(source) and int(size) != tf.io.gfile.stat(source).length:
+            yield f"  {source}: truncated record at {int(size)}; write or copy the file anew"
+            return
         fileio.copy(source, destination, overwrite=True)
     except tf.errors.DataLossError as error:
         with tf.io.gfile.GFile(source, "rb") as file:
@@ -112,11 +222,39 @@ def _reason(error: Exception) -> str:
     return re.sub(r"^.*?}} | \[Op:.*", "", text)
 
 
-class ImportExampleGen(TfxImportExampleGen):
+class ImportExampleGen(base_beam_component.BaseBeamComponent):
     """Imports TFRecord files by input splits; the number and the order of the files stay as they are.
 
-    It takes the parameters of TFX's component. Files that end in `.gz` are gzipped. Output splits
-    and Parquet files are not supported.
+    Files that end in `.gz` are gzipped. With `{SPAN}` in the folder of the patterns, each split is that of the newest
+    spans, and the split `test` that of one span alone; that of the newest span becomes the split `newest`.
     """
 
+    SPEC_CLASS = ImportExampleGenSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
+    DRIVER_CLASS = Driver
+
+    def __init__(
+        self,
+        input_base: str,
+        input_config: example_gen_pb2.Input,
+        window: int = 0,
+        test_span: int | None = None,
+    ):
+        """Constructs the component.
+
+        Args:
+          input_base: folder of the files.
+          input_config: a pattern below it for each split; all in the same folder, which may have `{SPAN}` in its path.
+          window: how many of the newest spans to take; 0 for all.
+          test_span: the span that `test` is of; by default the oldest there is.
+        """
+        super().__init__(
+            spec=ImportExampleGenSpec(
+                input_base=input_base,
+                input_config=input_config,
+                output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
+                window=window,
+                test_span=test_span,
+                examples=types.Channel(type=standard_artifacts.Examples),
+            )
+        )

@@ -16,7 +16,10 @@ from tfx.types import artifact_utils
 from tfx.types.standard_component_specs import PUSH_DESTINATION_KEY, PUSHED_MODEL_KEY
 from tfx.utils import proto_utils
 
-from components.versions import fingerprint, models, version_path, versions
+from components.versions import fingerprint, models, rolled_back, rolled_back_path, version_path, versions
+
+# Custom property of a PushedModel that was not pushed although it was blessed: why.
+REASON_PROPERTY = "reason"
 
 # No numbers, so TF Serving does not take them for versions; one for each push, as several pipelines may push there.
 _STAGING_PREFIX = ".incoming-"
@@ -24,7 +27,10 @@ _STALE_SECONDS = 24 * 3600
 
 
 class Executor(tfx_pusher_executor.Executor):
-    """Copies to a folder beside the versions, then renames; a model that is already deployed is not pushed again."""
+    """Copies to a folder beside the versions, then renames.
+
+    A model that is already deployed, or that was rolled back, is not pushed again.
+    """
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         pushed = artifact_utils.get_single_instance(output_dict[PUSHED_MODEL_KEY])
@@ -34,12 +40,20 @@ class Executor(tfx_pusher_executor.Executor):
         push_destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], push_destination)
         destination = push_destination.filesystem.base_directory
-        deployed = models(destination)
+        deployed, candidate = models(destination), fingerprint(self.GetModelPath(input_dict))
         if deployed:
             newest = max(deployed)
-            if deployed[newest] == fingerprint(self.GetModelPath(input_dict)):
+            if deployed[newest] == candidate:
                 path = version_path(destination, newest)
                 self._MarkPushed(pushed, pushed_destination=path, pushed_version=str(newest))
+                return
+        for version in rolled_back(destination):
+            if fingerprint(rolled_back_path(destination, version)) == candidate:
+                reason = (
+                    f"it is version {version}, which was rolled back; `segpipe rollback {version}` deploys it again"
+                )
+                pushed.set_string_custom_property(REASON_PROPERTY, reason)
+                self._MarkNotPushed(pushed)
                 return
 
         _delete_stale(destination)
@@ -52,7 +66,8 @@ class Executor(tfx_pusher_executor.Executor):
                 {**exec_properties, PUSH_DESTINATION_KEY: proto_utils.proto_to_json(push_destination)},
             )
             (staged,) = versions(staging)
-            version = max([staged, *(taken + 1 for taken in versions(destination))])
+            taken = [*versions(destination), *rolled_back(destination)]
+            version = max([staged, *(number + 1 for number in taken)])
             tf.io.gfile.rename(version_path(staging, staged), version_path(destination, version))
         finally:
             if tf.io.gfile.exists(staging):

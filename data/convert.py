@@ -79,6 +79,7 @@ def convert(
     shards: int | None = None,
     max_set_aside: float = 0.05,
     overwrite: bool = False,
+    is_addition: bool = False,
     beam_arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
@@ -92,6 +93,7 @@ def convert(
       shards: TFRecord files a split; by default one for every 1,000 examples.
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
+      is_addition: it is trained on together with others, so splits may be empty.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
 
     Returns:
@@ -108,7 +110,7 @@ def convert(
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
         raise UserError(f"no pair of image and mask found{reasons}")
-    _check_splits({split: sum(source.split == split for source in listing.sources) for split in SPLITS})
+    _check_splits({split: sum(source.split == split for source in listing.sources) for split in SPLITS}, is_addition)
 
     incomplete = f"{destination}.incomplete"
     with exclusive(incomplete, "converting"):
@@ -117,6 +119,7 @@ def convert(
             _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, listing.set_aside, listing.ignored, incomplete)
             _check_report(report, max_set_aside)
+            _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
             with open(os.path.join(incomplete, LABEL_MAP_FILE), "w", encoding="utf-8") as file:
                 file.write(reader.label_map.to_yaml())
             with open(os.path.join(incomplete, REPORT_FILE), "w", encoding="utf-8") as file:
@@ -142,9 +145,9 @@ def _check_destination(destination: str, overwrite: bool) -> None:
         raise UserError(f"{destination} is not an earlier conversion (no {REPORT_FILE} in it); --overwrite leaves it")
 
 
-def _check_splits(counts: dict[str, int]) -> None:
+def _check_splits(counts: dict[str, int], is_addition: bool) -> None:
     empty = [split for split in SPLITS if not counts.get(split)]
-    if empty:
+    if len(empty) == len(SPLITS) or (empty and not is_addition):
         found = ", ".join(f"{split} {counts.get(split, 0)}" for split in SPLITS)
         raise UserError(f"the split {' and '.join(empty)} would be empty ({found}); add images or change --split")
 
@@ -160,7 +163,7 @@ def _run_beam(
             | "Spread" >> beam.Reshuffle()
             | "ReadExample" >> beam.ParDo(_ReadExample(reader)).with_outputs("set_aside", "counts", main="examples")
         )
-        for split in SPLITS:
+        for split in filter(counts.get, SPLITS):
             _ = (
                 read.examples
                 | f"Only[{split}]" >> beam.Filter(lambda item, split=split: item[0] == split)
@@ -228,7 +231,6 @@ def _check_report(report: dict[str, Any], max_set_aside: float) -> None:
             f"{len(bad)} of {kept + len(bad)} inputs ({share:.1%}) cannot be used, more than --max-set-aside "
             f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}"
         )
-    _check_splits({split: report["splits"][split]["examples"] for split in SPLITS})
 
 
 def _empty(folder: str) -> None:

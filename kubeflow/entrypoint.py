@@ -116,7 +116,7 @@ def run_driver(args: argparse.Namespace, executor_input: dict[str, Any]) -> dict
     properties = utils.parse_execution_properties(message.inputs.parameter_values, message.inputs.parameters, spec)
     span = properties.pop("span", -1)
     if span >= 0:
-        properties["range_config"] = json.dumps({"static_range": {"start_span_number": span, "end_span_number": span}})
+        properties["newest_span"] = span
     driver = import_utils.import_class_by_path(args.driver_class_path)
     answer = driver(None).run(
         ExecutionInfo(

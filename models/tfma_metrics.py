@@ -300,3 +300,13 @@ def without_comparison(eval_config: tfma.EvalConfig) -> tfma.EvalConfig:
         for metric in [name for name in spec.per_slice_thresholds if name.startswith(CHANGE)]:
             del spec.per_slice_thresholds[metric]
     return result
+
+
+def without_thresholds(eval_config: tfma.EvalConfig) -> tfma.EvalConfig:
+    """The same for measuring alone."""
+    result = tfma.EvalConfig()
+    result.CopyFrom(eval_config)
+    for spec in result.metrics_specs:
+        spec.ClearField("per_slice_thresholds")
+        spec.ClearField("thresholds")
+    return result

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from data.readers import Reader
     from pipeline.kubeflow_client import Server
     from pipeline.runs import Run, Trial
+    from pipeline.sections import Row
 
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
@@ -88,6 +89,12 @@ def cli() -> None:
 )
 @click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Beam worker processes.")
 @click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST.")
+@click.option(
+    "--span",
+    metavar="N|DATE",
+    help="Add to what is there already: write to DEST/N. A date such as 2026-11-23 is the number 20261123. With "
+    "data.input: DEST/{SPAN} a run trains on all spans, or on the newest data.window of them.",
+)
 @click.argument("paths", nargs=-1, metavar="[SOURCE] DEST")
 def convert(
     dataset_format: str,
@@ -100,6 +107,7 @@ def convert(
     max_pixels: int,
     workers: int,
     overwrite: bool,
+    span: str | None,
     paths: tuple[str, ...],
 ) -> None:
     """Convert a data set to TFRecords in DEST.
@@ -115,6 +123,15 @@ def convert(
     if len(paths) != wanted:
         raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
     reader = _reader(dataset_format, paths[0], classes, labels, split, border, max_pixels)
+    destination = paths[-1].rstrip("/")
+    is_addition = False
+    if span is not None:
+        from data.spans import SPAN, parse_span, span_path, spans_beside
+
+        number = parse_span(span)
+        pattern = destination if SPAN in destination else os.path.join(destination, SPAN)
+        destination = span_path(pattern, number)
+        is_addition = spans_beside(pattern, number, reader.label_map)
     click.echo("Loading Beam and TensorFlow …", err=True)
     _quiet()
     from data.convert import convert as run_conversion
@@ -127,9 +144,10 @@ def convert(
     mode = "in_memory" if workers == 1 else "multi_processing"
     report = run_conversion(
         reader,
-        paths[-1],
+        destination,
         shards=shards,
         max_set_aside=max_set_aside,
+        is_addition=is_addition,
         overwrite=overwrite,
         beam_arguments=[f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"],
     )
@@ -140,7 +158,7 @@ def convert(
         click.echo(f"set aside: {entry['input']}: {entry['reason']}")
     if report["ignored"]:
         click.echo(f"not listed by the data set, left out: {len(report['ignored'])}")
-    click.echo(f"Written to {paths[-1]}; the report is {os.path.join(paths[-1], 'conversion.json')}")
+    click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
 
 
 def _reader(
@@ -211,6 +229,43 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
 @cli.command(no_args_is_help=True)
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
 @_SET_OPTION
+def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
+    """Take one turn of a schedule: run the pipeline if there is a reason to, and tell how it ended.
+
+    Nothing is trained if data, code, packages and configuration are those of the last run that ended, or, with
+    retrain.trigger: drift, if the newest data is like that which the deployed model was trained on. Whom to tell is in
+    the section notify. docs/retraining.md has units for systemd, a line for cron, and Kubeflow's way.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    _quiet()
+    from rich.console import Console
+
+    from pipeline.retraining import retrain as take_turn
+
+    console = Console()
+    turn = take_turn(config, console, lambda line: click.echo(line, err=True))
+    if turn.drift is not None:
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in turn.drift.items())
+        click.echo(f"Drift of the newest data from what the deployed model was trained on: {shown}")
+    for problem in turn.problems:
+        click.echo(f"Not told: {problem}", err=True)
+    if turn.outcome == "ran":
+        assert turn.run is not None
+        _print_summary(console, turn.run)
+        return EXIT_REFUSED if turn.run.state == "refused" else 0
+    if turn.outcome == "nothing new":
+        assert turn.run is not None
+        click.echo(f"Nothing is new since run {turn.run.run_id}, which ended {turn.run.state}; nothing was trained.")
+    else:
+        click.echo(f"No drift above retrain.max_drift {config.retrain.max_drift:g}; nothing was trained.")
+    return 0
+
+
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@_SET_OPTION
 def join(config_path: str, overrides: tuple[str, ...]) -> None:
     """Take part in the training of a run on another machine (train.strategy: multi_worker).
 
@@ -249,6 +304,7 @@ def tune(config_path: str, overrides: tuple[str, ...]) -> None:
     from rich.console import Console
 
     from pipeline.local_runner import RunFailedError, run_locally
+    from pipeline.metadata import database_of
     from pipeline.runs import load_trials
 
     console = Console()
@@ -256,7 +312,7 @@ def tune(config_path: str, overrides: tuple[str, ...]) -> None:
         result = run_locally(config, console, last="Tuner")
     except RunFailedError as error:
         raise UserError(str(error)) from error
-    _print_trials(load_trials(config.metadata_path, result.run_id), list(config.tune.space))
+    _print_trials(load_trials(database_of(config), result.run_id), list(config.tune.space))
 
 
 def _print_trials(trials: list[Trial], keys: list[str]) -> None:
@@ -477,6 +533,8 @@ def delete_schedule(name: str, host: str | None, namespace: str | None) -> None:
 
 
 def _print_summary(console: Console, result: Run) -> None:
+    from components.versions import rolled_back_path
+
     classes = ", ".join(f"{name} {_iou(value)}" for name, value in result.class_iou.items())
     size = "each image's own size" if result.resolution == "original" else "the model's size"
     interval = " to ".join(map(_iou, result.mean_iou_interval or []))
@@ -488,15 +546,24 @@ def _print_summary(console: Console, result: Run) -> None:
         lines.append(f"Deployed model (version {result.baseline_version}): {_iou(result.baseline_mean_iou)}")
     else:
         lines.append("There is no deployed model with these classes; the absolute thresholds alone decided.")
+    if result.newest_span is not None:
+        deployed = result.newest_baseline_mean_iou
+        against = "" if deployed is None else f" (deployed: {_iou(deployed)})"
+        lines.append(
+            f"On the test split of the newest span, {result.newest_span}: {_iou(result.newest_mean_iou)}{against}"
+        )
     if result.state == "refused":
         lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
         verdict = "Pushed"
         if result.state == "unchanged":
-            is_there = os.path.isdir(str(result.pushed_path))
-            verdict = (
-                f"Nothing new; the model {'is deployed already' if is_there else 'was deployed, and later removed,'}"
-            )
+            destination = os.path.dirname(str(result.pushed_path))
+            fate = "was deployed, and later removed,"
+            if os.path.isdir(str(result.pushed_path)):
+                fate = "is deployed already"
+            elif os.path.isdir(rolled_back_path(destination, result.pushed_version or 0)):
+                fate = "was deployed, and later rolled back,"
+            verdict = f"Nothing new; the model {fate}"
         lines += [
             f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
         ]
@@ -529,24 +596,25 @@ _RUNS_OPTION = click.option(
 
 def _load_runs(config_path: str | None, overrides: tuple[str, ...]) -> list[Run]:
     """The runs of a pipeline, or of all pipelines in output/, oldest first."""
-    from pipeline.config import load_config
-
-    names: dict[str, str | None]
     if config_path:
+        from pipeline.config import load_config
+        from pipeline.metadata import database_of
+        from pipeline.runs import load_runs
+
         config = load_config(config_path, overrides)
-        names = {config.metadata_path: config.name}
-    else:
-        names = dict.fromkeys(sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite"))))
-        if not names:
-            raise UserError("no run found in output/; name another place with --config")
+        return load_runs(database_of(config), config.name)
+    paths = sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite")))
+    if not paths:
+        raise UserError("no run found in output/; name another place with --config")
+    from pipeline.metadata import sqlite_database
     from pipeline.runs import load_runs
 
     listed = []
-    for path, name in names.items():
+    for path in paths:
         try:
-            listed += load_runs(os.path.abspath(path), name)
+            listed += load_runs(sqlite_database(os.path.abspath(path)))
         except UserError as error:
-            if len(names) == 1:
+            if len(paths) == 1:
                 raise
             click.echo(f"left out: {error}", err=True)
     return listed
@@ -649,6 +717,64 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
 
 
 @cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@_SET_OPTION
+@click.argument("version", metavar="[VERSION]", type=click.IntRange(0), required=False)
+def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) -> None:
+    """Deploy an earlier version at once; without VERSION, the one before the deployed one.
+
+    The versions that are newer are moved aside, where servers do not look, and the next runs do not push them again.
+    With the number of one of them, it comes back.
+    """
+    from pipeline.config import load_config
+
+    destination = load_config(config_path, overrides).push_destination
+    _quiet()
+    from components.versions import roll_back
+
+    before, now = roll_back(destination, version)
+    click.echo(
+        f"Version {now} is deployed in the place of version {before}: {_relative(os.path.join(destination, str(now)))}"
+    )
+
+
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@_SET_OPTION
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List the versions that were pushed, oldest first: from which runs and data, how good, what each replaced."""
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    _quiet()
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.history import load_history
+
+    listed = load_history(config)
+    if as_json:
+        for item in listed:
+            click.echo(json.dumps(dataclasses.asdict(item)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "state", "run", "mean IoU", "replaced", "data", "rolled back"):
+        table.add_column(column, justify="right" if column == "mean IoU" else "left", overflow="fold")
+    for item in listed:
+        table.add_row(
+            str(item.version),
+            item.state,
+            item.run_id or "unknown",
+            _iou(item.mean_iou),
+            str(item.replaced or ""),
+            ", ".join(map(_relative, item.data)),
+            "; ".join(f"{event['time']} by {event['by']}, to {event['to']}" for event in item.rollbacks),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@cli.command(no_args_is_help=True)
 @_RUNS_OPTION
 @_SET_OPTION
 @click.option("--html", "html_path", metavar="FILE", help="Write the comparison as HTML, too.")
@@ -663,16 +789,71 @@ def compare(
     if len(run_ids) < 2:
         raise UserError("compare takes two runs or more; `segpipe runs` lists them")
     listed = _load_runs(config_path, overrides)
-    from pipeline.comparison import compare_runs, to_html, to_table
+    from pipeline.comparison import compare_runs
 
-    comparison = compare_runs([_find_run(listed, run_id) for run_id in run_ids])
+    chosen = [_find_run(listed, run_id) for run_id in run_ids]
+    _print_sections("Comparison of runs", {run.run_id: run.report for run in chosen}, compare_runs(chosen), html_path)
+
+
+def _print_sections(
+    title: str, columns: dict[str, str | None], sections: dict[str, list[Row]], html_path: str | None
+) -> None:
     from rich.console import Console
 
-    Console(width=None if sys.stdout.isatty() else 200).print(to_table(comparison))
+    from pipeline.sections import to_html, to_table
+
+    Console(width=None if sys.stdout.isatty() else 200).print(to_table(list(columns), sections))
     if html_path:
         with open(html_path, "w", encoding="utf-8") as file:
-            file.write(to_html(comparison))
+            file.write(to_html(title, columns, sections))
         click.echo(f"Written to {html_path}")
+
+
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@_SET_OPTION
+@click.option(
+    "--keep", type=click.IntRange(1), required=True, metavar="N", help="How many of the newest runs and versions stay."
+)
+@click.option("--yes", is_flag=True, help="Delete; without it, only show what would go.")
+def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) -> None:
+    """Delete what old runs left: artifacts, pushed versions, checkpoints and logs.
+
+    The newest N runs and the newest N versions stay, the deployed one among them, with everything that they were made
+    of. Without --yes nothing is deleted.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    _quiet()
+    from pipeline.retention import clean as run_clean
+
+    leftovers = run_clean(config, keep, is_dry_run=not yes)
+    for item in leftovers:
+        click.echo(f"{item.size / 1e6:10.2f} MB  {_relative(item.path)}  ({item.reason})")
+    total = sum(item.size for item in leftovers) / 1e6
+    verdict = "deleted" if yes else "would be deleted; --yes deletes"
+    if leftovers:
+        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {verdict}")
+    else:
+        click.echo("There is nothing to delete.")
+
+
+@cli.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@_SET_OPTION
+@click.option("--html", "html_path", metavar="FILE", help="Write it as HTML, too.")
+@click.argument("version", metavar="VERSION", type=click.IntRange(0))
+def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None, version: int) -> None:
+    """Tell what a pushed version was made of: data, schema, configuration, code, packages, metrics."""
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    _quiet()
+    from pipeline.lineage import trace
+
+    found = trace(config, version)
+    _print_sections(f"{config.name}, version {version}", {str(version): found.report}, found.sections, html_path)
 
 
 @cli.command(no_args_is_help=True)

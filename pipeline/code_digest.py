@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import hashlib
 import pathlib
+import subprocess
 from collections.abc import Iterable
 
 _ROOT = pathlib.Path(__file__).parent.parent
@@ -32,6 +33,26 @@ def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root
     for path in sorted(paths.union(files)):
         digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
+
+
+def tree_digest(root: pathlib.Path = _ROOT) -> str:
+    """A digest of all of segpipe's code and the files beside it."""
+    digest = hashlib.sha256()
+    for room in _ROOMS:
+        for path in sorted((root / room).rglob("*")):
+            if path.is_file() and "__pycache__" not in path.parts:
+                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def code_version(root: pathlib.Path = _ROOT) -> str:
+    """What git calls the commit, with `-dirty` where files differ from it; "" where there is no git work tree."""
+    command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]
+    try:
+        result = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    except (OSError, subprocess.TimeoutExpired):
+        return ""
+    return result.stdout.strip() if (root / ".git").exists() else ""
 
 
 def _path(module: str, root: pathlib.Path) -> pathlib.Path | None:

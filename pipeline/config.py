@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import glob
 import os
 import pathlib
@@ -10,13 +11,13 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from data.contract import LABEL_MAP_FILE
+from data.contract import LABEL_MAP_FILE, SPLITS
 from data.errors import UserError, explain
 from data.label_map import LabelMap
+from data.spans import SPAN, choose_window, find_spans
 from models.search_space import TunerConfig, TuneSettings, with_first_values
 from models.settings import ModelSettings, PreprocessingSettings, Section, TrainerConfig, TrainSettings, set_value
 
-SPAN = "{SPAN}"
 Iou = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
@@ -24,12 +25,16 @@ class DataSettings(Section):
     """The data set.
 
     Attributes:
-      input: folder of the TFRecords `train*`, `eval*` and `test*`; `{SPAN}` in it stands for a number, of which the
-        largest is taken.
-      label_map: the label map; by default `labels.yaml` in the input folder.
+      input: folder of the TFRecords `train*`, `eval*` and `test*`; `{SPAN}` in it stands for the numbers of spans.
+      window: how many of the newest spans to train on; 0 for all.
+      test_span: the span whose test split decides; by default the oldest there is. That of the newest span is measured
+        apart.
+      label_map: the label map; by default `labels.yaml` in the folder of the newest span.
     """
 
     input: Annotated[str, pydantic.Field(min_length=1)]
+    window: Annotated[int, pydantic.Field(ge=0)] = 0
+    test_span: Annotated[int, pydantic.Field(ge=0)] | None = None
     label_map: str = ""
 
     @pydantic.field_validator("input")
@@ -97,6 +102,96 @@ class PushSettings(Section):
     """
 
     destination: str = ""
+
+
+class Secret(Section):
+    """A value that does not belong into a configuration; exactly one of the two says where it is.
+
+    Attributes:
+      environment: name of an environment variable.
+      file: path of a file; white space at its end does not count.
+    """
+
+    environment: str = ""
+    file: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _check_one(self) -> Secret:
+        if bool(self.environment) == bool(self.file):
+            raise ValueError("takes either environment, the name of a variable, or file, a path")
+        return self
+
+    def read(self, key: str) -> str:
+        """The value.
+
+        Args:
+          key: of the configuration, for the message.
+
+        Raises:
+          UserError: if it is not there.
+        """
+        if self.environment:
+            if not os.environ.get(self.environment):
+                raise UserError(f"{key}: the environment variable {self.environment} is not set")
+            return os.environ[self.environment]
+        try:
+            value = pathlib.Path(self.file).read_text(encoding="utf-8").rstrip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise UserError(f"{key}: cannot read {self.file}: {getattr(error, 'strerror', 'it is no text')}") from None
+        if not value:
+            raise UserError(f"{key}: {self.file} is empty")
+        return value
+
+
+class RetrainSettings(Section):
+    """When `segpipe retrain` trains.
+
+    Attributes:
+      trigger: `change`: if data, code, packages or configuration are not those of the last finished run; `drift`: if
+        moreover the newest data is far from what the deployed model was trained on; `always`: each time.
+      max_drift: distance from 0 to 1 above which data has drifted: of class shares and image sizes (total variation),
+        and of features by TFDV's drift comparators.
+    """
+
+    trigger: Literal["change", "drift", "always"] = "change"
+    max_drift: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.1
+
+
+class NotifySettings(Section):
+    """Who is told how a `segpipe retrain` ended; what goes wrong there fails no run.
+
+    Attributes:
+      command: program and arguments, which get the summary as JSON on standard input; by default none.
+      webhook: URL that the summary is posted to as JSON; it is a secret, as most hold a key.
+      states: of which runs.
+      timeout_seconds: for each of the two.
+    """
+
+    command: list[str] = []
+    webhook: Secret | None = None
+    states: list[Literal["pushed", "refused", "failed", "unchanged"]] = ["pushed", "refused", "failed"]
+    timeout_seconds: Annotated[float, pydantic.Field(gt=0)] = 30.0
+
+
+class MetadataSettings(Section):
+    """Where runs are recorded.
+
+    Attributes:
+      database: `sqlite` is a file in the output folder; the others, of which `mysql` is MariaDB, too, are servers that
+        several machines may share.
+      host: of the server.
+      port: by default 3306 for `mysql` and 5432 for `postgresql`.
+      name: of the database, which is made if it is not there and the user may.
+      user: of the database.
+      password: of the user.
+    """
+
+    database: Literal["sqlite", "mysql", "postgresql"] = "sqlite"
+    host: Annotated[str, pydantic.Field(min_length=1)] = "127.0.0.1"
+    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 0
+    name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_]+$")] = "segpipe"
+    user: str = ""
+    password: Secret | None = None
 
 
 class BeamSettings(Section):
@@ -266,6 +361,9 @@ class Config(Section):
     serving: ServingSettings = ServingSettings()
     report: ReportSettings = ReportSettings()
     push: PushSettings = PushSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    notify: NotifySettings = NotifySettings()
+    metadata: MetadataSettings = MetadataSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
 
@@ -281,8 +379,16 @@ class Config(Section):
 
     @property
     def metadata_path(self) -> str:
-        """The SQLite file of ML Metadata."""
+        """The SQLite file of ML Metadata, where no server is configured."""
         return os.path.abspath(os.path.join(self.output, "metadata.sqlite"))
+
+    def secrets(self) -> list[str]:
+        """The values that must not be printed or stored; those that are not there do not count."""
+        found = []
+        for secret in (self.metadata.password, self.notify.webhook):
+            with contextlib.suppress(UserError):
+                found += [secret.read("")] if secret else []
+        return found
 
     @property
     def checkpoints_path(self) -> str:
@@ -336,9 +442,9 @@ class Config(Section):
         push = self.push.model_copy(update={"destination": seen("push.destination", self.push.destination)})
         weights = seen("model.encoder_weights", self.model.encoder_weights)
         model = self.model.model_copy(update={"encoder_weights": weights})
-        return self.model_copy(
-            update={"output": seen("output", self.output), "data": data, "push": push, "model": model}
-        )
+        paths = {"output": seen("output", self.output), "data": data, "push": push, "model": model}
+        # Kubeflow has a metadata server of its own.
+        return self.model_copy(update={**paths, "metadata": MetadataSettings()})
 
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
@@ -356,28 +462,44 @@ class Config(Section):
         return label_map
 
     def newest_input(self) -> str:
-        """The input folder, with the largest number that there is in the place of `{SPAN}`.
+        """The input folder; of the newest span, where there are spans.
 
         Raises:
-          UserError: if there is no such folder, or it lacks a split.
+          UserError: if there is no such folder, or a split has no files.
         """
-        folder = self.data.input
-        if SPAN in folder:
-            before, after = folder.split(SPAN)
-            found = {}
-            for path in glob.glob(glob.escape(before) + "*" + glob.escape(after)):
-                number = path[len(before) : len(path) - len(after)]
-                if number.isdigit():
-                    found[int(number)] = path
-            if not found:
-                raise UserError(f"data.input: no folder matches {folder}")
-            folder = found[max(found)]
+        folder, of_split = self._folders()
         if not os.path.isdir(folder):
             raise UserError(f"data.input: {folder} is not a folder; `segpipe convert` makes one from images and masks")
-        for split in ("train", "eval", "test"):
-            if not glob.glob(os.path.join(glob.escape(folder), f"{split}*")):
-                raise UserError(f"data.input: {folder} has no files {split}*")
+        for split, places in of_split.items():
+            if not any(_files(place, split) for place in places):
+                raise UserError(f"data.input: {', '.join(places)} has no files {split}*")
         return folder
+
+    def input_files(self) -> list[str]:
+        """The TFRecords of all splits and spans that a run takes, and the label map.
+
+        Raises:
+          UserError: if there is no span.
+        """
+        folder, of_split = self._folders()
+        label_map = self.data.label_map or os.path.join(folder, LABEL_MAP_FILE)
+        return [
+            *(path for split, places in of_split.items() for place in places for path in _files(place, split)),
+            *_files(folder, "test"),
+            *filter(os.path.exists, [label_map]),
+        ]
+
+    def _folders(self) -> tuple[str, dict[str, list[str]]]:
+        """The folder of the newest span, and those of each split."""
+        if SPAN not in self.data.input:
+            return self.data.input, {split: [self.data.input] for split in SPLITS}
+        try:
+            folders = find_spans(self.data.input)
+            window = choose_window(folders, self.data.window, self.data.test_span)
+        except UserError as error:
+            raise UserError(f"data.input: {error}") from None
+        of_split = {split: [folders[span] for span in window.train] for split in ("train", "eval")}
+        return folders[window.newest], {**of_split, "test": [folders[window.test]]}
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
         """What the trainer needs of all this."""
@@ -397,6 +519,10 @@ class Config(Section):
         """
         training = with_first_values(self.trainer_config(label_map), settings)
         return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
+
+
+def _files(folder: str, split: str) -> list[str]:
+    return sorted(glob.glob(os.path.join(glob.escape(folder), f"{split}*")))
 
 
 def absolute(path: str) -> str:

@@ -21,7 +21,7 @@ NEWEST_SPAN = -1
 VERDICT = "Verdict"
 # What can be changed in each run: the step that takes it, and what it is.
 _PARAMETERS = {
-    "span": ("FindInput", "the number in the place of {SPAN} in data.input; -1 is the newest"),
+    "span": ("FindInput", "the newest span that data.window ends with; -1 for the newest there is"),
     "epochs": ("Trainer", "train.epochs"),
     "min_mean_iou": ("Evaluator", "gate.min_mean_iou"),
 }

@@ -9,19 +9,26 @@ import os
 import sys
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import absl.logging
+from google.protobuf import text_encoding
 from rich.console import Console
 from rich.live import Live
 from rich.table import Table
 from rich.text import Text
+from tfx.dsl.compiler import constants
+from tfx.orchestration.local.local_dag_runner import LocalDagRunner
+from tfx.orchestration.portable import runtime_parameter_utils
 
+from components.versions import models
 from data.errors import UserError
 from data.locking import exclusive
 from models.multi_worker import this_worker
 from pipeline.config import Config
+from pipeline.metadata import database_of, is_failure
 from pipeline.pipeline import create_pipeline
-from pipeline.runs import Run, load_runs, record_failure
+from pipeline.runs import Run, begin_run, forget_pushes, load_run, record_failure
 
 # Without a terminal, progress within a component becomes a line at most this often.
 _LINE_SECONDS = 10.0
@@ -43,7 +50,6 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
       UserError: if another run is going on in the output folder, or the data set is not there.
       RunFailedError: if a component failed.
     """
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
     if config.train.strategy == "multi_worker":
@@ -55,32 +61,57 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     if last:
         components = components[: components.index(last) + 1]
         options = RunOptions(to_nodes=[last])
+    database = database_of(config)
     with exclusive(config.output, "running a pipeline"):
         os.makedirs(config.logs_path, exist_ok=True)
         log_path = os.path.join(config.logs_path, f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}.log")
         view = _View(console, components)
-        started = time.time()
+        run_id = datetime.datetime.now().isoformat()
+        begin_run(database, run_id, config)
+        if not models(config.push_destination):
+            forget_pushes(database, config.push_destination)
         try:
-            with _output_to(log_path), view:
-                LocalDagRunner().run(pipeline, options)
+            with _output_to(log_path, [*config.secrets(), database.password]), view:
+                _Runner(run_id).run(pipeline, options)
         except Exception as error:
-            reason = str(error) if isinstance(error, UserError) else f"{type(error).__name__}: {error}"
+            reason = f"{type(error).__name__}: {error}"
+            if isinstance(error, UserError):
+                reason = str(error)
+            elif is_failure(error):
+                reason = str(database.failure(error))
             # The metadata may be what is broken; the first error is the one to tell.
             with contextlib.suppress(Exception):
-                record_failure(config.metadata_path, f"{view.current}: {reason}", started)
+                record_failure(database, run_id, f"{view.current}: {reason}")
             raise RunFailedError(f"{view.current} failed: {reason}\nThe log is {log_path}") from error
-        return load_runs(config.metadata_path, config.name)[-1]
+        return load_run(database, run_id)
+
+
+class _Runner(LocalDagRunner):
+    """TFX's, for a run whose name is known before it begins."""
+
+    def __init__(self, run_id: str):
+        super().__init__()
+        self._run_id = run_id
+
+    def run_with_ir(self, pipeline: Any, run_options: Any = None) -> None:
+        runtime_parameter_utils.substitute_runtime_parameter(
+            pipeline, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: self._run_id}
+        )
+        super().run_with_ir(pipeline, run_options)
 
 
 @contextlib.contextmanager
-def _output_to(log_path: str) -> Iterator[None]:
-    """Sends what this process and its children print, C++ libraries included, to the log."""
+def _output_to(log_path: str, secrets: list[str]) -> Iterator[None]:
+    """Sends what this process and its children print, C++ libraries included, to the log.
+
+    TFX logs all that it connects to metadata with; secrets become asterisks.
+    """
     sys.stdout.flush()
     sys.stderr.flush()
     kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
     with open(log_path, "a", encoding="utf-8") as log:
         handler = logging.StreamHandler(log)
-        handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
+        handler.setFormatter(_Formatter(secrets))
         root = logging.getLogger()
         former_handlers, former_level = root.handlers[:], root.level
         former_verbosity = absl.logging.get_verbosity()
@@ -103,6 +134,21 @@ def _output_to(log_path: str) -> Iterator[None]:
             root.handlers[:] = former_handlers
             root.setLevel(former_level)
             absl.logging.set_verbosity(former_verbosity)
+
+
+class _Formatter(logging.Formatter):
+    def __init__(self, secrets: list[str]):
+        super().__init__("%(asctime)s %(levelname)s %(name)s: %(message)s")
+        # As protocol buffers are printed, too.
+        self._secrets = [
+            form for secret in filter(None, secrets) for form in (text_encoding.CEscape(secret, True), secret)
+        ]
+
+    def format(self, record: logging.LogRecord) -> str:
+        text = super().format(record)
+        for secret in self._secrets:
+            text = text.replace(secret, "********")
+        return text
 
 
 class _View(logging.Handler):

@@ -7,7 +7,6 @@ import os
 import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
-from tfx.orchestration import metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 
@@ -22,10 +21,12 @@ from components.serving_check import ServingCheck
 from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
+from data.spans import NEWEST_SPLIT, SPAN
 from models.signatures import EVALUATION
 from models.tfma_metrics import CHANGE, Threshold, metrics_spec
 from pipeline.code_digest import code_digest
-from pipeline.config import SPAN, Config, GateSettings, absolute
+from pipeline.config import Config, GateSettings, absolute
+from pipeline.metadata import database_of
 
 # What components run or read beyond the modules of their executors.
 _CODE = {
@@ -48,13 +49,15 @@ def create_pipeline(config: Config) -> Pipeline:
     """
     label_map = config.load_label_map()
 
-    # TFRecords by the data contract, of the newest span where there are spans.
+    # TFRecords by the data contract, of a window of spans where there are spans.
     input_base, patterns = _input_patterns(config.data.input)
     example_gen = ImportExampleGen(
         input_base=input_base,
         input_config=example_gen_pb2.Input(
             splits=[example_gen_pb2.Input.Split(name=name, pattern=pattern) for name, pattern in patterns.items()]
         ),
+        window=config.data.window,
+        test_span=config.data.test_span,
     )
 
     # The schema is curated, not inferred: a broken data set must not define what is right.
@@ -118,7 +121,8 @@ def create_pipeline(config: Config) -> Pipeline:
     # What production serves now, for the evaluator to compare with.
     deployed_model = DeployedModel(model=trainer.outputs["model"], push_destination=config.push_destination)
 
-    # Mean IoU and IoU per class on `test`, overall and by slice; blesses a model that keeps the gate's thresholds.
+    # Mean IoU and IoU per class on `test`, overall and by slice; blesses a model that keeps the gate's thresholds. The
+    # newest span's test examples are measured apart, and decide nothing.
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
@@ -126,6 +130,7 @@ def create_pipeline(config: Config) -> Pipeline:
         eval_config=evaluation_config(config, label_map.names),
         min_mean_iou=config.gate.min_mean_iou,
         example_splits=["test"],
+        newest_split=NEWEST_SPLIT,
     )
 
     # Does the exported model answer real requests in a fresh process, within limits?
@@ -176,12 +181,14 @@ def create_pipeline(config: Config) -> Pipeline:
     ]
     for component in components:
         modules = [component.executor_spec.executor_class.__module__, _CODE.get(component.id, "")]
-        # No executor reads this flag, but it is part of what TFX's cache compares.
-        component.executor_spec.add_extra_flags([f"--code={code_digest(modules, _FILES.get(component.id, []))}"])
+        # No executor reads these flags, but they are part of what TFX's cache compares: what another checkout computed
+        # is not ours, as it may delete it.
+        code = code_digest(modules, _FILES.get(component.id, []))
+        component.executor_spec.add_extra_flags([f"--code={code}", f"--root={config.artifacts_path}"])
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_path,
-        metadata_connection_config=metadata.sqlite_metadata_connection_config(config.metadata_path),
+        metadata_connection_config=database_of(config).connection,
         components=components,
         enable_cache=True,
         beam_pipeline_args=config.beam.pipeline_arguments,

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import glob
 import json
 import os
 import pathlib
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -19,13 +21,14 @@ from PIL import Image
 from components.versions import version_path, versions
 from data import contract
 from data.errors import UserError
-from data.images import BadImageError, read_image
+from data.images import BadImageError, encode_png, read_image
 from data.label_map import LabelMap
 from models.preprocessing import placement
 from models.signatures import CLASS_IDS, CONFIDENCE, read_facts
 
 RESULTS_FILE = "predictions.jsonl"
 _OVERLAY_OPACITY = 0.5
+_NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 
 
 class Predictor:
@@ -41,15 +44,20 @@ class Predictor:
     def __init__(self, model: str):
         numbered = versions(model)
         folder = version_path(model, numbered[-1]) if numbered else model
-        facts = read_facts(folder)
+        try:
+            facts = read_facts(folder)
+            if facts is not None:
+                self.label_map = LabelMap.model_validate(facts["label_map"])
+                self._preprocessing: dict[str, Any] = facts["preprocessing"]
+                # Kept, as signatures hold no reference to it.
+                self._model = tf.saved_model.load(folder)
+                self._serve = self._model.signatures["serving_default"]
+                height, width = (self._preprocessing[side] for side in ("height", "width"))
+                self(encode_png(np.zeros([height, width], np.uint8)), height, width)
+        except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
+            raise UserError(f"{folder} cannot be used: {_one_line(error)}") from None
         if facts is None:
             raise UserError(f"{model} holds no model of segpipe's; a run that passed its gate says where it pushed one")
-        self.label_map = LabelMap.model_validate(facts["label_map"])
-        self._preprocessing: dict[str, Any] = facts["preprocessing"]
-        try:
-            self._model = tf.saved_model.load(folder)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{folder} cannot be loaded: {error}") from None
 
     def __call__(self, encoded: bytes, height: int, width: int) -> tuple[np.ndarray, float]:
         """Segments one JPEG or PNG image.
@@ -62,7 +70,7 @@ class Predictor:
         Returns:
           [height, width] uint8 class ids, and the mean probability of the classes that the pixels got.
         """
-        outputs = self._model.signatures["serving_default"](tf.constant([encoded]))
+        outputs = self._serve(tf.constant([encoded]))
         size = self._preprocessing
         top, left, inner_height, inner_width = (
             int(value) for value in placement(height, width, size["height"], size["width"], size["resize"])
@@ -95,6 +103,10 @@ class Prediction:
     width: int = 0
     class_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     confidence: float = 0.0
+
+
+def _one_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
 
 
 def find_inputs(inputs: list[str]) -> dict[str, str]:
@@ -175,8 +187,8 @@ def _predictions(predictor: Predictor, inputs: dict[str, str], output: str, max_
                 written.add(name)
                 try:
                     yield _predict_one(predictor, label, content, os.path.join(output, name), max_pixels)
-                except (BadImageError, tf.errors.OpError) as error:
-                    yield Prediction(label, str(error))
+                except (BadImageError, tf.errors.OpError, OSError) as error:
+                    yield Prediction(label, getattr(error, "strerror", None) or str(error))
         except OSError as error:
             yield Prediction(path, error.strerror or str(error))
         except tf.errors.OpError as error:
@@ -191,8 +203,15 @@ def _predict_one(predictor: Predictor, label: str, content: bytes, base: str, ma
     overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
     mask_path, overlay_path = f"{base}_mask.png", f"{base}_overlay.png"
     os.makedirs(os.path.dirname(mask_path), exist_ok=True)
-    Image.fromarray(ids).save(mask_path)
-    Image.fromarray(overlay.astype(np.uint8)).save(overlay_path)
+    try:
+        Image.fromarray(ids).save(mask_path)
+        Image.fromarray(overlay.astype(np.uint8)).save(overlay_path)
+    except OSError:
+        # Half a mask must not be taken for one.
+        for path in (mask_path, overlay_path):
+            with contextlib.suppress(OSError):
+                os.remove(path)
+        raise
     shares = np.bincount(ids.ravel(), minlength=len(predictor.label_map)) / ids.size
     return Prediction(
         label,
@@ -223,7 +242,8 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             names, contents = [], []
         name = (
             names[0].decode(errors="replace")
-            if names
+            if names and names[0]
             else f"{pathlib.Path(path).name.partition('.tfrecord')[0]}_{index:05d}"
         )
-        yield name.replace("/", "_"), contents[0] if contents else b""
+        # Neither out of the folder nor out of the terminal's line.
+        yield _NO_NAME.sub("_", name), contents[0] if contents else b""

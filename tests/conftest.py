@@ -88,7 +88,7 @@ def brain_mri(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
 
 @pytest.fixture(scope="session")
 def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
-    """Makes a configuration of a small, quick run: `small_config(output, **sections)`."""
+    """Makes a configuration of a small, quick run: `small_config(output, **keys)`."""
     from pipeline.config import Config
 
     def make(output: pathlib.Path, **sections: Any) -> Config:
@@ -102,7 +102,7 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
             "gate": {"min_mean_iou": 0.2, "regression": 0.02},
         }
         for section, settings in sections.items():
-            values[section] = {**values.get(section, {}), **settings}
+            values[section] = {**values.get(section, {}), **settings} if isinstance(settings, dict) else settings
         return Config.model_validate(values)
 
     return make

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import datetime
-import importlib.metadata
 import json
 import os
 import pathlib
-import platform
 from typing import Any
 
 import jinja2
@@ -16,22 +14,24 @@ import tensorflow_model_analysis as tfma
 import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
-from tfx.dsl.io import fileio
 from tfx.types import artifact_utils
 from tfx.utils import io_utils, path_utils
 
 from components.data_gate import read_statistics
 from components.deployed_model import has_model
+from components.drift import distances
 from components.evaluator import VERDICT_PROPERTY, read_metrics
+from components.import_example_gen import read_conversions
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
-from data.contract import REPORT_FILE
+from data.contract import SPLITS
 from data.label_map import LabelMap
+from data.packages import package_versions
+from data.spans import NEWEST_SPLIT
 from models.signatures import read_facts
 from models.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
 
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
-_PACKAGES = ("tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-model-analysis", "apache-beam")
 # Lines of a list that may be long.
 _SHOWN = 100
 _HEADLINES = {
@@ -104,13 +104,11 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
-        "set_aside": _set_aside(os.path.join(inputs["examples"].uri, REPORT_FILE)),
+        "newest_span": verdict.get("newest_span"),
+        "set_aside": _set_aside(inputs["examples"]),
         "shown": _SHOWN,
         "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
-        "versions": {
-            "Python": platform.python_version(),
-            **{package: importlib.metadata.version(package) for package in _PACKAGES},
-        },
+        "versions": package_versions(),
         "steps": _steps(inputs),
     }
     names = [name.decode(errors="replace") for name in whole["image_names"]]
@@ -189,7 +187,7 @@ def _deployed_facts(baseline: types.Artifact) -> dict[str, Any] | None:
 def _distributions(statistics: dict[str, Any], deployed: dict[str, Any] | None) -> dict[str, Any]:
     """Charts of classes and sizes by split; where there is a deployed model, also of what it was trained on."""
     splits = {name: values for name, values in statistics["splits"].items() if values["examples"]}
-    order = [name for name in ("train", "eval", "test") if name in splits]
+    order = [name for name in (*SPLITS, NEWEST_SPLIT) if name in splits]
     of_splits = {name: splits[name] for name in order}
     old = (deployed or {}).get("statistics", {}).get("splits", {}).get("train")
     if old:
@@ -210,7 +208,7 @@ def _distributions(statistics: dict[str, Any], deployed: dict[str, Any] | None) 
             },
             "Share of images of each size, by split",
         ),
-        "drift": _drift(splits["train"], old) if old else None,
+        "drift": distances(splits["train"], old) if old else None,
     }
 
 
@@ -218,27 +216,10 @@ def _side(pixels: int) -> str:
     return f"{round(pixels**0.5)}²"
 
 
-def _drift(now: dict[str, Any], old: dict[str, Any]) -> dict[str, float]:
-    """Total variation distances, half the sum of absolute differences of shares (Levin and Peres 2017, section 4.1)."""
-
-    def distance(new_shares: dict[str, float], old_shares: dict[str, float]) -> float:
-        keys = new_shares.keys() | old_shares.keys()
-        return sum(abs(new_shares.get(key, 0) - old_shares.get(key, 0)) for key in keys) / 2
-
-    def of_images(values: dict[str, Any]) -> dict[str, float]:
-        return {size: count / values["examples"] for size, count in values["images_by_pixels"].items()}
-
-    return {
-        "classes": distance(now["pixel_shares"], old["pixel_shares"]),
-        "sizes": distance(of_images(now), of_images(old)),
-    }
-
-
-def _set_aside(path: str) -> list[dict[str, str]] | None:
-    """What the conversion set aside, or None if these TFRecords have no report of one."""
-    if not fileio.exists(path):
-        return None
-    return json.loads(io_utils.read_string_file(path))["set_aside"]
+def _set_aside(examples: types.Artifact) -> list[dict[str, str]] | None:
+    """What the conversions set aside, or None if these TFRecords have no report of one."""
+    conversions = read_conversions(examples)
+    return [entry for conversion in conversions for entry in conversion["set_aside"]] if conversions else None
 
 
 def _steps(inputs: dict[str, types.Artifact]) -> list[dict[str, str]]:

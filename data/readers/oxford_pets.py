@@ -47,7 +47,7 @@ class OxfordPetsReader:
                 raise UserError(f"{path} is missing; {folder} is not the Oxford-IIIT Pet data set in its layout")
         if "test" in self.shares:
             raise UserError("--split: the data set has its own test list; give shares of train and eval alone")
-        listed = []
+        listed, outside = [], []
         for list_name in ("trainval.txt", "test.txt"):
             # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
             listing = (annotations / list_name).read_text(encoding="utf-8", errors="backslashreplace")
@@ -55,6 +55,9 @@ class OxfordPetsReader:
                 if not line.strip() or line.startswith("#"):
                     continue
                 name = line.split()[0]
+                if "/" in name:
+                    outside.append(SetAside(name, f"{list_name}: not a name but a path"))
+                    continue
                 split = "test" if list_name == "test.txt" else split_of(name, self.shares)
                 listed.append(
                     Source(
@@ -72,7 +75,7 @@ class OxfordPetsReader:
             for path in sorted(images.glob("*.jpg"))
             if path.stem not in names and not path.name.startswith("._")
         ]
-        return Listing(sources, set_aside, ignored)
+        return Listing(sources, outside + set_aside, ignored)
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         trimap = read_mask(pathlib.Path(source.mask).read_bytes(), self.max_pixels)

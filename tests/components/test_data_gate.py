@@ -93,7 +93,9 @@ def test_statistics_are_those_of_the_masks(tmp_path):
     shapes = [(int(height), int(width)) for height, width in generator.integers(5, 40, (50, 2))]
     masks = [generator.choice(np.array([0, 1, 255], np.uint8), shape) for shape in shapes]
     statistics = run(
-        tmp_path, [serialized(features(mask)) for mask in masks[:40]], map(serialized, map(features, masks[40:]))
+        tmp_path,
+        [serialized(features(mask, f"train_{index}")) for index, mask in enumerate(masks[:40])],
+        [serialized(features(mask, "")) for mask in masks[40:]],
     )
     train = statistics["splits"]["train"]
     pixels = np.concatenate([mask.ravel() for mask in masks[:40]])
@@ -160,7 +162,15 @@ def test_a_class_that_never_occurs_and_an_empty_split_stop_the_run(tmp_path):
 def test_features_beyond_the_contract_are_let_through(tmp_path):
     good = serialized(features(BOTH, camera=b"left"))
     anomalies = {"camera": [anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN]}
-    assert run(tmp_path, [good], [good], anomalies)["splits"]["train"]["examples"] == 1
+    other = serialized(features(BOTH, "two"))
+    assert run(tmp_path, [good], [other], anomalies)["splits"]["train"]["examples"] == 1
+
+
+def test_an_example_in_two_splits_stops_the_run(tmp_path):
+    train = [serialized(features(BOTH, name)) for name in ("a", "b", "moved", "", "a")]
+    other = [serialized(features(BOTH, name)) for name in ("moved", "c", "")]
+    with pytest.raises(DataGateError, match=r"1 example.* in several splits:\n  moved: in train, eval\na model must"):
+        run(tmp_path, train, other)
 
 
 def test_other_anomalies_stop_the_run(tmp_path):

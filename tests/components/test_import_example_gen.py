@@ -1,4 +1,5 @@
 import gzip
+import json
 import pathlib
 import re
 
@@ -10,9 +11,10 @@ from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
-from components.import_example_gen import Executor
+from components.import_example_gen import Driver, Executor, read_conversions
 from data.contract import compression_type
 from data.errors import UserError
+from data.label_map import LabelMap
 
 
 def write(path, records):
@@ -31,7 +33,7 @@ def example(name):
     return tf.train.Example(features=tf.train.Features(feature={"name": feature})).SerializeToString()
 
 
-def run(source, output):
+def run(source, output, **properties):
     context = BaseBeamExecutor.Context(
         beam_pipeline_args=["--sdk_container_image=none"], tmp_dir=str(output / "tmp"), unique_id="1"
     )
@@ -44,8 +46,8 @@ def run(source, output):
         {
             "input_base": str(source),
             "input_config": proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits)),
-            "output_config": "{}",
             "output_data_format": example_gen_pb2.FORMAT_TF_EXAMPLE,
+            **properties,
         },
     )
     return examples
@@ -85,6 +87,7 @@ def test_tfx_reads_what_was_imported(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
+        ("ends within a length", "truncated record at .*; write or copy the file anew"),
         ("truncated", "truncated record at .*; write or copy the file anew"),
         ("flipped", "corrupted record at .*; write or copy the file anew"),
         ("text", "corrupted record at 0.*; write or copy the file anew"),
@@ -100,7 +103,9 @@ def test_a_damaged_file_is_named(tmp_path, damage, reason):
     bad = tmp_path / "train-bad"
     write(bad, [example("a" * 1000), example("b" * 1000), b"\xff" if damage == "no example" else example("c")])
     content = bytearray(bad.read_bytes())
-    if damage == "truncated":
+    if damage == "ends within a length":
+        bad.write_bytes(content + b"\x07")
+    elif damage == "truncated":
         bad.write_bytes(content[:-10])
     elif damage == "flipped":
         content[1500] ^= 1
@@ -127,6 +132,72 @@ def test_a_split_without_files_is_a_mistake(tmp_path):
 def test_the_report_of_the_conversion_goes_along(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.tfrecord", [example("a")])
-    (tmp_path / "conversion.json").write_text("{}")
-    artifact = run(tmp_path, tmp_path / "output")
-    assert (pathlib.Path(artifact.uri) / "conversion.json").read_text() == "{}"
+    assert read_conversions(run(tmp_path, tmp_path / "without")) == []
+    (tmp_path / "conversion.json").write_text('{"set_aside": []}')
+    assert read_conversions(run(tmp_path, tmp_path / "with")) == [{"folder": str(tmp_path), "set_aside": []}]
+
+
+def make_spans(folder, **splits):
+    for span, names in splits.items():
+        for name in names:
+            (folder / span).mkdir(parents=True, exist_ok=True)
+            write(folder / span / f"{name}.tfrecord", [example(f"{span} {name}")])
+
+
+def resolve(folder, **properties):
+    """What the driver puts into the properties."""
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=f"s{{SPAN}}/{name}*") for name in ("train", "test")]
+    config = proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits))
+    given = {"input_base": str(folder), "input_config": config, **properties}
+    return Driver(None).resolve_exec_properties(given, None, None)
+
+
+def patterns(properties):
+    config = proto_utils.json_to_proto(properties["input_config"], example_gen_pb2.Input())
+    return [(split.name, split.pattern) for split in config.splits]
+
+
+def test_a_window_of_spans_becomes_one_artifact(tmp_path):
+    make_spans(tmp_path, s08=["train", "test"], s9=["train"], s10=["train", "test"])
+    found = resolve(tmp_path, window=2)
+    assert patterns(found) == [
+        ("train", "s9/train*"),
+        ("train", "s10/train*"),
+        ("test", "s08/test*"),
+        ("newest", "s10/test*"),
+    ]
+    assert found["span"] == 10
+    artifact = run(tmp_path, tmp_path / "output", **found)
+    assert artifact_utils.decode_split_names(artifact.split_names) == ["train", "test", "newest"]
+    assert artifact.get_int_custom_property("span") == 10
+    inputs = json.loads(artifact.get_string_custom_property("inputs"))
+    assert inputs["train"] == [str(tmp_path / "s10"), str(tmp_path / "s9")]
+    folder = pathlib.Path(artifact.uri)
+    names = ["data_tfrecord-00000-of-00002", "data_tfrecord-00001-of-00002"]
+    assert [read(folder / "Split-train" / name) for name in names] == [[example("s9 train")], [example("s10 train")]]
+    assert read(folder / "Split-newest" / "data_tfrecord-00000-of-00001") == [example("s10 test")]
+
+
+def test_spans_may_lack_splits_but_not_all_of_them(tmp_path):
+    make_spans(tmp_path, s1=["train", "test"], s2=["train"])
+    assert [name for name, _ in patterns(resolve(tmp_path))] == ["train", "train", "test"]
+    assert patterns(resolve(tmp_path, newest_span=1)) == [("train", "s1/train*"), ("test", "s1/test*")]
+    with pytest.raises(UserError, match=r"no TFRecord file matches .*/s\{SPAN\}/test\* in span 2"):
+        resolve(tmp_path, test_span=2)
+
+
+def test_the_fingerprint_is_of_the_window_alone(tmp_path):
+    make_spans(tmp_path, s1=["train", "test"], s2=["train", "test"], s3=["train", "test"])
+    before = resolve(tmp_path, window=1)["input_fingerprint"]
+    write(tmp_path / "s2" / "train.tfrecord", [example("more"), example("of it")])
+    assert resolve(tmp_path, window=1)["input_fingerprint"] == before
+    write(tmp_path / "s1" / "test.tfrecord", [example("more"), example("of it")])
+    assert resolve(tmp_path, window=1)["input_fingerprint"] != before
+
+
+def test_spans_with_other_classes_are_refused(tmp_path):
+    make_spans(tmp_path, s1=["train", "test"], s2=["train"])
+    for span, names in (("s1", ["road", "car"]), ("s2", ["car", "road"])):
+        (tmp_path / span / "labels.yaml").write_text(LabelMap.from_names(names).to_yaml())
+    with pytest.raises(UserError, match=r"s2/labels\.yaml has other classes than .*s1/labels\.yaml"):
+        run(tmp_path, tmp_path / "output", **resolve(tmp_path))

@@ -13,7 +13,16 @@ from tfx.utils import proto_utils
 
 from components import pusher
 from components.deployed_model import NO_VERSION, find_baseline
-from components.versions import fingerprint, version_path, versions
+from components.versions import (
+    fingerprint,
+    models,
+    roll_back,
+    rollbacks,
+    rolled_back,
+    version_path,
+    versions,
+)
+from data.errors import UserError
 from models.signatures import FACTS_PATH
 
 
@@ -154,3 +163,64 @@ def test_the_baseline_is_the_newest_version_that_is_not_the_candidate(tmp_path):
     # A model of other classes cannot be compared with.
     save_model(destination / "4", 4, class_names=("a", "c"))
     assert find_baseline(str(destination), candidate) == NO_VERSION
+
+
+def push_three(push_model, tmp_path):
+    numbers = []
+    for value in (1, 2, 3):
+        save_model(tmp_path / f"model_{value}" / "Format-Serving", value)
+        numbers.append(int(push_model(tmp_path / f"model_{value}").get_string_custom_property("pushed_version")))
+    return numbers
+
+
+def test_a_rollback_moves_what_is_newer_aside_and_back(push, tmp_path, monkeypatch):
+    push_model, destination = push
+    first, second, third = push_three(push_model, tmp_path)
+    present = []
+    rename = tf.io.gfile.rename
+
+    def watched(source, target):
+        present.append(max(models(destination)))
+        rename(source, target)
+
+    monkeypatch.setattr(tf.io.gfile, "rename", watched)
+    assert roll_back(destination, first) == (third, first)
+    # The newest was deployed until it was the last to go.
+    assert present == [third, third]
+    assert versions(destination) == [first]
+    assert rolled_back(destination) == [second, third]
+    assert roll_back(destination, second) == (first, second)
+    assert versions(destination) == [first, second]
+    assert roll_back(destination) == (second, first)
+    assert [(event["from"], event["to"]) for event in rollbacks(destination)] == [
+        (third, first),
+        (first, second),
+        (second, first),
+    ]
+    assert tf.saved_model.load(version_path(destination, first)).signatures["serving_default"]()["y"] == 1
+
+
+def test_a_model_that_was_rolled_back_is_not_pushed_again(push, tmp_path):
+    push_model, destination = push
+    _, second, third = push_three(push_model, tmp_path)
+    roll_back(destination)
+    again = push_model(tmp_path / "model_3")
+    assert again.get_int_custom_property("pushed") == 0
+    assert f"it is version {third}, which was rolled back" in again.get_string_custom_property("reason")
+    # Numbers of versions that were rolled back are not given again.
+    save_model(tmp_path / "model_4" / "Format-Serving", 4)
+    assert int(push_model(tmp_path / "model_4").get_string_custom_property("pushed_version")) > third
+    assert find_baseline(destination, str(tmp_path / "model_4" / "Format-Serving")) == second
+
+
+def test_rollbacks_that_are_none_are_refused(push, tmp_path):
+    push_model, destination = push
+    with pytest.raises(UserError, match="holds no version"):
+        roll_back(destination)
+    save_model(tmp_path / "model" / "Format-Serving", 1)
+    version = int(push_model(tmp_path / "model").get_string_custom_property("pushed_version"))
+    for wanted, message in ((None, "no version before"), (version, "deployed already"), (7, f"there are {version}")):
+        with pytest.raises(UserError, match=message):
+            roll_back(destination, wanted)
+    assert versions(destination) == [version]
+    assert rollbacks(destination) == []

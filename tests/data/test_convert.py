@@ -150,6 +150,17 @@ def test_a_listed_pet_whose_name_is_not_utf_8_is_set_aside(tmp_path):
         reader.read(source)
 
 
+def test_the_lists_of_pets_cannot_leave_their_folder(tmp_path):
+    for folder in ("images", "annotations/trimaps"):
+        (tmp_path / "pets" / folder).mkdir(parents=True)
+    for name in ("trainval.txt", "test.txt"):
+        (tmp_path / "pets" / "annotations" / name).write_text("../../away 1 1 1\nbeagle_1 1 1 1\n/etc/passwd 1 1 1\n")
+    listing = OxfordPetsReader(str(tmp_path / "pets")).list()
+    assert {source.source_id for source in listing.sources} == {"beagle_1"}
+    paths = [entry for entry in listing.set_aside if "not a name but a path" in entry.reason]
+    assert [entry.input for entry in paths] == ["../../away", "/etc/passwd"] * 2
+
+
 def test_two_workers_convert_what_one_does(tmp_path, segpipe):
     folder = make_mask_folder(tmp_path / "in", 20)
     (folder / "images" / "000.jpg").write_bytes(b"no image")
@@ -182,6 +193,28 @@ def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, capl
         clock.now = seconds
         list(read.process(Source("a", "train", "", "")))
     assert caplog.messages == ["3 images converted by this worker"]
+
+
+def test_spans_are_added_beside_each_other(tmp_path, segpipe):
+    make_mask_folder(tmp_path / "first")
+    make_mask_folder(tmp_path / "second", 1)
+    shares = "train=0.5,eval=0.25,test=0.25"
+    options = ("convert", "--format", "mask-folder", "--classes", "a,b", "--split", shares)
+    alone = segpipe(*options, "--span", "1", str(tmp_path / "second"), str(tmp_path / "alone"))
+    assert alone.returncode == 1
+    assert "would be empty" in alone.stderr
+    for span, source in (("1", "first"), ("2026-11-23", "second")):
+        result = segpipe(*options, "--span", span, str(tmp_path / source), str(tmp_path / "out"))
+        assert result.returncode == 0, result.stderr
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == ["1", "20261123"]
+    assert not list((tmp_path / "out" / "20261123").glob("test*"))
+    assert list((tmp_path / "out" / "20261123").glob("train-*"))
+    taken = segpipe(*options, "--span", "1", str(tmp_path / "second"), str(tmp_path / "out"))
+    assert taken.returncode == 1
+    assert "out/1 is not empty" in taken.stderr
+    other = segpipe("convert", "--format", "brain-mri", "--span", "3", str(tmp_path / "out" / "{SPAN}"))
+    assert other.returncode == 1
+    assert "has the classes a, b; this data has background, csf" in other.stderr
 
 
 def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):

@@ -14,6 +14,7 @@ from selenium.webdriver.common.keys import Keys
 
 from components.report import pictures
 from pipeline.local_runner import run_locally
+from pipeline.metadata import database_of
 from pipeline.runs import load_runs
 
 
@@ -146,7 +147,7 @@ def test_report_and_compare_find_runs(first, small_config, output, segpipe, tmp_
     assert (missing.returncode, missing.stderr) == (1, "Error: no run begins with 1999; `segpipe runs` lists them\n")
 
     run(small_config(output, train={"epochs": 1, "learning_rate": 1e-6}))
-    other = load_runs(config.metadata_path)[-1]
+    other = load_runs(database_of(config))[-1]
     # The model was refused, and has a report that compares it with the deployed one.
     text = pathlib.Path(other.report).read_text()
     for part in (

@@ -30,6 +30,7 @@ from models.preprocessing import placement
 from models.settings import ModelSettings, PreprocessingSettings
 from models.signatures import feature_spec, read_facts
 from pipeline.local_runner import RunFailedError, run_locally
+from pipeline.metadata import database_of
 from pipeline.predict import find_inputs, predict
 from pipeline.runs import load_runs
 
@@ -81,7 +82,7 @@ def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config
     before = digest(config.push_destination)
     finished = segpipe("run", "--config", str(path))
     assert finished.returncode == 2, finished.stderr
-    worse = load_runs(config.metadata_path)[-1]
+    worse = load_runs(database_of(config))[-1]
     assert worse.state == "refused"
     assert worse.baseline_version == first.pushed_version
     assert worse.baseline_mean_iou == pytest.approx(first.mean_iou, abs=1e-6)
@@ -103,11 +104,11 @@ def test_a_failure_before_a_component_begins_is_kept_with_its_run(first, small_c
         raise OSError("the push destination is unreachable")
 
     config = small_config(output)
-    before = load_runs(config.metadata_path)
+    before = load_runs(database_of(config))
     monkeypatch.setattr(deployed_model, "find_baseline", unreachable)
     with pytest.raises(RunFailedError, match="DeployedModel failed: OSError: the push destination is unreachable"):
         run(config)
-    *others, failed = load_runs(config.metadata_path)
+    *others, failed = load_runs(database_of(config))
     assert (failed.state, failed.reasons) == ("failed", ["DeployedModel: OSError: the push destination is unreachable"])
     assert others == before
 
@@ -437,12 +438,33 @@ def test_a_broken_data_set_stops_at_the_data_gate(change, count, message, small_
     config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
     with pytest.raises(RunFailedError, match=message):
         run(config)
-    failed = load_runs(config.metadata_path)[-1]
+    failed = load_runs(database_of(config))[-1]
     assert failed.state == "failed"
     assert states(failed)["DataGate"] == "failed"
     assert not {"Transform", "Trainer"} & set(states(failed))
     assert "DataGate: " in failed.reasons[0]
     assert not (tmp_path / "output" / "serving").exists()
+
+
+def test_a_second_span_is_trained_on_and_measured_apart(small_config, brain_mri, tmp_path):
+    for span, splits in (("1", contract.SPLITS), ("2", ("train", "test"))):
+        (tmp_path / "spans" / span).mkdir(parents=True)
+        for path in brain_mri.iterdir():
+            if path.name.startswith((*splits, "labels", "conversion")):
+                (tmp_path / "spans" / span / path.name).symlink_to(path)
+    config = small_config(tmp_path / "output", data={"input": f"{tmp_path}/spans/{{SPAN}}"})
+    result = run(config)
+    assert result.state == "pushed", result.reasons
+    # Both hold the same images here.
+    assert result.newest_span == 2
+    assert result.newest_mean_iou == pytest.approx(result.mean_iou)
+    facts = read_facts(result.pushed_path)
+    counts = {split: values["examples"] for split, values in facts["statistics"]["splits"].items()}
+    assert counts == {"train": 150, "eval": 10, "test": 20, "newest": 20}
+    page = pathlib.Path(result.report).read_text()
+    assert "On the test images of the newest data, span 2" in page
+    # The newest span says nothing new of a model that the first alone made.
+    assert run(config).state == "unchanged"
 
 
 def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_path):
@@ -453,7 +475,7 @@ def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_
     with pytest.raises(RunFailedError, match="ImportExampleGen failed: files that cannot be imported") as caught:
         run(config)
     assert str(path) in str(caught.value)
-    assert str(path) in load_runs(config.metadata_path)[-1].reasons[0]
+    assert str(path) in load_runs(database_of(config))[-1].reasons[0]
 
 
 def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat16(
@@ -504,7 +526,7 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
         assert process.poll() is None
         time.sleep(0.1)
     segpipe.kill(process)
-    (killed,) = load_runs(config.metadata_path)
+    (killed,) = load_runs(database_of(config))
     assert killed.state == "interrupted"
     assert states(killed)["Trainer"] == "running"
 

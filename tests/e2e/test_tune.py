@@ -8,6 +8,7 @@ from rich.console import Console
 
 from models.signatures import read_facts
 from pipeline.local_runner import run_locally
+from pipeline.metadata import database_of
 from pipeline.runs import load_runs, load_trials
 
 TUNE = {
@@ -36,15 +37,15 @@ def test_a_search_goes_on_after_a_kill_and_the_next_run_takes_its_best_values(sm
         assert process.poll() is None
         time.sleep(0.1)
     segpipe.kill(process)
-    assert load_runs(config.metadata_path)[-1].state == "interrupted"
+    assert load_runs(database_of(config))[-1].state == "interrupted"
 
     finished = segpipe("tune", "--config", str(path))
     assert finished.returncode == 0, finished.stderr
     assert [started(logs, trial) for trial in (1, 2, 3)] == [1, 2, 1]
-    tuned = load_runs(config.metadata_path)[-1]
+    tuned = load_runs(database_of(config))[-1]
     assert tuned.state == "tuned"
     assert tuned.components[-1].name == "Tuner"
-    trials = load_trials(config.metadata_path, tuned.run_id)
+    trials = load_trials(database_of(config), tuned.run_id)
     assert len(trials) == 3
     assert [trial.mean_iou for trial in trials] == sorted((trial.mean_iou for trial in trials), reverse=True)
     table, _, best = finished.stdout.partition("The best values, for the configuration file:")
@@ -64,4 +65,4 @@ def test_a_search_goes_on_after_a_kill_and_the_next_run_takes_its_best_values(sm
     assert facts["train"]["loss"] == values["train.loss"]
     assert facts["train"]["epochs"] == 3
     assert facts["model"]["filters"] == values["model.filters"]
-    assert [listed.state for listed in load_runs(config.metadata_path)] == ["interrupted", "tuned", "pushed"]
+    assert [listed.state for listed in load_runs(database_of(config))] == ["interrupted", "tuned", "pushed"]

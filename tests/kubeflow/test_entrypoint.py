@@ -92,10 +92,10 @@ def find_input(source, output, span=-1):
     }
     kinds = {"input_base": "STRING", "input_config": "STRING", "span": "NUMBER_INTEGER"}
     spec = {"parameters": {name: {"parameterType": kind} for name, kind in kinds.items()}}
-    return run(executor_input, spec, "--driver_class_path", "tfx.components.example_gen.driver.FileBasedDriver")
+    return run(executor_input, spec, "--driver_class_path", "components.import_example_gen.Driver")
 
 
-def test_the_newest_span_or_the_wanted_one_is_found(tmp_path):
+def test_all_spans_or_those_up_to_the_wanted_one_are_found(tmp_path):
     for span in (9, 10):
         (tmp_path / f"span-{span}").mkdir()
         (tmp_path / f"span-{span}" / "train.tfrecord").write_bytes(bytes(span))
@@ -105,7 +105,11 @@ def test_the_newest_span_or_the_wanted_one_is_found(tmp_path):
         assert result.returncode == 0, result.stderr
         found[wanted] = json.loads((tmp_path / "out" / "output.json").read_text())["parameterValues"]
     assert (found[-1]["span"], found[9]["span"]) == (10, 9)
-    assert "span-9/train*" in found[9]["input_config"]
+    patterns = {
+        wanted: [split["pattern"] for split in json.loads(values["input_config"])["splits"]]
+        for wanted, values in found.items()
+    }
+    assert patterns == {-1: ["span-9/train*", "span-10/train*"], 9: ["span-9/train*"]}
     assert found[-1]["input_fingerprint"] != found[9]["input_fingerprint"]
 
 

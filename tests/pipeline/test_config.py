@@ -91,9 +91,13 @@ def test_the_newest_span_is_the_largest_number(tmp_path, write):
             (tmp_path / f"span-{span}" / "data" / f"{split}-0.tfrecord").touch()
     config = load_config(write(MINIMAL), (f"data.input={tmp_path}/span-{{SPAN}}/data",))
     assert config.newest_input() == f"{tmp_path}/span-10/data"
+    # Not each span needs each split.
     (tmp_path / "span-10" / "data" / "eval-0.tfrecord").unlink()
-    with pytest.raises(UserError, match="has no files eval"):
-        config.newest_input()
+    assert config.newest_input() == f"{tmp_path}/span-10/data"
+    for key, message in (("window=1", "span-10/data has no files eval"), ("test_span=3", "data.test_span is 3")):
+        config = load_config(write(MINIMAL), (f"data.input={tmp_path}/span-{{SPAN}}/data", f"data.{key}"))
+        with pytest.raises(UserError, match=message):
+            config.newest_input()
 
 
 def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):

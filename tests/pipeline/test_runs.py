@@ -3,6 +3,7 @@ import pathlib
 import pytest
 
 from data.errors import UserError
+from pipeline.metadata import sqlite_database
 from pipeline.runs import load_runs
 
 
@@ -10,10 +11,10 @@ from pipeline.runs import load_runs
 def test_a_damaged_metadata_file_is_named_with_the_remedy(tmp_path, content):
     path = pathlib.Path(tmp_path, "metadata.sqlite")
     path.write_bytes(content)
-    with pytest.raises(UserError, match=r"metadata.sqlite cannot be read.*\nIf it is damaged, move it"):
-        load_runs(str(path))
+    with pytest.raises(UserError, match=r"metadata.sqlite cannot be used.*\nIf it is damaged, move it"):
+        load_runs(sqlite_database(str(path)))
 
 
 def test_no_run_yet_says_how_to_start_one(tmp_path):
     with pytest.raises(UserError, match=r"no run yet: .* `segpipe run`"):
-        load_runs(str(tmp_path / "metadata.sqlite"))
+        load_runs(sqlite_database(str(tmp_path / "metadata.sqlite")))

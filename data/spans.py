@@ -1,0 +1,123 @@
+"""Spans: numbered folders of data that came one after the other, as TFX calls them."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import glob
+import os
+from collections.abc import Callable, Iterable
+
+from data.contract import LABEL_MAP_FILE
+from data.errors import UserError
+from data.label_map import LabelMap
+
+SPAN = "{SPAN}"
+# The split that a window adds to those of the data contract: test examples of the newest span, beside the frozen ones.
+NEWEST_SPLIT = "newest"
+
+
+@dataclasses.dataclass(frozen=True)
+class Window:
+    """Which spans a run takes.
+
+    Attributes:
+      train: numbers of the spans to train on and to watch, oldest first.
+      test: the span whose test split decides, run after run.
+      newest: the largest number; its test split is measured apart.
+    """
+
+    train: tuple[int, ...]
+    test: int
+    newest: int
+
+
+def parse_span(text: str) -> int:
+    """The number of a span: 0 and above, or a date, `2026-11-23` for 20261123.
+
+    Raises:
+      UserError: if it is neither.
+    """
+    if text.isascii() and text.isdigit():
+        return int(text)
+    try:
+        return int(f"{datetime.date.fromisoformat(text):%Y%m%d}")
+    except ValueError:
+        raise UserError(f"--span {text}: takes a number, or a date such as 2026-11-23") from None
+
+
+def span_path(pattern: str, number: int) -> str:
+    """The folder of a span; there may be no such folder yet."""
+    try:
+        return find_spans(pattern).get(number) or pattern.replace(SPAN, str(number))
+    except UserError:
+        return pattern.replace(SPAN, str(number))
+
+
+def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
+    """Whether there are other spans than this one, which then need not have examples of each split.
+
+    Raises:
+      UserError: if the newest of them has other classes.
+    """
+    try:
+        others = [path for other, path in find_spans(pattern).items() if other != number]
+    except UserError:
+        return False
+    label_maps = [path for folder in others if os.path.exists(path := os.path.join(folder, LABEL_MAP_FILE))]
+    if label_maps and LabelMap.load(label_maps[-1]).names != label_map.names:
+        raise UserError(
+            f"{label_maps[-1]} has the classes {', '.join(LabelMap.load(label_maps[-1]).names)}; this data has "
+            f"{', '.join(label_map.names)}. Spans that are trained on together have the same classes in the same order"
+        )
+    return bool(others)
+
+
+def find_spans(pattern: str, find: Callable[[str], Iterable[str]] = glob.glob) -> dict[int, str]:
+    """The folders that stand for spans.
+
+    Args:
+      pattern: path with one `{SPAN}` in it.
+      find: lists the paths that match a pattern of the shell's.
+
+    Returns:
+      Number to path, ascending. Whatever is no number in the place of `{SPAN}` does not count.
+
+    Raises:
+      UserError: if there is none, or two have the same number.
+    """
+    before, after = pattern.split(SPAN)
+    found: dict[int, str] = {}
+    for path in sorted(find(glob.escape(before) + "*" + glob.escape(after))):
+        text = path.rstrip("/")[len(before) : len(path.rstrip("/")) - len(after)]
+        if not (text.isascii() and text.isdigit()):
+            continue
+        if int(text) in found:
+            raise UserError(f"{found[int(text)]} and {path} are the same span; rename or remove one of them")
+        found[int(text)] = path.rstrip("/")
+    if not found:
+        raise UserError(f"no folder matches {pattern}; `segpipe convert --span` makes them")
+    return dict(sorted(found.items()))
+
+
+def choose_window(spans: Iterable[int], size: int | None, test: int | None = None, newest: int | None = None) -> Window:
+    """Chooses among the spans that there are.
+
+    Args:
+      spans: their numbers.
+      size: how many of the newest ones to train on; 0 or None for all.
+      test: the span that gives the test split; by default the oldest there is.
+      newest: take no newer ones than this; by default there is no limit.
+
+    Raises:
+      UserError: if a span that was asked for is not there.
+    """
+    numbers = sorted(spans)
+    for name, number in (("the newest span asked for", newest), ("data.test_span", test)):
+        if number is not None and number not in numbers:
+            shown = ", ".join(map(str, numbers[-10:]))
+            raise UserError(f"{name} is {number}, which is not there; the newest that are: {shown}")
+    if newest is not None:
+        numbers = [number for number in numbers if number <= newest]
+    train = numbers[-size:] if size else numbers
+    return Window(tuple(train), numbers[0] if test is None else test, numbers[-1])

@@ -1,0 +1,243 @@
+"""Metadata in the servers that Debian packages: MariaDB and PostgreSQL, started here."""
+
+import dataclasses
+import glob
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import time
+
+import pytest
+import yaml
+from rich.console import Console
+
+from data.errors import UserError
+from pipeline.local_runner import RunFailedError, run_locally
+from pipeline.metadata import database_of
+from pipeline.runs import load_runs
+
+PASSWORD = 'not "a\\word'
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+@dataclasses.dataclass
+class Server:
+    """A database server on loopback, with its files in a folder."""
+
+    kind: str
+    folder: pathlib.Path
+    port: int
+
+    def make(self):
+        raise NotImplementedError
+
+    def start(self):
+        deadline = time.monotonic() + 60
+        self.process = subprocess.Popen(self.command(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        while self.sql("SELECT 1", check=False).returncode:
+            assert self.process.poll() is None
+            assert time.monotonic() < deadline
+            time.sleep(0.1)
+
+    def stop(self):
+        # PostgreSQL waits for its clients after SIGTERM.
+        self.process.send_signal(signal.SIGINT if self.kind == "postgresql" else signal.SIGTERM)
+        self.process.wait(60)
+
+    @property
+    def settings(self):
+        return {"database": self.kind, "port": self.port, "user": "segpipe", "password": {"environment": "DB_PASSWORD"}}
+
+
+class MariaDb(Server):
+    def client(self, program):
+        return [program, "--no-defaults", "--user=root", f"--socket={self.folder}/socket"]
+
+    def make(self):
+        self.folder.mkdir()
+        subprocess.run(
+            ["mariadb-install-db", "--no-defaults", f"--datadir={self.folder}/data", "--skip-test-db", self.user(),
+             "--auth-root-authentication-method=normal"],
+            check=True, capture_output=True,
+        )  # fmt: skip
+        self.start()
+        literal = PASSWORD.replace("\\", "\\\\")
+        self.sql(
+            f"CREATE USER segpipe@'127.0.0.1' IDENTIFIED BY '{literal}'; GRANT ALL ON segpipe.* TO segpipe@'127.0.0.1'"
+        )
+
+    def user(self):
+        return f"--user={'root' if os.geteuid() == 0 else os.environ['USER']}"
+
+    def command(self):
+        return [
+            "mariadbd", "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/socket",
+            f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.folder}/pid", self.user(),
+        ]  # fmt: skip
+
+    def sql(self, text, check=True):
+        return subprocess.run([*self.client("mariadb"), "-e", text], check=check, capture_output=True, text=True)
+
+    def dump(self):
+        return subprocess.run([*self.client("mariadb-dump"), "segpipe"], check=True, capture_output=True).stdout
+
+
+class PostgreSql(Server):
+    def make(self):
+        found = shutil.which("postgres") or max(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
+        self.programs = pathlib.Path(found).resolve().parent
+        # PostgreSQL refuses to run as root.
+        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
+        self.folder.mkdir()
+        (self.folder / "password").write_text(PASSWORD)
+        if self.as_user:
+            subprocess.run(["chown", "-R", "postgres", str(self.folder.parent)], check=True)
+        options = ["-U", "segpipe", "-A", "scram-sha-256", f"--pwfile={self.folder}/password"]
+        command = [*self.as_user, self.programs / "initdb", "-D", self.folder / "data", *options]
+        subprocess.run(command, check=True, capture_output=True)
+        self.start()
+
+    def command(self):
+        options = [
+            "-p",
+            str(self.port),
+            "-c",
+            "listen_addresses=127.0.0.1",
+            "-c",
+            f"unix_socket_directories={self.folder}",
+        ]
+        return [*self.as_user, self.programs / "postgres", "-D", self.folder / "data", *options]
+
+    def client(self, program, *arguments):
+        command = [self.programs / program, "-h", "127.0.0.1", "-p", str(self.port), "-U", "segpipe", *arguments]
+        return {"args": command, "env": {**os.environ, "PGPASSWORD": PASSWORD}, "capture_output": True}
+
+    def sql(self, text, check=True):
+        return subprocess.run(**self.client("psql", "-d", "postgres", "-c", text), check=check)
+
+    def dump(self):
+        return subprocess.run(**self.client("pg_dump", "segpipe"), check=True).stdout
+
+
+@pytest.fixture(scope="module", params=["mysql", "postgresql"])
+def server(request):
+    needed = {"mysql": shutil.which("mariadbd"), "postgresql": glob.glob("/usr/lib/postgresql/*/bin/postgres")}
+    if not needed[request.param]:
+        if os.environ.get("CI"):
+            pytest.fail(f"{request.param} is missing")
+        pytest.skip("needs MariaDB and PostgreSQL, Debian's packages mariadb-server and postgresql")
+    kind = {"mysql": MariaDb, "postgresql": PostgreSql}[request.param]
+    # pytest's own folders are closed to other users, as which PostgreSQL runs.
+    with tempfile.TemporaryDirectory(prefix="segpipe-database-") as folder:
+        made = kind(request.param, pathlib.Path(folder) / "server", free_port())
+        made.make()
+        yield made
+        made.stop()
+
+
+@pytest.fixture(autouse=True)
+def _password(monkeypatch):
+    monkeypatch.setenv("DB_PASSWORD", PASSWORD)
+
+
+@pytest.fixture
+def config(server, small_config, tmp_path):
+    return small_config(
+        tmp_path / "output", name=f"pipe-{tmp_path.name[-20:].replace('_', '-')}", metadata=server.settings
+    )
+
+
+def write(config, path):
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return str(path)
+
+
+def test_two_checkouts_run_at_once_in_one_database_and_keep_no_password(server, small_config, segpipe, tmp_path):
+    configs = [small_config(tmp_path / name, name="shared", metadata=server.settings) for name in ("one", "two")]
+    paths = [write(config, tmp_path / f"{index}.yaml") for index, config in enumerate(configs)]
+    processes = [segpipe.start("run", "--config", path) for path in paths]
+    assert [process.wait() for process in processes] == [0, 0]
+    runs = {run.output: run for run in load_runs(database_of(configs[0]), "shared")}
+    for config in configs:
+        assert runs[config.output].state == "pushed"
+        assert runs[config.output].pushed_path.startswith(config.output)
+        assert runs[config.output].report.startswith(config.output)
+
+    # The other's runs are nothing to go by.
+    again = run_locally(configs[0], Console(quiet=True))
+    assert (again.state, again.pushed_version) == ("unchanged", runs[configs[0].output].pushed_version)
+    listed = segpipe("runs", "--config", paths[1])
+    assert listed.returncode == 0, listed.stderr
+    assert listed.stdout.count("pushed") == 2
+
+    forms = [form.encode() for form in (PASSWORD, PASSWORD.replace("\\", "\\\\").replace('"', '\\"'))]
+    written = [path for path in tmp_path.rglob("*") if path.is_file()]
+    assert len(written) > 50
+    assert not [path for path in written for form in forms if form in path.read_bytes()]
+    assert not [form for form in forms if form in server.dump()]
+    assert not [form for form in forms if form in (listed.stdout + listed.stderr).encode()]
+
+
+def test_a_wrong_password_and_a_server_that_is_down_are_told(server, config, segpipe, tmp_path):
+    path = write(config, tmp_path / "run.yaml")
+    for command in ("run", "runs"):
+        wrong = segpipe(command, "--config", path, DB_PASSWORD="wrong-word")
+        assert wrong.returncode == 1
+        assert f"database segpipe at 127.0.0.1:{server.port} cannot be used" in wrong.stderr
+        assert "Traceback" not in wrong.stderr
+        assert "wrong-word" not in wrong.stdout + wrong.stderr
+    missing = segpipe("run", "--config", path, DB_PASSWORD="")
+    assert missing.returncode == 1
+    assert "metadata.password: the environment variable DB_PASSWORD is not set" in missing.stderr
+    server.stop()
+    try:
+        with pytest.raises(UserError, match=r"cannot be used: .*\nIs the server up"):
+            load_runs(database_of(config))
+    finally:
+        server.start()
+
+
+def test_a_restart_of_the_server_during_a_run(server, config, segpipe, tmp_path):
+    path = write(config, tmp_path / "run.yaml")
+    process = segpipe.start("run", "--config", path)
+    logs = tmp_path / "output" / "logs"
+    while not any("epoch 2/" in log.read_text() for log in logs.glob("*.log")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    server.stop()
+    server.start()
+    assert process.wait() == 0
+    (run,) = load_runs(database_of(config), config.name)
+    assert run.state == "pushed"
+
+
+def test_a_server_that_goes_away_for_longer_fails_the_run_and_the_next_goes_on(server, config, monkeypatch):
+    from components import data_gate
+
+    original = data_gate.Executor.Do
+
+    def stop(*arguments):
+        original(*arguments)
+        server.stop()
+
+    with monkeypatch.context() as patch:
+        patch.setattr(data_gate.Executor, "Do", stop)
+        try:
+            with pytest.raises(RunFailedError, match=r"DataGate failed: the metadata in .* cannot be used"):
+                run_locally(config, Console(quiet=True))
+        finally:
+            server.start()
+    assert load_runs(database_of(config), config.name)[-1].state == "interrupted"
+    result = run_locally(config, Console(quiet=True))
+    assert result.state == "pushed"
+    states = {component.name: component.state for component in result.components}
+    assert (states["StatisticsGen"], states["DataGate"]) == ("cached", "done")
