@@ -4,7 +4,8 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint image test-kubeflow test-current-tfx bench clean
+.PHONY: help install run test lint image test-kubeflow test-current-tfx test-faults test-some-faults test-fuzz audit \
+	bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
@@ -12,6 +13,9 @@ help:
 	@echo "make image             the container image of Kubeflow's steps, as segpipe"
 	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
 	@echo "make test-current-tfx  make test in that image: the TFX line for glibc 2.39 and newer (needs the same)"
+	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; about an hour)"
+	@echo "make test-fuzz         20,000 damaged and hostile inputs (make test has 1,000)"
+	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
 	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
 
@@ -34,7 +38,7 @@ lint: .venv/ready
 	@.venv/bin/mypy
 
 test: lint
-	@tools/install_browser.sh
+	@tools/install_for_tests.sh
 	@.venv/bin/pytest --numprocesses 2 --dist loadfile
 
 image:
@@ -45,6 +49,22 @@ test-kubeflow: .venv/ready
 
 test-current-tfx:
 	@tools/test_current_tfx.sh
+
+test-faults: .venv/ready
+	@tools/install_for_tests.sh
+	@.venv/bin/pytest -m faults tests/faults
+
+# A few of each kind, for CI.
+test-some-faults: .venv/ready
+	@tools/install_for_tests.sh
+	@.venv/bin/pytest -m some_faults tests/faults
+
+test-fuzz: .venv/ready
+	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz
+
+audit: .venv/ready
+	@for line in 1.16 1.21; do \
+	  .tools/bin/uvx pip-audit --requirement constraints/tfx-$$line.txt --no-deps --disable-pip || exit 1; done
 
 bench: .venv/ready
 	@for name in $(BENCHMARKS); do .venv/bin/python -W ignore benchmarks/$$name.py || exit 1; done

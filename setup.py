@@ -38,7 +38,7 @@ setuptools.setup(
     extras_require={
         "dev": [
             *("mypy", "ruff", "types-PyYAML"),
-            *("pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
+            *("hypothesis", "pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
             "kfp-kubernetes>=1,<3",
         ],
         "kubeflow": ["kfp>=2.5,<3"],

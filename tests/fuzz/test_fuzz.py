@@ -1,0 +1,399 @@
+"""Damaged and hostile input to everything that reads input: by mutation of good files, and by generated ones.
+
+Each case ends within a limit of time and memory: with a result, or with a message that names the input. `make test`
+runs 1,000 cases from fixed seeds; `make test-fuzz` 20,000 from new ones.
+"""
+
+from __future__ import annotations
+
+import base64
+import http.client
+import io
+import json
+import os
+import pathlib
+import re
+import resource
+import shutil
+import subprocess
+import sys
+import time
+
+import hypothesis
+import numpy as np
+import pytest
+import tensorflow as tf
+import yaml
+from hypothesis import strategies as st
+from PIL import Image
+
+from components import data_gate, import_example_gen
+from components.model_server.loaded_model import LoadedModel
+from data import contract
+from data.errors import UserError
+from data.images import BadImageError, class_ids, encode_png, read_image, read_mask
+from data.label_map import LabelMap
+from data.splits import parse_shares
+from pipeline import predict
+from pipeline.config import load_config
+
+ROOT = pathlib.Path(__file__).parent.parent.parent
+TARGETS = 10
+CASES = int(os.environ.get("FUZZ_CASES", "1000")) // TARGETS
+SECONDS = 30
+MEGABYTES = 1500
+LABELS = LabelMap.from_names(["nothing", "cat", "dog"])
+
+hypothesis.settings.register_profile(
+    "fuzz",
+    max_examples=CASES,
+    derandomize="FUZZ_CASES" not in os.environ,
+    database=None,
+    deadline=SECONDS * 1000,
+    suppress_health_check=list(hypothesis.HealthCheck),
+    print_blob=True,
+)
+hypothesis.settings.load_profile("fuzz")
+
+
+@st.composite
+def mutated(draw, samples):
+    """A sample with a few bytes flipped, replaced, cut out, doubled, or taken from another one."""
+    content = bytearray(draw(st.sampled_from(samples)))
+    for _ in range(draw(st.integers(1, 6))):
+        if not content:
+            break
+        # What is at the beginning decides most.
+        at = draw(st.integers(0, min(len(content) - 1, draw(st.sampled_from([64, len(content)])))))
+        kind = draw(st.sampled_from(["flip", "byte", "number", "cut", "truncate", "repeat", "splice", "insert"]))
+        if kind == "flip":
+            content[at] ^= 1 << draw(st.integers(0, 7))
+        elif kind == "byte":
+            content[at] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
+        elif kind == "number":
+            number = draw(st.sampled_from([0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
+            content[at : at + 4] = number.to_bytes(4, draw(st.sampled_from(["big", "little"])))
+        elif kind == "cut":
+            del content[at : at + draw(st.integers(1, 64))]
+        elif kind == "truncate":
+            del content[at:]
+        elif kind == "repeat":
+            content[at:at] = content[at : at + draw(st.integers(1, 64))] * draw(st.integers(1, 4))
+        elif kind == "splice":
+            other = draw(st.sampled_from(samples))
+            start = draw(st.integers(0, len(other) - 1))
+            content[at : at + 32] = other[start : start + 32]
+        else:
+            content[at:at] = draw(st.binary(max_size=16))
+    return bytes(content)
+
+
+def pictures(modes, formats):
+    """A small picture of each mode in each format that has it."""
+    generator = np.random.default_rng(0)
+    files = []
+    for mode in modes:
+        is_mask = mode in ("L", "P", "1")
+        pixels = generator.integers(0, 3, (20, 30), np.uint8) if is_mask else generator.bytes(20 * 30 * len(mode))
+        image = Image.fromarray(pixels).convert(mode) if is_mask else Image.frombytes(mode, (30, 20), pixels)
+        for kind in formats:
+            buffer = io.BytesIO()
+            try:
+                image.save(buffer, kind)
+            except (OSError, ValueError):  # The format does not have it.
+                continue
+            files.append(buffer.getvalue())
+    return files
+
+
+IMAGES = pictures(["L", "RGB", "RGBA", "CMYK"], ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
+MASKS = pictures(["L", "P", "1", "RGB"], ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
+
+
+@pytest.fixture(autouse=True)
+def _bounded_memory():
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    yield
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
+    assert after - before < MEGABYTES
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("fuzz")
+
+
+def check_message(error, *parts):
+    """The message of an error is one that a user can read, and names one of the parts."""
+    text = str(error)
+    assert text.strip()
+    assert "Traceback" not in text
+    assert not parts or any(str(part) in text for part in parts), text
+
+
+@hypothesis.given(mutated(IMAGES), st.sampled_from([None, (30, 20)]))
+def test_images(content, size):
+    try:
+        image = read_image(content, size, 1_000_000)
+    except BadImageError as error:
+        check_message(error)
+        return
+    assert (image.format, image.height * image.width > 0) == ({"jpeg": "jpeg"}.get(image.format, "png"), True)
+
+
+@hypothesis.given(mutated(MASKS))
+def test_masks(content):
+    try:
+        ids = class_ids(read_mask(content, 1_000_000), LABELS)
+    except BadImageError as error:
+        check_message(error)
+        return
+    assert set(np.unique(ids)) <= {0, 1, 2, 255}
+
+
+SCALARS = st.one_of(
+    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.just("${HOME}"),
+    st.sampled_from(["../..", "/etc/passwd", "a\0b", "x" * 5000, "{SPAN}{SPAN}", "!!python/object:os.system", "~"]),
+)  # fmt: skip
+VALUES = st.recursive(
+    SCALARS,
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
+    max_leaves=8,
+)
+LABEL_FILES = [
+    LABELS.to_yaml().encode(),
+    b"- {id: 0, name: a, color: [0, 0, 0]}\n- {id: 1, name: b, color: '#ff0000'}\n",
+]
+
+
+@hypothesis.given(mutated(LABEL_FILES) | VALUES.map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode()))
+def test_label_maps(folder, content):
+    path = folder / "labels.yaml"
+    path.write_bytes(content)
+    try:
+        found = LabelMap.load(path)
+    except UserError as error:
+        check_message(error, path)
+        return
+    assert LabelMap.parse(found.to_yaml(), "again").names == found.names
+
+
+CONFIGS = [path.read_bytes() for path in sorted((ROOT / "configs").glob("*.yaml"))]
+SECTIONS = ["data", "preprocessing", "model", "train", "gate", "kubeflow", "metadata", "notify", "tune", "beam", "name"]
+KEYS = st.sampled_from(
+    [
+        "data.input",
+        "train.epochs",
+        "train.loss",
+        "gate.min_class_iou",
+        "model.depth",
+        "tune",
+        "metadata.password",
+        "",
+        ".",
+    ]
+)
+
+
+@hypothesis.given(
+    mutated(CONFIGS)
+    | st.fixed_dictionaries(
+        {"name": SCALARS | st.just("a"), "output": SCALARS | st.just("b"), "data": st.just({"input": "c"}) | VALUES},
+        optional=dict.fromkeys(SECTIONS[1:-1], VALUES),
+    ).map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode()),
+    st.lists(st.tuples(KEYS, SCALARS), max_size=2),
+)
+def test_configurations(folder, content, overrides):
+    path = folder / "run.yaml"
+    path.write_bytes(content)
+    options = tuple(f"{key}={value}" for key, value in overrides)
+    try:
+        config = load_config(path, options)
+    except UserError as error:
+        check_message(error, path, "--set")
+        return
+    assert json.loads(config.model_dump_json())["name"] == config.name
+
+
+@hypothesis.given(st.text(max_size=30) | st.sampled_from(["train=nan,eval=1", "train=1e999", "train=0.5,train=0.5"]))
+def test_shares(text):
+    try:
+        shares = parse_shares(text)
+    except UserError as error:
+        check_message(error)
+        return
+    assert abs(sum(shares.values()) - 1) < 1e-5
+
+
+def example(source_id, image=None, mask=None):
+    feature = {
+        contract.IMAGE: [image or encode_png(np.zeros((20, 30), np.uint8))],
+        contract.MASK: [mask or encode_png(np.ones((20, 30), np.uint8))],
+        contract.SOURCE_ID: [source_id],
+    }
+    return tf.train.Example(
+        features=tf.train.Features(
+            feature={
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=values)) for name, values in feature.items()
+            }
+        )
+    ).SerializeToString()
+
+
+def records(path, contents):
+    with tf.io.TFRecordWriter(str(path)) as writer:
+        for content in contents:
+            writer.write(content)
+    return path.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def shards(folder):
+    return [
+        records(folder / "sample", [example(b"a"), example(b"b")]),
+        records(folder / "sample", [example(b"a") * 3]),
+        records(folder / "sample", []) or b"\0",
+    ]
+
+
+@hypothesis.given(st.data())
+def test_shards(folder, shards, data):
+    source, destination = folder / "train-0.tfrecord", folder / "copy"
+    source.write_bytes(data.draw(mutated(shards)))
+    destination.unlink(missing_ok=True)
+    problems = list(import_example_gen._check_and_copy(str(source), str(destination)))
+    if problems:
+        for problem in problems:
+            check_message(problem, source)
+        assert not destination.exists()
+    else:
+        assert destination.read_bytes() == source.read_bytes()
+
+
+EXAMPLES = [example(b"one"), example(b"two", IMAGES[0], MASKS[0]), example(b"")]
+
+
+@hypothesis.given(
+    mutated(EXAMPLES)
+    | st.builds(example, st.binary(max_size=20), mutated(IMAGES), mutated(MASKS) | st.binary(max_size=99))
+)
+def test_examples(content):
+    result = data_gate._CheckExamples("train", 3)._vector(content)
+    if isinstance(result, ValueError):
+        check_message(result)
+    else:
+        assert result.min() >= 0
+
+
+@pytest.fixture(scope="module")
+def predictor(model):
+    return predict.Predictor(str(model))
+
+
+NAMES = st.sampled_from(
+    [b"../../away", b"/tmp/away", b"..", b"a\0b", b"x" * 400, b"", b"\xff\xfe", b"a\nb"]
+) | st.binary(max_size=9)
+
+
+@hypothesis.given(st.data())
+def test_predictions(folder, predictor, data):
+    inside = folder / "predict"
+    shutil.rmtree(inside, ignore_errors=True)
+    inside.mkdir()
+    if data.draw(st.booleans()):
+        path = inside / "photo.jpg"
+        path.write_bytes(data.draw(mutated(IMAGES)))
+    else:
+        path = inside / "photos.tfrecord"
+        contents = data.draw(st.lists(st.builds(example, NAMES, st.sampled_from(IMAGES) | mutated(IMAGES)), max_size=3))
+        records(path, contents)
+    outside = set(folder.iterdir())
+    output = inside / "out"
+    output.mkdir()
+    found = list(predict._predictions(predictor, {str(path): "photo"}, str(output), 1_000_000))
+    assert found or path.suffix == ".tfrecord"
+    masks = set()
+    for item in found:
+        if item.error:
+            check_message(item.error)
+            assert item.image
+        else:
+            assert Image.open(item.mask).size == Image.open(item.overlay).size == (item.width, item.height)
+            masks |= {pathlib.Path(item.mask), pathlib.Path(item.overlay)}
+    # Nothing is anywhere but in its folder, and nothing is left of what failed.
+    assert set(folder.iterdir()) == outside
+    assert {file for file in output.rglob("*") if file.is_file()} == masks
+
+
+@hypothesis.given(st.data())
+def test_models(folder, model, data):
+    copy = folder / "model" / "1"
+    shutil.rmtree(copy.parent, ignore_errors=True)
+    shutil.copytree(model / "1", copy)
+    files = sorted(path for path in copy.rglob("*") if path.is_file())
+    path = data.draw(st.sampled_from(files))
+    path.write_bytes(data.draw(mutated([path.read_bytes() or b"\0"])))
+    try:
+        predict.Predictor(str(copy.parent))
+    except UserError as error:
+        check_message(error, folder / "model")
+    try:
+        LoadedModel(str(copy), 1)
+    except Exception as error:  # What the server makes a line of its log of.
+        check_message(type(error).__name__ + str(error))
+
+
+@pytest.fixture(scope="module")
+def server(model):
+    log = model.parent / "server.log"
+    with log.open("w") as file:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "pipeline.cli", "serve", "--model", str(model), "--port", "0",
+             "--receive-seconds", "2", "--max-pixels", "1000000", "--max-body-megabytes", "1"],
+            cwd=ROOT, env={**os.environ, "PYTHONUNBUFFERED": "1"}, stdout=file, stderr=file,
+        )  # fmt: skip
+    while not (found := re.search(r"at http://127.0.0.1:(\d+)/", log.read_text())):
+        assert process.poll() is None
+        time.sleep(0.05)
+    yield process, int(found[1])
+    process.terminate()
+    assert process.wait(60) == 0
+    assert "Traceback" not in log.read_text()
+
+
+def body(image, **keys):
+    return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}], **keys}).encode()
+
+
+BODIES = [body(IMAGES[0]), body(MASKS[0], signature_name="serving_default"), json.dumps({"instances": []}).encode()]
+PATHS = [
+    "/v1/models/segpipe:predict",
+    "/v1/models/segpipe",
+    "/v1/models/segpipe/versions/1:predict",
+    "/metrics",
+    "/healthz",
+]
+
+
+@hypothesis.given(
+    mutated([path.encode() for path in PATHS]) | st.sampled_from([PATHS[0].encode()] * 4),
+    mutated(BODIES)
+    | st.builds(body, mutated(IMAGES))
+    | VALUES.map(lambda value: json.dumps({"instances": value}, default=str).encode()),
+)
+def test_requests(server, path, content):
+    process, port = server
+    path = "/" + re.sub(r"[^!-~]", "", path.decode("latin-1")).lstrip("/")
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=SECONDS)
+    try:
+        connection.request("POST", path, content)
+        answer = connection.getresponse()
+        text = answer.read().decode()
+    finally:
+        connection.close()
+    assert answer.status in (200, 400, 403, 404, 405, 413), text
+    if answer.status != 200:
+        check_message(text)
+    assert process.poll() is None
+    peak = re.findall(r"VmHWM:\s+(\d+) kB", pathlib.Path(f"/proc/{process.pid}/status").read_text())
+    assert int(peak[0]) / 1000 < 2 * MEGABYTES
