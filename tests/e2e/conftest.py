@@ -1,4 +1,4 @@
-"""A run of the whole graph on the offline sample, with a small model, from which tests go on."""
+"""A run of the whole graph on the offline sample, with a small model, from which the tests of a file go on."""
 
 import os
 
@@ -8,11 +8,11 @@ from rich.console import Console
 from pipeline.local_runner import run_locally
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def output(tmp_path_factory):
     return tmp_path_factory.mktemp("run") / "output"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def first(small_config, output):
     return run_locally(small_config(output), Console(file=open(os.devnull, "w")))

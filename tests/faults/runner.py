@@ -7,6 +7,7 @@ run that ended, else what `os.waitpid` gives), `state`, `error`, `seconds` and `
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import json
 import os
 import shutil
@@ -22,7 +23,8 @@ class Fault:
     """What goes wrong, and when.
 
     Attributes:
-      kind: `kill`, `interrupt`, `full`, `read-only`, `clock` or `vanish`; "" for nothing.
+      kind: `kill`, `interrupt`, `full`, `read-only`, `clock` or `vanish`; "" for nothing. `code` changes what the cache
+        compares of the component, as if it had other code.
       component: in which component.
       when: at its `start`, in the `middle` of its executor, or at its `end`, before TFX records what it made.
       seconds: how long its executor takes.
@@ -38,6 +40,9 @@ class Fault:
 
     def patch(self, component: Any) -> None:
         """Lets it happen in a component's executor."""
+        if self.kind == "code":
+            component.executor_spec.add_extra_flags(["--code=other"])
+            return
         executor = component.executor_spec.executor_class
         original = executor.Do
 
@@ -127,6 +132,7 @@ def main() -> None:
         child = os.fork()
         if child == 0:
             os.setsid()
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with this process.
             os.close(reading)
             null = os.open(os.devnull, os.O_RDWR)
             for descriptor in (0, 1, 2):

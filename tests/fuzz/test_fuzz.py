@@ -7,6 +7,7 @@ runs 1,000 cases from fixed seeds; `make test-fuzz` 20,000 from new ones.
 from __future__ import annotations
 
 import base64
+import gc
 import http.client
 import io
 import json
@@ -341,6 +342,7 @@ def test_models(folder, model, data):
         LoadedModel(str(copy), 1)
     except Exception as error:  # What the server makes a line of its log of.
         check_message(type(error).__name__ + str(error))
+    gc.collect()  # Models hold themselves in cycles.
 
 
 @pytest.fixture(scope="module")

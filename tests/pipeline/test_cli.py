@@ -19,9 +19,13 @@ def test_help_loads_nothing_heavy(segpipe):
     )
 
 
-@pytest.mark.parametrize(
-    "command", ["convert", "run", "tune", "runs", "predict", "serve", "compile", "submit", "schedule"]
-)
+COMMANDS = [
+    "convert", "run", "tune", "retrain", "runs", "history", "rollback", "lineage", "clean", "predict", "serve",
+    "compile", "submit", "schedule",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("command", COMMANDS)
 def test_every_command_explains_itself(segpipe, command):
     finished = segpipe(command, "--help")
     assert finished.returncode == 0
