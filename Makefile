@@ -4,7 +4,7 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint image test-kubeflow test-current-tfx test-faults test-some-faults test-fuzz audit \
+.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-faults test-some-faults test-fuzz audit \
 	bench clean
 
 help:
@@ -13,7 +13,8 @@ help:
 	@echo "make image             the container image of Kubeflow's steps, as segpipe"
 	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
 	@echo "make test-current-tfx  make test in that image: the TFX line for glibc 2.39 and newer (needs the same)"
-	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; about an hour)"
+	@echo "make test-flink        conversion and runs on a Flink cluster of this machine (needs root; fetches Flink)"
+	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; half an hour)"
 	@echo "make test-fuzz         20,000 damaged and hostile inputs (make test has 1,000)"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
 	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
@@ -50,11 +51,14 @@ test-kubeflow: .venv/ready
 test-current-tfx:
 	@tools/test_current_tfx.sh
 
+test-flink: .venv/ready
+	@tools/test_flink.sh
+
 test-faults: .venv/ready
 	@tools/install_for_tests.sh
-	@.venv/bin/pytest -m faults tests/faults
+	@.venv/bin/pytest --numprocesses 2 -m faults tests/faults
 
-# A few of each kind, for CI.
+# One of each kind, for CI.
 test-some-faults: .venv/ready
 	@tools/install_for_tests.sh
 	@.venv/bin/pytest -m some_faults tests/faults

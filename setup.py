@@ -38,7 +38,7 @@ setuptools.setup(
     extras_require={
         "dev": [
             *("mypy", "ruff", "types-PyYAML"),
-            *("hypothesis", "pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
+            *("gcp-storage-emulator", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
             "kfp-kubernetes>=1,<3",
         ],
         "kubeflow": ["kfp>=2.5,<3"],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import json
 import logging
 import os
@@ -19,6 +20,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.errors import UserError
+from data.files import delete, is_remote, join, list_files, move, read_bytes, write_text
 from data.images import BadImageError, encode_png
 from data.locking import exclusive
 from data.readers import Reader, SetAside, Source
@@ -85,11 +87,14 @@ def convert(
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
 
     Everything is written to `DESTINATION.incomplete`, which becomes DESTINATION in one rename at the end. An earlier
-    conversion waits in a new folder `DESTINATION.replaced-…` meanwhile; a process killed there leaves it behind.
+    conversion waits in a new folder `DESTINATION.replaced-…` meanwhile; a process killed there leaves it behind. Where
+    files are objects (`gs://`, `s3://`) they are moved one by one at the end, the label map last, without which no
+    pipeline takes the folder.
 
     Args:
       reader: the data set.
-      destination: folder to make: `SPLIT-00000-of-0000N.tfrecord`, `labels.yaml`, `conversion.json`.
+      destination: folder to make, wherever Beam can write: `SPLIT-00000-of-0000N.tfrecord`, `labels.yaml`,
+        `conversion.json`.
       shards: TFRecord files a split; by default one for every 1,000 examples.
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
@@ -113,35 +118,34 @@ def convert(
     _check_splits({split: sum(source.split == split for source in listing.sources) for split in SPLITS}, is_addition)
 
     incomplete = f"{destination}.incomplete"
-    with exclusive(incomplete, "converting"):
+    with contextlib.nullcontext() if is_remote(destination) else exclusive(incomplete, "converting"):
         _empty(incomplete)
         try:
             _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, listing.set_aside, listing.ignored, incomplete)
             _check_report(report, max_set_aside)
             _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
-            with open(os.path.join(incomplete, LABEL_MAP_FILE), "w", encoding="utf-8") as file:
-                file.write(reader.label_map.to_yaml())
-            with open(os.path.join(incomplete, REPORT_FILE), "w", encoding="utf-8") as file:
-                json.dump(report, file, indent=2)
+            write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
+            write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
             _check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
             _replace(destination, incomplete)
         except BaseException:
+            if is_remote(incomplete):
+                _empty(incomplete)
             shutil.rmtree(incomplete, ignore_errors=True)
             raise
     return report
 
 
 def _check_destination(destination: str, overwrite: bool) -> None:
-    if not os.path.exists(destination):
-        return
-    if not os.path.isdir(destination):
+    if os.path.isfile(destination):
         raise UserError(f"{destination} is a file; name a folder to make")
-    if not os.listdir(destination):
+    found = list_files(destination) or (os.path.isdir(destination) and os.listdir(destination))
+    if not found:
         return
     if not overwrite:
         raise UserError(f"{destination} is not empty; choose another folder, or replace it with --overwrite")
-    if not os.path.exists(os.path.join(destination, REPORT_FILE)):
+    if join(destination, REPORT_FILE) not in found:
         raise UserError(f"{destination} is not an earlier conversion (no {REPORT_FILE} in it); --overwrite leaves it")
 
 
@@ -170,7 +174,7 @@ def _run_beam(
                 | f"Values[{split}]" >> beam.Values()
                 | f"Write[{split}]"
                 >> beam.io.WriteToTFRecord(
-                    os.path.join(folder, split),
+                    join(folder, split),
                     file_name_suffix=".tfrecord",
                     num_shards=shards or -(-counts[split] // EXAMPLES_PER_SHARD),
                 )
@@ -179,23 +183,19 @@ def _run_beam(
             read.counts
             | "SumPixels" >> beam.CombinePerKey(_sum_vectors)
             | "CountsAsJson" >> beam.MapTuple(lambda split, vector: json.dumps([split, vector.tolist()]))
-            | "WriteCounts" >> beam.io.WriteToText(os.path.join(folder, "counts"))
+            | "WriteCounts" >> beam.io.WriteToText(join(folder, "counts"))
         )
         _ = (
             read.set_aside
             | "SetAsideAsJson" >> beam.Map(lambda entry: json.dumps([entry.input, entry.reason]))
-            | "WriteSetAside" >> beam.io.WriteToText(os.path.join(folder, "set_aside"))
+            | "WriteSetAside" >> beam.io.WriteToText(join(folder, "set_aside"))
         )
 
 
 def _take_json_lines(folder: str, prefix: str) -> list[Any]:
-    lines = []
-    for name in sorted(os.listdir(folder)):
-        if name.startswith(prefix):
-            path = os.path.join(folder, name)
-            with open(path, encoding="utf-8") as file:
-                lines += [json.loads(line) for line in file]
-            os.remove(path)
+    paths = [path for path in list_files(folder) if path.rpartition("/")[2].startswith(prefix)]
+    lines = [json.loads(line) for path in paths for line in read_bytes(path).splitlines()]
+    delete(paths)
     return lines
 
 
@@ -234,6 +234,9 @@ def _check_report(report: dict[str, Any], max_set_aside: float) -> None:
 
 
 def _empty(folder: str) -> None:
+    if is_remote(folder):
+        delete(list_files(folder))
+        return
     for entry in os.scandir(folder):
         if entry.is_dir(follow_symlinks=False):
             shutil.rmtree(entry.path)
@@ -242,7 +245,14 @@ def _empty(folder: str) -> None:
 
 
 def _replace(destination: str, complete: str) -> None:
-    """Puts the finished folder in place; an earlier conversion is deleted only once the new one stands."""
+    """Puts the finished folder in place; an earlier conversion is deleted only once the new one is complete."""
+    if is_remote(destination):
+        marker = join(complete, LABEL_MAP_FILE)
+        delete(list_files(destination))
+        sources = sorted(list_files(complete), key=lambda path: path == marker)
+        for part in (sources[:-1], sources[-1:]):
+            move(part, [destination + path[len(complete) :] for path in part])
+        return
     if not os.path.exists(destination):
         os.rename(complete, destination)
         return

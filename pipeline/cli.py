@@ -87,7 +87,19 @@ def cli() -> None:
 @click.option(
     "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True, help="Larger images are set aside."
 )
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Beam worker processes.")
+@click.option(
+    "--workers",
+    type=click.IntRange(1),
+    metavar="N",
+    help="Beam worker processes on this machine [default: 1]",
+)
+@click.option(
+    "--config",
+    "config_path",
+    metavar="FILE",
+    help="Take the section beam of a run's configuration: converts on that cluster. SOURCE and DEST must be paths that "
+    "its workers see.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST.")
 @click.option(
     "--span",
@@ -105,7 +117,8 @@ def convert(
     shards: int | None,
     max_set_aside: float,
     max_pixels: int,
-    workers: int,
+    workers: int | None,
+    config_path: str | None,
     overwrite: bool,
     span: str | None,
     paths: tuple[str, ...],
@@ -122,6 +135,10 @@ def convert(
     wanted = 1 if dataset_format == "brain-mri" else 2
     if len(paths) != wanted:
         raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
+    if workers and config_path:
+        raise UserError("--workers is for this machine; with --config, beam.workers counts")
+    # Workers of a cluster have other current folders.
+    paths = tuple(path if "://" in path else os.path.abspath(path) for path in paths) if config_path else paths
     reader = _reader(dataset_format, paths[0], classes, labels, split, border, max_pixels)
     destination = paths[-1].rstrip("/")
     is_addition = False
@@ -135,13 +152,17 @@ def convert(
     click.echo("Loading Beam and TensorFlow …", err=True)
     _quiet()
     from data.convert import convert as run_conversion
+    from pipeline.beam import RunnerSettings, check_cluster
+    from pipeline.config import load_config
+
+    beam: RunnerSettings = load_config(config_path).beam if config_path else RunnerSettings(workers=workers or 1)
+    check_cluster(beam)
 
     # Progress comes from the workers' log.
     handler = logging.StreamHandler()
     handler.addFilter(lambda record: "converted by this worker" in record.getMessage())
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger().setLevel(logging.INFO)
-    mode = "in_memory" if workers == 1 else "multi_processing"
     report = run_conversion(
         reader,
         destination,
@@ -149,7 +170,7 @@ def convert(
         max_set_aside=max_set_aside,
         is_addition=is_addition,
         overwrite=overwrite,
-        beam_arguments=[f"--direct_running_mode={mode}", f"--direct_num_workers={workers}"],
+        beam_arguments=beam.pipeline_arguments(f"convert-{dataset_format}"),
     )
     for name, counts in report["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())

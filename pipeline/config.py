@@ -17,6 +17,7 @@ from data.label_map import LabelMap
 from data.spans import SPAN, choose_window, find_spans
 from models.search_space import TunerConfig, TuneSettings, with_first_values
 from models.settings import ModelSettings, PreprocessingSettings, Section, TrainerConfig, TrainSettings, set_value
+from pipeline.beam import COMPONENTS, BeamSettings
 
 Iou = Annotated[float, pydantic.Field(ge=0, le=1)]
 
@@ -192,36 +193,6 @@ class MetadataSettings(Section):
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_]+$")] = "segpipe"
     user: str = ""
     password: Secret | None = None
-
-
-class BeamSettings(Section):
-    """How Beam runs the data steps.
-
-    Attributes:
-      workers: processes on this machine; 1 runs everything in the main process.
-      arguments: further Beam pipeline options, as on Beam's own command lines; with a `--runner` among them `workers`
-        does not count.
-    """
-
-    workers: Annotated[int, pydantic.Field(ge=1)] = 1
-    arguments: list[str] = []
-
-    @property
-    def pipeline_arguments(self) -> list[str]:
-        """Beam pipeline options."""
-        if any(argument.startswith("--runner") for argument in self.arguments):
-            return self.arguments
-        mode = "in_memory" if self.workers == 1 else "multi_processing"
-        return [
-            f"--direct_running_mode={mode}",
-            f"--direct_num_workers={self.workers}",
-            # Cheaper to start: newer Beams' default, and no check of the graph's types, which users cannot get wrong.
-            "--pickle_library=cloudpickle",
-            "--no_pipeline_type_check",
-            # Nothing uses it here. Without a word on what remote workers run, TFX packs itself for them, each time.
-            "--sdk_container_image=none",
-            *self.arguments,
-        ]
 
 
 class TolerationSettings(Section):
@@ -414,6 +385,8 @@ class Config(Section):
         volume = self.kubeflow.volume
         if self.train.strategy == "multi_worker":
             raise UserError("train.strategy: multi_worker has no place on Kubeflow, where the Trainer is one pod")
+        if any(self.beam.component(name).needs_checkout for name in COMPONENTS):
+            raise UserError("beam.environment.kind: packages needs a checkout of segpipe; steps on Kubeflow have none")
 
         def seen(key: str, path: str) -> str:
             if not path or "://" in path:

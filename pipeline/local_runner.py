@@ -47,7 +47,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
       last: the component to end with; by default all run.
 
     Raises:
-      UserError: if another run is going on in the output folder, or the data set is not there.
+      UserError: if another run is going on in the output folder, or the data set or a cluster is not there.
       RunFailedError: if a component failed.
     """
     from tfx.orchestration.pipeline import RunOptions
@@ -55,6 +55,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     if config.train.strategy == "multi_worker":
         this_worker()  # Now, not when the training begins.
     config.newest_input()  # Raises, if there is none.
+    config.beam.check()
     pipeline = create_pipeline(config)
     components = [component.id for component in pipeline.components]
     options = None

@@ -7,6 +7,7 @@ import os
 import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
+from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
 from tfx.orchestration.pipeline import Pipeline
 from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 
@@ -185,13 +186,15 @@ def create_pipeline(config: Config) -> Pipeline:
         # is not ours, as it may delete it.
         code = code_digest(modules, _FILES.get(component.id, []))
         component.executor_spec.add_extra_flags([f"--code={code}", f"--root={config.artifacts_path}"])
+        if isinstance(component, BaseBeamComponent):
+            arguments = config.beam.component(component.id).pipeline_arguments(f"{config.name}-{component.id.lower()}")
+            component.with_beam_pipeline_args(arguments)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_path,
         metadata_connection_config=database_of(config).connection,
         components=components,
         enable_cache=True,
-        beam_pipeline_args=config.beam.pipeline_arguments,
     )
 
 

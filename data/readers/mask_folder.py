@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import pathlib
 
 import numpy as np
 
 from data.errors import UserError
+from data.files import join, list_files, read_bytes
 from data.images import EncodedImage, class_ids, read_image, read_mask
 from data.label_map import LabelMap
 from data.readers import Listing, SetAside, Source, set_aside_duplicates
@@ -40,18 +40,14 @@ class MaskFolderReader:
     max_pixels: int = 100_000_000
 
     def list(self) -> Listing:
-        folder = pathlib.Path(self.folder)
-        images, masks = folder / "images", folder / "masks"
-        for path in (images, masks):
-            if not path.is_dir():
-                raise UserError(f"{path} is not a folder; a mask-folder data set has `images` and `masks`")
+        images, masks = join(self.folder, "images"), join(self.folder, "masks")
         set_aside: list[SetAside] = []
         image_paths, mask_paths = _files(images, set_aside), _files(masks, set_aside)
-        mask_by_name: dict[str, pathlib.Path] = {}
+        mask_by_name: dict[str, str] = {}
         for path in mask_paths:
             name = _name(path, masks)
             if name in mask_by_name:
-                set_aside.append(SetAside(str(path), f"duplicate name {name}: already taken by {mask_by_name[name]}"))
+                set_aside.append(SetAside(path, f"duplicate name {name}: already taken by {mask_by_name[name]}"))
             mask_by_name.setdefault(name, path)
 
         inside: list[Source] = []
@@ -59,16 +55,11 @@ class MaskFolderReader:
         for path in image_paths:
             name = _name(path, images)
             if name not in mask_by_name:
-                set_aside.append(SetAside(str(path), f"no mask {masks / name}.*"))
+                set_aside.append(SetAside(path, f"no mask {join(masks, name)}.*"))
                 continue
-            split = _SPLIT_FOLDERS.get(path.relative_to(images).parts[0]) if self.shares is None else None
+            split = _SPLIT_FOLDERS.get(name.partition("/")[0]) if self.shares is None and "/" in name else None
             (inside if split else outside).append(
-                Source(
-                    name,
-                    split or split_of(name, self.shares or DEFAULT_SHARES),
-                    str(path),
-                    str(mask_by_name[name]),
-                )
+                Source(name, split or split_of(name, self.shares or DEFAULT_SHARES), path, mask_by_name[name])
             )
         if inside and outside:
             raise UserError(
@@ -77,7 +68,7 @@ class MaskFolderReader:
             )
         image_names = {_name(path, images) for path in image_paths}
         set_aside += [
-            SetAside(str(path), f"no image {images / name}.*")
+            SetAside(path, f"no image {join(images, name)}.*")
             for name, path in mask_by_name.items()
             if name not in image_names
         ]
@@ -85,23 +76,26 @@ class MaskFolderReader:
         return Listing(sources, set_aside + duplicates)
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        ids = class_ids(read_mask(pathlib.Path(source.mask).read_bytes(), self.max_pixels), self.label_map)
-        image = read_image(pathlib.Path(source.image).read_bytes(), (ids.shape[1], ids.shape[0]), self.max_pixels)
+        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
+        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
         return image, ids
 
 
-def _files(folder: pathlib.Path, set_aside: list[SetAside]) -> list[pathlib.Path]:
+def _files(folder: str, set_aside: list[SetAside]) -> list[str]:
     """The image files in a folder; those with names that are not UTF-8, as TFRecords need it, are set aside."""
+    found = list_files(folder)
+    if not found and not os.path.isdir(folder):
+        raise UserError(f"{folder} is not a folder; a mask-folder data set has `images` and `masks`")
     files = []
-    for path in sorted(folder.rglob("*")):
-        if path.suffix.lower() in _EXTENSIONS and not path.name.startswith(".") and path.is_file():
+    for path in found:
+        if path.lower().endswith(_EXTENSIONS) and not path.rpartition("/")[2].startswith("."):
             printable = os.fsencode(path).decode("utf-8", "backslashreplace")
-            if printable == str(path):
+            if printable == path:
                 files.append(path)
             else:
                 set_aside.append(SetAside(printable, "its name is not UTF-8; rename it"))
     return files
 
 
-def _name(path: pathlib.Path, folder: pathlib.Path) -> str:
-    return path.relative_to(folder).with_suffix("").as_posix()
+def _name(path: str, folder: str) -> str:
+    return os.path.splitext(path[len(folder.rstrip("/")) + 1 :])[0]

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import pathlib
+import os
 
 import numpy as np
 
 from data.contract import IGNORE_LABEL
 from data.errors import UserError
+from data.files import join, list_files, read_bytes
 from data.images import BadImageError, EncodedImage, read_image, read_mask
 from data.label_map import LabelMap
 from data.readers import Listing, SetAside, Source, set_aside_duplicates
@@ -40,17 +41,24 @@ class OxfordPetsReader:
         return LabelMap.from_names(["pet", "background"] + (["border"] if self.border == "class" else []))
 
     def list(self) -> Listing:
-        folder = pathlib.Path(self.folder)
-        images, annotations = folder / "images", folder / "annotations"
-        for path in (images, annotations / "trimaps", annotations / "trainval.txt", annotations / "test.txt"):
-            if not path.exists():
-                raise UserError(f"{path} is missing; {folder} is not the Oxford-IIIT Pet data set in its layout")
+        images, annotations = join(self.folder, "images"), join(self.folder, "annotations")
+        found = list_files(images)
+        if not found and not os.path.isdir(images):
+            raise UserError(f"{images} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout")
+        lists = {}
+        for list_name in ("trainval.txt", "test.txt"):
+            path = join(annotations, list_name)
+            try:
+                # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
+                lists[list_name] = read_bytes(path).decode("utf-8", "backslashreplace")
+            except OSError:
+                raise UserError(
+                    f"{path} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout"
+                ) from None
         if "test" in self.shares:
             raise UserError("--split: the data set has its own test list; give shares of train and eval alone")
         listed, outside = [], []
-        for list_name in ("trainval.txt", "test.txt"):
-            # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
-            listing = (annotations / list_name).read_text(encoding="utf-8", errors="backslashreplace")
+        for list_name, listing in lists.items():
             for line in listing.splitlines():
                 if not line.strip() or line.startswith("#"):
                     continue
@@ -63,24 +71,26 @@ class OxfordPetsReader:
                     Source(
                         name,
                         split,
-                        str(images / f"{name}.jpg"),
-                        str(annotations / "trimaps" / f"{name}.png"),
+                        join(images, f"{name}.jpg"),
+                        join(annotations, "trimaps", f"{name}.png"),
                         slice=name.rpartition("_")[0],
                     )
                 )
         sources, set_aside = set_aside_duplicates(listed)
         names = {source.source_id for source in sources}
         ignored = [
-            SetAside(str(path), "in neither trainval.txt nor test.txt")
-            for path in sorted(images.glob("*.jpg"))
-            if path.stem not in names and not path.name.startswith("._")
+            SetAside(path, "in neither trainval.txt nor test.txt")
+            for path in found
+            if path.endswith(".jpg")
+            and not (name := path[len(images) + 1 :]).startswith("._")
+            and name.removesuffix(".jpg") not in names
         ]
         return Listing(sources, outside + set_aside, ignored)
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        trimap = read_mask(pathlib.Path(source.mask).read_bytes(), self.max_pixels)
+        trimap = read_mask(read_bytes(source.mask), self.max_pixels)
         if trimap.ndim != 2 or not np.isin(trimap, (1, 2, 3)).all():
             raise BadImageError("the trimap has values other than 1 (pet), 2 (background) and 3 (border)")
         ids = np.array([0, 0, 1, IGNORE_LABEL if self.border == "ignore" else 2], np.uint8)[trimap]
-        image = read_image(pathlib.Path(source.image).read_bytes(), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
+        image = read_image(read_bytes(source.image), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
         return image, ids

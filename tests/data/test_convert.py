@@ -2,12 +2,16 @@ import itertools
 import json
 import os
 import pathlib
+import socket
+import subprocess
+import sys
 import time
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from google.cloud import storage
 from PIL import Image
 
 from data import contract
@@ -286,6 +290,52 @@ def test_a_destination_is_only_replaced_when_told_and_when_it_is_ours(tmp_path, 
     convert(BrainMriReader(), str(taken), overwrite=True)
     assert sorted(path.name for path in taken.iterdir()) == sorted(path.name for path in brain_mri.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+@pytest.fixture
+def bucket(monkeypatch):
+    """A bucket of a Google Cloud Storage emulator, which Beam's own client talks to."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen([*command, "--in-memory", "--default-bucket", "segpipe"], stderr=subprocess.DEVNULL)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    monkeypatch.setenv("NO_GCE_CHECK", "true")  # No machine of Google's is asked for credentials.
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            assert server.poll() is None
+            time.sleep(0.05)
+    yield storage.Client.create_anonymous_client().bucket("segpipe")
+    server.terminate()
+    server.wait()
+
+
+def test_images_and_tfrecords_may_be_in_a_bucket(bucket, tmp_path):
+    folder = make_mask_folder(tmp_path / "in")
+    (folder / "images" / "broken.png").write_bytes(b"no image")
+    (folder / "masks" / "broken.png").write_bytes(b"no image")
+    for path in folder.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(folder)}").upload_from_filename(path)
+    expected = convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"), max_set_aside=0.5)
+    reader = MaskFolderReader("gs://segpipe/in", LABELS, THIRDS)
+    for overwrite in (False, True):
+        found = convert(reader, "gs://segpipe/out/", max_set_aside=0.5, overwrite=overwrite)
+        assert found["splits"] == expected["splits"]
+        assert [entry["input"] for entry in found["set_aside"]] == ["gs://segpipe/in/images/broken.png"]
+        names = {blob.name.removeprefix("out/") for blob in bucket.list_blobs(prefix="out")}
+        assert names == {path.name for path in (tmp_path / "out").iterdir()}
+        (shard,) = (tmp_path / "out").glob("train*")
+        assert bucket.blob(f"out/{shard.name}").download_as_bytes() == shard.read_bytes()
+    with pytest.raises(UserError, match="gs://segpipe/out is not empty"):
+        convert(reader, "gs://segpipe/out", max_set_aside=0.5)
+    # What failed leaves nothing, and the old one as it was.
+    with pytest.raises(UserError, match="nothing was written"):
+        convert(reader, "gs://segpipe/out", max_set_aside=0.0, overwrite=True)
+    assert {blob.name.partition("/")[0] for blob in bucket.list_blobs()} == {"in", "out"}
 
 
 def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypatch):

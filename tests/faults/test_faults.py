@@ -1,6 +1,6 @@
 """Faults in each component of the graph: what was deployed is served all the time, and the next run completes.
 
-`make test-faults` runs all of them, and writes what happened to output/faults.json; `.ci/run` a few of each kind.
+`make test-faults` runs all of them, and writes what happened to output/faults-*.json; `.ci/run` a few of each kind.
 """
 
 from __future__ import annotations
@@ -190,7 +190,7 @@ def results_of(output: pathlib.Path) -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def bench(small_config: Any, brain_mri: pathlib.Path, segpipe: Any, tmp_path_factory: Any) -> Iterator[Bench]:
+def bench(small_config: Any, brain_mri: pathlib.Path, tmp_path_factory: Any, worker_id: str) -> Iterator[Bench]:
     if os.geteuid() != 0 or not os.path.exists(FAKETIME):
         if os.environ.get("CI"):
             pytest.fail("needs root, for a disk that gets full, and libfaketime")
@@ -259,7 +259,7 @@ def bench(small_config: Any, brain_mri: pathlib.Path, segpipe: Any, tmp_path_fac
         yield made
         client.stopping.set()
         client.join()
-        report = ROOT / "output" / "faults.json"
+        report = ROOT / "output" / f"faults-{worker_id}.json"
         report.parent.mkdir(exist_ok=True)
         report.write_text(
             json.dumps({"answers": client.answers, "lost": client.faults, "cases": made.results}, indent=1)

@@ -1,0 +1,73 @@
+"""Files on this machine, or wherever Beam's file systems reach: `gs://`, `s3://`, `hdfs://`."""
+
+from __future__ import annotations
+
+import os
+import pathlib
+
+
+def is_remote(path: str) -> bool:
+    """Whether a path has a scheme."""
+    return "://" in path
+
+
+def read_bytes(path: str) -> bytes:
+    """What a file holds.
+
+    Raises:
+      OSError: if it cannot be read.
+    """
+    if not is_remote(path):
+        return pathlib.Path(path).read_bytes()
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        return file.read()
+
+
+def write_text(path: str, text: str) -> None:
+    """Writes a file."""
+    if not is_remote(path):
+        pathlib.Path(path).write_text(text, encoding="utf-8")
+        return
+    from apache_beam.io.filesystems import FileSystems
+
+    with FileSystems.create(path) as file:
+        file.write(text.encode())
+
+
+def list_files(folder: str) -> list[str]:
+    """All files below a folder, sorted; none if there is no such folder.
+
+    Raises:
+      OSError: if nobody can tell.
+    """
+    if not is_remote(folder):
+        root = pathlib.Path(folder)
+        return [os.path.join(folder, path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+    from apache_beam.io.filesystems import FileSystems
+
+    (found,) = FileSystems.match([folder.rstrip("/") + "/**"])
+    return sorted(metadata.path for metadata in found.metadata_list)
+
+
+def delete(paths: list[str]) -> None:
+    """Deletes files."""
+    from apache_beam.io.filesystems import FileSystems
+
+    if paths:
+        FileSystems.delete(paths)
+
+
+def move(sources: list[str], destinations: list[str]) -> None:
+    """Renames files, one after the other where the file system has no better."""
+    from apache_beam.io.filesystems import FileSystems
+
+    if sources:
+        FileSystems.rename(sources, destinations)
+
+
+def join(folder: str, *names: str) -> str:
+    """A path below a folder."""
+    return "/".join([folder.rstrip("/"), *names]) if is_remote(folder) else os.path.join(folder, *names)
