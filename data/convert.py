@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import contextlib
+import dataclasses
 import json
 import logging
 import os
@@ -20,12 +21,15 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.errors import UserError
-from data.files import delete, is_remote, join, list_files, move, read_bytes, write_text
+from data.files import delete, is_remote, join, list_files, move, read_bytes, size_of, write_text
 from data.images import BadImageError, encode_png
 from data.locking import exclusive
 from data.readers import Reader, SetAside, Source
 
+# A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000
+_BYTES_PER_SHARD = 100_000_000
+_SAMPLED = 100
 _PROGRESS_SECONDS = 5.0
 
 
@@ -95,7 +99,7 @@ def convert(
       reader: the data set.
       destination: folder to make, wherever Beam can write: `SPLIT-00000-of-0000N.tfrecord`, `labels.yaml`,
         `conversion.json`.
-      shards: TFRecord files a split; by default one for every 1,000 examples.
+      shards: TFRecord files a split; by default one for every 1,000 examples or 100 MB.
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
       is_addition: it is trained on together with others, so splits may be empty.
@@ -160,11 +164,16 @@ def _run_beam(
     reader: Reader, sources: list[Source], folder: str, shards: int | None, beam_arguments: Sequence[str]
 ) -> None:
     counts = collections.Counter(source.split for source in sources)
+    bytes_each = _mean_bytes(sources)
+    # A file, since what is in the graph itself goes to each worker, and Dataflow takes 10 MB of it.
+    listing = join(folder, "sources.json")
+    write_text(listing, "".join(json.dumps(dataclasses.astuple(source)) + "\n" for source in sources))
     with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
         read = (
             pipeline
-            | "List" >> beam.Create(sources)
+            | "List" >> beam.io.ReadFromText(listing)
             | "Spread" >> beam.Reshuffle()
+            | "Parse" >> beam.Map(lambda line: Source(*json.loads(line)))
             | "ReadExample" >> beam.ParDo(_ReadExample(reader)).with_outputs("set_aside", "counts", main="examples")
         )
         for split in filter(counts.get, SPLITS):
@@ -176,7 +185,8 @@ def _run_beam(
                 >> beam.io.WriteToTFRecord(
                     join(folder, split),
                     file_name_suffix=".tfrecord",
-                    num_shards=shards or -(-counts[split] // EXAMPLES_PER_SHARD),
+                    num_shards=shards
+                    or max(-(-counts[split] // EXAMPLES_PER_SHARD), int(counts[split] * bytes_each / _BYTES_PER_SHARD)),
                 )
             )
         _ = (
@@ -190,6 +200,13 @@ def _run_beam(
             | "SetAsideAsJson" >> beam.Map(lambda entry: json.dumps([entry.input, entry.reason]))
             | "WriteSetAside" >> beam.io.WriteToText(join(folder, "set_aside"))
         )
+    delete([listing])
+
+
+def _mean_bytes(sources: list[Source]) -> float:
+    """Of images and masks, by a sample; 0 if they are no files."""
+    sample = sources[:: max(1, len(sources) // _SAMPLED)]
+    return sum(size_of(path) for source in sample for path in (source.image, source.mask)) / len(sample)
 
 
 def _take_json_lines(folder: str, prefix: str) -> list[Any]:

@@ -37,6 +37,16 @@ def write_text(path: str, text: str) -> None:
         file.write(text.encode())
 
 
+def size_of(path: str) -> int:
+    """Bytes of a file; 0 if there is none."""
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        return FileSystems.match([path])[0].metadata_list[0].size_in_bytes if is_remote(path) else os.stat(path).st_size
+    except (OSError, IndexError):
+        return 0
+
+
 def list_files(folder: str) -> list[str]:
     """All files below a folder, sorted; none if there is no such folder.
 

@@ -76,7 +76,9 @@ def cli() -> None:
     show_default=True,
     help="oxford-pets: the unclassified border is a class, or ignored.",
 )
-@click.option("--shards", type=click.IntRange(1), metavar="N", help="TFRecord files a split [default: 1 per 1000]")
+@click.option(
+    "--shards", type=click.IntRange(1), metavar="N", help="TFRecord files a split [default: 1 per 1000 or 100 MB]"
+)
 @click.option(
     "--max-set-aside",
     type=click.FloatRange(0, 1),

@@ -338,6 +338,19 @@ def test_images_and_tfrecords_may_be_in_a_bucket(bucket, tmp_path):
     assert {blob.name.partition("/")[0] for blob in bucket.list_blobs()} == {"in", "out"}
 
 
+def test_shards_hold_100_megabytes_or_1000_examples(tmp_path, monkeypatch):
+    folder = make_mask_folder(tmp_path / "in")
+    size = sum(path.stat().st_size for path in folder.rglob("*.*"))
+    monkeypatch.setattr("data.convert._BYTES_PER_SHARD", size / 8)
+    convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+    shards = {split: len(list((tmp_path / "out").glob(f"{split}-*"))) for split in THIRDS}
+    counts = {split: len(read_examples(tmp_path / "out", split)) for split in THIRDS}
+    assert shards == {split: int(count / 40 * 8 + 1e-6) for split, count in counts.items()}
+    monkeypatch.setattr("data.convert.EXAMPLES_PER_SHARD", 4)
+    convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "more"))
+    assert len(list((tmp_path / "more").glob("train-*"))) == -(-counts["train"] // 4)
+
+
 def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypatch):
     def contents():
         return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("out*/*")}
