@@ -62,11 +62,13 @@ class Cluster:
     Args:
       folder: for configuration, logs and temporary files.
       environment: of the worker pools, beyond this process's.
+      pinned: each task manager, with its worker pool, has one processor core; else all have all.
     """
 
-    def __init__(self, folder: pathlib.Path, environment: dict[str, str] | None = None):
+    def __init__(self, folder: pathlib.Path, environment: dict[str, str] | None = None, pinned: bool = False):
         self.folder = folder
         self._environment = environment or {}
+        self._pinned = pinned
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
 
     def start(self, task_managers: int) -> None:
@@ -99,6 +101,8 @@ class Cluster:
         _ip("-n", name, "link", "set", "eth0", "up")
         _ip("-n", name, "link", "set", "lo", "up")
         inside = ["ip", "netns", "exec", name]
+        if self._pinned:
+            inside += ["taskset", "--cpu-list", str(number)]
         self._start(
             f"worker-pool-{number}",
             [*inside, sys.executable, "-W", "ignore", "-m", _POOL, "--service_port", "50000"],
@@ -146,10 +150,10 @@ class Cluster:
 
     def start_job_server(self) -> str:
         """Starts Beam's job server, and returns its address."""
-        port = 8099
-        options = [f"--flink-master={ADDRESS}", f"--job-port={port}", "--artifact-port=8098", "--expansion-port=8097"]
+        host, port = f"{_NETWORK}.1", 8099
+        options = [f"--flink-master={ADDRESS}", f"--job-host={host}", f"--job-port={port}", "--artifact-port=8098"]
         self._start("job-server", ["java", "-jar", str(JOB_SERVER), *options, f"--artifacts-dir={self.folder}/staged"])
-        return f"localhost:{port}"
+        return f"{host}:{port}"
 
     def stop(self) -> None:
         """Ends all processes, and takes the network away."""

@@ -36,9 +36,9 @@ def beam(cluster):
 
 @pytest.fixture
 def config_file(small_config, tmp_path):
-    def write(**sections):
+    def write(output="output", **sections):
         path = tmp_path / "run.yaml"
-        path.write_text(yaml.safe_dump(small_config(tmp_path / "output", **sections).model_dump(mode="json")))
+        path.write_text(yaml.safe_dump(small_config(tmp_path / output, **sections).model_dump(mode="json")))
         return str(path)
 
     return write
@@ -81,6 +81,10 @@ def test_a_conversion_writes_what_the_direct_runner_writes(
     assert all("Starting worker" in cluster.log(f"worker-pool-{number}") for number in (0, 1))
 
 
+def runs(segpipe, config):
+    return [json.loads(line) for line in segpipe("runs", "--config", config, "--json").stdout.splitlines()]
+
+
 def find_artifact(output, component, name):
     (folder,) = (pathlib.Path(output) / "artifacts" / component / name).iterdir()
     return folder
@@ -89,10 +93,9 @@ def find_artifact(output, component, name):
 def test_a_whole_run_equals_the_direct_runners(cluster, beam, config_file, segpipe, tmp_path):
     results = {}
     for name, settings in (("direct", {"runner": "direct"}), ("flink", beam)):
-        finished = segpipe("run", "--config", config_file(beam=settings, output=str(tmp_path / name)))
+        finished = segpipe("run", "--config", config_file(beam=settings, output=name))
         assert finished.returncode == 0, finished.stderr
-        listed = segpipe("runs", "--config", config_file(output=str(tmp_path / name)), "--json")
-        results[name] = json.loads(listed.stdout)[-1]
+        (results[name],) = runs(segpipe, config_file(output=name))
     jobs = {job["name"]: job["state"] for job in cluster.jobs()}
     steps = ("importexamplegen", "statisticsgen", "datagate", "transform", "evaluator")
     assert {jobs.get(f"small-{step}") for step in steps} == {"FINISHED"}
@@ -117,10 +120,10 @@ def test_a_whole_run_equals_the_direct_runners(cluster, beam, config_file, segpi
 
     # One component alone on the cluster, with the model of the direct run: the same confusion matrix.
     one = {"components": {"Evaluator": beam}}
-    finished = segpipe("run", "--config", config_file(beam=one, output=str(direct)))
+    finished = segpipe("run", "--config", config_file(beam=one, output="direct"))
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("done (") + finished.stdout.count("done (") < 6
-    listed = json.loads(segpipe("runs", "--config", config_file(output=str(direct)), "--json").stdout)
+    listed = runs(segpipe, config_file(output="direct"))
     assert len(listed) == 2
     evaluations = sorted((direct / "artifacts" / "Evaluator" / "evaluation").iterdir(), key=lambda path: int(path.name))
     assert len(evaluations) == 2
@@ -191,7 +194,7 @@ def victim_of(cluster, job):
         if "ReadExample" in vertex["name"] and vertex["status"] == "RUNNING":
             for task in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}")["subtasks"]:
                 if task["status"] == "RUNNING" and task["duration"] > 2000:
-                    return int(task["host"].rpartition(":")[0].rpartition(".")[2]) - 10
+                    return int(task["host"].partition(":")[0].rpartition(".")[2]) - 10
     return None
 
 

@@ -1,0 +1,113 @@
+"""Conversion and ingest on a Flink cluster of one and of two task managers, against Beam's direct runner.
+
+Each task manager, and the direct runner's process, has one core. Rates are marginal, (large - small) images over the
+difference of the seconds; `fixed_seconds` is what is left of the small one. Needs root, and what `make test-flink`
+fetches.
+"""
+
+import importlib
+import os
+import pathlib
+import subprocess
+import sys
+import time
+
+import yaml
+from common import ROOT, arguments, dataset, report, run_pipeline, scratch, source_folder
+
+COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate", "Transform")
+
+
+def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -> float:
+    """Seconds of a conversion in a fresh process that is pinned to a core."""
+    config = folder / "beam.yaml"
+    config.write_text(yaml.safe_dump({"name": "bench", "output": "x", "data": {"input": "x"}, "beam": beam}))
+    command = [
+        sys.executable,
+        "-W",
+        "ignore",
+        "-m",
+        "pipeline.cli",
+        "convert",
+        "--format",
+        "mask-folder",
+        "--overwrite",
+    ]
+    options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
+    start = time.monotonic()
+    subprocess.run(["taskset", "--cpu-list", str(core), *command, *options], cwd=ROOT, check=True, capture_output=True)
+    return time.monotonic() - start
+
+
+def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
+    """A mask folder with real images, again and again under distinct names."""
+    import tensorflow as tf
+
+    from data import contract
+
+    paths = sorted(map(str, source_folder().glob("*.tfrecord")))
+    records = [record.numpy() for record in tf.data.TFRecordDataset(paths)]
+    for kind, feature, suffix in (("images", contract.IMAGE, "jpg"), ("masks", contract.MASK, "png")):
+        (folder / kind).mkdir(parents=True)
+        for index in range(count):
+            example = tf.train.Example.FromString(records[index % len(records)])
+            content = example.features.feature[feature].bytes_list.value[0]
+            (folder / kind / f"{index:06d}.{suffix}").write_bytes(content)
+    (folder / "labels.yaml").write_bytes((source_folder() / contract.LABEL_MAP_FILE).read_bytes())
+    return folder
+
+
+def main() -> None:
+    """Measures and prints."""
+    sizes = arguments(__doc__, small=400, large=2000)
+    sys.path.insert(0, str(ROOT))
+    cluster_module = importlib.import_module("tests.flink.cluster")
+    cores = sorted(os.sched_getaffinity(0))[:2]
+    seconds: dict[str, dict[str, dict[int, float]]] = {}
+    with scratch() as folder:
+        counts = (sizes.small, sizes.large)
+        images = {count: make_images(folder / f"images{count}", count) for count in counts}
+        cluster = cluster_module.Cluster(folder, {"TF_CPP_MIN_LOG_LEVEL": "3"}, pinned=True)
+        try:
+            cluster.start(task_managers=1)
+            flink = {"address": cluster_module.ADDRESS, "version": "1.19", "job_server": cluster.start_job_server()}
+            modes = {
+                "direct": {},
+                "flink-1": {"runner": "flink", "flink": {**flink, "parallelism": 1}},
+                "flink-2": {"runner": "flink", "flink": {**flink, "parallelism": 2}},
+            }
+            for mode, beam in modes.items():
+                if mode == "flink-2":
+                    cluster.add_task_manager(1)
+                    cluster.wait_for_task_managers(2)
+                of = seconds[mode] = {name: {} for name in ("convert", *COMPONENTS)}
+                for count in counts:
+                    of["convert"][count] = convert(images[count], folder, beam, cores[0])
+                    output = str(folder / f"{mode}-{count}")
+                    # What waits for a cluster may have any core.
+                    pinned = {cores[0]} if mode == "direct" else None
+                    measured = run_pipeline(output, dataset(train=count), "Transform", pinned, beam=beam)
+                    for name in COMPONENTS:
+                        of[name][count] = measured[name]["seconds"]
+        finally:
+            cluster.stop()
+    for step in (("convert",), COMPONENTS):
+        rates, fixed = {}, {}
+        for mode, of in seconds.items():
+            small, large = (sum(of[name][count] for name in step) for count in counts)
+            rates[mode] = (sizes.large - sizes.small) / (large - small)
+            fixed[mode] = small - sizes.small / rates[mode]
+        report(
+            "flink_convert" if step == ("convert",) else "flink_ingest",
+            rates["flink-2"],
+            "images/s",
+            "one task manager",
+            rates["flink-1"],
+            **vars(sizes),
+            direct_images_per_s=rates["direct"],
+            **{f"{mode.replace('-', '_')}_fixed_seconds": value for mode, value in fixed.items()},
+        )
+
+
+if __name__ == "__main__":
+    main()
