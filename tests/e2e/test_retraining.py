@@ -24,6 +24,8 @@ from pipeline.retention import clean
 from pipeline.retraining import retrain
 from pipeline.runs import load_runs
 
+# Part of a URL that nobody answers at.
+KEY = "T0PSECRET"
 WRITE = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
 
 
@@ -31,13 +33,15 @@ WRITE = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
 def schedule(small_config, brain_mri, tmp_path):
     """A configuration over spans, of which there is one, and the file that is told."""
     shutil.copytree(brain_mri, tmp_path / "spans" / "1")
+    (tmp_path / "webhook").write_text(f"http://127.0.0.1:9/{KEY}")
 
     def make(**keys):
         told = [sys.executable, "-c", WRITE, str(tmp_path / "told.jsonl")]
+        notify = {"command": told, "webhook": {"file": str(tmp_path / "webhook")}}
         return small_config(
             tmp_path / "output",
             data={"input": f"{tmp_path}/spans/{{SPAN}}"},
-            **{"train": {"epochs": 2}, "gate": {"regression": 1}, "notify": {"command": told}, **keys},
+            **{"train": {"epochs": 2}, "gate": {"regression": 1}, "notify": notify, **keys},
         )
 
     return make, tmp_path
@@ -103,6 +107,11 @@ def test_a_turn_trains_for_a_reason_alone_and_tells(schedule, segpipe):
     assert broken.returncode == 1
     assert "Traceback" not in broken.stderr
     assert "spans/4/" in broken.stderr
+    assert "notify.webhook: Connection refused" in broken.stderr + broken.stdout
+    written = [path for path in [folder / "told.jsonl", *(folder / "output").rglob("*")] if path.is_file()]
+    assert len(written) > 50
+    assert not [path for path in written if KEY.encode() in path.read_bytes()]
+    assert KEY not in broken.stderr + broken.stdout
     lines = [json.loads(line) for line in (folder / "told.jsonl").read_text().splitlines()]
     assert [line["state"] for line in lines] == ["pushed", "pushed", "failed"]
     assert lines[1]["drift"] == moved.drift

