@@ -8,7 +8,7 @@ import os
 import pathlib
 import socket
 import urllib.request
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 import pydantic
 
@@ -16,7 +16,8 @@ from data.errors import UserError
 from models.settings import Section
 
 # The components that are Beam pipelines.
-COMPONENTS = ("ImportExampleGen", "StatisticsGen", "DataGate", "Transform", "Evaluator")
+Component = Literal["ImportExampleGen", "StatisticsGen", "DataGate", "Transform", "Evaluator"]
+COMPONENTS: tuple[Component, ...] = get_args(Component)
 _ROOT = pathlib.Path(__file__).parent.parent
 _SECONDS = 10.0
 
@@ -122,8 +123,8 @@ class RunnerSettings(Section):
     environment: EnvironmentSettings = EnvironmentSettings()
     arguments: list[str] = []
 
-    @pydantic.model_validator(mode="after")
-    def _check_section(self) -> RunnerSettings:
+    def check_sections(self) -> None:
+        """Raises ValueError if the sections do not go together."""
         if any(argument.startswith("--runner") for argument in self.arguments):
             raise ValueError("the runner is beam.runner, not one of the arguments")
         if self.runner == "dataflow":
@@ -131,7 +132,6 @@ class RunnerSettings(Section):
                 raise ValueError("runner: dataflow needs the section dataflow")
             if self.environment.kind == "pool":
                 raise ValueError("Dataflow starts its workers itself: environment.kind must be docker or packages")
-        return self
 
     @property
     def needs_checkout(self) -> bool:
@@ -212,21 +212,25 @@ class BeamSettings(RunnerSettings):
       components: what single components have otherwise; it takes precedence, key by key.
     """
 
-    components: dict[str, dict[str, Any]] = {}
+    components: dict[Component, RunnerSettings] = {}
+
+    @pydantic.field_serializer("components")
+    def _without_defaults(self, components: dict[Component, RunnerSettings]) -> dict[str, Any]:
+        # A default in place of nothing would override what is common.
+        return {name: settings.model_dump(exclude_unset=True) for name, settings in components.items()}
 
     @pydantic.model_validator(mode="after")
-    def _check_components(self) -> BeamSettings:
-        unknown = sorted(set(self.components) - set(COMPONENTS))
-        if unknown:
-            raise ValueError(f"components: {', '.join(unknown)} is none of {', '.join(COMPONENTS)}")
+    def _check_all(self) -> BeamSettings:
+        self.check_sections()
         for name in self.components:
-            self.component(name)
+            self.component(name).check_sections()
         return self
 
     def component(self, name: str) -> RunnerSettings:
         """How one component runs."""
         common = self.model_dump(exclude={"components"}, exclude_unset=True)
-        return RunnerSettings.model_validate({**common, **self.components.get(name, {})})
+        own = {str(key): settings for key, settings in self.components.items()}.get(name, RunnerSettings())
+        return RunnerSettings.model_validate(_merged(common, own.model_dump(exclude_unset=True)))
 
     def check(self) -> None:
         """Looks whether the clusters of all components are there.
@@ -240,6 +244,16 @@ class BeamSettings(RunnerSettings):
             if settings not in seen:
                 check_cluster(settings)
                 seen.append(settings)
+
+
+def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:
+    """The keys of both, at each level; `own` takes precedence."""
+    nested = {
+        key: _merged(common[key], value)
+        for key, value in own.items()
+        if isinstance(value, dict) and isinstance(common.get(key), dict)
+    }
+    return {**common, **own, **nested}
 
 
 def check_cluster(settings: RunnerSettings) -> None:

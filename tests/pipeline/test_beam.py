@@ -13,7 +13,7 @@ from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.stager import Stager
 
 from data.errors import UserError
-from pipeline.beam import BeamSettings, check_cluster
+from pipeline.beam import BeamSettings, FlinkSettings, check_cluster
 
 
 def options(settings):
@@ -71,12 +71,13 @@ def test_a_component_has_its_own_settings_key_by_key():
         flink={"address": "manager:8081", "parallelism": 8},
         components={
             "Transform": {"runner": "direct", "workers": 2},
-            "Evaluator": {"arguments": ["--max_parallelism=4"]},
+            "Evaluator": {"arguments": ["--max_parallelism=4"], "flink": {"address": "other:8081"}},
         },
     )
     assert options(settings.component("Transform"))["direct_num_workers"] == 2
     assert "--max_parallelism=4" in settings.component("Evaluator").pipeline_arguments("x")
-    assert settings.component("Evaluator").flink.parallelism == 8
+    assert settings.component("Evaluator").flink == FlinkSettings(address="other:8081", parallelism=8)
+    assert BeamSettings.model_validate(settings.model_dump(mode="json")).component("Evaluator").flink.parallelism == 8
     assert settings.component("DataGate").runner == "flink"
 
 
@@ -91,7 +92,7 @@ def test_a_component_has_its_own_settings_key_by_key():
             "docker or packages",
         ),
         ({"environment": {"kind": "docker"}}, "belong together"),
-        ({"components": {"Trainer": {"workers": 2}}}, "Trainer is none of ImportExampleGen"),
+        ({"components": {"Trainer": {"workers": 2}}}, "Input should be 'ImportExampleGen'"),
         ({"components": {"Transform": {"worker": 2}}}, "Extra inputs"),
         ({"arguments": ["--runner=FlinkRunner"]}, "the runner is beam.runner"),
         ({"flink": {"address": "http://manager:8081"}}, "String should match"),
