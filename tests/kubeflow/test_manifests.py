@@ -50,7 +50,7 @@ def test_a_manifest_is_valid_by_the_kubernetes_api(document):
     [({"replica": 1}, "has no replica"), ({"replicas": "2"}, "is no int"), ({"selector": None}, "")],
 )
 def test_the_check_finds_mistakes(change, message):
-    (document,) = (item.values[0] for item in documents() if item.values[0]["kind"] == "Deployment")
+    document = next(item.values[0] for item in documents() if item.values[0]["kind"] == "Deployment")
     broken = {**document, "spec": {**document["spec"], **change}}
     with pytest.raises((AssertionError, ValueError), match=message):
         check(broken, "V1Deployment", "Deployment")
