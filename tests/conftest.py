@@ -37,13 +37,11 @@ class Segpipe:
         )
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
-        """Starts a command in a process group of its own."""
+        """Starts a command in a process group of its own; what it prints is in pytest's report of a failure."""
         return subprocess.Popen(
             [*self._command, *arguments],
             cwd=ROOT,
             env={**os.environ, **environment},
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
             start_new_session=True,
         )
 

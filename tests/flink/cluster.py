@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 import os
 import pathlib
+import shutil
 import signal
 import subprocess
 import sys
@@ -56,6 +57,13 @@ def _ip(*arguments: str, check: bool = True) -> None:
     subprocess.run(["ip", *arguments], check=check, capture_output=not check)
 
 
+def _firewall(action: str, check: bool = True) -> None:
+    """Docker's engine, once it ran, leaves a firewall that drops what goes from port to port of a bridge."""
+    if shutil.which("iptables"):
+        rule = ["FORWARD", "--in-interface", _BRIDGE, "--jump", "ACCEPT"]
+        subprocess.run(["iptables", "--wait", action, *rule], check=check, capture_output=not check)
+
+
 class Cluster:
     """Starts with `start`, ends with `stop`.
 
@@ -84,6 +92,7 @@ class Cluster:
         _ip("link", "add", _BRIDGE, "type", "bridge")
         _ip("address", "add", f"{_NETWORK}.1/24", "dev", _BRIDGE)
         _ip("link", "set", _BRIDGE, "up")
+        _firewall("--insert")
         self._java(
             "job-manager", [], "org.apache.flink.runtime.entrypoint.StandaloneSessionClusterEntrypoint", [], "-Xmx700m"
         )
@@ -200,3 +209,4 @@ class Cluster:
             _ip("netns", "delete", f"segpipe-flink-{number}", check=False)
             _ip("link", "delete", f"segpipe-in{number}", check=False)
         _ip("link", "delete", _BRIDGE, check=False)
+        _firewall("--delete", check=False)
