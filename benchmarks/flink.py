@@ -35,7 +35,10 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
     ]
     options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
     start = time.monotonic()
-    subprocess.run(["taskset", "--cpu-list", str(core), *command, *options], cwd=ROOT, check=True, capture_output=True)
+    pinned = ["taskset", "--cpu-list", str(core), *command, *options]
+    ended = subprocess.run(pinned, cwd=ROOT, check=False, capture_output=True, text=True)
+    if ended.returncode:
+        raise SystemExit(ended.stderr)
     return time.monotonic() - start
 
 
@@ -83,10 +86,11 @@ def main() -> None:
                 of = seconds[mode] = {name: {} for name in ("convert", *COMPONENTS)}
                 for count in counts:
                     of["convert"][count] = convert(images[count], folder, beam, cores[0])
-                    output = str(folder / f"{mode}-{count}")
+                    output = folder / f"{mode}-{count}"
+                    output.mkdir()
                     # What waits for a cluster may have any core.
                     pinned = {cores[0]} if mode == "direct" else None
-                    measured = run_pipeline(output, dataset(train=count), "Transform", pinned, beam=beam)
+                    measured = run_pipeline(str(output), dataset(train=count), "Transform", pinned, beam=beam)
                     for name in COMPONENTS:
                         of[name][count] = measured[name]["seconds"]
         finally:

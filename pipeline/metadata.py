@@ -18,6 +18,7 @@ from pipeline.config import Config
 
 _ATTEMPTS = 5
 _STAND_IN = "\x1c"
+_CONFLICTS = ("try restarting transaction", "duplicate key value", "deadlock detected", "could not serialize access")
 _PORTS = {"mysql": 3306, "postgresql": 5432}
 
 
@@ -104,6 +105,7 @@ def database_of(config: Config) -> Database:
     port = settings.port or _PORTS[settings.database]
     password = settings.password.read("metadata.password") if settings.password else ""
     connection = metadata_store_pb2.ConnectionConfig()
+    _retry_conflicts()
     if settings.database == "mysql":
         connection.mysql.host, connection.mysql.port = settings.host, port
         connection.mysql.database = settings.name
@@ -128,6 +130,27 @@ def _quoted(value: str) -> str:
 
 
 @functools.cache  # Once is enough.
+def _retry_conflicts() -> None:
+    """Has ML Metadata try again when two change the same at once.
+
+    Its client does so for an AbortedError, which its server part makes of a deadlock in MySQL alone. For it, these are
+    final: MariaDB from 11.6 on ends a transaction that reads what another one has just changed (error 1020); of two
+    PostgreSQL transactions that replace a property, the second finds the first one's.
+    """
+    call = metadata_store.MetadataStore._call_method
+
+    def mended(self: Any, method_name: str, request: Message, response: Message) -> None:
+        try:
+            call(self, method_name, request, response)
+        except errors.InternalError as error:
+            if any(phrase in str(error) for phrase in _CONFLICTS):
+                raise errors.AbortedError(str(error)) from None
+            raise
+
+    metadata_store.MetadataStore._call_method = mended
+
+
+@functools.cache
 def _mend_postgresql() -> None:
     """Mends two things that ML Metadata does wrong with PostgreSQL.
 

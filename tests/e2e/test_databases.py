@@ -8,11 +8,13 @@ import shutil
 import signal
 import socket
 import subprocess
+import sys
 import tempfile
 import time
 
 import pytest
 import yaml
+from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
 
 from data.errors import UserError
@@ -20,6 +22,7 @@ from pipeline.local_runner import RunFailedError, run_locally
 from pipeline.metadata import database_of
 from pipeline.runs import load_runs
 
+ROOT = pathlib.Path(__file__).parent.parent.parent
 PASSWORD = 'not "a\\word'
 
 
@@ -82,6 +85,7 @@ class MariaDb(Server):
         return [
             "mariadbd", "--no-defaults", f"--datadir={self.folder}/data", f"--socket={self.folder}/socket",
             f"--port={self.port}", "--bind-address=127.0.0.1", f"--pid-file={self.folder}/pid", self.user(),
+            "--loose-innodb-snapshot-isolation=ON",  # What versions from 11.6 on do by themselves.
         ]  # fmt: skip
 
     def sql(self, text, check=True):
@@ -185,6 +189,50 @@ def test_two_checkouts_run_at_once_in_one_database_and_keep_no_password(server, 
     assert not [path for path in written for form in forms if form in path.read_bytes()]
     assert not [form for form in forms if form in server.dump()]
     assert not [form for form in forms if form in (listed.stdout + listed.stderr).encode()]
+
+
+_UPDATES = """
+import random
+import sys
+import time
+
+from ml_metadata.proto import metadata_store_pb2
+
+from pipeline.config import load_config
+from pipeline.metadata import database_of
+
+store = database_of(load_config(sys.argv[1])).open()
+pause = time.sleep
+time.sleep = lambda seconds: pause(min(seconds, 0.1))  # So that the other has not ended after the first retry.
+print("ready", flush=True)
+input()
+kind = store.get_execution_type("kind").id
+for number in range(200):
+    pause(random.random() / 100)
+    context = store.get_context_by_type_and_name("kind", "shared")
+    store.put_execution(metadata_store_pb2.Execution(type_id=kind), [], [context])
+    context.custom_properties["number"].int_value = number
+    store.put_contexts([context])
+"""
+
+
+def test_two_that_change_the_same_wait_for_each_other(server, config, tmp_path):
+    store = database_of(config).open()
+    kind = store.put_context_type(metadata_store_pb2.ContextType(name="kind"))
+    number = {"number": metadata_store_pb2.Value(int_value=0)}
+    store.put_contexts([metadata_store_pb2.Context(type_id=kind, name="shared", custom_properties=number)])
+    store.put_execution_type(metadata_store_pb2.ExecutionType(name="kind"))
+    command = [sys.executable, "-c", _UPDATES, write(config, tmp_path / "run.yaml")]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
+    writers = [subprocess.Popen(command, cwd=ROOT, **pipes) for _ in range(2)]
+    for writer in writers:
+        assert writer.stdout.readline() == "ready\n"
+    for writer in writers:
+        writer.stdin.write("\n")
+        writer.stdin.flush()
+    for writer in writers:
+        assert not writer.wait(), writer.stderr.read()[-2000:]
+    assert store.get_context_by_type_and_name("kind", "shared").custom_properties["number"].int_value == 199
 
 
 def test_a_wrong_password_and_a_server_that_is_down_are_told(server, config, segpipe, tmp_path):
