@@ -32,6 +32,8 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
         "--format",
         "mask-folder",
         "--overwrite",
+        "--shards",
+        "8",
     ]
     options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
     start = time.monotonic()
