@@ -32,7 +32,7 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
         "--format",
         "mask-folder",
         "--overwrite",
-        "--shards",
+        "--shards",  # So that each fits the memory that Flink sorts in.
         "8",
     ]
     options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
