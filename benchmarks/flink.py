@@ -32,8 +32,6 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
         "--format",
         "mask-folder",
         "--overwrite",
-        "--shards",  # So that each fits the memory that Flink sorts in.
-        "8",
     ]
     options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
     start = time.monotonic()
@@ -64,7 +62,7 @@ def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, small=400, large=2000)
+    sizes = arguments(__doc__, small=1000, large=10_000)
     sys.path.insert(0, str(ROOT))
     cluster_module = importlib.import_module("tests.flink.cluster")
     cores = sorted(os.sched_getaffinity(0))[:2]

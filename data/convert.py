@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
+import errno
 import json
 import logging
 import os
+import random
 import shutil
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Sequence
+import uuid
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +23,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.errors import UserError
-from data.files import delete, is_remote, join, list_files, move, read_bytes, size_of, write_text
+from data.files import delete, is_remote, join, list_files, move, read_bytes, size_of, upload, write_text
 from data.images import BadImageError, encode_png
 from data.locking import exclusive
 from data.readers import Reader, SetAside, Source
@@ -33,23 +35,75 @@ _SAMPLED = 100
 _PROGRESS_SECONDS = 5.0
 
 
-class _ReadExample(beam.DoFn):
-    """Source → (split, serialized tf.train.Example); what cannot be read goes to the output `set_aside`."""
+@dataclasses.dataclass(frozen=True)
+class _Shard:
+    """A file that was written.
 
-    def __init__(self, reader: Reader):
+    Attributes:
+      name: what it shall be called.
+      path: where it is.
+      split: what it is part of.
+      counts: [257], examples and then pixels of each class id.
+      set_aside: inputs that are not in it, each with its reason.
+    """
+
+    name: str
+    path: str
+    split: str
+    counts: list[int]
+    set_aside: list[tuple[str, str]]
+
+
+class _WriteShard(beam.DoFn):
+    """A line of the listing → the TFRecord file of that shard, and a line that tells of it.
+
+    Nothing but such lines goes from worker to worker: images would, if Beam's own sink were to bring them into shards.
+    A worker that dies leaves a file under a name of its own, which no line tells of.
+    """
+
+    def __init__(self, reader: Reader, folder: str):
         self._reader = reader
+        self._folder = folder
         self._read = Metrics.counter("convert", "examples_read")
         self._set_aside = Metrics.counter("convert", "inputs_set_aside")
         self._done = 0
         self._last_progress = 0.0
 
-    def process(self, source: Source) -> Iterator[Any]:
-        try:
-            image, class_ids = self._reader.read(source)
-        except (BadImageError, OSError) as error:
-            self._set_aside.inc()
-            yield beam.pvalue.TaggedOutput("set_aside", SetAside(source.image, str(error)))
-            return
+    def process(self, line: str) -> Iterator[str]:
+        import tensorflow as tf
+
+        name, split, sources = json.loads(line)
+        path = join(self._folder, f"{name}.{uuid.uuid4().hex}")
+        vector = np.zeros(257, np.int64)  # Examples, and pixels of each class id.
+        set_aside = []
+        with tempfile.TemporaryDirectory() as folder:
+            # TensorFlow does not write to all that Beam does.
+            local = os.path.join(folder, name) if is_remote(path) else path
+            with tf.io.TFRecordWriter(local) as writer:
+                for source in (Source(*fields) for fields in sources):
+                    try:
+                        image, class_ids = self._reader.read(source)
+                    except (BadImageError, OSError) as error:
+                        self._set_aside.inc()
+                        set_aside.append([source.image, str(error)])
+                        continue
+                    self._tell_progress()
+                    vector += np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
+                    example = SegmentationExample(
+                        image=image.encoded,
+                        image_format=image.format,
+                        height=image.height,
+                        width=image.width,
+                        mask=encode_png(class_ids),
+                        source_id=source.source_id,
+                        slice=source.slice,
+                    )
+                    writer.write(example.serialize())
+            if is_remote(path):
+                upload(local, path)
+        yield json.dumps([name, path, split, vector.tolist(), set_aside])
+
+    def _tell_progress(self) -> None:
         self._read.inc()
         self._done += 1
         if self._done == 1:  # What comes before it, such as reading a whole volume, is no progress.
@@ -57,25 +111,6 @@ class _ReadExample(beam.DoFn):
         elif time.monotonic() - self._last_progress > _PROGRESS_SECONDS:
             logging.info("%d images converted by this worker", self._done)
             self._last_progress = time.monotonic()
-        example = SegmentationExample(
-            image=image.encoded,
-            image_format=image.format,
-            height=image.height,
-            width=image.width,
-            mask=encode_png(class_ids),
-            source_id=source.source_id,
-            slice=source.slice,
-        )
-        pixels = np.bincount(class_ids.ravel(), minlength=256)
-        yield beam.pvalue.TaggedOutput("counts", (source.split, np.concatenate([[1], pixels])))
-        yield source.split, example.serialize()
-
-
-def _sum_vectors(vectors: Iterable[np.ndarray]) -> np.ndarray:
-    total = np.zeros(257, np.int64)
-    for vector in vectors:
-        total += vector
-    return total
 
 
 def convert(
@@ -99,7 +134,7 @@ def convert(
       reader: the data set.
       destination: folder to make, wherever Beam can write: `SPLIT-00000-of-0000N.tfrecord`, `labels.yaml`,
         `conversion.json`.
-      shards: TFRecord files a split; by default one for every 1,000 examples or 100 MB.
+      shards: TFRecord files a split, each by one worker; by default one for every 1,000 examples or 100 MB.
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
       is_addition: it is trained on together with others, so splits may be empty.
@@ -125,8 +160,8 @@ def convert(
     with contextlib.nullcontext() if is_remote(destination) else exclusive(incomplete, "converting"):
         _empty(incomplete)
         try:
-            _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
-            report = _report(reader, listing.set_aside, listing.ignored, incomplete)
+            written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
+            report = _report(reader, written, listing.set_aside, listing.ignored)
             _check_report(report, max_set_aside)
             _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
@@ -134,9 +169,7 @@ def convert(
             _check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
             _replace(destination, incomplete)
         except BaseException:
-            if is_remote(incomplete):
-                _empty(incomplete)
-            shutil.rmtree(incomplete, ignore_errors=True)
+            _remove(incomplete)
             raise
     return report
 
@@ -162,45 +195,46 @@ def _check_splits(counts: dict[str, int], is_addition: bool) -> None:
 
 def _run_beam(
     reader: Reader, sources: list[Source], folder: str, shards: int | None, beam_arguments: Sequence[str]
-) -> None:
-    counts = collections.Counter(source.split for source in sources)
-    bytes_each = _mean_bytes(sources)
+) -> list[_Shard]:
+    # What workers that died left is here as well, and goes with it.
+    work = join(folder, "work")
+    if not is_remote(work):
+        os.mkdir(work)
     # A file, since what is in the graph itself goes to each worker, and Dataflow takes 10 MB of it.
-    listing = join(folder, "sources.json")
-    write_text(listing, "".join(json.dumps(dataclasses.astuple(source)) + "\n" for source in sources))
-    with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
-        read = (
-            pipeline
-            | "List" >> beam.io.ReadFromText(listing)
-            | "Spread" >> beam.Reshuffle()
-            | "Parse" >> beam.Map(lambda line: Source(*json.loads(line)))
-            | "ReadExample" >> beam.ParDo(_ReadExample(reader)).with_outputs("set_aside", "counts", main="examples")
-        )
-        for split in filter(counts.get, SPLITS):
+    listing = join(work, "sources.json")
+    write_text(listing, "".join(json.dumps(shard) + "\n" for shard in _deal(sources, shards)))
+    try:
+        with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
             _ = (
-                read.examples
-                | f"Only[{split}]" >> beam.Filter(lambda item, split=split: item[0] == split)
-                | f"Values[{split}]" >> beam.Values()
-                | f"Write[{split}]"
-                >> beam.io.WriteToTFRecord(
-                    join(folder, split),
-                    file_name_suffix=".tfrecord",
-                    num_shards=shards
-                    or max(-(-counts[split] // EXAMPLES_PER_SHARD), int(counts[split] * bytes_each / _BYTES_PER_SHARD)),
-                )
+                pipeline
+                | "List" >> beam.io.ReadFromText(listing)
+                | "Spread" >> beam.Reshuffle()
+                | "WriteShard" >> beam.ParDo(_WriteShard(reader, work))
+                | "Tell" >> beam.io.WriteToText(join(work, "written"))
             )
-        _ = (
-            read.counts
-            | "SumPixels" >> beam.CombinePerKey(_sum_vectors)
-            | "CountsAsJson" >> beam.MapTuple(lambda split, vector: json.dumps([split, vector.tolist()]))
-            | "WriteCounts" >> beam.io.WriteToText(join(folder, "counts"))
-        )
-        _ = (
-            read.set_aside
-            | "SetAsideAsJson" >> beam.Map(lambda entry: json.dumps([entry.input, entry.reason]))
-            | "WriteSetAside" >> beam.io.WriteToText(join(folder, "set_aside"))
-        )
-    delete([listing])
+    except RuntimeError as error:  # What Beam makes of all that goes wrong in a worker.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise UserError(f"{folder}: {os.strerror(errno.ENOSPC)}; nothing is left of it") from error
+        raise
+    told = [path for path in list_files(work) if path.startswith(join(work, "written-"))]
+    written = [_Shard(*json.loads(line)) for path in told for line in read_bytes(path).splitlines()]
+    move([shard.path for shard in written], [join(folder, shard.name) for shard in written])
+    _remove(work)
+    return written
+
+
+def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str, list[tuple[str, ...]]]]:
+    """Name, split and sources of each shard."""
+    bytes_each = _mean_bytes(sources)
+    for split in SPLITS:
+        dealt = [source for source in sources if source.split == split]
+        # A data set's own order is often that of its classes.
+        random.Random(0).shuffle(dealt)
+        by_size = max(-(-len(dealt) // EXAMPLES_PER_SHARD), int(len(dealt) * bytes_each / _BYTES_PER_SHARD))
+        count = (shards or by_size) if dealt else 0
+        for index in range(count):
+            name = f"{split}-{index:05d}-of-{count:05d}.tfrecord"
+            yield name, split, [dataclasses.astuple(source) for source in dealt[index::count]]
 
 
 def _mean_bytes(sources: list[Source]) -> float:
@@ -209,19 +243,13 @@ def _mean_bytes(sources: list[Source]) -> float:
     return sum(size_of(path) for source in sample for path in (source.image, source.mask)) / len(sample)
 
 
-def _take_json_lines(folder: str, prefix: str) -> list[Any]:
-    paths = [path for path in list_files(folder) if path.rpartition("/")[2].startswith(prefix)]
-    lines = [json.loads(line) for path in paths for line in read_bytes(path).splitlines()]
-    delete(paths)
-    return lines
-
-
-def _report(reader: Reader, set_aside: list[SetAside], ignored: list[SetAside], folder: str) -> dict[str, Any]:
+def _report(
+    reader: Reader, written: list[_Shard], set_aside: list[SetAside], ignored: list[SetAside]
+) -> dict[str, Any]:
     names = reader.label_map.names
-    counts = {split: np.array(vector) for split, vector in _take_json_lines(folder, "counts")}
     splits = {}
     for split in SPLITS:
-        vector = counts.get(split, np.zeros(257, np.int64))
+        vector = sum((np.array(shard.counts) for shard in written if shard.split == split), np.zeros(257, np.int64))
         labelled = vector[1 : 1 + len(names)]
         splits[split] = {
             "examples": int(vector[0]),
@@ -229,7 +257,8 @@ def _report(reader: Reader, set_aside: list[SetAside], ignored: list[SetAside], 
             "ignored_pixel_share": round(float(vector[256] / max(vector[1:].sum(), 1)), 6),
         }
     entries = [{"input": entry.input, "reason": entry.reason} for entry in set_aside]
-    entries += [{"input": path, "reason": reason} for path, reason in sorted(_take_json_lines(folder, "set_aside"))]
+    read = sorted((path, reason) for shard in written for path, reason in shard.set_aside)
+    entries += [{"input": path, "reason": reason} for path, reason in read]
     return {
         "splits": splits,
         "set_aside": entries,
@@ -259,6 +288,13 @@ def _empty(folder: str) -> None:
             shutil.rmtree(entry.path)
         else:
             os.remove(entry.path)
+
+
+def _remove(folder: str) -> None:
+    if is_remote(folder):
+        delete(list_files(folder))
+    else:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _replace(destination: str, complete: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pathlib
+import shutil
 
 
 def is_remote(path: str) -> bool:
@@ -35,6 +36,15 @@ def write_text(path: str, text: str) -> None:
 
     with FileSystems.create(path) as file:
         file.write(text.encode())
+
+
+def upload(local: str, path: str) -> None:
+    """Copies a file of this machine to where Beam's file systems reach."""
+    from apache_beam.io.filesystem import CompressionTypes
+    from apache_beam.io.filesystems import FileSystems
+
+    with open(local, "rb") as source, FileSystems.create(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+        shutil.copyfileobj(source, file, 1 << 20)
 
 
 def size_of(path: str) -> int:

@@ -15,11 +15,10 @@ from google.cloud import storage
 from PIL import Image
 
 from data import contract
-from data.convert import _ReadExample, convert
+from data.convert import _WriteShard, convert
 from data.errors import UserError
 from data.images import EncodedImage
 from data.label_map import LabelMap
-from data.readers import Source
 from data.readers.brain_mri import SLABS, BrainMriReader
 from data.readers.mask_folder import MaskFolderReader
 from data.readers.oxford_pets import OxfordPetsReader
@@ -173,29 +172,22 @@ def test_two_workers_convert_what_one_does(tmp_path, segpipe):
     for workers in ("1", "2"):
         finished = segpipe(*arguments, "--workers", workers, str(folder), str(tmp_path / workers))
         assert finished.returncode == 0, finished.stderr
-    one, two = ((tmp_path / workers / "conversion.json").read_text() for workers in ("1", "2"))
+    one, two = ({path.name: path.read_bytes() for path in (tmp_path / name).iterdir()} for name in ("1", "2"))
     assert one == two
-    for split in contract.SPLITS:
-        one, two = (
-            sorted(example[contract.SOURCE_ID].bytes_list.value[0] for example in read_examples(tmp_path / name, split))
-            for name in ("1", "2")
-        )
-        assert one == two
 
 
-def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, caplog):
-    class Instant:
+def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, caplog, tmp_path):
+    class Slow:
         def read(self, source):
+            clock.now = float(source.image)
             return EncodedImage(b"", "png", 1, 1), np.zeros((1, 1), np.uint8)
 
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("data.convert.time", clock)
     caplog.set_level("INFO")
-    read = _ReadExample(Instant())
-    read.setup()
-    for seconds in (100.0, 103.0, 106.0, 107.0):
-        clock.now = seconds
-        list(read.process(Source("a", "train", "", "")))
+    write = _WriteShard(Slow(), str(tmp_path))
+    for seconds in (["100", "103"], ["106", "107"]):
+        list(write.process(json.dumps(["a", "train", [[second, "train", second, ""] for second in seconds]])))
     assert caplog.messages == ["3 images converted by this worker"]
 
 
@@ -351,6 +343,39 @@ def test_shards_hold_100_megabytes_or_1000_examples(tmp_path, monkeypatch):
     assert len(list((tmp_path / "more").glob("train-*"))) == -(-counts["train"] // 4)
 
 
+def test_each_shard_has_its_share_of_every_part_of_the_listing(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 200)
+    shares = {"train": 0.9, "eval": 0.05, "test": 0.05}
+    convert(MaskFolderReader(str(folder), LABELS, shares), str(tmp_path / "out"), shards=3)
+    shards = sorted((tmp_path / "out").glob("train-*"))
+    assert [path.name for path in shards] == [f"train-0000{index}-of-00003.tfrecord" for index in range(3)]
+    numbers = [
+        [int(example[contract.SOURCE_ID].bytes_list.value[0]) for example in read_examples(tmp_path / "out", shard)]
+        for shard in ("train-00000", "train-00001", "train-00002")
+    ]
+    assert all(sorted(of_shard) != of_shard for of_shard in numbers)
+    lengths = [len(of_shard) for of_shard in numbers]
+    assert max(lengths) - min(lengths) <= 1
+    assert all(abs(np.mean(of_shard) - 100) < 25 for of_shard in numbers)
+    assert len({number for of_shard in numbers for number in of_shard}) == sum(lengths)
+
+
+def test_what_a_dead_worker_wrote_is_not_taken(tmp_path):
+    class Dying(MaskFolderReader):
+        """Leaves what a worker that was killed leaves."""
+
+        def read(self, source):
+            work = tmp_path / "out.incomplete" / "work"
+            (work / f"{source.split}-00000-of-00001.tfrecord.dead").write_bytes(b"half a record")
+            (work / "beam-temp-written-dead").mkdir(exist_ok=True)
+            return MaskFolderReader.read(self, source)
+
+    folder = make_mask_folder(tmp_path / "in")
+    convert(Dying(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+    assert sum(len(read_examples(tmp_path / "out", split)) for split in THIRDS) == 40
+    assert len(list((tmp_path / "out").iterdir())) == 5
+
+
 def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypatch):
     def contents():
         return {path.relative_to(tmp_path): path.read_bytes() for path in tmp_path.rglob("out*/*")}
@@ -377,6 +402,19 @@ def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypa
         convert(MaskFolderReader(str(good), LABELS, THIRDS), destination, overwrite=True)
     assert contents() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good", "out"]
+
+
+@pytest.mark.skipif(os.getuid() != 0 and "CI" not in os.environ, reason="a small disk is mounted by root")
+def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, pets):
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "segpipe-small", str(disk)], check=True)
+    try:
+        with pytest.raises(UserError, match=r"disk/out\.incomplete: No space left on device"):
+            convert(OxfordPetsReader(str(pets)), str(disk / "out"))
+        assert list(disk.iterdir()) == []
+    finally:
+        subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_what_appears_at_the_destination_meanwhile_is_kept(tmp_path):
