@@ -77,7 +77,7 @@ class Driver(example_gen_driver.FileBasedDriver):
             return super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
         base = exec_properties[INPUT_BASE_KEY]
         (folder,) = {os.path.dirname(split.pattern) for split in input_config.splits}
-        folders = find_spans(os.path.join(base, folder), fileio.glob)
+        folders = find_spans(os.path.join(base, folder))
         window = choose_window(folders, *(exec_properties.get(key) for key in ("window", "test_span", "newest_span")))
         chosen = [
             (split.name, span, os.path.basename(split.pattern))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import errno
+import glob
 import json
 import logging
 import os
@@ -23,7 +24,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.errors import UserError
-from data.files import delete, is_remote, join, list_files, move, read_bytes, size_of, upload, write_text
+from data.files import delete, find, is_remote, join, list_files, move, read_bytes, upload, write_text
 from data.images import BadImageError, encode_png
 from data.locking import exclusive
 from data.readers import Reader, SetAside, Source
@@ -240,7 +241,8 @@ def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str,
 def _mean_bytes(sources: list[Source]) -> float:
     """Of images and masks, by a sample; 0 if they are no files."""
     sample = sources[:: max(1, len(sources) // _SAMPLED)]
-    return sum(size_of(path) for source in sample for path in (source.image, source.mask)) / len(sample)
+    paths = [path for source in sample for path in (source.image, source.mask)]
+    return sum(file.size for path in paths for file in find(glob.escape(path))) / len(sample)
 
 
 def _report(

@@ -2,9 +2,26 @@
 
 from __future__ import annotations
 
+import dataclasses
+import glob
 import os
 import pathlib
 import shutil
+
+
+@dataclasses.dataclass(frozen=True)
+class Found:
+    """A file that is there.
+
+    Attributes:
+      path: where it is.
+      size: bytes.
+      changed: when it last did, in seconds since 1970.
+    """
+
+    path: str
+    size: int
+    changed: float
 
 
 def is_remote(path: str) -> bool:
@@ -23,8 +40,11 @@ def read_bytes(path: str) -> bytes:
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
-    with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-        return file.read()
+    try:
+        with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
+            return file.read()
+    except Exception as error:  # Each cloud's client has errors of its own.
+        raise _os_error(path, error) from error
 
 
 def write_text(path: str, text: str) -> None:
@@ -47,29 +67,62 @@ def upload(local: str, path: str) -> None:
         shutil.copyfileobj(source, file, 1 << 20)
 
 
-def size_of(path: str) -> int:
-    """Bytes of a file; 0 if there is none."""
-    from apache_beam.io.filesystems import FileSystems
-
-    try:
-        return FileSystems.match([path])[0].metadata_list[0].size_in_bytes if is_remote(path) else os.stat(path).st_size
-    except (OSError, IndexError):
-        return 0
-
-
 def list_files(folder: str) -> list[str]:
     """All files below a folder, sorted; none if there is no such folder.
 
     Raises:
       OSError: if nobody can tell.
     """
-    if not is_remote(folder):
-        root = pathlib.Path(folder)
-        return [os.path.join(folder, path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+    if is_remote(folder):
+        return [file.path for file in find(glob.escape(folder.rstrip("/")) + "/**")]
+    root = pathlib.Path(folder)
+    return [os.path.join(folder, path.relative_to(root)) for path in sorted(root.rglob("*")) if path.is_file()]
+
+
+def find(pattern: str) -> list[Found]:
+    """The files whose paths match a pattern of the shell's, by path.
+
+    Raises:
+      OSError: if nobody can tell.
+    """
+    if not is_remote(pattern):
+        files = [(path, os.stat(path)) for path in sorted(glob.glob(pattern)) if os.path.isfile(path)]
+        return [Found(path, status.st_size, status.st_mtime) for path, status in files]
     from apache_beam.io.filesystems import FileSystems
 
-    (found,) = FileSystems.match([folder.rstrip("/") + "/**"])
-    return sorted(metadata.path for metadata in found.metadata_list)
+    try:
+        (found,) = FileSystems.match([pattern])
+    except Exception as error:
+        raise _os_error(pattern, error) from error
+    files_there = [Found(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in found.metadata_list]
+    return sorted(files_there, key=lambda file: file.path)
+
+
+def find_folders(pattern: str) -> list[str]:
+    """The folders whose paths match a pattern of the shell's, sorted; in a bucket, those that hold files.
+
+    Raises:
+      OSError: if nobody can tell.
+    """
+    if is_remote(pattern):
+        return sorted({os.path.dirname(file.path) for file in find(pattern.rstrip("/") + "/*")})
+    return sorted(path for path in glob.glob(pattern) if os.path.isdir(path))
+
+
+def exists(path: str) -> bool:
+    """Whether there is such a file.
+
+    Raises:
+      OSError: if nobody can tell.
+    """
+    return bool(find(glob.escape(path)))
+
+
+def _os_error(path: str, error: Exception) -> OSError:
+    reason = getattr(error, "exception_details", None) or error
+    if isinstance(reason, dict):  # Beam's, by path.
+        reason = next(iter(reason.values()))
+    return OSError(f"{path}: {reason}")
 
 
 def delete(paths: list[str]) -> None:

@@ -12,6 +12,7 @@ import yaml
 
 from data.contract import IGNORE_LABEL
 from data.errors import UserError, explain
+from data.files import read_bytes
 
 Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
 
@@ -116,13 +117,13 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> LabelMap:
-        """Reads `labels.yaml` from a local path.
+        """Reads a `labels.yaml`.
 
         Raises:
           UserError: if the file cannot be read, or is not a label map.
         """
         try:
-            text = pathlib.Path(path).read_text(encoding="utf-8")
+            text = read_bytes(str(path)).decode()
         except (OSError, UnicodeDecodeError) as error:
             raise UserError(f"cannot read the label map {path}: {error}") from None
         return cls.parse(text, str(path))

@@ -5,11 +5,11 @@ from __future__ import annotations
 import dataclasses
 import datetime
 import glob
-import os
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
 from data.contract import LABEL_MAP_FILE
 from data.errors import UserError
+from data.files import exists, find_folders, join
 from data.label_map import LabelMap
 
 SPAN = "{SPAN}"
@@ -64,7 +64,7 @@ def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
         others = [path for other, path in find_spans(pattern).items() if other != number]
     except UserError:
         return False
-    label_maps = [path for folder in others if os.path.exists(path := os.path.join(folder, LABEL_MAP_FILE))]
+    label_maps = [path for folder in others if exists(path := join(folder, LABEL_MAP_FILE))]
     if label_maps and LabelMap.load(label_maps[-1]).names != label_map.names:
         raise UserError(
             f"{label_maps[-1]} has the classes {', '.join(LabelMap.load(label_maps[-1]).names)}; this data has "
@@ -73,12 +73,11 @@ def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
     return bool(others)
 
 
-def find_spans(pattern: str, find: Callable[[str], Iterable[str]] = glob.glob) -> dict[int, str]:
+def find_spans(pattern: str) -> dict[int, str]:
     """The folders that stand for spans.
 
     Args:
       pattern: path with one `{SPAN}` in it.
-      find: lists the paths that match a pattern of the shell's.
 
     Returns:
       Number to path, ascending. Whatever is no number in the place of `{SPAN}` does not count.
@@ -88,13 +87,13 @@ def find_spans(pattern: str, find: Callable[[str], Iterable[str]] = glob.glob) -
     """
     before, after = pattern.split(SPAN)
     found: dict[int, str] = {}
-    for path in sorted(find(glob.escape(before) + "*" + glob.escape(after))):
-        text = path.rstrip("/")[len(before) : len(path.rstrip("/")) - len(after)]
+    for path in find_folders(glob.escape(before) + "*" + glob.escape(after)):
+        text = path[len(before) : len(path) - len(after)]
         if not (text.isascii() and text.isdigit()):
             continue
         if int(text) in found:
             raise UserError(f"{found[int(text)]} and {path} are the same span; rename or remove one of them")
-        found[int(text)] = path.rstrip("/")
+        found[int(text)] = path
     if not found:
         raise UserError(f"no folder matches {pattern}; `segpipe convert --span` makes them")
     return dict(sorted(found.items()))

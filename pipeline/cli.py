@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.errors import UserError
+from data.files import exists, is_remote
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -139,6 +140,7 @@ def convert(
         raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
     if workers and config_path:
         raise UserError("--workers is for this machine; with --config, beam.workers counts")
+    _quiet()
     # Workers of a cluster have other current folders.
     paths = tuple(path if "://" in path else os.path.abspath(path) for path in paths) if config_path else paths
     reader = _reader(dataset_format, paths[0], classes, labels, split, border, max_pixels)
@@ -152,7 +154,6 @@ def convert(
         destination = span_path(pattern, number)
         is_addition = spans_beside(pattern, number, reader.label_map)
     click.echo("Loading Beam and TensorFlow …", err=True)
-    _quiet()
     from data.convert import convert as run_conversion
     from pipeline.beam import RunnerSettings, check_cluster
     from pipeline.config import load_config
@@ -231,11 +232,12 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     """
     from pipeline.config import load_config
 
+    _quiet()
     config = load_config(config_path, overrides)
     config.newest_input()
     config.load_label_map()
+    config.beam.check()  # Before TFX is loaded, which takes a while.
     click.echo("Loading TFX …", err=True)
-    _quiet()
     from rich.console import Console
 
     from pipeline.local_runner import RunFailedError, run_locally
@@ -556,7 +558,7 @@ def delete_schedule(name: str, host: str | None, namespace: str | None) -> None:
 
 
 def _print_summary(console: Console, result: Run) -> None:
-    from components.versions import rolled_back_path
+    from components.versions import rolled_back, versions
 
     classes = ", ".join(f"{name} {_iou(value)}" for name, value in result.class_iou.items())
     size = "each image's own size" if result.resolution == "original" else "the model's size"
@@ -578,20 +580,21 @@ def _print_summary(console: Console, result: Run) -> None:
     if result.state == "refused":
         lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
+        destination = os.path.dirname(str(result.pushed_path))
+        is_there = result.pushed_version in versions(destination)
         verdict = "Pushed"
         if result.state == "unchanged":
-            destination = os.path.dirname(str(result.pushed_path))
             fate = "was deployed, and later removed,"
-            if os.path.isdir(str(result.pushed_path)):
+            if is_there:
                 fate = "is deployed already"
-            elif os.path.isdir(rolled_back_path(destination, result.pushed_version or 0)):
+            elif result.pushed_version in rolled_back(destination):
                 fate = "was deployed, and later rolled back,"
             verdict = f"Nothing new; the model {fate}"
         lines += [
             f"{verdict} as version {result.pushed_version}: {_relative(str(result.pushed_path))}",
         ]
-        if os.path.isdir(str(result.pushed_path)):
-            folder = _relative(os.path.dirname(str(result.pushed_path)))
+        if is_there:
+            folder = _relative(destination)
             lines += ["Predict with it:", f"  {_program()} predict --model {folder} IMAGE… --output predictions"]
     if result.report:
         lines.append(f"Report: {_relative(result.report)}")
@@ -609,7 +612,7 @@ def _program() -> str:
 
 def _relative(path: str) -> str:
     relative = os.path.relpath(path)
-    return path if relative.startswith("..") else relative
+    return path if is_remote(path) or relative.startswith("..") else relative
 
 
 _RUNS_OPTION = click.option(
@@ -722,6 +725,7 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
 
     RUN is the beginning of a run's name, as `segpipe runs` lists them; without it, the newest run that has a report.
     """
+    _quiet()
     listed = _load_runs(config_path, overrides)
     if run_id is None:
         with_report = sorted((run for run in listed if run.report), key=lambda run: run.run_id)
@@ -732,9 +736,11 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
         found = _find_run(listed, run_id)
     if not found.report:
         raise UserError(f"run {found.run_id} has no report: it is {found.state}")
-    if not os.path.exists(found.report):
+    if not exists(found.report):
         raise UserError(f"the report of run {found.run_id} was removed; it was {found.report}")
     click.echo(_relative(found.report))
+    if open_it and is_remote(found.report):
+        raise UserError("it is not on this machine; copy it to look at it")
     if open_it and click.launch(found.report):
         raise UserError("no browser could be started")
 
@@ -892,7 +898,7 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     images in it. DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file
     that cannot be read is reported, the others are done all the same, and the exit code is 1.
     """
-    if not os.path.isdir(model):
+    if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
     click.echo("Loading TensorFlow …", err=True)
     _quiet()
@@ -938,7 +944,7 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     left out. /healthz and /metrics (Prometheus) tell how it goes. Ends with Ctrl-C or SIGTERM, after finishing what it
     has begun. For production use TF Serving itself; clients need no change.
     """
-    if not os.path.isdir(model):
+    if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise UserError("--name takes letters, digits and . _ -")
@@ -968,6 +974,10 @@ def _quiet() -> None:
     """Keeps TensorFlow's and Google's start-up messages from the terminal."""
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     warnings.simplefilter("ignore")
+    # Beam's words on looking for credentials, among others.
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.ERROR)
+    logging.getLogger().handlers[:] = [handler]
     logging.getLogger("absl").setLevel(logging.ERROR)
 
 

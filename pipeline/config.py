@@ -13,6 +13,7 @@ import yaml
 
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.errors import UserError, explain
+from data.files import Found, find, is_remote
 from data.label_map import LabelMap
 from data.spans import SPAN, choose_window, find_spans
 from models.search_space import TunerConfig, TuneSettings, with_first_values
@@ -316,12 +317,15 @@ class Config(Section):
 
     Attributes:
       name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
-      output: folder for artifacts, metadata and logs.
+      output: folder for artifacts, metadata and logs; of this machine, where a run is local.
+      artifacts: folder for artifacts, if they shall be elsewhere: what a cluster computes must be on a volume that its
+        workers share, or in a bucket, `gs://`.
       tune: the search for hyperparameters before each training; none without this section.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
     output: Annotated[str, pydantic.Field(min_length=1)]
+    artifacts: str = ""
     data: DataSettings
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     model: ModelSettings = ModelSettings()
@@ -346,7 +350,7 @@ class Config(Section):
     @property
     def artifacts_path(self) -> str:
         """Folder of the artifacts of all runs."""
-        return absolute(os.path.join(self.output, "artifacts"))
+        return absolute(self.artifacts or os.path.join(self.output, "artifacts"))
 
     @property
     def metadata_path(self) -> str:
@@ -415,9 +419,11 @@ class Config(Section):
         push = self.push.model_copy(update={"destination": seen("push.destination", self.push.destination)})
         weights = seen("model.encoder_weights", self.model.encoder_weights)
         model = self.model.model_copy(update={"encoder_weights": weights})
-        paths = {"output": seen("output", self.output), "data": data, "push": push, "model": model}
+        folders = {"output": seen("output", self.output), "artifacts": seen("artifacts", self.artifacts)}
         # Kubeflow has a metadata server of its own.
-        return self.model_copy(update={**paths, "metadata": MetadataSettings()})
+        return self.model_copy(
+            update={**folders, "data": data, "push": push, "model": model, "metadata": MetadataSettings()}
+        )
 
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
@@ -441,25 +447,24 @@ class Config(Section):
           UserError: if there is no such folder, or a split has no files.
         """
         folder, of_split = self._folders()
-        if not os.path.isdir(folder):
+        if not is_remote(folder) and not os.path.isdir(folder):
             raise UserError(f"data.input: {folder} is not a folder; `segpipe convert` makes one from images and masks")
         for split, places in of_split.items():
             if not any(_files(place, split) for place in places):
                 raise UserError(f"data.input: {', '.join(places)} has no files {split}*")
         return folder
 
-    def input_files(self) -> list[str]:
+    def input_files(self) -> list[Found]:
         """The TFRecords of all splits and spans that a run takes, and the label map.
 
         Raises:
           UserError: if there is no span.
         """
         folder, of_split = self._folders()
-        label_map = self.data.label_map or os.path.join(folder, LABEL_MAP_FILE)
         return [
-            *(path for split, places in of_split.items() for place in places for path in _files(place, split)),
+            *(file for split, places in of_split.items() for place in places for file in _files(place, split)),
             *_files(folder, "test"),
-            *filter(os.path.exists, [label_map]),
+            *find(glob.escape(self.data.label_map or os.path.join(folder, LABEL_MAP_FILE))),
         ]
 
     def _folders(self) -> tuple[str, dict[str, list[str]]]:
@@ -494,8 +499,8 @@ class Config(Section):
         return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
 
 
-def _files(folder: str, split: str) -> list[str]:
-    return sorted(glob.glob(os.path.join(glob.escape(folder), f"{split}*")))
+def _files(folder: str, split: str) -> list[Found]:
+    return find(os.path.join(glob.escape(folder), f"{split}*"))
 
 
 def absolute(path: str) -> str:

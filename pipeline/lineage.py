@@ -7,7 +7,6 @@ import datetime
 import hashlib
 import json
 import os
-import pathlib
 from collections.abc import Iterable
 from typing import Any
 
@@ -17,8 +16,10 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluator import VERDICT_PROPERTY
 from components.import_example_gen import INPUTS_PROPERTY
+from components.versions import versions
 from data.contract import REPORT_FILE
 from data.errors import UserError
+from data.files import exists, read_bytes
 from pipeline.config import Config
 from pipeline.metadata import database_of
 from pipeline.runs import RUN_TYPE, Run, load_runs
@@ -69,7 +70,8 @@ def trace(config: Config, version: int) -> Lineage:
             f"the metadata in {database.description} knows of no push to {path}; `segpipe history` lists all"
         )
     artifacts, steps = upstream(store, [pushed])
-    return Lineage(_sections(path, artifacts, steps, runs), runs[steps[0].run_id].report)
+    is_there = version in versions(config.push_destination)
+    return Lineage(_sections(path, is_there, artifacts, steps, runs), runs[steps[0].run_id].report)
 
 
 def statistics_of(config: Config, version: int) -> str | None:
@@ -81,7 +83,7 @@ def statistics_of(config: Config, version: int) -> str | None:
     pushed = _pushed_model(store, os.path.join(config.push_destination, str(version)))
     for artifact in upstream(store, [pushed])[0].values() if pushed else ():
         path = os.path.join(artifact.uri, "Split-train", "FeatureStats.pb")
-        if artifact.type == "ExampleStatistics" and os.path.exists(path):
+        if artifact.type == "ExampleStatistics" and exists(path):
             return path
     return None
 
@@ -125,7 +127,7 @@ def upstream(
 
 
 def _sections(
-    path: str, artifacts: dict[int, mlmd.Artifact], steps: list[Step], runs: dict[str, Run]
+    path: str, is_there: bool, artifacts: dict[int, mlmd.Artifact], steps: list[Step], runs: dict[str, Run]
 ) -> dict[str, list[Row]]:
     by_type = {artifact.type: artifact for artifact in artifacts.values()}
     by_node = {step.node: step for step in reversed(steps)}
@@ -135,7 +137,7 @@ def _sections(
     newest = (verdict.get("newest_span") or {}).get("metrics") or {}
     return {
         "Version": [
-            Row("folder", [path + ("" if os.path.isdir(path) else " (not there any more)")]),
+            Row("folder", [path + ("" if is_there else " (not there any more)")]),
             Row("pushed", [f"{_time(by_node['Pusher'].execution)}, by run {pushing.run_id} on {pushing.host}"]),
             Row("trained", [f"{_time(by_node['Trainer'].execution)}, by run {training.run_id} on {training.host}"]),
             Row(
@@ -144,7 +146,7 @@ def _sections(
             ),
         ],
         "Data": _data(by_type["Examples"]),
-        "Schema": [Row("schema.pbtxt", [_digest(pathlib.Path(by_type["Schema"].uri, "schema.pbtxt"))])],
+        "Schema": [Row("schema.pbtxt", [_digest(os.path.join(by_type["Schema"].uri, "schema.pbtxt"))])],
         "Code": [Row("segpipe", [training.code])],
         "Packages": [Row(name, [text]) for name, text in training.packages.items()],
         "Metrics on the test split": [Row(name, [f"{value:.4f}"]) for name, value in metrics.items()],
@@ -166,9 +168,9 @@ def _data(examples: mlmd.Artifact) -> list[Row]:
     rows = [Row(split, ["\n".join(folders)]) for split, folders in inputs.items()]
     rows.append(Row("newest span", [str(examples.custom_properties["span"].int_value)]))
     rows.append(Row("fingerprint", [examples.custom_properties["input_fingerprint"].string_value]))
-    report = pathlib.Path(examples.uri, REPORT_FILE)
-    if report.exists():
-        for conversion in json.loads(report.read_text())["conversions"]:
+    report = os.path.join(examples.uri, REPORT_FILE)
+    if exists(report):
+        for conversion in json.loads(read_bytes(report))["conversions"]:
             counts = ", ".join(f"{split} {values['examples']}" for split, values in conversion["splits"].items())
             rows.append(
                 Row("conversion", [f"{conversion['folder']}: {counts}; set aside {len(conversion['set_aside'])}"])
@@ -176,10 +178,10 @@ def _data(examples: mlmd.Artifact) -> list[Row]:
     return rows
 
 
-def _digest(path: pathlib.Path) -> str:
-    if not path.exists():
+def _digest(path: str) -> str:
+    if not exists(path):
         return f"{path} (not there any more)"
-    return f"{path}, SHA-256 {hashlib.sha256(path.read_bytes()).hexdigest()}"
+    return f"{path}, SHA-256 {hashlib.sha256(read_bytes(path)).hexdigest()}"
 
 
 def _time(item: Any) -> str:

@@ -23,6 +23,7 @@ from tfx.orchestration.portable import runtime_parameter_utils
 
 from components.versions import models
 from data.errors import UserError
+from data.files import is_remote
 from data.locking import exclusive
 from models.multi_worker import this_worker
 from pipeline.config import Config
@@ -52,6 +53,11 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     """
     from tfx.orchestration.pipeline import RunOptions
 
+    if is_remote(config.output):
+        raise UserError(
+            f"output: {config.output} must be a folder of this machine, for metadata and logs; what a cluster computes "
+            f"can be elsewhere with artifacts: {config.output.rstrip('/')}/artifacts"
+        )
     if config.train.strategy == "multi_worker":
         this_worker()  # Now, not when the training begins.
     config.newest_input()  # Raises, if there is none.

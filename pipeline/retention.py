@@ -58,7 +58,7 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
     Raises:
       UserError: if a run is going on, or the metadata cannot be read.
     """
-    for path in (config.output, config.push_destination):
+    for path in (config.output, config.artifacts_path, config.push_destination):
         if "://" in path:
             raise UserError(f"clean works on local folders; {path} is none")
     database = database_of(config)

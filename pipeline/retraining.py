@@ -13,6 +13,7 @@ from rich.console import Console
 
 from data.contract import SPLITS
 from data.errors import UserError
+from data.files import find, find_folders
 from pipeline.config import Config
 from pipeline.metadata import database_of
 from pipeline.notifications import notify
@@ -94,8 +95,8 @@ def last_ended(config: Config) -> Run | None:
 
 def _is_served(config: Config, run: Run) -> bool:
     """Whether there is a model at the push destination; a run that was refused is no reason for one."""
-    path = config.push_destination
-    return run.state == "refused" or (os.path.isdir(path) and any(name.isdigit() for name in os.listdir(path)))
+    folders = find_folders(os.path.join(glob.escape(config.push_destination), "*"))
+    return run.state == "refused" or any(os.path.basename(folder).isdigit() for folder in folders)
 
 
 def measure_drift(config: Config) -> dict[str, float] | None:
@@ -119,7 +120,7 @@ def measure_drift(config: Config) -> dict[str, float] | None:
     if not trained_on:
         return None
     patterns = [os.path.join(glob.escape(newest), f"{split}*") for split in SPLITS]
-    patterns = [pattern for pattern in patterns if glob.glob(pattern)]
+    patterns = [pattern for pattern in patterns if find(pattern)]
     statistics = statistics_of(config, deployed[-1])
     logging.disable(logging.WARNING)  # Beam and TFDV have much to say that is not for users.
     try:

@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import pathlib
 import socket
 from typing import Any, Literal
 
@@ -15,6 +14,7 @@ from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.errors import UserError
+from data.files import read_bytes
 from data.locking import is_locked
 from data.packages import package_versions
 from models.search_space import from_choices
@@ -222,9 +222,8 @@ def cause_of(config: Config) -> str:
     settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
     for part in (settings, package_versions(), tree_digest()):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
-    for path in config.input_files():
-        status = os.stat(path)
-        digest.update(f"{path} {status.st_size} {status.st_mtime_ns}\0".encode())
+    for file in config.input_files():
+        digest.update(f"{file.path} {file.size} {file.changed}\0".encode())
     return digest.hexdigest()[:16]
 
 
@@ -264,7 +263,7 @@ def load_trials(database: Database, run_id: str) -> list[Trial]:
     results = _outputs(store, store.get_executions_by_context(context.id))["TunerResults"]
     if results is None:
         return []
-    rows = json.loads(pathlib.Path(results.uri, "tuner_results.json").read_text())
+    rows = json.loads(read_bytes(os.path.join(results.uri, "tuner_results.json")))
     return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
 
 

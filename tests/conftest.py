@@ -7,8 +7,10 @@ import os
 import pathlib
 import shutil
 import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -104,6 +106,33 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
         return Config.model_validate(values)
 
     return make
+
+
+@pytest.fixture
+def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
+    """The bucket `segpipe` of a Google Cloud Storage emulator, which Beam's own client talks to."""
+    from apache_beam.internal.gcp import auth
+    from google.cloud import storage
+
+    # No machine of Google's is asked for credentials, and nothing waits for them.
+    monkeypatch.setenv("NO_GCE_CHECK", "true")
+    monkeypatch.setattr(auth._Credentials, "_credentials_init", True)
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen([*command, "--in-memory", "--default-bucket", "segpipe"], stderr=subprocess.DEVNULL)
+    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
+    while True:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+            break
+        except OSError:
+            assert server.poll() is None
+            time.sleep(0.05)
+    yield storage.Client.create_anonymous_client().bucket("segpipe")
+    server.terminate()
+    server.wait()
 
 
 @pytest.fixture(scope="session")

@@ -2,16 +2,13 @@ import itertools
 import json
 import os
 import pathlib
-import socket
 import subprocess
-import sys
 import time
 import types
 
 import numpy as np
 import pytest
 import tensorflow as tf
-from google.cloud import storage
 from PIL import Image
 
 from data import contract
@@ -282,28 +279,6 @@ def test_a_destination_is_only_replaced_when_told_and_when_it_is_ours(tmp_path, 
     convert(BrainMriReader(), str(taken), overwrite=True)
     assert sorted(path.name for path in taken.iterdir()) == sorted(path.name for path in brain_mri.iterdir())
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-
-
-@pytest.fixture
-def bucket(monkeypatch):
-    """A bucket of a Google Cloud Storage emulator, which Beam's own client talks to."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "gcp_storage_emulator", "start", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen([*command, "--in-memory", "--default-bucket", "segpipe"], stderr=subprocess.DEVNULL)
-    monkeypatch.setenv("STORAGE_EMULATOR_HOST", f"http://127.0.0.1:{port}")
-    monkeypatch.setenv("NO_GCE_CHECK", "true")  # No machine of Google's is asked for credentials.
-    while True:
-        try:
-            socket.create_connection(("127.0.0.1", port)).close()
-            break
-        except OSError:
-            assert server.poll() is None
-            time.sleep(0.05)
-    yield storage.Client.create_anonymous_client().bucket("segpipe")
-    server.terminate()
-    server.wait()
 
 
 def test_images_and_tfrecords_may_be_in_a_bucket(bucket, tmp_path):

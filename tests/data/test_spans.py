@@ -46,3 +46,16 @@ def test_spans_have_the_same_classes(tmp_path):
     assert spans_beside(pattern, 2, label_map)
     with pytest.raises(UserError, match="has the classes road, car; this data has car, road"):
         spans_beside(pattern, 2, LabelMap.from_names(["car", "road"]))
+
+
+def test_spans_may_be_in_a_bucket(bucket):
+    label_map = LabelMap.from_names(["road", "car"])
+    for span in ("3", "12", "12.incomplete"):
+        bucket.blob(f"all/{span}/train-00000-of-00001.tfrecord").upload_from_string(b"")
+    bucket.blob("all/12/labels.yaml").upload_from_string(label_map.to_yaml())
+    pattern = "gs://segpipe/all/{SPAN}"
+    assert find_spans(pattern) == {3: "gs://segpipe/all/3", 12: "gs://segpipe/all/12"}
+    assert span_path(pattern, 13) == "gs://segpipe/all/13"
+    assert spans_beside(pattern, 13, label_map)
+    with pytest.raises(UserError, match=r"gs://segpipe/all/12/labels\.yaml has the classes road, car"):
+        spans_beside(pattern, 13, LabelMap.from_names(["car", "road"]))

@@ -104,3 +104,25 @@ def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):
     config = load_config(write(MINIMAL), (f"data.input={brain_mri}", "gate.min_class_iou={tumor: 0.5}"))
     with pytest.raises(UserError, match=r"gate.min_class_iou: tumor is not in .*white_matter"):
         config.load_label_map()
+
+
+def test_the_data_set_may_be_in_a_bucket(bucket, write):
+    config = load_config(write(MINIMAL), ("data.input=gs://segpipe/pets",))
+    with pytest.raises(UserError, match="gs://segpipe/pets has no files train"):
+        config.newest_input()
+    for span in (2, 10):
+        for split in ("train", "eval", "test"):
+            bucket.blob(f"pets/{span}/{split}-0.tfrecord").upload_from_string(b"12345")
+    config = load_config(write(MINIMAL), ("data.input=gs://segpipe/pets/{SPAN}", "data.window=1"))
+    label_map = bucket.blob("pets/10/labels.yaml")
+    with pytest.raises(UserError, match=r"cannot read the label map gs://segpipe/pets/10/labels\.yaml"):
+        config.load_label_map()
+    text = "- {id: 0, name: pet, color: [0, 0, 0]}\n- {id: 1, name: rest, color: [0, 0, 1]}\n"
+    label_map.upload_from_string(text)
+    assert config.newest_input() == "gs://segpipe/pets/10"
+    assert config.load_label_map().names == ("pet", "rest")
+    found = {file.path.removeprefix("gs://segpipe/pets/"): file.size for file in config.input_files()}
+    assert found.pop("10/labels.yaml") == len(text)
+    assert found == dict.fromkeys(
+        ("10/train-0.tfrecord", "10/eval-0.tfrecord", "2/test-0.tfrecord", "10/test-0.tfrecord"), 5
+    )
