@@ -30,6 +30,8 @@ REGION_SIZES = (0.01, 0.1)
 # Of a candidate against a baseline; there are also CHANGE_lower and CHANGE_upper.
 CHANGE = "mean_iou_change"
 EACH_SLICE = "*"
+# Of more images than three times as many, so many of the worst, of the best and of all are named: sums must not grow.
+NAMED_IMAGES = 1000
 
 
 class _Preprocessor(metric_types.Preprocessor):
@@ -62,7 +64,8 @@ class _Sums:
       by_image_size: [3, 3, C] totals of small, medium and large images.
       by_region_size: [3, 3, C] totals of each class over the images in which its region is small, medium or large.
       replicates: [REPLICATES, 3, C] totals of the bootstrap.
-      images: name and mean IoU of each.
+      count: of images.
+      images: mean IoU, name and seed; of each one, or of those that `_named` is among.
     """
 
     confusion: np.ndarray
@@ -70,14 +73,15 @@ class _Sums:
     by_image_size: np.ndarray
     by_region_size: np.ndarray
     replicates: np.ndarray
-    images: list[tuple[str, float]]
+    count: int
+    images: list[tuple[float, str, int]]
 
     @classmethod
     def zeros(cls, num_classes: int) -> _Sums:
         def zeros(*shape: int) -> np.ndarray:
             return np.zeros([*shape, num_classes], np.int64)
 
-        return cls(zeros(num_classes), zeros(3), zeros(3, 3), zeros(3, 3), zeros(metrics.REPLICATES, 3), [])
+        return cls(zeros(num_classes), zeros(3), zeros(3, 3), zeros(3, 3), zeros(metrics.REPLICATES, 3), 0, [])
 
     def add(self, name: str, seed: int, confusion: np.ndarray, boundary: np.ndarray, size: np.ndarray) -> None:
         """Counts an image in."""
@@ -90,13 +94,32 @@ class _Sums:
         for class_id in np.flatnonzero(labelled):
             self.by_region_size[shares[class_id], :, class_id] += totals[:, class_id]
         self.replicates += metrics.bootstrap_weights(seed)[:, np.newaxis, np.newaxis] * totals
-        self.images.append((name, float(metrics.mean_iou(totals))))
+        self.count += 1
+        self.images.append((float(metrics.mean_iou(totals)), name, seed))
+        self._forget()
 
     def merge(self, other: _Sums) -> None:
         """Counts in what another one counted."""
         for field in dataclasses.fields(self):
             mine = getattr(self, field.name)
             mine += getattr(other, field.name)
+            setattr(self, field.name, mine)
+        self._forget()
+
+    def named(self) -> list[tuple[float, str, int]]:
+        """The images to name; they do not depend on who counted what."""
+        return self.images if self.count <= 3 * NAMED_IMAGES else _named(self.images)
+
+    def _forget(self) -> None:
+        if len(self.images) > 6 * NAMED_IMAGES:  # Not at each image: it sorts.
+            self.images = _named(self.images)
+
+
+def _named(images: list[tuple[float, str, int]]) -> list[tuple[float, str, int]]:
+    """The worst, the best, and as many that their seeds, which are as good as random, choose."""
+    numbers = sorted(image for image in images if not np.isnan(image[0]))
+    by_seed = sorted(images, key=lambda image: (image[2], image[1]))
+    return list({*numbers[:NAMED_IMAGES], *numbers[-NAMED_IMAGES:], *by_seed[:NAMED_IMAGES]})
 
 
 class _Sum(beam.CombineFn):
@@ -129,7 +152,8 @@ class SegmentationMetrics(metric_types.Metric):
     `NAME` stands for each class: `mean_iou` with `mean_iou_lower` and `mean_iou_upper`, its 95 % confidence interval
     over images; `iou_NAME`, `dice_NAME`, `boundary_iou_NAME` and their means `mean_dice` and `mean_boundary_iou`;
     `pixel_accuracy`; `frequency_weighted_iou`; `mean_iou_small_images` … `mean_iou_large_regions`; `images`, their
-    number. Arrays: `confusion_matrix` [C, C]; `image_names` and `image_mean_iou`, [images].
+    number. Arrays: `confusion_matrix` [C, C]; `image_names` and `image_mean_iou`, [images], or, of more than 3,000
+    images, those of the 1,000 worst, the 1,000 best and 1,000 others.
 
     With a baseline: `mean_iou_change`, candidate less baseline on the same images, with its interval
     `mean_iou_change_lower` and `mean_iou_change_upper`.
@@ -184,7 +208,7 @@ def _values(sums: _Sums, class_names: list[str]) -> dict[str, Any]:
         "boundary_iou": metrics.class_iou(sums.boundary),
     }
     by_size = {"images": sums.by_image_size, "regions": sums.by_region_size}
-    images = sorted(sums.images)
+    images = sorted((name, value) for value, name, _ in sums.named())
     return {
         "mean_iou": float(metrics.mean_iou(totals)),
         "mean_iou_lower": lower,
@@ -203,7 +227,7 @@ def _values(sums: _Sums, class_names: list[str]) -> dict[str, Any]:
             for what, of_sizes in by_size.items()
             for size, of_size in zip(SIZES, of_sizes, strict=True)
         },
-        "images": float(len(images)),
+        "images": float(sums.count),
         "confusion_matrix": sums.confusion,
         "image_names": np.array([name for name, _ in images]),
         "image_mean_iou": np.array([value for _, value in images]),
