@@ -1,8 +1,8 @@
 """Conversion and ingest on a Flink cluster of one and of two task managers, against Beam's direct runner.
 
 Each task manager, and the direct runner's process, has one core. Rates are marginal, (large - small) images over the
-difference of the seconds; `fixed_seconds` is what is left of the small one. Needs root, and what `make test-flink`
-fetches.
+difference of the seconds; `fixed_seconds` is what is left of the small one. `shuffled_bytes_an_image` is what went
+between tasks with two task managers, by Flink's own count. Needs root, and what `make test-flink` fetches.
 """
 
 import importlib
@@ -11,6 +11,7 @@ import pathlib
 import subprocess
 import sys
 import time
+from typing import Any
 
 import yaml
 from common import ROOT, arguments, dataset, report, run_pipeline, scratch, source_folder
@@ -32,6 +33,9 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
         "--format",
         "mask-folder",
         "--overwrite",
+        # As many for each size, so that two task managers share small sizes, too.
+        "--shards",
+        "8",
     ]
     options = ["--labels", str(source / "labels.yaml"), "--config", str(config), str(source), str(folder / "converted")]
     start = time.monotonic()
@@ -60,13 +64,33 @@ def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
     return folder
 
 
+def rates_of(
+    seconds: dict[str, dict[str, dict[int, float]]], step: tuple[str, ...], counts: tuple[int, int]
+) -> dict[str, float]:
+    """Images per second of the components of a step in turn, by mode."""
+    rates = {}
+    for mode, of in seconds.items():
+        small, large = (sum(of[name][count] for name in step) for count in counts)
+        rates[mode] = float(f"{(counts[1] - counts[0]) / (large - small):.3g}")
+    return rates
+
+
+def shuffled(cluster: Any, finished: int) -> dict[str, int]:
+    """Bytes between the tasks of each job after the first so many, by its name."""
+    return {
+        job["name"]: sum(vertex["metrics"]["write-bytes"] for vertex in cluster.ask(f"jobs/{job['jid']}")["vertices"])
+        for job in cluster.jobs()[finished:]
+    }
+
+
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, small=1000, large=10_000)
+    sizes = arguments(__doc__, small=1000, large=6000)
     sys.path.insert(0, str(ROOT))
     cluster_module = importlib.import_module("tests.flink.cluster")
     cores = sorted(os.sched_getaffinity(0))[:2]
     seconds: dict[str, dict[str, dict[int, float]]] = {}
+    between: dict[int, dict[str, int]] = {}
     with scratch() as folder:
         counts = (sizes.small, sizes.large)
         images = {count: make_images(folder / f"images{count}", count) for count in counts}
@@ -85,6 +109,7 @@ def main() -> None:
                     cluster.wait_for_task_managers(2)
                 of = seconds[mode] = {name: {} for name in ("convert", *COMPONENTS)}
                 for count in counts:
+                    finished = len(cluster.jobs())
                     of["convert"][count] = convert(images[count], folder, beam, cores[0])
                     output = folder / f"{mode}-{count}"
                     output.mkdir()
@@ -93,14 +118,15 @@ def main() -> None:
                     measured = run_pipeline(str(output), dataset(train=count), "Transform", pinned, beam=beam)
                     for name in COMPONENTS:
                         of[name][count] = measured[name]["seconds"]
+                    between[count] = shuffled(cluster, finished)
         finally:
             cluster.stop()
     for step in (("convert",), COMPONENTS):
-        rates, fixed = {}, {}
-        for mode, of in seconds.items():
-            small, large = (sum(of[name][count] for name in step) for count in counts)
-            rates[mode] = (sizes.large - sizes.small) / (large - small)
-            fixed[mode] = small - sizes.small / rates[mode]
+        rates = rates_of(seconds, step, counts)
+        fixed = {
+            mode: sum(of[name][sizes.small] for name in step) - sizes.small / rates[mode]
+            for mode, of in seconds.items()
+        }
         report(
             "flink_convert" if step == ("convert",) else "flink_ingest",
             rates["flink-2"],
@@ -109,6 +135,12 @@ def main() -> None:
             rates["flink-1"],
             **vars(sizes),
             direct_images_per_s=rates["direct"],
+            steps={name: rates_of(seconds, (name,), counts) for name in step},
+            shuffled_bytes_an_image={
+                name: float(f"{(job - between[sizes.small][name]) / (sizes.large - sizes.small):.3g}")
+                for name, job in between[sizes.large].items()
+                if name.startswith("convert-") == (step == ("convert",))
+            },
             **{f"{mode.replace('-', '_')}_fixed_seconds": value for mode, value in fixed.items()},
         )
 

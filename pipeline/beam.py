@@ -20,37 +20,60 @@ Component = Literal["ImportExampleGen", "StatisticsGen", "DataGate", "Transform"
 COMPONENTS: tuple[Component, ...] = get_args(Component)
 _ROOT = pathlib.Path(__file__).parent.parent
 _SECONDS = 10.0
+# Else one worker of Flink's or Spark's reads all files of a step: their own translation of a pipeline has no shuffle
+# between listing files and reading them. Beam's has, and fuses reading with what follows, so no image leaves a worker.
+_OPTIMIZED = "--experiments=pre_optimize=all"
 
 Address = Annotated[str, pydantic.Field(pattern=r"^[^:/\s]+:\d+$")]
 
 
-class FlinkSettings(Section):
+class JobServerSettings(Section):
+    """What brings jobs to a cluster.
+
+    Attributes:
+      job_server: `host:port` of a Beam job server that runs, or the path of its jar, which then is started here. By
+        default Beam downloads that of its own version. The last two need Java.
+      staging: of a job server that is started here, the folder for what workers fetch before they begin, which is a lot
+        with `environment.kind: packages`: on a shared volume, or in a bucket. By default a temporary one of this
+        machine, which other machines cannot read.
+    """
+
+    job_server: str = ""
+    staging: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _check_staging(self) -> JobServerSettings:
+        if self.staging and _is_address(self.job_server):
+            raise ValueError("staging: the job server that runs has its own, --artifacts-dir")
+        return self
+
+    def started_arguments(self) -> list[str]:
+        """Beam pipeline options for a job server that is started here."""
+        return [f"--artifacts_dir={self.staging}"] if self.staging else []
+
+
+class FlinkSettings(JobServerSettings):
     """An Apache Flink cluster.
 
     Attributes:
       address: `host:port` of the job manager's REST interface.
       version: of the cluster, such as "1.18"; by default the newest that Beam has a job server for.
       parallelism: how many workers share a step; by default the cluster's own setting.
-      job_server: `host:port` of a Beam job server that runs, or the path of its jar, which then is started here. By
-        default Beam downloads that of its own version. The last two need Java.
     """
 
     address: Address = "localhost:8081"
     version: Annotated[str, pydantic.Field(pattern=r"^(\d+\.\d+)?$")] = ""
     parallelism: Annotated[int, pydantic.Field(ge=1)] | None = None
-    job_server: str = ""
 
 
-class SparkSettings(Section):
+class SparkSettings(JobServerSettings):
     """An Apache Spark 3 cluster.
 
     Attributes:
       address: `host:port` of the master.
-      job_server: as of Flink.
     """
 
     address: Address = "localhost:7077"
-    job_server: str = ""
 
 
 class DataflowSettings(Section):
@@ -157,7 +180,9 @@ class RunnerSettings(Section):
                 *self.arguments,
             ]
         own = {"flink": self._flink_arguments, "spark": self._spark_arguments, "dataflow": self._dataflow_arguments}
-        return [*own[self.runner](), f"--job_name={job}", *self._environment_arguments(), *self.arguments]
+        optimized = [] if self.runner == "dataflow" else [_OPTIMIZED]
+        common = [f"--job_name={job}", *optimized, *self._environment_arguments()]
+        return [*own[self.runner](), *common, *self.arguments]
 
     def _flink_arguments(self) -> list[str]:
         parallelism = [f"--parallelism={self.flink.parallelism}"] if self.flink.parallelism else []
@@ -166,12 +191,14 @@ class RunnerSettings(Section):
         server = [f"--flink_version={self.flink.version}"] if self.flink.version else []
         if self.flink.job_server:
             server = [f"--flink_job_server_jar={self.flink.job_server}"]
+        server += self.flink.started_arguments()
         return ["--runner=FlinkRunner", f"--flink_master=http://{self.flink.address}", *server, *parallelism]
 
     def _spark_arguments(self) -> list[str]:
         if _is_address(self.spark.job_server):
             return ["--runner=PortableRunner", f"--job_endpoint={self.spark.job_server}"]
         jar = [f"--spark_job_server_jar={self.spark.job_server}"] if self.spark.job_server else []
+        jar += self.spark.started_arguments()
         return ["--runner=SparkRunner", f"--spark_master_url=spark://{self.spark.address}", *jar]
 
     def _dataflow_arguments(self) -> list[str]:

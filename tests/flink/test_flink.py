@@ -12,20 +12,29 @@ import tensorflow_transform as tft
 import yaml
 from apache_beam.coders import VarIntCoder
 
+from tests.flink.bucket import Bucket
 from tests.flink.cluster import ADDRESS, CACHE, JOB_SERVER, Cluster
 
 pytestmark = pytest.mark.flink
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
+def bucket(tmp_path_factory):
+    """The bucket gs://segpipe; starts with the cluster, whose network it listens on."""
+    return Bucket(tmp_path_factory.mktemp("bucket"), ADDRESS.partition(":")[0])
+
+
+@pytest.fixture(scope="module")
+def cluster(bucket, tmp_path_factory):
     if not JOB_SERVER.exists():
         pytest.fail(f"{CACHE} lacks Flink and its job server; tools/test_flink.sh fetches them")
-    cluster = Cluster(tmp_path_factory.mktemp("flink"), {"TF_CPP_MIN_LOG_LEVEL": "3"})
+    cluster = Cluster(tmp_path_factory.mktemp("flink"), {"TF_CPP_MIN_LOG_LEVEL": "3", **bucket.environment})
     try:
         cluster.start(task_managers=2)
+        bucket.start()
         yield cluster
     finally:
+        bucket.stop()
         cluster.stop()
 
 
@@ -103,17 +112,43 @@ def find_artifact(output, component, name):
     return folder
 
 
-def test_a_whole_run_equals_the_direct_runners(cluster, beam, config_file, segpipe, tmp_path):
+def readers(cluster, job_name, step):
+    """The addresses of the task managers that got files to read in a step of a job."""
+    (job,) = (job["jid"] for job in cluster.jobs() if job["name"] == job_name)
+    return {
+        task["host"]
+        for vertex in cluster.ask(f"jobs/{job}")["vertices"]
+        if step in vertex["name"]
+        for task in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}")["subtasks"]
+        if task["metrics"]["read-records"]
+    }
+
+
+def test_a_whole_run_equals_the_direct_runners(cluster, bucket, beam, config_file, segpipe, tmp_path):
+    """The direct runner's files are on this machine; what the cluster reads and writes is in a bucket."""
+    direct, flink = tmp_path / "direct", tmp_path / "flink"
+    sections = {
+        "direct": {"data": {"input": str(tmp_path / "data")}},
+        "flink": {"data": {"input": "gs://segpipe/data"}, "artifacts": "gs://segpipe/artifacts", "beam": beam},
+    }
     results = {}
-    for name, settings in (("direct", {"runner": "direct"}), ("flink", beam)):
-        finished = segpipe("run", "--config", config_file(beam=settings, output=name))
-        assert finished.returncode == 0, finished.stderr
-        (results[name],) = runs(segpipe, config_file(output=name))
+    for name, own in sections.items():
+        config = config_file(output=name, **own)
+        convert = ("convert", "--format", "brain-mri", "--shards", "4", "--config", config)
+        for command in ((*convert, own["data"]["input"]), ("run", "--config", config)):
+            finished = segpipe(*command, **bucket.environment)
+            assert finished.returncode == 0, finished.stderr
+        (results[name],) = runs(segpipe, config)
+    bucket.download("data", tmp_path / "converted")
+    assert contents(tmp_path / "converted" / "data") == contents(tmp_path / "data")
+    assert not (flink / "artifacts").exists()
+    bucket.download("artifacts", flink)
     jobs = {job["name"]: job["state"] for job in cluster.jobs()}
     steps = ("importexamplegen", "statisticsgen", "datagate", "transform", "evaluator")
     assert {jobs.get(f"small-{step}") for step in steps} == {"FINISHED"}
+    for job, step in (("datagate", "Check[train]"), ("statisticsgen", "GenerateStatistics[train]")):
+        assert len(readers(cluster, f"small-{job}", step)) == 2
 
-    direct, flink = tmp_path / "direct", tmp_path / "flink"
     for split in ("train", "eval", "test"):
         examples = [find_artifact(output, "ImportExampleGen", "examples") for output in (direct, flink)]
         assert records(examples[0] / f"Split-{split}") == records(examples[1] / f"Split-{split}")
@@ -133,7 +168,7 @@ def test_a_whole_run_equals_the_direct_runners(cluster, beam, config_file, segpi
 
     # One component alone on the cluster, with the model of the direct run: the same confusion matrix.
     one = {"components": {"Evaluator": beam}}
-    finished = segpipe("run", "--config", config_file(beam=one, output="direct"))
+    finished = segpipe("run", "--config", config_file(output="direct", beam=one, **sections["direct"]))
     assert finished.returncode == 0, finished.stderr
     assert finished.stderr.count("done (") + finished.stdout.count("done (") < 6
     listed = runs(segpipe, config_file(output="direct"))

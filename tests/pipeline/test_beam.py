@@ -2,18 +2,21 @@ import http.server
 import importlib.metadata
 import json
 import pathlib
+import re
 import socket
 import tarfile
 import threading
 
 import pydantic
 import pytest
+import yaml
 from apache_beam.options.pipeline_options import FlinkRunnerOptions, PipelineOptions
 from apache_beam.portability.api import beam_runner_api_pb2
 from apache_beam.runners.portability.stager import Stager
 
 from data.errors import UserError
 from pipeline.beam import BeamSettings, FlinkSettings, check_cluster
+from pipeline.config import Config
 
 
 def options(settings):
@@ -47,9 +50,12 @@ def test_each_runner_gets_its_own_options():
     assert (served["runner"], served["job_endpoint"]) == ("PortableRunner", "server:8099")
     spark = options(
         BeamSettings(
-            runner="spark", spark={"address": "master:7077"}, environment={"kind": "docker", "image": "segpipe:1"}
+            runner="spark",
+            spark={"address": "master:7077", "staging": "gs://b/staged"},
+            environment={"kind": "docker", "image": "segpipe:1"},
         )
     )
+    assert spark["artifacts_dir"] == "gs://b/staged"
     assert (spark["runner"], spark["spark_master_url"]) == ("SparkRunner", "spark://master:7077")
     assert (spark["environment_type"], spark["sdk_container_image"]) == ("DOCKER", "segpipe:1")
     dataflow = options(
@@ -96,6 +102,7 @@ def test_a_component_has_its_own_settings_key_by_key():
         ({"components": {"Transform": {"worker": 2}}}, "Extra inputs"),
         ({"arguments": ["--runner=FlinkRunner"]}, "the runner is beam.runner"),
         ({"flink": {"address": "http://manager:8081"}}, "String should match"),
+        ({"flink": {"job_server": "server:8099", "staging": "/mnt/staged"}}, "has its own, --artifacts-dir"),
     ],
 )
 def test_mistakes_are_named(values, message):
@@ -172,3 +179,11 @@ def test_packages_for_workers_are_pinned_and_complete(tmp_path, monkeypatch):
         names = {name.partition("/")[2] for name in tar.getnames()}
     modules = {"data/convert.py", "models/preprocessing.py", "components/data_gate.py", "pipeline/sections.html"}
     assert names >= {"setup.py", "data/schema.pbtxt", "components/report/template.html", *modules}
+
+
+def test_the_configurations_in_the_documentation_are_valid():
+    text = (pathlib.Path(__file__).parents[2] / "docs" / "scaling.md").read_text()
+    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    minimal = {"name": "a", "output": "out", "data": {"input": "in"}}
+    found = [Config.model_validate({**minimal, **block}).beam.runner for block in blocks]
+    assert set(found) == {"flink", "spark", "dataflow"}
