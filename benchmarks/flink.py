@@ -64,17 +64,6 @@ def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
     return folder
 
 
-def rates_of(
-    seconds: dict[str, dict[str, dict[int, float]]], step: tuple[str, ...], counts: tuple[int, int]
-) -> dict[str, float]:
-    """Images per second of the components of a step in turn, by mode."""
-    rates = {}
-    for mode, of in seconds.items():
-        small, large = (sum(of[name][count] for name in step) for count in counts)
-        rates[mode] = float(f"{(counts[1] - counts[0]) / (large - small):.3g}")
-    return rates
-
-
 def shuffled(cluster: Any, finished: int) -> dict[str, int]:
     """Bytes between the tasks of each job after the first so many, by its name."""
     return {
@@ -122,11 +111,11 @@ def main() -> None:
         finally:
             cluster.stop()
     for step in (("convert",), COMPONENTS):
-        rates = rates_of(seconds, step, counts)
-        fixed = {
-            mode: sum(of[name][sizes.small] for name in step) - sizes.small / rates[mode]
-            for mode, of in seconds.items()
-        }
+        rates, fixed = {}, {}
+        for mode, of in seconds.items():
+            small, large = (sum(of[name][count] for name in step) for count in counts)
+            rates[mode] = (sizes.large - sizes.small) / (large - small)
+            fixed[mode] = small - sizes.small / rates[mode]
         report(
             "flink_convert" if step == ("convert",) else "flink_ingest",
             rates["flink-2"],
@@ -135,7 +124,10 @@ def main() -> None:
             rates["flink-1"],
             **vars(sizes),
             direct_images_per_s=rates["direct"],
-            steps={name: rates_of(seconds, (name,), counts) for name in step},
+            seconds={
+                name: {mode: [round(of[name][count], 1) for count in counts] for mode, of in seconds.items()}
+                for name in step
+            },
             shuffled_bytes_an_image={
                 name: float(f"{(job - between[sizes.small][name]) / (sizes.large - sizes.small):.3g}")
                 for name, job in between[sizes.large].items()

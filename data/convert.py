@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import errno
 import glob
+import itertools
 import json
 import logging
 import os
@@ -56,24 +57,25 @@ class _Shard:
 
 
 class _WriteShard(beam.DoFn):
-    """A line of the listing → the TFRecord file of that shard, and a line that tells of it.
+    """Start and size of a line of the listing → the TFRecord file of that shard, and a line that tells of it.
 
-    Nothing but such lines goes from worker to worker: images would, if Beam's own sink were to bring them into shards.
-    A worker that dies leaves a file under a name of its own, which no line tells of.
+    Nothing but that goes from worker to worker: images would, if Beam's own sink were to bring them into shards. A
+    worker that dies leaves a file under a name of its own, which no line tells of.
     """
 
-    def __init__(self, reader: Reader, folder: str):
+    def __init__(self, reader: Reader, listing: str, folder: str):
         self._reader = reader
+        self._listing = listing
         self._folder = folder
         self._read = Metrics.counter("convert", "examples_read")
         self._set_aside = Metrics.counter("convert", "inputs_set_aside")
         self._done = 0
         self._last_progress = 0.0
 
-    def process(self, line: str) -> Iterator[str]:
+    def process(self, line: tuple[int, int]) -> Iterator[str]:
         import tensorflow as tf
 
-        name, split, sources = json.loads(line)
+        name, split, sources = json.loads(read_bytes(self._listing, *line))
         path = join(self._folder, f"{name}.{uuid.uuid4().hex}")
         vector = np.zeros(257, np.int64)  # Examples, and pixels of each class id.
         set_aside = []
@@ -201,16 +203,20 @@ def _run_beam(
     work = join(folder, "work")
     if not is_remote(work):
         os.mkdir(work)
-    # A file, since what is in the graph itself goes to each worker, and Dataflow takes 10 MB of it.
+    # A file, since what is in the graph itself goes to each worker, and Dataflow takes 10 MB of it. The graph has the
+    # places of its lines: if Beam read them, Flink would leave them all to the worker that did.
     listing = join(work, "sources.json")
-    write_text(listing, "".join(json.dumps(shard) + "\n" for shard in _deal(sources, shards)))
+    lines = [json.dumps(shard) + "\n" for shard in _deal(sources, shards)]
+    write_text(listing, "".join(lines))
+    sizes = [len(line) for line in lines]  # JSON is ASCII.
+    places = list(zip(itertools.accumulate(sizes, initial=0), sizes, strict=False))
     try:
         with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
             _ = (
                 pipeline
-                | "List" >> beam.io.ReadFromText(listing)
+                | "List" >> beam.Create(places)
                 | "Spread" >> beam.Reshuffle()
-                | "WriteShard" >> beam.ParDo(_WriteShard(reader, work))
+                | "WriteShard" >> beam.ParDo(_WriteShard(reader, listing, work))
                 | "Tell" >> beam.io.WriteToText(join(work, "written"))
             )
     except RuntimeError as error:  # What Beam makes of all that goes wrong in a worker.

@@ -29,20 +29,29 @@ def is_remote(path: str) -> bool:
     return "://" in path
 
 
-def read_bytes(path: str) -> bytes:
+def read_bytes(path: str, start: int = 0, size: int = -1) -> bytes:
     """What a file holds.
+
+    Args:
+      path: of the file.
+      start: the first byte.
+      size: how many bytes; all that follow by default.
 
     Raises:
       OSError: if it cannot be read.
     """
     if not is_remote(path):
-        return pathlib.Path(path).read_bytes()
+        with open(path, "rb") as file:
+            file.seek(start)
+            return file.read(size)
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
 
     try:
         with FileSystems.open(path, compression_type=CompressionTypes.UNCOMPRESSED) as file:
-            return file.read()
+            if start:
+                file.seek(start)
+            return file.read(size)
     except Exception as error:  # Each cloud's client has errors of its own.
         raise _os_error(path, error) from error
 

@@ -23,6 +23,8 @@ _SECONDS = 10.0
 # Else one worker of Flink's or Spark's reads all files of a step: their own translation of a pipeline has no shuffle
 # between listing files and reading them. Beam's has, and fuses reading with what follows, so no image leaves a worker.
 _OPTIMIZED = "--experiments=pre_optimize=all"
+# Else each job is sent a list of the packages here, which pip makes: environments of uv's have none.
+_NO_LIST = "--experiments=disable_logging_submission_environment"
 
 Address = Annotated[str, pydantic.Field(pattern=r"^[^:/\s]+:\d+$")]
 
@@ -181,7 +183,7 @@ class RunnerSettings(Section):
             ]
         own = {"flink": self._flink_arguments, "spark": self._spark_arguments, "dataflow": self._dataflow_arguments}
         optimized = [] if self.runner == "dataflow" else [_OPTIMIZED]
-        common = [f"--job_name={job}", *optimized, *self._environment_arguments()]
+        common = [f"--job_name={job}", *optimized, _NO_LIST, *self._environment_arguments()]
         return [*own[self.runner](), *common, *self.arguments]
 
     def _flink_arguments(self) -> list[str]:

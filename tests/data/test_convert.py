@@ -182,9 +182,12 @@ def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, capl
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("data.convert.time", clock)
     caplog.set_level("INFO")
-    write = _WriteShard(Slow(), str(tmp_path))
+    listing = tmp_path / "listing"
+    write = _WriteShard(Slow(), str(listing), str(tmp_path))
     for seconds in (["100", "103"], ["106", "107"]):
-        list(write.process(json.dumps(["a", "train", [[second, "train", second, ""] for second in seconds]])))
+        line = json.dumps(["a", "train", [[second, "train", second, ""] for second in seconds]])
+        listing.write_text("another line\n" + line + "\nand another")
+        list(write.process((len("another line\n"), len(line))))
     assert caplog.messages == ["3 images converted by this worker"]
 
 
