@@ -123,7 +123,7 @@ class Cluster:
             inside,
             "org.apache.flink.runtime.taskexecutor.TaskManagerRunner",
             [*dynamic, "-D", f"taskmanager.host={address}", "-D", f"taskmanager.bind-host={address}"],
-            # A batch of images comes as one message; where one does not fit, a job would wait for ever.
+            # A job whose task manager has run out of memory would wait for ever.
             "-XX:+ExitOnOutOfMemoryError",
             *java,
         )
