@@ -43,7 +43,7 @@ def test_an_empty_section_has_its_defaults(write):
     ("text", "overrides", "message"),
     [
         (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key; there are epochs, batch_size, loss"),
-        (MINIMAL + "colour: 3", (), "colour: there is no such key; there are name, output, data"),
+        (MINIMAL + "colour: 3", (), "colour: there is no such key; there are name, output, artifacts, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "run.yaml is not YAML: month must be in"),
         (MINIMAL, ("train.epochs=2024-13-45",), "the value is not YAML: month must be in"),
         (MINIMAL + "model: {architecture: segnet, depth: 3}", (), "the depth of a segnet is 5; leave depth out$"),
