@@ -78,7 +78,9 @@ class Executor(tfx_pusher_executor.Executor):
 def _delete_stale(destination: str) -> None:
     """Deletes what pushes that were killed left behind."""
     for folder in tf.io.gfile.glob(os.path.join(destination, _STAGING_PREFIX + "*")):
-        if time.time() - tf.io.gfile.stat(folder).mtime_nsec / 1e9 > _STALE_SECONDS:
+        changed = tf.io.gfile.stat(folder).mtime_nsec / 1e9
+        # Folders of buckets have no time, so nobody knows whether somebody is at work there.
+        if changed and time.time() - changed > _STALE_SECONDS:
             tf.io.gfile.rmtree(folder)
 
 

@@ -25,7 +25,18 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.errors import UserError
-from data.files import delete, find, is_remote, join, list_files, move, read_bytes, upload, write_text
+from data.files import (
+    UnreachableError,
+    delete,
+    find,
+    is_remote,
+    join,
+    list_files,
+    move,
+    read_bytes,
+    upload,
+    write_text,
+)
 from data.images import BadImageError, encode_png
 from data.locking import exclusive
 from data.readers import Reader, SetAside, Source
@@ -86,6 +97,8 @@ class _WriteShard(beam.DoFn):
                 for source in (Source(*fields) for fields in sources):
                     try:
                         image, class_ids = self._reader.read(source)
+                    except UnreachableError:
+                        raise  # Beam tries again; an image is not to be lost because a bucket is away for a moment.
                     except (BadImageError, OSError) as error:
                         self._set_aside.inc()
                         set_aside.append([source.image, str(error)])

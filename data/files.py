@@ -9,6 +9,10 @@ import pathlib
 import shutil
 
 
+class UnreachableError(OSError):
+    """Nobody can tell what is there now; another try may."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Found:
     """A file that is there.
@@ -38,11 +42,14 @@ def read_bytes(path: str, start: int = 0, size: int = -1) -> bytes:
       size: how many bytes; all that follow by default.
 
     Raises:
+      FileNotFoundError: if there is no such file.
+      UnreachableError: if where it should be cannot be reached.
       OSError: if it cannot be read.
     """
     if not is_remote(path):
         with open(path, "rb") as file:
-            file.seek(start)
+            if start:
+                file.seek(start)
             return file.read(size)
     from apache_beam.io.filesystem import CompressionTypes
     from apache_beam.io.filesystems import FileSystems
@@ -53,7 +60,9 @@ def read_bytes(path: str, start: int = 0, size: int = -1) -> bytes:
                 file.seek(start)
             return file.read(size)
     except Exception as error:  # Each cloud's client has errors of its own.
-        raise _os_error(path, error) from error
+        if not exists(path):
+            raise FileNotFoundError(f"{path}: there is no such file") from error
+        raise _unreachable(path, error) from error
 
 
 def write_text(path: str, text: str) -> None:
@@ -92,7 +101,7 @@ def find(pattern: str) -> list[Found]:
     """The files whose paths match a pattern of the shell's, by path.
 
     Raises:
-      OSError: if nobody can tell.
+      UnreachableError: if nobody can tell.
     """
     if not is_remote(pattern):
         files = [(path, os.stat(path)) for path in sorted(glob.glob(pattern)) if os.path.isfile(path)]
@@ -102,7 +111,7 @@ def find(pattern: str) -> list[Found]:
     try:
         (found,) = FileSystems.match([pattern])
     except Exception as error:
-        raise _os_error(pattern, error) from error
+        raise _unreachable(pattern, error) from error
     files_there = [Found(file.path, file.size_in_bytes, file.last_updated_in_seconds) for file in found.metadata_list]
     return sorted(files_there, key=lambda file: file.path)
 
@@ -111,7 +120,7 @@ def find_folders(pattern: str) -> list[str]:
     """The folders whose paths match a pattern of the shell's, sorted; in a bucket, those that hold files.
 
     Raises:
-      OSError: if nobody can tell.
+      UnreachableError: if nobody can tell.
     """
     if is_remote(pattern):
         return sorted({os.path.dirname(file.path) for file in find(pattern.rstrip("/") + "/*")})
@@ -122,16 +131,16 @@ def exists(path: str) -> bool:
     """Whether there is such a file.
 
     Raises:
-      OSError: if nobody can tell.
+      UnreachableError: if nobody can tell.
     """
     return bool(find(glob.escape(path)))
 
 
-def _os_error(path: str, error: Exception) -> OSError:
+def _unreachable(path: str, error: Exception) -> UnreachableError:
     reason = getattr(error, "exception_details", None) or error
     if isinstance(reason, dict):  # Beam's, by path.
         reason = next(iter(reason.values()))
-    return OSError(f"{path}: {reason}")
+    return UnreachableError(f"{path}: {reason}")
 
 
 def delete(paths: list[str]) -> None:

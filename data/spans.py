@@ -85,7 +85,7 @@ def find_spans(pattern: str) -> dict[int, str]:
     Raises:
       UserError: if there is none, or two have the same number.
     """
-    before, after = pattern.split(SPAN)
+    before, after = pattern.rstrip("/").split(SPAN)
     found: dict[int, str] = {}
     for path in find_folders(glob.escape(before) + "*" + glob.escape(after)):
         text = path[len(before) : len(path) - len(after)]

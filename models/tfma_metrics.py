@@ -117,6 +117,7 @@ class _Sums:
 
 def _named(images: list[tuple[float, str, int]]) -> list[tuple[float, str, int]]:
     """The worst, the best, and as many that their seeds, which are as good as random, choose."""
+    images = list(set(images))  # The same image twice counts twice, but is named once.
     numbers = sorted(image for image in images if not np.isnan(image[0]))
     by_seed = sorted(images, key=lambda image: (image[2], image[1]))
     return list({*numbers[:NAMED_IMAGES], *numbers[-NAMED_IMAGES:], *by_seed[:NAMED_IMAGES]})

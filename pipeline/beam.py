@@ -182,7 +182,8 @@ class RunnerSettings(Section):
                 *self.arguments,
             ]
         own = {"flink": self._flink_arguments, "spark": self._spark_arguments, "dataflow": self._dataflow_arguments}
-        optimized = [] if self.runner == "dataflow" else [_OPTIMIZED]
+        has_own = any("pre_optimize" in argument for argument in self.arguments)  # Beam would take the first.
+        optimized = [] if self.runner == "dataflow" or has_own else [_OPTIMIZED]
         common = [f"--job_name={job}", *optimized, _NO_LIST, *self._environment_arguments()]
         return [*own[self.runner](), *common, *self.arguments]
 

@@ -976,7 +976,8 @@ def _quiet() -> None:
     warnings.simplefilter("ignore")
     # Beam's words on looking for credentials, among others.
     handler = logging.StreamHandler()
-    handler.setLevel(logging.ERROR)
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: record.levelno >= logging.ERROR or record.name.startswith("segpipe"))
     logging.getLogger().handlers[:] = [handler]
     logging.getLogger("absl").setLevel(logging.ERROR)
 

@@ -44,7 +44,7 @@ class DataSettings(Section):
     def _check_input(cls, value: str) -> str:
         if "{" in value.replace(SPAN, "", 1):
             raise ValueError(f"takes one {SPAN} and no other braces")
-        return value
+        return value.rstrip("/") or value
 
 
 class GateSettings(Section):
@@ -318,8 +318,8 @@ class Config(Section):
     Attributes:
       name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
       output: folder for artifacts, metadata and logs; of this machine, where a run is local.
-      artifacts: folder for artifacts, if they shall be elsewhere: what a cluster computes must be on a volume that its
-        workers share, or in a bucket, `gs://`.
+      artifacts: folder for the artifacts of this output folder alone, if they shall be elsewhere: what a cluster
+        computes must be on a volume that its workers share, or in a bucket, `gs://`. On Kubeflow the server says where.
       tune: the search for hyperparameters before each training; none without this section.
     """
 
@@ -411,7 +411,7 @@ class Config(Section):
         if not label_map:
             try:
                 label_map = os.path.join(self.newest_input(), LABEL_MAP_FILE)
-            except UserError as error:
+            except (UserError, OSError) as error:
                 raise UserError(
                     f"{error}\nIf the data set is on the cluster alone, name a copy of its label map: data.label_map"
                 ) from None
@@ -419,11 +419,9 @@ class Config(Section):
         push = self.push.model_copy(update={"destination": seen("push.destination", self.push.destination)})
         weights = seen("model.encoder_weights", self.model.encoder_weights)
         model = self.model.model_copy(update={"encoder_weights": weights})
-        folders = {"output": seen("output", self.output), "artifacts": seen("artifacts", self.artifacts)}
-        # Kubeflow has a metadata server of its own.
-        return self.model_copy(
-            update={**folders, "data": data, "push": push, "model": model, "metadata": MetadataSettings()}
-        )
+        # Kubeflow has a metadata server of its own, and a place for artifacts.
+        update = {"output": seen("output", self.output), "artifacts": "", "metadata": MetadataSettings()}
+        return self.model_copy(update={**update, "data": data, "push": push, "model": model})
 
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
@@ -504,8 +502,8 @@ def _files(folder: str, split: str) -> list[Found]:
 
 
 def absolute(path: str) -> str:
-    """The absolute path, or the URI as it is."""
-    return path if "://" in path else os.path.abspath(path)
+    """The absolute path, or the URI, without a slash at its end."""
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)
 
 
 _SECTIONS = {name for name, field in Config.model_fields.items() if field.annotation is not str} - {"tune"}

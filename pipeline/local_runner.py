@@ -29,7 +29,7 @@ from models.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.metadata import database_of, is_failure
 from pipeline.pipeline import create_pipeline
-from pipeline.runs import Run, begin_run, forget_pushes, load_run, record_failure
+from pipeline.runs import Run, begin_run, claim_artifacts, forget_pushes, load_run, record_failure
 
 # Without a terminal, progress within a component becomes a line at most this often.
 _LINE_SECONDS = 10.0
@@ -70,6 +70,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
         options = RunOptions(to_nodes=[last])
     database = database_of(config)
     with exclusive(config.output, "running a pipeline"):
+        claim_artifacts(config)
         os.makedirs(config.logs_path, exist_ok=True)
         log_path = os.path.join(config.logs_path, f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}.log")
         view = _View(console, components)

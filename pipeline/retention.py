@@ -19,7 +19,7 @@ from pipeline.config import Config
 from pipeline.history import pushed_runs
 from pipeline.lineage import upstream
 from pipeline.metadata import database_of
-from pipeline.runs import RUN_TYPE, Run, load_runs
+from pipeline.runs import RUN_TYPE, Run, claim_artifacts, load_runs
 
 # Not a number, so no server takes it for a version while it is being deleted.
 _REMOVED_PREFIX = ".removed-"
@@ -63,6 +63,7 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
             raise UserError(f"clean works on local folders; {path} is none")
     database = database_of(config)
     with exclusive(config.output, "running a pipeline"):
+        claim_artifacts(config)
         runs = load_runs(database)
         store = database.open(read_only=is_dry_run)
         own = [run for run in runs if run.output == os.path.abspath(config.output)]

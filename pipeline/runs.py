@@ -8,13 +8,14 @@ import hashlib
 import json
 import os
 import socket
+import uuid
 from typing import Any, Literal
 
 from ml_metadata import errors, metadata_store
 from ml_metadata.proto import metadata_store_pb2
 
 from data.errors import UserError
-from data.files import read_bytes
+from data.files import exists, is_remote, read_bytes, write_text
 from data.locking import is_locked
 from data.packages import package_versions
 from models.search_space import from_choices
@@ -31,6 +32,7 @@ _REPORT_FILE = "report.html"
 _REASON, _OUTPUT, _HOST = "segpipe_reason", "segpipe_output", "segpipe_host"
 _CONFIGURATION, _CODE, _PACKAGES = "segpipe_configuration", "segpipe_code", "segpipe_packages"
 _CAUSE = "segpipe_cause"
+_OWNER = "artifacts-owner.txt"
 RUN_TYPE = "pipeline_run"
 
 
@@ -265,6 +267,33 @@ def load_trials(database: Database, run_id: str) -> list[Trial]:
         return []
     rows = json.loads(read_bytes(os.path.join(results.uri, "tuner_results.json")))
     return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
+
+
+def claim_artifacts(config: Config) -> None:
+    """Makes a folder of artifacts that is not in the output folder belong to it, and to no other.
+
+    The folders of artifacts are numbered by the metadata: with two of them, or a new one, the same numbers would come
+    again, and artifacts be mixed or deleted.
+
+    Raises:
+      UserError: if it belongs to another output folder, or to one whose metadata is gone.
+    """
+    if not config.artifacts:
+        return
+    here, there = os.path.join(config.output, _OWNER), os.path.join(config.artifacts_path, _OWNER)
+    own = read_bytes(here).decode() if os.path.exists(here) else ""
+    found = read_bytes(there).decode() if exists(there) else ""
+    if found and found != own:
+        raise UserError(
+            f"artifacts: {config.artifacts_path} has artifacts of another output folder than {config.output}, or of "
+            "one that was deleted; name a folder for these alone, or delete that one"
+        )
+    if not found:
+        own = own or uuid.uuid4().hex
+        if not is_remote(there):
+            os.makedirs(config.artifacts_path, exist_ok=True)
+        write_text(here, own)
+        write_text(there, own)
 
 
 def forget_pushes(database: Database, destination: str) -> None:

@@ -14,6 +14,7 @@ from PIL import Image
 from data import contract
 from data.convert import _WriteShard, convert
 from data.errors import UserError
+from data.files import UnreachableError, exists, read_bytes
 from data.images import EncodedImage
 from data.label_map import LabelMap
 from data.readers.brain_mri import SLABS, BrainMriReader
@@ -435,3 +436,23 @@ def test_a_killed_conversion_leaves_nothing_that_looks_complete(tmp_path, segpip
     assert finished.returncode == 0, finished.stderr
     assert (destination / "conversion.json").exists()
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
+
+
+def test_a_bucket_that_is_away_for_a_moment_costs_no_image(tmp_path, monkeypatch):
+    folder = make_mask_folder(tmp_path / "in")
+
+    def unreachable(path, *_):
+        raise UnreachableError(f"{path}: try again later")
+
+    monkeypatch.setattr("data.readers.mask_folder.read_bytes", unreachable)
+    with pytest.raises(OSError, match="try again later"):
+        convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"), max_set_aside=1.0)
+    assert [path.name for path in tmp_path.iterdir()] == ["in"]
+
+
+def test_a_file_that_is_missing_in_a_bucket_is_told_from_a_bucket_that_is(bucket):
+    bucket.blob("a[1].txt").upload_from_string("0123456789")
+    assert read_bytes("gs://segpipe/a[1].txt", 3, 4) == b"3456"
+    assert (exists("gs://segpipe/a[1].txt"), exists("gs://segpipe/a1.txt")) == (True, False)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        read_bytes("gs://segpipe/b.txt")

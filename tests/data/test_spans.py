@@ -59,3 +59,5 @@ def test_spans_may_be_in_a_bucket(bucket):
     assert spans_beside(pattern, 13, label_map)
     with pytest.raises(UserError, match=r"gs://segpipe/all/12/labels\.yaml has the classes road, car"):
         spans_beside(pattern, 13, LabelMap.from_names(["car", "road"]))
+    # A slash at its end changes nothing.
+    assert find_spans(pattern + "/") == find_spans(pattern)

@@ -45,6 +45,9 @@ def test_each_runner_gets_its_own_options():
     assert flink["runner"] == "FlinkRunner"
     assert flink["flink_master"] == "http://manager:8081"
     assert (flink["parallelism"], flink["max_parallelism"], flink["job_name"]) == (8, 64, "a-job")
+    assert {"pre_optimize=all"} <= set(flink["experiments"])
+    own = BeamSettings(runner="flink", arguments=["--experiments=pre_optimize=default"])
+    assert "pre_optimize=all" not in options(own)["experiments"]
     assert (flink["environment_type"], flink["environment_config"]) == ("EXTERNAL", "localhost:50001")
     served = options(BeamSettings(runner="flink", flink={"job_server": "server:8099"}))
     assert (served["runner"], served["job_endpoint"]) == ("PortableRunner", "server:8099")
@@ -67,6 +70,7 @@ def test_each_runner_gets_its_own_options():
     )
     assert dataflow["runner"] == "DataflowRunner"
     assert "environment_type" not in dataflow
+    assert "pre_optimize=all" not in dataflow["experiments"]
     assert (dataflow["project"], dataflow["region"], dataflow["temp_location"]) == ("p", "europe-west4", "gs://b/t")
     assert dataflow["max_num_workers"] == 9
 
