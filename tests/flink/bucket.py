@@ -63,6 +63,8 @@ class Bucket:
                     *(str(SERVER), "-backend", "memory", "-data", str(self._folder / "buckets")),
                     *("-scheme", "both", "-host", self._host, "-port", "9000", "-port-http", "9001"),
                     *("-cert-location", str(self._certificate), "-private-key-location", str(self._key)),
+                    # Where objects say that they are.
+                    *("-external-url", f"http://{self._host}:9004"),
                     *("-public-host", _HOSTS[0], "-log-level", "warn"),
                 ],
                 stdout=log,
