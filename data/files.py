@@ -1,4 +1,4 @@
-"""Files on this machine, or wherever Beam's file systems reach: `gs://`, `s3://`, `hdfs://`."""
+"""Files on this machine, or wherever Beam's file systems reach, such as `gs://`."""
 
 from __future__ import annotations
 

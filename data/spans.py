@@ -64,11 +64,11 @@ def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
         others = [path for other, path in find_spans(pattern).items() if other != number]
     except UserError:
         return False
-    label_maps = [path for folder in others if exists(path := join(folder, LABEL_MAP_FILE))]
-    if label_maps and LabelMap.load(label_maps[-1]).names != label_map.names:
+    newest = next((path for folder in reversed(others) if exists(path := join(folder, LABEL_MAP_FILE))), None)
+    if newest and (names := LabelMap.load(newest).names) != label_map.names:
         raise UserError(
-            f"{label_maps[-1]} has the classes {', '.join(LabelMap.load(label_maps[-1]).names)}; this data has "
-            f"{', '.join(label_map.names)}. Spans that are trained on together have the same classes in the same order"
+            f"{newest} has the classes {', '.join(names)}; this data has {', '.join(label_map.names)}. Spans that are "
+            "trained on together have the same classes in the same order"
         )
     return bool(others)
 

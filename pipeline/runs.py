@@ -281,7 +281,7 @@ def claim_artifacts(config: Config) -> None:
     if not config.artifacts:
         return
     here, there = os.path.join(config.output, _OWNER), os.path.join(config.artifacts_path, _OWNER)
-    own = read_bytes(here).decode() if os.path.exists(here) else ""
+    own = read_bytes(here).decode() if exists(here) else ""
     found = read_bytes(there).decode() if exists(there) else ""
     if found and found != own:
         raise UserError(

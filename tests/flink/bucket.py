@@ -1,4 +1,7 @@
-"""Google Cloud Storage on this machine: fake-gcs-server, which Beam's and TensorFlow's own clients talk to."""
+"""Google Cloud Storage on this machine: fake-gcs-server, which Beam's and TensorFlow's own clients talk to.
+
+The emulator of the other tests is quicker to have, but takes no uploads of TensorFlow's.
+"""
 
 from __future__ import annotations
 

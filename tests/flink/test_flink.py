@@ -223,7 +223,7 @@ def test_a_job_survives_the_loss_of_a_task_manager(cluster, beam, config_file, s
     while victim is None:
         assert process.poll() is None, "the job ended before a task manager could be killed"
         for job in cluster.jobs():
-            if job["jid"] not in before and list(tmp_path.glob("pets.incomplete/work/*.tfrecord.*")):
+            if job["jid"] not in before and any((tmp_path / "pets.incomplete").rglob("*.tfrecord.*")):
                 victim = victim_of(cluster, job["jid"])
         time.sleep(0.05)
     cluster.kill_task_manager(victim)
