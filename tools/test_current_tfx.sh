@@ -16,6 +16,6 @@ git ls-files -z --cached --others --exclude-standard | xargs -0 -I{} sh -c '[ ! 
   tar --null --files-from=- -cf - | tar -xf - -C "$tree/segpipe"
 if [ -d ../shared ]; then cp -rL ../shared "$tree/shared"; fi
 # A test mounts a small disk, to fill it.
-docker run --rm --network host --shm-size 1g --cap-add SYS_ADMIN --security-opt apparmor=unconfined --env CI --env PYTHONPATH=/srv/segpipe --volume "$tree:/srv" \
-  --workdir /srv/segpipe segpipe:suite sh -c \
+docker run --rm --network host --shm-size 1g --cap-add SYS_ADMIN --security-opt apparmor=unconfined \
+  --env CI --env PYTHONPATH=/srv/segpipe --volume "$tree:/srv" --workdir /srv/segpipe segpipe:suite sh -c \
   'git init -q . && ruff check . && ruff format --check . && mypy && pytest --numprocesses 2 --dist loadfile'
