@@ -17,6 +17,7 @@ from tfx.types.standard_component_specs import PUSH_DESTINATION_KEY, PUSHED_MODE
 from tfx.utils import proto_utils
 
 from components.versions import fingerprint, models, rolled_back, rolled_back_path, version_path, versions
+from data.files import is_remote
 
 # Custom property of a PushedModel that was not pushed although it was blessed: why.
 REASON_PROPERTY = "reason"
@@ -77,10 +78,10 @@ class Executor(tfx_pusher_executor.Executor):
 
 def _delete_stale(destination: str) -> None:
     """Deletes what pushes that were killed left behind."""
+    if is_remote(destination):
+        return  # Folders of buckets have no time, so nobody knows whether somebody is at work there.
     for folder in tf.io.gfile.glob(os.path.join(destination, _STAGING_PREFIX + "*")):
-        changed = tf.io.gfile.stat(folder).mtime_nsec / 1e9
-        # Folders of buckets have no time, so nobody knows whether somebody is at work there.
-        if changed and time.time() - changed > _STALE_SECONDS:
+        if time.time() - tf.io.gfile.stat(folder).mtime_nsec / 1e9 > _STALE_SECONDS:
             tf.io.gfile.rmtree(folder)
 
 
