@@ -11,8 +11,8 @@ setuptools.setup(
     package_data={
         "data": ["schema.pbtxt"],
         "components.report": ["*.html"],
-        "components.model_server": ["*.html"],
-        "pipeline": ["*.html"],
+        "models.serving.server": ["*.html"],
+        "pipeline.records": ["*.html"],
     },
     install_requires=[
         "tfx>=1.16,<1.22",

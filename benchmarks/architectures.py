@@ -70,7 +70,7 @@ def main() -> None:
 
 def _parameters(sections: dict) -> int:
     from models.architectures import build_model
-    from models.settings import PreprocessingSettings
+    from models.inputs.settings import PreprocessingSettings
 
     shape = PreprocessingSettings.model_validate(sections["preprocessing"])
     settings = ModelSettings.model_validate(sections["model"])
@@ -113,7 +113,7 @@ def _draw(maps: dict, path: str) -> None:
 
     from data import contract
     from data.label_map import LabelMap
-    from models.preprocessing import placement
+    from models.inputs.preprocessing import placement
 
     every = _test_features()
     features = every[len(every) // 2]

@@ -68,8 +68,8 @@ def _converted(name: str) -> pathlib.Path:
     folder = CACHE / name
     if not folder.is_dir():
         from data.convert import convert
-        from data.readers.brain_mri import BrainMriReader
-        from data.readers.oxford_pets import OxfordPetsReader
+        from data.formats.brain_mri import BrainMriReader
+        from data.formats.oxford_pets import OxfordPetsReader
 
         convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
     return folder
@@ -202,7 +202,7 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
 
     # Executors import these when they start; here, so that it counts for no component.
     for module in (
-        "models.training",
+        "models.training.trainer",
         "tensorflow_data_validation",
         "tensorflow_transform.beam",
         "components.evaluator",
@@ -227,7 +227,9 @@ def epochs_in(
     seconds: float, output: str, data: pathlib.Path, sections: dict[str, dict[str, Any]], train: dict[str, Any]
 ) -> int:
     """How many epochs the Trainer gets done in a time, by what a few of them take."""
-    from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
+    from models.inputs.settings import PreprocessingSettings
+    from models.settings import ModelSettings
+    from models.training.settings import TrainerConfig, TrainSettings
 
     def stages(epochs: int) -> list[tuple[int, int]]:
         config = TrainerConfig(

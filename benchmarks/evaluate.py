@@ -41,7 +41,7 @@ def _reference(model: str, files: list[str], batch_size: int, classes: int, pixe
     import tensorflow as tf
 
     from data import contract
-    from models.metrics import class_totals, confusion_matrix, mean_iou
+    from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
 
     serve = tf.saved_model.load(model).signatures["serving_default"]
 

@@ -38,8 +38,9 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
 
     import tensorflow_transform as tft
 
-    from models import input_pipeline
-    from models.settings import PreprocessingSettings, TrainSettings
+    from models.inputs import input_pipeline
+    from models.inputs.settings import PreprocessingSettings
+    from models.training.settings import TrainSettings
 
     artifacts = pathlib.Path(output, "artifacts")
     (graph,) = (artifacts / "Transform" / "transform_graph").iterdir()
@@ -48,7 +49,7 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
     settings = TrainSettings.model_validate(sections["train"])
     shape = PreprocessingSettings.model_validate(sections["preprocessing"])
     started = time.monotonic()
-    decoded = input_pipeline.Examples([str(examples / "Split-train" / "*")], transform, shape, num_examples, "")
+    decoded = input_pipeline.DecodedExamples([str(examples / "Split-train" / "*")], transform, shape, num_examples, "")
     decoding = num_examples / (time.monotonic() - started)
     order = input_pipeline.TrainingOrder(num_examples, settings.batch_size, settings.seed)
     batches = iter(input_pipeline.training_batches(decoded, order, settings, 0))

@@ -111,8 +111,8 @@ def _save_arrays(output: str, base: dict, path: str) -> None:
     import numpy as np
     import tensorflow_transform as tft
 
-    from models.input_pipeline import Examples
-    from models.settings import PreprocessingSettings
+    from models.inputs.input_pipeline import DecodedExamples
+    from models.inputs.settings import PreprocessingSettings
 
     (graph,) = glob.glob(f"{output}/artifacts/Transform/transform_graph/*")
     layer = tft.TFTransformOutput(graph).transform_features_layer()
@@ -121,7 +121,7 @@ def _save_arrays(output: str, base: dict, path: str) -> None:
     for split in ("train", "eval", "test"):
         pattern = f"{source_folder()}/{split}-*"
         count = sum(1 for name in glob.glob(pattern) for _ in _records(name))
-        examples = Examples([pattern], layer, shape, count, "")
+        examples = DecodedExamples([pattern], layer, shape, count, "")
         arrays.update({f"{split}_x": examples.pixels, f"{split}_y": examples.labels})
     np.savez(path, **arrays)
 
@@ -135,7 +135,7 @@ def _records(path: str):
 def _mean_iou(arrays: str, predictions: str) -> float:
     import numpy as np
 
-    from models.metrics import class_totals, confusion_matrix, mean_iou
+    from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
 
     labels, class_ids = np.load(arrays)["test_y"], np.load(predictions)
     num_classes = 1 + max(int(labels[labels < 255].max()), int(class_ids.max()))

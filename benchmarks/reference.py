@@ -50,8 +50,8 @@ def training_step_rate(config: dict, num_classes: int, steps: int) -> float:
       num_classes: C.
       steps: timed steps, after three that are not.
     """
-    from models.settings import TrainerConfig
-    from models.training import compiled_model, resolve_precision
+    from models.training.settings import TrainerConfig
+    from models.training.trainer import compiled_model, resolve_precision
 
     trainer = TrainerConfig.model_validate(config)
     shape, batch_size = trainer.preprocessing, trainer.train.batch_size

@@ -8,8 +8,8 @@ import pathlib
 
 from common import arguments, dataset, report, run_pipeline, scratch
 
-from models.input_pipeline import example_bytes
-from models.settings import PreprocessingSettings
+from models.inputs.input_pipeline import example_bytes
+from models.inputs.settings import PreprocessingSettings
 
 
 def main() -> None:

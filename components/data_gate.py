@@ -30,8 +30,8 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils
 
 from data import contract
+from data.base.errors import UserError
 from data.contract import IGNORE_LABEL
-from data.errors import UserError
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
 

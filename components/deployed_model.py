@@ -19,9 +19,9 @@ from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
-from components.versions import fingerprint, models, version_path
 from data.contract import IGNORE_LABEL
-from models.signatures import read_facts
+from models.serving.signatures import read_facts
+from models.serving.versions import fingerprint, servable_versions, version_path
 
 _LOG = logging.getLogger("segpipe.deployed_model")
 # Custom property of the artifact: the version at the push destination, 0 for none.
@@ -56,7 +56,9 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       The version, or 0 if there is none, or it cannot be compared: it has other classes, or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
-    others = [version for version, other in models(push_destination).items() if other != candidate_fingerprint]
+    others = [
+        version for version, other in servable_versions(push_destination).items() if other != candidate_fingerprint
+    ]
     if not others:
         return NO_VERSION
     newest = others[-1]

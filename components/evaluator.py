@@ -24,8 +24,7 @@ from tfx.types.standard_component_specs import (
 from tfx.utils import json_utils
 
 from components.deployed_model import VERSION_PROPERTY, has_model
-from models.signatures import EVALUATION
-from models.tfma_metrics import (
+from models.evaluation.tfma_metrics import (
     EACH_SLICE,
     Threshold,
     thresholds_of,
@@ -33,6 +32,7 @@ from models.tfma_metrics import (
     without_comparison,
     without_thresholds,
 )
+from models.serving.signatures import EVALUATION
 
 # Custom property of the ModelEvaluation artifact: what `verdict` returns, as JSON.
 VERDICT_PROPERTY = "verdict"
@@ -190,7 +190,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
           examples: tf.Examples by the data contract.
           model: the candidate.
           baseline_model: what it has to stand up to; may be an empty artifact.
-          eval_config: with the metrics and thresholds of `models.tfma_metrics`.
+          eval_config: with the metrics and thresholds of `models.evaluation.tfma_metrics`.
           example_splits: that the metrics are computed on.
           min_mean_iou: instead of that in `eval_config`; apart, so that it can be a parameter of runs.
           newest_split: a split that, if there is one, is measured apart, without a say in the blessing.

@@ -36,8 +36,8 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import io_utils, proto_utils
 
+from data.base.errors import UserError
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
-from data.errors import UserError
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT, SPAN, choose_window, find_spans
 

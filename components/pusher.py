@@ -16,8 +16,15 @@ from tfx.types import artifact_utils
 from tfx.types.standard_component_specs import PUSH_DESTINATION_KEY, PUSHED_MODEL_KEY
 from tfx.utils import proto_utils
 
-from components.versions import fingerprint, models, rolled_back, rolled_back_path, version_path, versions
-from data.files import is_remote
+from data.base.files import is_remote
+from models.serving.versions import (
+    fingerprint,
+    rolled_back,
+    rolled_back_path,
+    servable_versions,
+    version_path,
+    versions,
+)
 
 # Custom property of a PushedModel that was not pushed although it was blessed: why.
 REASON_PROPERTY = "reason"
@@ -41,7 +48,7 @@ class Executor(tfx_pusher_executor.Executor):
         push_destination = pusher_pb2.PushDestination()
         proto_utils.json_to_proto(exec_properties[PUSH_DESTINATION_KEY], push_destination)
         destination = push_destination.filesystem.base_directory
-        deployed, candidate = models(destination), fingerprint(self.GetModelPath(input_dict))
+        deployed, candidate = servable_versions(destination), fingerprint(self.GetModelPath(input_dict))
         if deployed:
             newest = max(deployed)
             if deployed[newest] == candidate:

@@ -33,8 +33,8 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import io_utils, path_utils
 
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
-from models.preprocessing import placement
-from models.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.inputs.preprocessing import placement
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 
 _LOG = logging.getLogger("segpipe.serving_check")
 # Custom properties of the artifact; the first is the one that TFX's Pusher reads.

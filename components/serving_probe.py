@@ -12,11 +12,11 @@ import sys
 import numpy as np
 import tensorflow as tf
 
-from components.model_server.loaded_model import Follower, LoadedModel
-from components.model_server.server import Limits, ModelServer, serve
 from data import contract
 from data.images import encode_png
-from models.signatures import CONFUSION, EVALUATION
+from models.serving.server.loaded_model import Follower, LoadedModel
+from models.serving.server.server import Limits, ModelServer, serve
+from models.serving.signatures import CONFUSION, EVALUATION
 
 _LIMITS = Limits(max_body_megabytes=1e4, max_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0)
 

@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, component_spec, standard_artifacts, standa
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
-from components.versions import models, version_path
+from models.serving.versions import servable_versions, version_path
 
 EPOCHS = "epochs"
 
@@ -53,7 +53,7 @@ class Executor(tfx_trainer_executor.GenericExecutor):
 
 def _deployed_model(push_destination: str) -> str:
     """The newest version at a push destination; "" if there is none, or no destination is given."""
-    found = models(push_destination) if push_destination else {}
+    found = servable_versions(push_destination) if push_destination else {}
     return version_path(push_destination, max(found)) if found else ""
 
 

@@ -23,9 +23,8 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.errors import UserError
-from data.files import (
+from data.base.errors import UserError
+from data.base.files import (
     UnreachableError,
     delete,
     find,
@@ -37,9 +36,10 @@ from data.files import (
     upload,
     write_text,
 )
+from data.base.locking import exclusive
+from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
+from data.formats import Reader, SetAside, Source
 from data.images import BadImageError, encode_png
-from data.locking import exclusive
-from data.readers import Reader, SetAside, Source
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000

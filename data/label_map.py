@@ -10,9 +10,9 @@ from typing import Annotated
 import pydantic
 import yaml
 
+from data.base.errors import UserError, explain
+from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
-from data.errors import UserError, explain
-from data.files import read_bytes
 
 Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
 

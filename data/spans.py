@@ -7,9 +7,9 @@ import datetime
 import glob
 from collections.abc import Iterable
 
+from data.base.errors import UserError
+from data.base.files import exists, find_folders, join
 from data.contract import LABEL_MAP_FILE
-from data.errors import UserError
-from data.files import exists, find_folders, join
 from data.label_map import LabelMap
 
 SPAN = "{SPAN}"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import math
 
+from data.base.errors import UserError
 from data.contract import SPLITS
-from data.errors import UserError
 
 
 def parse_shares(text: str) -> dict[str, float]:

@@ -96,7 +96,7 @@ def run_executor(args: argparse.Namespace, rest: list[str], executor_input: dict
 
 
 def run_driver(args: argparse.Namespace, executor_input: dict[str, Any]) -> dict[str, Any]:
-    """Asks a component's driver for what the component is to do; see `pipeline.kubeflow_runner`.
+    """Asks a component's driver for what the component is to do; see `pipeline.runners.kubeflow.compiler`.
 
     Returns:
       Kubeflow's ExecutorOutput with the parameters that the step is to give.
@@ -131,7 +131,7 @@ def run_driver(args: argparse.Namespace, executor_input: dict[str, Any]) -> dict
 
 def judge(executor_input: dict[str, Any]) -> list[str]:
     """Why the model was not pushed, by the properties of the evaluation and the blessings; empty if it was."""
-    from pipeline.runs import gate_reasons
+    from pipeline.records.runs import gate_reasons
 
     found = {name: artifact.get("metadata", {}) for name, artifact in _artifacts(executor_input, "inputs").items()}
     reasons = []
@@ -144,7 +144,7 @@ def judge(executor_input: dict[str, Any]) -> list[str]:
 
 def describe(error: BaseException) -> str:
     """A failure in one line."""
-    from data.errors import UserError
+    from data.base.errors import UserError
 
     lines = [line.strip() for line in str(error).splitlines() if line.strip()]
     text = "; ".join(lines).replace(":;", ":") or "no message"

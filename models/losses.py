@@ -9,7 +9,7 @@ import numpy as np
 import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
-from models.settings import LossName
+from models.training.settings import LossName
 
 _FOCUSING = 2.0  # γ; the paper's best.
 

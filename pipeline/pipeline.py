@@ -22,18 +22,19 @@ from components.serving_check import ServingCheck
 from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
+from data.base.code_digest import code_digest
 from data.spans import NEWEST_SPLIT, SPAN
-from models.signatures import EVALUATION
-from models.tfma_metrics import CHANGE, Threshold, metrics_spec
-from pipeline.code_digest import code_digest
-from pipeline.config import Config, GateSettings, absolute
-from pipeline.metadata import database_of
+from models.evaluation.settings import GateSettings
+from models.evaluation.tfma_metrics import CHANGE, Threshold, metrics_spec
+from models.serving.signatures import EVALUATION
+from pipeline.config import Config, absolute
+from pipeline.records.metadata import database_of
 
 # What components run or read beyond the modules of their executors.
 _CODE = {
-    "Transform": "models.preprocessing",
-    "Tuner": "models.tuning",
-    "Trainer": "models.training",
+    "Transform": "models.inputs.preprocessing",
+    "Tuner": "models.tuning.tuner",
+    "Trainer": "models.training.trainer",
     "ServingCheck": "components.serving_probe",
 }
 _FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH]}
@@ -85,7 +86,7 @@ def create_pipeline(config: Config) -> Pipeline:
     transform = Transform(
         examples=example_gen.outputs["examples"],
         schema=schema_gen.outputs["schema"],
-        preprocessing_fn="models.preprocessing.preprocessing_fn",
+        preprocessing_fn="models.inputs.preprocessing.preprocessing_fn",
         splits_config=transform_pb2.SplitsConfig(analyze=["train"], transform=[]),
         materialize=False,
         disable_statistics=True,
@@ -102,7 +103,7 @@ def create_pipeline(config: Config) -> Pipeline:
             examples=example_gen.outputs["examples"],
             transform_graph=transform.outputs["transform_graph"],
             data_statistics=data_gate.outputs["statistics"],
-            tuner_fn="models.tuning.tuner_fn",
+            tuner_fn="models.tuning.tuner.tuner_fn",
             custom_config=tuning.model_copy(update={"code": code_digest([_CODE["Tuner"]])}).model_dump(mode="json"),
         )
 
@@ -113,7 +114,7 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
         data_statistics=data_gate.outputs["statistics"],
-        run_fn="models.multi_worker.run_fn" if is_multi_worker else "models.training.run_fn",
+        run_fn="models.training.multi_worker.run_fn" if is_multi_worker else "models.training.trainer.run_fn",
         custom_config=training.model_dump(mode="json"),
         epochs=config.train.epochs,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,

@@ -73,8 +73,8 @@ def pets() -> pathlib.Path:
 def brain_mri(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
     """The offline sample as TFRecords, with two slices."""
     from data.convert import convert
-    from data.readers import Listing
-    from data.readers.brain_mri import BrainMriReader
+    from data.formats import Listing
+    from data.formats.brain_mri import BrainMriReader
 
     class SlicedReader(BrainMriReader):
         def list(self) -> Listing:
@@ -152,3 +152,53 @@ def browser() -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     with webdriver.Chrome(options, webdriver.ChromeService(driver)) as started:
         yield started
+
+
+@pytest.fixture(scope="session")
+def push() -> Callable[..., None]:
+    """Puts a model into a folder, at once, that finds one class in bright pixels, and `nothing` in dark ones."""
+    import keras
+    import numpy as np
+    import tensorflow as tf
+
+    from data.contract import IMAGE, MASK
+    from models.inputs import preprocessing
+    from models.serving import signatures
+
+    size, names = 16, ("nothing", "cat", "dog")
+
+    def transform(features: Any, evaluated_as: Callable[[Any], Any]) -> Any:
+        """Stands for the transform graph; the evaluator gets `evaluated_as` of the images."""
+
+        def read(encoded: Any) -> Any:
+            pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+            return tf.ensure_shape(tf.image.resize(pixels, [size, size]), [size, size, 3])
+
+        images = tf.map_fn(read, features[IMAGE], fn_output_signature=tf.float32)
+        if MASK not in features:
+            return {preprocessing.IMAGE: images}
+        labels = tf.zeros([tf.shape(images)[0], size, size], tf.int64)
+        return {preprocessing.IMAGE: evaluated_as(images), preprocessing.LABEL: labels}
+
+    def push(
+        destination: pathlib.Path,
+        version: int,
+        class_id: int,
+        evaluated_as: Callable[[Any], Any] = lambda images: images,
+    ) -> None:
+        layer = keras.layers.Conv2D(3, 1)
+        model = keras.Sequential([keras.Input([size, size, 3]), layer])
+        kernel, bias = np.zeros([1, 1, 3, 3], np.float32), np.zeros(3, np.float32)
+        kernel[..., class_id], bias[0] = 1 / 3, 128
+        layer.set_weights([kernel, bias])
+        colors = ([0, 0, 0], [230, 159, 0], [86, 180, 233])
+        facts = {
+            "label_map": [{"id": i, "name": name, "color": colors[i]} for i, name in enumerate(names)],
+            "preprocessing": {"height": size, "width": size, "channels": 3, "resize": "stretch"},
+        }
+        unfinished = destination.parent / f"unfinished-{version}"
+        signatures.export(model, lambda features: transform(features, evaluated_as), str(unfinished), facts)
+        destination.mkdir(exist_ok=True)
+        unfinished.rename(destination / str(version))
+
+    return push

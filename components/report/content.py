@@ -24,12 +24,12 @@ from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.base.packages import package_versions
 from data.contract import SPLITS
 from data.label_map import LabelMap
-from data.packages import package_versions
 from data.spans import NEWEST_SPLIT
-from models.signatures import read_facts
-from models.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
+from models.evaluation.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
+from models.serving.signatures import read_facts
 
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
 # Lines of a list that may be long.

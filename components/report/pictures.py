@@ -14,8 +14,8 @@ from PIL import Image
 
 from data import contract
 from data.label_map import LabelMap
-from models.preprocessing import placement
-from models.signatures import CLASS_IDS
+from models.inputs.preprocessing import placement
+from models.serving.signatures import CLASS_IDS
 
 # Images of each group, and the length of their longer side in pixels, from which sizes come down to fit.
 _GROUP = 12

@@ -6,7 +6,7 @@ import os
 
 import keras
 
-from data.errors import UserError
+from data.base.errors import UserError
 
 
 def load_encoder_weights(model: keras.Model, path: str) -> None:

@@ -12,8 +12,8 @@ from tfx.types import artifact_utils, standard_artifacts
 from tfx.utils import proto_utils
 
 from components.import_example_gen import Driver, Executor, read_conversions
+from data.base.errors import UserError
 from data.contract import compression_type
-from data.errors import UserError
 from data.label_map import LabelMap
 
 

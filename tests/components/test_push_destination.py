@@ -13,17 +13,17 @@ from tfx.utils import proto_utils
 
 from components import pusher
 from components.deployed_model import NO_VERSION, find_baseline
-from components.versions import (
+from data.base.errors import UserError
+from models.serving.signatures import FACTS_PATH
+from models.serving.versions import (
     fingerprint,
-    models,
     roll_back,
     rollbacks,
     rolled_back,
+    servable_versions,
     version_path,
     versions,
 )
-from data.errors import UserError
-from models.signatures import FACTS_PATH
 
 
 def save_model(folder, value, class_names=("a", "b")):
@@ -180,7 +180,7 @@ def test_a_rollback_moves_what_is_newer_aside_and_back(push, tmp_path, monkeypat
     rename = tf.io.gfile.rename
 
     def watched(source, target):
-        present.append(max(models(destination)))
+        present.append(max(servable_versions(destination)))
         rename(source, target)
 
     monkeypatch.setattr(tf.io.gfile, "rename", watched)

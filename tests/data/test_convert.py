@@ -12,14 +12,14 @@ import tensorflow as tf
 from PIL import Image
 
 from data import contract
+from data.base.errors import UserError
+from data.base.files import UnreachableError, exists, read_bytes
 from data.convert import _WriteShard, convert
-from data.errors import UserError
-from data.files import UnreachableError, exists, read_bytes
+from data.formats.brain_mri import SLABS, BrainMriReader
+from data.formats.mask_folder import MaskFolderReader
+from data.formats.oxford_pets import OxfordPetsReader
 from data.images import EncodedImage
 from data.label_map import LabelMap
-from data.readers.brain_mri import SLABS, BrainMriReader
-from data.readers.mask_folder import MaskFolderReader
-from data.readers.oxford_pets import OxfordPetsReader
 
 LABELS = LabelMap.from_names(["ground", "thing"])
 THIRDS = {"train": 0.4, "eval": 0.3, "test": 0.3}
@@ -444,7 +444,7 @@ def test_a_bucket_that_is_away_for_a_moment_costs_no_image(tmp_path, monkeypatch
     def unreachable(path, *_):
         raise UnreachableError(f"{path}: try again later")
 
-    monkeypatch.setattr("data.readers.mask_folder.read_bytes", unreachable)
+    monkeypatch.setattr("data.formats.mask_folder.read_bytes", unreachable)
     with pytest.raises(OSError, match="try again later"):
         convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"), max_set_aside=1.0)
     assert [path.name for path in tmp_path.iterdir()] == ["in"]

@@ -1,6 +1,6 @@
 import pytest
 
-from data.errors import UserError
+from data.base.errors import UserError
 from data.label_map import LabelMap
 
 

@@ -1,6 +1,6 @@
 import pytest
 
-from data.errors import UserError
+from data.base.errors import UserError
 from data.splits import parse_shares, split_of
 
 SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}

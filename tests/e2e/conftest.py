@@ -5,7 +5,7 @@ import os
 import pytest
 from rich.console import Console
 
-from pipeline.local_runner import run_locally
+from pipeline.runners.local import run_locally
 
 
 @pytest.fixture(scope="module")

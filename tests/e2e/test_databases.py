@@ -17,10 +17,10 @@ import yaml
 from ml_metadata.proto import metadata_store_pb2
 from rich.console import Console
 
-from data.errors import UserError
-from pipeline.local_runner import RunFailedError, run_locally
-from pipeline.metadata import database_of
-from pipeline.runs import load_runs
+from data.base.errors import UserError
+from pipeline.records.metadata import database_of
+from pipeline.records.runs import load_runs
+from pipeline.runners.local import RunFailedError, run_locally
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PASSWORD = 'not "a\\word'

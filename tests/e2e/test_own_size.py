@@ -10,11 +10,11 @@ from PIL import Image
 from rich.console import Console
 
 from data import contract
-from models import metrics
-from models.preprocessing import pixels_of
-from models.signatures import feature_spec
-from pipeline.local_runner import run_locally
-from pipeline.predict import predict
+from models.evaluation import metrics
+from models.inputs.preprocessing import pixels_of
+from models.serving.predict import predict
+from models.serving.signatures import feature_spec
+from pipeline.runners.local import run_locally
 
 
 @pytest.fixture(scope="module")

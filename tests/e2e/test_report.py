@@ -13,9 +13,9 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from components.report import pictures
-from pipeline.local_runner import run_locally
-from pipeline.metadata import database_of
-from pipeline.runs import load_runs
+from pipeline.records.metadata import database_of
+from pipeline.records.runs import load_runs
+from pipeline.runners.local import run_locally
 
 
 def run(config):

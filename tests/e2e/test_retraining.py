@@ -12,17 +12,17 @@ import tensorflow as tf
 import yaml
 from rich.console import Console
 
-from components.versions import models, roll_back, rolled_back, versions
 from data import contract
-from data.errors import UserError
+from data.base.errors import UserError
 from data.images import encode_png
-from pipeline.history import load_history
-from pipeline.lineage import trace
-from pipeline.local_runner import run_locally
-from pipeline.metadata import database_of
-from pipeline.retention import clean
-from pipeline.retraining import retrain
-from pipeline.runs import load_runs
+from models.serving.versions import roll_back, rolled_back, servable_versions, versions
+from pipeline.records.history import load_history
+from pipeline.records.lineage import trace
+from pipeline.records.metadata import database_of
+from pipeline.records.retention import clean
+from pipeline.records.runs import load_runs
+from pipeline.retraining.turn import retrain
+from pipeline.runners.local import run_locally
 
 # Part of a URL that nobody answers at.
 KEY = "T0PSECRET"
@@ -116,7 +116,7 @@ def test_a_turn_trains_for_a_reason_alone_and_tells(schedule, segpipe):
     assert [line["state"] for line in lines] == ["pushed", "pushed", "failed"]
     assert lines[1]["drift"] == moved.drift
     assert any("spans/4/" in reason for reason in lines[2]["reasons"])
-    assert models(make().push_destination).keys() == {first.run.pushed_version, moved.run.pushed_version}
+    assert servable_versions(make().push_destination).keys() == {first.run.pushed_version, moved.run.pushed_version}
 
 
 def test_versions_are_told_traced_rolled_back_and_cleaned(schedule, segpipe):
@@ -140,7 +140,7 @@ def test_versions_are_told_traced_rolled_back_and_cleaned(schedule, segpipe):
     # A run of the same brings it not back, and the next candidate has to stand up to what is deployed now.
     again = run_locally(config, Console(quiet=True))
     assert again.state in ("unchanged", "refused")
-    assert list(models(config.push_destination)) == [first, second]
+    assert list(servable_versions(config.push_destination)) == [first, second]
     better = make(train={"epochs": 4})
     fourth = run_locally(better, Console(quiet=True))
     assert (fourth.baseline_version, fourth.state) == (second, "pushed")
@@ -173,7 +173,7 @@ def test_versions_are_told_traced_rolled_back_and_cleaned(schedule, segpipe):
     assert files() == before
     assert clean(config, 2, is_dry_run=False) == planned
     assert not any(os.path.exists(item.path) for item in planned)
-    assert list(models(config.push_destination)) == [second, fourth.pushed_version]
+    assert list(servable_versions(config.push_destination)) == [second, fourth.pushed_version]
     assert rolled_back(config.push_destination) == [third]
     store = database_of(config).open()
     live = [artifact for artifact in store.get_artifacts() if artifact.state == 2]

@@ -19,20 +19,23 @@ from rich.console import Console
 
 from components import deployed_model
 from components.evaluator import read_metrics
-from components.versions import version_path, versions
 from data import contract
-from data.errors import UserError
+from data.base.errors import UserError
+from data.base.locking import exclusive
 from data.images import encode_png
-from data.locking import exclusive
-from models import input_pipeline, metrics, training
 from models.architectures import build_model
-from models.preprocessing import placement
-from models.settings import ModelSettings, PreprocessingSettings
-from models.signatures import feature_spec, read_facts
-from pipeline.local_runner import RunFailedError, run_locally
-from pipeline.metadata import database_of
-from pipeline.predict import find_inputs, predict
-from pipeline.runs import load_runs
+from models.evaluation import metrics
+from models.inputs import input_pipeline
+from models.inputs.preprocessing import placement
+from models.inputs.settings import PreprocessingSettings
+from models.serving.predict import find_inputs, predict
+from models.serving.signatures import feature_spec, read_facts
+from models.serving.versions import version_path, versions
+from models.settings import ModelSettings
+from models.training import trainer
+from pipeline.records.metadata import database_of
+from pipeline.records.runs import load_runs
+from pipeline.runners.local import RunFailedError, run_locally
 
 
 def run(config):
@@ -217,15 +220,15 @@ def test_a_warm_start_has_the_deployed_weights_or_says_why_not(first, output, sm
     config = small_config(output)
     trainer_config = config.trainer_config(config.load_label_map())
     trainer_config = trainer_config.model_copy(update={"deployed_model": first.pushed_path})
-    model = training.compiled_model(trainer_config, 4, "float32")
-    assert training.warm_start(model, trainer_config)
+    model = trainer.compiled_model(trainer_config, 4, "float32")
+    assert trainer.warm_start(model, trainer_config)
     expected = trained_model(first, output).get_weights()
     for weights, deployed in zip(model.get_weights(), expected, strict=True):
         np.testing.assert_array_equal(weights, deployed)
 
     deeper = trainer_config.with_values({"model.depth": 3})
     caplog.set_level("WARNING")
-    assert not training.warm_start(training.compiled_model(deeper, 4, "float32"), deeper)
+    assert not trainer.warm_start(trainer.compiled_model(deeper, 4, "float32"), deeper)
     assert f"no warm start: {first.pushed_path} has another model" in caplog.text
 
 
@@ -265,7 +268,7 @@ def test_the_trainer_sees_the_transformed_images_bit_for_bit(output, first, brai
     expected = graph(tf.io.parse_example(raw_examples(brain_mri, "test"), feature_spec()))
     shape = PreprocessingSettings(height=48, width=40, channels=1, resize="pad")
     place = {"memory": "", "disk": str(tmp_path), "none": None}[cache]
-    decoded = input_pipeline.Examples([f"{brain_mri}/test-*"], graph, shape, len(expected["image"]), place)
+    decoded = input_pipeline.DecodedExamples([f"{brain_mri}/test-*"], graph, shape, len(expected["image"]), place)
     for _ in range(2):
         batches = list(input_pipeline.evaluation_batches(decoded, 4))
         np.testing.assert_array_equal(np.concatenate([image for image, _ in batches]), expected["image"])

@@ -6,10 +6,10 @@ import pytest
 import yaml
 from rich.console import Console
 
-from models.signatures import read_facts
-from pipeline.local_runner import run_locally
-from pipeline.metadata import database_of
-from pipeline.runs import load_runs, load_trials
+from models.serving.signatures import read_facts
+from pipeline.records.metadata import database_of
+from pipeline.records.runs import load_runs, load_trials
+from pipeline.runners.local import run_locally
 
 TUNE = {
     "trials": 3,

@@ -92,11 +92,11 @@ def run(config_path: str, fault: Fault) -> dict[str, Any]:
     """One run, in this process."""
     from rich.console import Console
 
-    from data.errors import UserError
-    from pipeline import local_runner
+    from data.base.errors import UserError
     from pipeline.config import load_config
+    from pipeline.runners import local
 
-    create_pipeline = local_runner.create_pipeline
+    create_pipeline = local.create_pipeline
 
     def with_fault(config: Any) -> Any:
         pipeline = create_pipeline(config)
@@ -105,10 +105,10 @@ def run(config_path: str, fault: Fault) -> dict[str, Any]:
                 fault.patch(component)
         return pipeline
 
-    local_runner.create_pipeline = with_fault
+    local.create_pipeline = with_fault
     try:
-        result = local_runner.run_locally(load_config(config_path), Console(quiet=True))
-    except (local_runner.RunFailedError, UserError, OSError) as error:  # What the command line makes a message of.
+        result = local.run_locally(load_config(config_path), Console(quiet=True))
+    except (local.RunFailedError, UserError, OSError) as error:  # What the command line makes a message of.
         return {"state": "failed", "error": str(error)}
     except KeyboardInterrupt:
         return {"state": "interrupted", "error": ""}
@@ -123,7 +123,7 @@ def run(config_path: str, fault: Fault) -> dict[str, Any]:
 
 def main() -> None:
     """Forks a process for each line."""
-    import pipeline.local_runner  # noqa: F401  # Loaded once, before the forks.
+    import pipeline.runners.local  # noqa: F401  # Loaded once, before the forks.
 
     print("ready", flush=True)
     for line in sys.stdin:

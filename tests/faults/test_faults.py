@@ -167,8 +167,8 @@ def results_of(output: pathlib.Path) -> dict[str, str]:
     """What the newest run took for its data: digests of examples and statistics."""
     from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-    from pipeline.metadata import sqlite_database
-    from pipeline.runs import RUN_TYPE
+    from pipeline.records.metadata import sqlite_database
+    from pipeline.records.runs import RUN_TYPE
 
     store = sqlite_database(str(output / "metadata.sqlite")).open(read_only=True)
     context = max(store.get_contexts_by_type(RUN_TYPE), key=lambda context: context.id)

@@ -2,11 +2,9 @@
 
 import pytest
 
-from tests.components.conftest import push  # noqa: F401
-
 
 @pytest.fixture(scope="session")
-def model(push, tmp_path_factory):  # noqa: F811
+def model(push, tmp_path_factory):
     """Folder of versions with one model."""
     destination = tmp_path_factory.mktemp("attacked") / "serving"
     push(destination, 1, 1)

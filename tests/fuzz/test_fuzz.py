@@ -29,13 +29,13 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components import data_gate, import_example_gen
-from components.model_server.loaded_model import LoadedModel
 from data import contract
-from data.errors import UserError
+from data.base.errors import UserError
 from data.images import BadImageError, class_ids, encode_png, read_image, read_mask
 from data.label_map import LabelMap
 from data.splits import parse_shares
-from pipeline import predict
+from models.serving import predict
+from models.serving.server.loaded_model import LoadedModel
 from pipeline.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent.parent

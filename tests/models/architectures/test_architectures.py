@@ -4,9 +4,11 @@ import pytest
 import tensorflow as tf
 
 from models.architectures import build_model
-from models.metrics import class_totals, confusion_matrix, mean_iou
-from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import compiled_model
+from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
+from models.inputs.settings import PreprocessingSettings
+from models.settings import ModelSettings
+from models.training.settings import TrainerConfig, TrainSettings
+from models.training.trainer import compiled_model
 
 ARCHITECTURES = ("unet", "unet_resnet", "segnet", "deeplab_v3_plus")
 

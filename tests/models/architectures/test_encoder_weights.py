@@ -5,11 +5,13 @@ import keras
 import numpy as np
 import pytest
 
-from data.errors import UserError
+from data.base.errors import UserError
 from models.architectures import build_model
 from models.architectures.encoder_weights import load_encoder_weights
-from models.settings import ModelSettings, PreprocessingSettings, TrainerConfig, TrainSettings
-from models.training import compiled_model
+from models.inputs.settings import PreprocessingSettings
+from models.settings import ModelSettings
+from models.training.settings import TrainerConfig, TrainSettings
+from models.training.trainer import compiled_model
 
 _SHAPE = (32, 32, 3)
 

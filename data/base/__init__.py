@@ -1,0 +1,1 @@
+"""What every room stands on: errors, files, locks, versions of packages, sections of the configuration."""

@@ -1,0 +1,101 @@
+"""Two folders, `images/` and `masks/`, with files paired by their path without the extension."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import join, list_files, read_bytes
+from data.formats import Listing, SetAside, Source, set_aside_duplicates
+from data.images import EncodedImage, class_ids, read_image, read_mask
+from data.label_map import LabelMap
+from data.splits import split_of
+
+DEFAULT_SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
+_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
+_SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskFolderReader:
+    """Images and masks in parallel folders, with any subfolders.
+
+    Subfolders of `images` named train, eval (or val, validation) and test are the splits; without them, or where shares
+    are given, a hash of the name decides. A pair beside such subfolders is an error: nothing says which split is meant,
+    and to leave it out would hide a mistake that is mended in a moment.
+
+    Attributes:
+      folder: the folder that holds `images` and `masks`.
+      label_map: the classes; masks hold their ids, or their colours.
+      shares: the share of each split, or None for the subfolders or the default shares.
+      max_pixels: images with more are set aside.
+    """
+
+    folder: str
+    label_map: LabelMap
+    shares: dict[str, float] | None = None
+    max_pixels: int = 100_000_000
+
+    def list(self) -> Listing:
+        images, masks = join(self.folder, "images"), join(self.folder, "masks")
+        set_aside: list[SetAside] = []
+        image_paths, mask_paths = _files(images, set_aside), _files(masks, set_aside)
+        mask_by_name: dict[str, str] = {}
+        for path in mask_paths:
+            name = _name(path, masks)
+            if name in mask_by_name:
+                set_aside.append(SetAside(path, f"duplicate name {name}: already taken by {mask_by_name[name]}"))
+            mask_by_name.setdefault(name, path)
+
+        inside: list[Source] = []
+        outside: list[Source] = []
+        for path in image_paths:
+            name = _name(path, images)
+            if name not in mask_by_name:
+                set_aside.append(SetAside(path, f"no mask {join(masks, name)}.*"))
+                continue
+            split = _SPLIT_FOLDERS.get(name.partition("/")[0]) if self.shares is None and "/" in name else None
+            (inside if split else outside).append(
+                Source(name, split or split_of(name, self.shares or DEFAULT_SHARES), path, mask_by_name[name])
+            )
+        if inside and outside:
+            raise UserError(
+                f"{outside[0].image} lies outside the split folders, and {inside[0].image} in one; move it into train, "
+                "eval or test (its mask too), or give shares with --split, which let a hash of each name decide"
+            )
+        image_names = {_name(path, images) for path in image_paths}
+        set_aside += [
+            SetAside(path, f"no image {join(images, name)}.*")
+            for name, path in mask_by_name.items()
+            if name not in image_names
+        ]
+        sources, duplicates = set_aside_duplicates(inside + outside)
+        return Listing(sources, set_aside + duplicates)
+
+    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
+        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
+        return image, ids
+
+
+def _files(folder: str, set_aside: list[SetAside]) -> list[str]:
+    """The image files in a folder; those with names that are not UTF-8, as TFRecords need it, are set aside."""
+    found = list_files(folder)
+    if not found and not os.path.isdir(folder):
+        raise UserError(f"{folder} is not a folder; a mask-folder data set has `images` and `masks`")
+    files = []
+    for path in found:
+        if path.lower().endswith(_EXTENSIONS) and not path.rpartition("/")[2].startswith("."):
+            printable = os.fsencode(path).decode("utf-8", "backslashreplace")
+            if printable == path:
+                files.append(path)
+            else:
+                set_aside.append(SetAside(printable, "its name is not UTF-8; rename it"))
+    return files
+
+
+def _name(path: str, folder: str) -> str:
+    return os.path.splitext(path[len(folder.rstrip("/")) + 1 :])[0]

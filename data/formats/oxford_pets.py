@@ -1,0 +1,96 @@
+"""The Oxford-IIIT Pet data set in its published layout (Parkhi et al., "Cats and Dogs", CVPR 2012)."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.base.files import join, list_files, read_bytes
+from data.contract import IGNORE_LABEL
+from data.formats import Listing, SetAside, Source, set_aside_duplicates
+from data.images import BadImageError, EncodedImage, read_image, read_mask
+from data.label_map import LabelMap
+from data.splits import split_of
+
+DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}
+
+
+@dataclasses.dataclass(frozen=True)
+class OxfordPetsReader:
+    """`images/NAME.jpg`, `annotations/trimaps/NAME.png` and the authors' lists.
+
+    `test.txt` is the test split; a stable part of `trainval.txt` is the eval split. The breed is the slice.
+
+    Attributes:
+      folder: the folder that holds `images` and `annotations`.
+      border: `class` makes the trimap's unclassified border a class, `ignore` makes it label 255.
+      shares: how `trainval.txt` is divided into train and eval.
+      max_pixels: images with more are set aside.
+    """
+
+    folder: str
+    border: str = "class"
+    shares: dict[str, float] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SHARES))
+    max_pixels: int = 100_000_000
+
+    @property
+    def label_map(self) -> LabelMap:
+        return LabelMap.from_names(["pet", "background"] + (["border"] if self.border == "class" else []))
+
+    def list(self) -> Listing:
+        images, annotations = join(self.folder, "images"), join(self.folder, "annotations")
+        found = list_files(images)
+        if not found and not os.path.isdir(images):
+            raise UserError(f"{images} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout")
+        lists = {}
+        for list_name in ("trainval.txt", "test.txt"):
+            path = join(annotations, list_name)
+            try:
+                # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
+                lists[list_name] = read_bytes(path).decode("utf-8", "backslashreplace")
+            except OSError:
+                raise UserError(
+                    f"{path} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout"
+                ) from None
+        if "test" in self.shares:
+            raise UserError("--split: the data set has its own test list; give shares of train and eval alone")
+        listed, outside = [], []
+        for list_name, listing in lists.items():
+            for line in listing.splitlines():
+                if not line.strip() or line.startswith("#"):
+                    continue
+                name = line.split()[0]
+                if "/" in name:
+                    outside.append(SetAside(name, f"{list_name}: not a name but a path"))
+                    continue
+                split = "test" if list_name == "test.txt" else split_of(name, self.shares)
+                listed.append(
+                    Source(
+                        name,
+                        split,
+                        join(images, f"{name}.jpg"),
+                        join(annotations, "trimaps", f"{name}.png"),
+                        slice=name.rpartition("_")[0],
+                    )
+                )
+        sources, set_aside = set_aside_duplicates(listed)
+        names = {source.source_id for source in sources}
+        ignored = [
+            SetAside(path, "in neither trainval.txt nor test.txt")
+            for path in found
+            if path.endswith(".jpg")
+            and not (name := path[len(images) + 1 :]).startswith("._")
+            and name.removesuffix(".jpg") not in names
+        ]
+        return Listing(sources, outside + set_aside, ignored)
+
+    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+        trimap = read_mask(read_bytes(source.mask), self.max_pixels)
+        if trimap.ndim != 2 or not np.isin(trimap, (1, 2, 3)).all():
+            raise BadImageError("the trimap has values other than 1 (pet), 2 (background) and 3 (border)")
+        ids = np.array([0, 0, 1, IGNORE_LABEL if self.border == "ignore" else 2], np.uint8)[trimap]
+        image = read_image(read_bytes(source.image), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
+        return image, ids

@@ -1,0 +1,119 @@
+"""What evaluation measures of each image inside the graph, so that no map of classes leaves it.
+
+The definitions are those of `models/evaluation/metrics.py`, against which these are tested.
+"""
+
+from __future__ import annotations
+
+import tensorflow as tf
+
+from data.contract import IGNORE_LABEL
+from models.evaluation import metrics
+from models.inputs import preprocessing
+
+# Numbers in a band of rows of logits, 64 MB.
+_BAND = 2**24
+
+
+def confusion_matrices(labels: tf.Tensor, class_ids: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """`metrics.confusion_matrix` of each image of a batch.
+
+    Args:
+      labels: [batch, …] integer class ids; 255 is not counted.
+      class_ids: [batch, …] predicted ones.
+      num_classes: C.
+
+    Returns:
+      [batch, C, C] int64.
+    """
+    labels, class_ids = (tf.cast(tf.reshape(ids, [tf.shape(ids)[0], -1]), tf.int32) for ids in (labels, class_ids))
+    pairs = tf.where(labels == IGNORE_LABEL, num_classes**2, labels * num_classes + class_ids)
+    counts = tf.math.bincount(pairs, minlength=num_classes**2 + 1, maxlength=num_classes**2 + 1, axis=-1)
+    return tf.cast(tf.reshape(counts[:, :-1], [-1, num_classes, num_classes]), tf.int64)
+
+
+def boundary_totals(labels: tf.Tensor, class_ids: tf.Tensor, num_classes: int) -> tf.Tensor:
+    """`metrics.boundary_totals` of each image of a batch.
+
+    Args:
+      labels: [batch, h, w] integer class ids; 255 is not counted.
+      class_ids: [batch, h, w] predicted ones.
+      num_classes: C.
+
+    Returns:
+      [batch, 3, C] int64.
+    """
+    size = tf.cast(tf.shape(labels)[1:], tf.float64)
+    width = tf.maximum(1, tf.cast(tf.round(metrics.BOUNDARY_SHARE * tf.norm(size)), tf.int32))
+    labels, class_ids = tf.cast(labels, tf.int32), tf.cast(class_ids, tf.int32)
+    counted = labels != IGNORE_LABEL
+
+    def of_class(class_id: tf.Tensor) -> tf.Tensor:
+        of_label, of_prediction = (_boundary(ids == class_id, width) & counted for ids in (labels, class_ids))
+        return tf.stack(
+            [
+                tf.math.count_nonzero(pixels, axis=[1, 2])
+                for pixels in (of_label & of_prediction, of_label, of_prediction)
+            ]
+        )
+
+    # One class at a time: an image of 12 million pixels takes 48 MB of sums for each.
+    totals = tf.map_fn(
+        of_class,
+        tf.range(num_classes),
+        fn_output_signature=tf.TensorSpec([3, None], tf.int64),
+        parallel_iterations=1,
+    )
+    return tf.transpose(totals, [2, 1, 0])
+
+
+def _boundary(regions: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
+    """`metrics.boundary` of each of [batch, h, w]."""
+    side = 2 * width + 1
+    margin = [width + 1, width]
+    sums = tf.cumsum(tf.cumsum(tf.pad(tf.cast(regions, tf.int32), [[0, 0], margin, margin]), axis=1), axis=2)
+    square = sums[:, side:, side:] - sums[:, :-side, side:] - sums[:, side:, :-side] + sums[:, :-side, :-side]
+    return regions & (square < side**2)
+
+
+def class_ids_at_size(
+    logits: tf.Tensor, height: tf.Tensor, width: tf.Tensor, resize: preprocessing.Resize
+) -> tf.Tensor:
+    """Class ids of an image at its own size, from logits that are resized bilinearly.
+
+    Args:
+      logits: [model height, model width, C] of one image.
+      height: of the image.
+      width: of the image.
+      resize: how the image was brought to the model's size.
+
+    Returns:
+      [height, width] uint8.
+    """
+    top, left, inner_height, inner_width = preprocessing.placement(
+        height, width, logits.shape[0], logits.shape[1], resize
+    )
+    inside = logits[top : top + inner_height, left : left + inner_width]
+    wide = tf.image.resize(inside, [inner_height, width])
+    # Rows by hand, as tf.image.resize does it, in bands: of a large image with many classes the whole takes gigabytes.
+    rows = (tf.range(tf.cast(height, tf.float32)) + 0.5) * tf.cast(inner_height / height, tf.float32) - 0.5
+    rows = tf.clip_by_value(rows, 0.0, tf.cast(inner_height - 1, tf.float32))
+    band = tf.maximum(1, _BAND // (width * logits.shape[-1]))
+
+    def next_band(first: tf.Tensor, bands: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
+        positions = rows[first : first + band]
+        above = tf.cast(positions, tf.int32)
+        below = tf.minimum(above + 1, inner_height - 1)
+        weights = (positions - tf.floor(positions))[:, tf.newaxis, tf.newaxis]
+        values = tf.gather(wide, above) * (1 - weights) + tf.gather(wide, below) * weights
+        return first + band, bands.write(first // band, tf.cast(tf.argmax(values, axis=-1), tf.uint8))
+
+    bands = tf.TensorArray(tf.uint8, 0, dynamic_size=True, infer_shape=False, element_shape=[None, None])
+    return tf.while_loop(lambda first, _: first < height, next_band, (0, bands), parallel_iterations=1)[1].concat()
+
+
+def image_sizes(masks: tf.Tensor) -> tf.Tensor:
+    """Height and width of encoded masks, from their headers: [batch] PNG → [batch, 2] int64."""
+    # PNG specification, section 11.2.1: width and height are the bytes 16 to 23.
+    sizes = tf.io.decode_raw(tf.strings.substr(masks, 16, 8), tf.int32, little_endian=False)
+    return tf.cast(tf.reverse(tf.reshape(sizes, [-1, 2]), axis=[1]), tf.int64)

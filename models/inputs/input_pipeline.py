@@ -1,0 +1,343 @@
+"""From TFRecords to batches at the model: random access to decoded examples, in an order that can be taken up again."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import os
+import pathlib
+import time
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import tensorflow as tf
+
+from data import contract
+from data.base.errors import UserError
+from models.inputs import preprocessing
+from models.inputs.augmentation import augment
+from models.inputs.settings import PreprocessingSettings
+from models.serving import signatures
+from models.training.settings import TrainSettings
+
+_LOG = logging.getLogger("segpipe.input_pipeline")
+# Share of this machine's memory that decoded examples may take up.
+_CACHE_SHARE = 0.25
+_PROGRESS_SECONDS = 5.0
+# Of the transform graph, what training reads.
+_FEATURES = (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
+# Of the two integers of a seed, the first tells apart what is drawn: orders of epochs, copies of images, changes.
+_ORDER, _COPIES, _CHANGES = range(3)
+# An image's class counts as rare if fewer images than this share show it.
+_RARE_CLASS_SHARE = 0.5
+
+
+def example_bytes(shape: PreprocessingSettings) -> int:
+    """Bytes of a decoded example: 8-bit image and label."""
+    return shape.height * shape.width * (shape.channels + 1)
+
+
+def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_bytes: int, paths: list[str]) -> str:
+    """`memory`, `disk` or `none`; `auto` means memory if all examples take up at most a quarter of it.
+
+    Args:
+      settings: of the training run.
+      shape: of the model's input.
+      num_bytes: of the decoded examples of the train and eval splits together.
+      paths: of their TFRecords.
+
+    Raises:
+      UserError: if examples shall be decoded anew in each epoch, but what is asked for needs to keep them.
+    """
+    needs_cache = ""
+    if shape.resize == "none":
+        needs_cache = "preprocessing.resize: none cuts patches from decoded images"
+    elif settings.sampling == "class_balanced":
+        needs_cache = "train.sampling: class_balanced has to look at all masks"
+    elif any(map(contract.compression_type, paths)):
+        needs_cache = "gzipped TFRecords can only be read from their beginning"
+    if settings.cache == "none" and needs_cache:
+        raise UserError(f"train.cache: none does not do, because {needs_cache}; set it to memory, disk or auto")
+    if settings.cache != "auto":
+        return settings.cache
+    if num_bytes <= _CACHE_SHARE * _memory():
+        return "memory"
+    return "disk" if needs_cache else "none"
+
+
+class DecodedExamples:
+    """The examples of a split, by their index.
+
+    Args:
+      patterns: of the TFRecords; those that end in `.gz` are gzipped.
+      transform: tf.Transform's layer.
+      shape: of the model's input.
+      count: of the examples, N.
+      cache: where decoded examples are kept: a folder, "" for the memory, None for nowhere.
+    """
+
+    # What an index stands for.
+    unit = "images"
+    # Images that are decoded in one call of the transform graph.
+    _decode_batch = 16
+
+    def __init__(
+        self,
+        patterns: list[str],
+        transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+        shape: PreprocessingSettings,
+        count: int,
+        cache: str | None,
+    ):
+        self.count = count
+        self._transform, self._shape = transform, shape
+        self._paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+        self._records: list[tuple[str, int, int]] = []
+        if cache is None:
+            self._records = _record_index(self._paths)
+        else:
+            self._decode_all(cache)
+
+    def _decode_all(self, folder: str) -> None:
+        shape = (self._shape.height, self._shape.width, self._shape.channels)
+
+        def empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            if not folder:
+                return np.empty(shape, np.uint8)
+            return np.lib.format.open_memmap(os.path.join(folder, name), "w+", np.uint8, shape)
+
+        self.pixels = empty("pixels.npy", (self.count, *shape))
+        self.labels = empty("labels.npy", (self.count, *shape[:2]))
+        end = 0
+        for features in self._decoded():
+            here = slice(end, end := end + len(features[preprocessing.LABEL]))
+            self.pixels[here] = features[preprocessing.PIXELS].numpy()
+            self.labels[here] = features[preprocessing.LABEL].numpy()
+
+    def _decoded(self) -> Iterator[dict[str, tf.Tensor]]:
+        """What the transform graph makes of all examples, in batches; remembers names, mean and scale."""
+        self._source_ids: list[bytes] = []
+        decoded = (
+            tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
+            .flat_map(lambda path, compression: tf.data.TFRecordDataset(path, compression, buffer_size=1 << 20))
+            .batch(self._decode_batch)
+            .map(lambda records: (self._decode(records), _source_ids(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            .prefetch(tf.data.AUTOTUNE)
+        )
+        logged = time.monotonic()
+        for features, source_ids in decoded:
+            self._mean, self._scale = (features[name][:1] for name in (preprocessing.MEAN, preprocessing.SCALE))
+            self._source_ids.extend(source_ids.numpy())
+            yield features
+            if time.monotonic() - logged > _PROGRESS_SECONDS:
+                _LOG.info("decoded %d of %d images", len(self._source_ids), self.count)
+                logged = time.monotonic()
+
+    @tf.autograph.experimental.do_not_convert
+    def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = self._transform(tf.io.parse_example(records, signatures.feature_spec()))
+        for name in (preprocessing.PIXELS, preprocessing.LABEL):
+            if features[name].dtype != tf.string:
+                features[name] = tf.cast(features[name], tf.uint8)
+        return {name: features[name] for name in _FEATURES}
+
+    def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        """Images and labels as the model gets them; in graphs and eagerly.
+
+        Args:
+          indices: [batch] int64, below N.
+          seed: [2] integers, of what is drawn at random where an index leaves something open; None for nothing.
+
+        Returns:
+          [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
+        """
+        if not self._records:
+            pixels, label = tf.numpy_function(
+                lambda chosen: (self.pixels[chosen], self.labels[chosen]), [indices], (tf.uint8, tf.uint8)
+            )
+            return self._normalized(indices, pixels, label)
+        features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
+        return self._normalized(indices, *(features[name] for name in _FEATURES))
+
+    def _normalized(
+        self,
+        indices: tf.Tensor,
+        pixels: tf.Tensor,
+        label: tf.Tensor,
+        mean: tf.Tensor | None = None,
+        scale: tf.Tensor | None = None,
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        if mean is None or scale is None:
+            rows = [tf.size(indices), 1]
+            mean, scale = tf.tile(self._mean, rows), tf.tile(self._scale, rows)
+        size = (self._shape.height, self._shape.width)
+        pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self._shape.channels])
+        return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size])
+
+    def classes_shown(self, num_classes: int) -> np.ndarray:
+        """[N, C] bool: which classes each example's image shows. It needs a cache."""
+        return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in self.labels])
+
+    def _read(self, indices: np.ndarray) -> np.ndarray:
+        records = []
+        for path, offset, length in (self._records[index] for index in indices):
+            with tf.io.gfile.GFile(path, "rb") as file:
+                file.seek(offset)
+                records.append(file.read(length))
+        return np.array(records, object)
+
+    def source_ids(self, indices: np.ndarray) -> list[str]:
+        """Names of examples."""
+        if self._records:
+            ids = _source_ids(tf.constant(self._read(indices))).numpy()
+        else:
+            ids = [self._source_ids[index] for index in indices]
+        return [name.decode(errors="replace") for name in ids]
+
+
+def _source_ids(records: tf.Tensor) -> tf.Tensor:
+    spec = {contract.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, default_value="")}
+    return tf.io.parse_example(records, spec)[contract.SOURCE_ID]
+
+
+def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
+    """Path, offset and length in bytes of each record of plain TFRecord files: length, its CRC, data, their CRC."""
+    records = []
+    for path in paths:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            size, offset = file.size(), 0
+            while offset < size:
+                file.seek(offset)
+                length = int.from_bytes(file.read(8), "little")
+                records.append((path, offset + 12, length))
+                offset += 12 + length + 4
+    return records
+
+
+class TrainingOrder:
+    """Which examples a training step sees: a function of the seed and of the step, and of nothing that went before.
+
+    An epoch goes through a permutation of the examples. Where the batch size does not divide their number, the last
+    batch is filled from the permutation's beginning.
+
+    Args:
+      num_examples: N.
+      batch_size: of a step.
+      seed: of the training run.
+      copies: [N] float32, how often each example occurs in an epoch in the mean, at least 1; None for once. An epoch
+        has no more steps with them, so all other examples occur less often.
+    """
+
+    def __init__(self, num_examples: int, batch_size: int, seed: int, copies: np.ndarray | None = None):
+        self.steps_per_epoch = -(-num_examples // batch_size)
+        self._count, self._batch_size, self._seed, self._copies = num_examples, batch_size, seed, copies
+
+    def epoch(self, epoch: tf.Tensor) -> tf.Tensor:
+        """[steps · batch] int64 indices of an epoch, counted from 0."""
+        indices = tf.range(self._count, dtype=tf.int64)
+        if self._copies is not None:
+            draws = tf.random.stateless_uniform([self._count], self._random(_COPIES, epoch))
+            indices = tf.repeat(indices, tf.cast(tf.floor(self._copies + draws), tf.int32))
+        indices = tf.random.experimental.stateless_shuffle(indices, self._random(_ORDER, epoch))
+        return tf.gather(indices, tf.range(self.steps_per_epoch * self._batch_size) % tf.size(indices))
+
+    def _random(self, purpose: int, number: tf.Tensor) -> tf.Tensor:
+        return tf.stack([tf.constant(3 * self._seed + purpose, tf.int64), tf.cast(number, tf.int64)])
+
+    def step(self, step: int) -> np.ndarray:
+        """[batch] indices of a step, counted from 0 over all epochs."""
+        epoch, within = divmod(step, self.steps_per_epoch)
+        return self.epoch(epoch).numpy()[within * self._batch_size :][: self._batch_size]
+
+    def batches(self, first_step: int) -> tf.data.Dataset:
+        """Endless pairs of [batch] indices and the [2] seed of the random changes to them, from a step on."""
+        endless = np.iinfo(np.int64).max
+        epoch, within = divmod(first_step, self.steps_per_epoch)
+        indices = (
+            tf.data.Dataset.range(epoch, endless)
+            .flat_map(lambda number: tf.data.Dataset.from_tensor_slices(self.epoch(number)))
+            .skip(within * self._batch_size)
+            .batch(self._batch_size, drop_remainder=True)
+        )
+        seeds = tf.data.Dataset.range(first_step, endless).map(lambda step: self._random(_CHANGES, step))
+        return tf.data.Dataset.zip((indices, seeds))
+
+
+def class_balanced_copies(shown: np.ndarray) -> np.ndarray:
+    """How often to show each image so that rare classes are seen more often: repeat factors.
+
+    r(image) = max over its classes of max(1, √(t / f(class))), f the share of images that show the class; Gupta, Dollár
+    and Girshick, "LVIS", 2019, section 5.2, with t = 0.5.
+
+    Args:
+      shown: [N, C] bool, which classes each image shows.
+
+    Returns:
+      [N] float32.
+    """
+    shares = shown.mean(axis=0)
+    factors = np.maximum(1.0, np.sqrt(_RARE_CLASS_SHARE / np.maximum(shares, 1e-9)))
+    return np.max(np.where(shown, factors, 1.0), axis=1).astype(np.float32)
+
+
+def training_batches(
+    examples: DecodedExamples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
+) -> tf.data.Dataset:
+    """Endless batches, augmented, from a step on.
+
+    Args:
+      examples: of the train split.
+      order: of the steps.
+      settings: of the training run.
+      first_step: counted from 0 over all epochs.
+      halvings: how often height and width of image and label are halved, rounded up.
+
+    Returns:
+      `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8.
+    """
+
+    @tf.autograph.experimental.do_not_convert
+    def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        # Another seed than that of the changes: the one must not tell of the other.
+        image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
+        image, label = _halve(image, label, halvings)
+        return augment(image, label, seed, **settings.augmentation.model_dump())
+
+    batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def evaluation_batches(examples: DecodedExamples, batch_size: int, halvings: int = 0) -> tf.data.Dataset:
+    """All examples once, in batches of `image` and `label`, whose height and width are halved as often."""
+
+    @tf.autograph.experimental.do_not_convert
+    def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        return _halve(*examples.take(indices), halvings)
+
+    batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
+    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def _halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """The mean of each 2×2 pixels and the label of one of them, as often."""
+    for _ in range(times):
+        image, label = tf.nn.avg_pool2d(image, 2, 2, "SAME"), label[:, ::2, ::2]
+    return image, label
+
+
+def _options() -> tf.data.Options:
+    options = tf.data.Options()
+    # Several workers take each its share of every batch.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # The arrays behind `DecodedExamples` are no part of TensorFlow's graph, and do not change.
+    options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
+    return options
+
+
+def _memory() -> int:
+    """Bytes of memory that this process may use: of the machine, or less by a container's limit (cgroup 2 or 1)."""
+    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
+    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
+        with contextlib.suppress(OSError, ValueError):  # There is no such file, or it says "max".
+            limits.append(int(pathlib.Path(path).read_text()))
+    return min(limits)

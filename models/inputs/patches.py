@@ -1,0 +1,150 @@
+"""Patch training: random windows of images that stay at their own size.
+
+After Isensee et al., "nnU-Net", 2021 (Methods, training): a third of the patches is centred on a pixel of a class that
+was drawn from those in the image, so that rare classes are seen however large the images are.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import numpy as np
+import tensorflow as tf
+
+from data.contract import IGNORE_LABEL
+from models.inputs import preprocessing
+from models.inputs.input_pipeline import DecodedExamples
+from models.inputs.settings import PreprocessingSettings
+
+_CENTRED_SHARE = 1 / 3
+# Pixels of a class that are remembered for each image, evenly over it.
+_PIXELS_OF_A_CLASS = 256
+
+
+class Patches(DecodedExamples):
+    """The patches of a split, by their index: as many for each image as windows of the input's size cover it.
+
+    Without a seed they are these windows, and label each pixel once: what windows share is 255, "ignore", in all but
+    the first. With a seed they are random windows of the same images.
+
+    Args:
+      patterns: of the TFRecords; those that end in `.gz` are gzipped.
+      transform: tf.Transform's layer.
+      shape: of the model's input.
+      count: of the images.
+      pixels: of all images together.
+      cache: where decoded images are kept: a folder, or "" for the memory.
+    """
+
+    unit = "patches"
+    # Images differ in size, and one alone may be large.
+    _decode_batch = 1
+
+    def __init__(
+        self,
+        patterns: list[str],
+        transform: Callable[[dict[str, tf.Tensor]], dict[str, tf.Tensor]],
+        shape: PreprocessingSettings,
+        count: int,
+        pixels: int,
+        cache: str,
+    ):
+        self._num_pixels = pixels
+        super().__init__(patterns, transform, shape, count, cache)
+
+    def _decode_all(self, folder: str) -> None:
+        def empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
+            if not folder:
+                return np.empty(shape, np.uint8)
+            return np.lib.format.open_memmap(os.path.join(folder, name), "w+", np.uint8, shape)
+
+        pixels = empty("pixels.npy", (self._num_pixels, self._shape.channels))
+        labels = empty("labels.npy", (self._num_pixels,))
+        self._images: list[np.ndarray] = []
+        self._labels: list[np.ndarray] = []
+        self._pixels_of_classes: list[dict[int, np.ndarray]] = []
+        corners, end = [], 0
+        for features in self._decoded():
+            image = preprocessing.pixels_of(features[preprocessing.PIXELS][0], self._shape.channels).numpy()
+            label = preprocessing.pixels_of(features[preprocessing.LABEL][0], 1).numpy()[..., 0]
+            here = slice(end, end := end + label.size)
+            pixels[here], labels[here] = image.reshape(-1, image.shape[-1]), label.ravel()
+            corners += [(len(self._images), top, left) for top, left in _grid(label.shape, self._size)]
+            self._images.append(pixels[here].reshape(image.shape))
+            self._labels.append(labels[here].reshape(label.shape))
+            self._pixels_of_classes.append(_pixels_of_classes(label))
+        self._fill = preprocessing.fill_colour(self._mean[0]).numpy()
+        self._corners = np.array(corners, np.int64).reshape(-1, 3)
+        self.count = len(self._corners)
+
+    @property
+    def _size(self) -> tuple[int, int]:
+        return self._shape.height, self._shape.width
+
+    def classes_shown(self, num_classes: int) -> np.ndarray:
+        shown = [[class_id in found for class_id in range(num_classes)] for found in self._pixels_of_classes]
+        return np.array(shown)[self._corners[:, 0]]
+
+    def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+        if seed is None:
+            pixels, label = tf.numpy_function(self._windows, [indices], (tf.uint8, tf.uint8))
+        else:
+            draws = tf.random.stateless_uniform([tf.size(indices), 5], seed)
+            pixels, label = tf.numpy_function(self._random_windows, [indices, draws], (tf.uint8, tf.uint8))
+        return self._normalized(indices, pixels, label)
+
+    def _windows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        windows = [self._cut(*self._corners[index]) for index in indices]
+        for index, (_, label) in zip(indices, windows, strict=True):
+            # Corners lie at multiples of the size, but for the last of a row and of a column.
+            top, left = (-self._corners[index, axis] % self._size[axis - 1] for axis in (1, 2))
+            label[:top], label[:, :left] = IGNORE_LABEL, IGNORE_LABEL
+        pixels, labels = zip(*windows, strict=True)
+        return np.stack(pixels), np.stack(labels)
+
+    def _random_windows(self, indices: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        windows = []
+        for image, (kind, class_draw, pixel_draw, *place) in zip(self._corners[indices, 0], draws, strict=True):
+            room = np.maximum(np.subtract(self._labels[image].shape, self._size), 0)
+            corner = np.floor(place * (room + 1)).astype(int)
+            of_classes = list(self._pixels_of_classes[image].values())
+            if kind < _CENTRED_SHARE and of_classes:
+                found = of_classes[int(class_draw * len(of_classes))]
+                centre = np.unravel_index(found[int(pixel_draw * len(found))], self._labels[image].shape)
+                corner = np.clip(np.subtract(centre, np.floor_divide(self._size, 2)), 0, room)
+            windows.append(self._cut(image, *corner))
+        pixels, labels = zip(*windows, strict=True)
+        return np.stack(pixels), np.stack(labels)
+
+    def _cut(self, image: int, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
+        """A window; what a small image lacks has the mean's colour and the label 255."""
+        here = slice(top, top + self._size[0]), slice(left, left + self._size[1])
+        inside = self._images[image][here], self._labels[image][here]
+        pixels = np.tile(self._fill, (*self._size, 1))
+        label = np.full(self._size, IGNORE_LABEL, np.uint8)
+        for whole, part in zip((pixels, label), inside, strict=True):
+            whole[: part.shape[0], : part.shape[1]] = part
+        return pixels, label
+
+    def source_ids(self, indices: np.ndarray) -> list[str]:
+        return super().source_ids(self._corners[indices, 0])
+
+
+def _grid(image: tuple[int, ...], size: tuple[int, int]) -> list[tuple[int, int]]:
+    """Top and left of windows side by side; the last ones end where the image does."""
+    tops, lefts = (
+        [min(start, max(length - window, 0)) for start in range(0, length, window)]
+        for length, window in zip(image, size, strict=True)
+    )
+    return [(top, left) for top in tops for left in lefts]
+
+
+def _pixels_of_classes(label: np.ndarray) -> dict[int, np.ndarray]:
+    """Positions in the flat label of some pixels of each class that occurs."""
+    result = {}
+    for class_id in np.flatnonzero(np.bincount(label.ravel(), minlength=256)[:IGNORE_LABEL]):
+        found = np.flatnonzero(label == class_id)
+        chosen = np.linspace(0, len(found) - 1, min(len(found), _PIXELS_OF_A_CLASS)).astype(int)
+        result[int(class_id)] = found[chosen]
+    return result

@@ -1,0 +1,49 @@
+"""What can be configured about the model's input."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+import pydantic
+
+from data.base.section import Section, Share
+
+
+class PreprocessingSettings(Section):
+    """The model's input.
+
+    Attributes:
+      height: pixels.
+      width: pixels.
+      channels: 3 for RGB, 1 for grey.
+      resize: `stretch` to the input's size, or keep the aspect ratio and `pad`. `none` leaves images at their own size,
+        whatever it is: training takes random patches of the input's size from them, and a served model segments them
+        by tiles of that size, which overlap.
+    """
+
+    height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
+    width: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
+    channels: Literal[1, 3] = 3
+    resize: Literal["stretch", "pad", "none"] = "stretch"
+
+
+class AugmentationSettings(Section):
+    """Random changes to the training images; where pixels move, image and mask move together.
+
+    Attributes:
+      flip_horizontal: mirror left and right.
+      flip_vertical: mirror top and bottom.
+      rotation_degrees: largest rotation either way.
+      scale: largest zoom in or out, of which a random crop is the view; 1 is none.
+      brightness: largest shift, in standard deviations of the data set's pixels.
+      contrast: largest relative change of the distance to the image's mean.
+      saturation: largest relative change of the distance to grey.
+    """
+
+    flip_horizontal: bool = True
+    flip_vertical: bool = False
+    rotation_degrees: Annotated[float, pydantic.Field(ge=0, le=180)] = 20.0
+    scale: Annotated[float, pydantic.Field(ge=1, le=4)] = 1.5
+    brightness: Annotated[float, pydantic.Field(ge=0, le=2)] = 0.3
+    contrast: Share = 0.3
+    saturation: Share = 0.3

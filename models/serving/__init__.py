@@ -1,0 +1,1 @@
+"""What do clients call, and which version do they get?"""

@@ -1,0 +1,316 @@
+"""The HTTP server: TF Serving's REST paths, a page to try the model, health and metrics."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import binascii
+import contextlib
+import dataclasses
+import logging
+import pathlib
+import signal
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
+
+import orjson
+import prometheus_client
+from aiohttp import web
+
+from data.base.errors import UserError
+from data.label_map import LabelMap
+from models.serving.server.batching import Answer, Batcher, BusyError
+from models.serving.server.loaded_model import BadImageError, Follower, TooManyPixelsError, image_size
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, IMAGES
+
+_LOG = logging.getLogger("segpipe.model_server")
+_PAGE = pathlib.Path(__file__).with_name("page.html")
+_SIGNATURE = "serving_default"
+# Says which version answered.
+VERSION_HEADER = "Model-Version"
+
+
+@dataclasses.dataclass(frozen=True)
+class Limits:
+    """What one client may cost the others.
+
+    Attributes:
+      max_body_megabytes: of a request, 10⁶ bytes.
+      max_pixels: of an image.
+      max_instances: images in a request.
+      max_batch: images that go through the model at once.
+      max_waiting: requests that may wait for the model.
+      receive_seconds: for a client to send its request.
+      answer_seconds: from then to the answer.
+    """
+
+    max_body_megabytes: float = 32.0
+    max_pixels: int = 25_000_000
+    max_instances: int = 64
+    max_batch: int = 16
+    max_waiting: int = 128
+    receive_seconds: float = 30.0
+    answer_seconds: float = 60.0
+
+
+class _Metrics:
+    """For Prometheus."""
+
+    def __init__(self, server: ModelServer):
+        self.registry = prometheus_client.CollectorRegistry()
+        self.requests = prometheus_client.Counter(
+            "segpipe_requests", "Requests for predictions, by status.", ["status"], registry=self.registry
+        )
+        self.seconds = prometheus_client.Histogram(
+            "segpipe_request_seconds", "From a request's first byte to its answer.", registry=self.registry
+        )
+        self.batch = prometheus_client.Histogram(
+            "segpipe_batch_images", "Images in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
+        )
+        waiting = prometheus_client.Gauge(
+            "segpipe_waiting_requests", "Requests that wait for the model.", registry=self.registry
+        )
+        waiting.set_function(lambda: server.batcher.waiting)
+        version = prometheus_client.Gauge("segpipe_model_version", "The version that answers.", registry=self.registry)
+        version.set_function(lambda: server.follower.model.version)
+
+
+class ModelServer:
+    """An aiohttp application that answers with a model.
+
+    Args:
+      follower: gives the model.
+      name: of the model in the paths.
+      limits: on requests.
+    """
+
+    def __init__(self, follower: Follower, name: str = "segpipe", limits: Limits | None = None):
+        self.follower, self._name, self._limits = follower, name, limits or Limits()
+        self._metrics = _Metrics(self)
+        self.batcher = Batcher(
+            lambda: follower.model, self._limits.max_batch, self._limits.max_waiting, self._metrics.batch.observe
+        )
+        # Connections on which no whole head of a request has come yet.
+        self._silent: set[Any] = set()
+        self.application = web.Application(
+            middlewares=[self._errors], client_max_size=int(self._limits.max_body_megabytes * 1e6)
+        )
+        model = f"/v1/models/{name}"
+        self.application.add_routes(
+            [
+                web.get("/", self._page),
+                web.get("/healthz", self._health),
+                web.get("/metrics", self._prometheus),
+                web.get(f"{model}/facts", self._facts),
+                *(
+                    route
+                    for path in (model, f"{model}/versions/{{version:[0-9]+}}")
+                    for route in (
+                        web.get(path, self._status),
+                        web.get(f"{path}/metadata", self._metadata),
+                        web.post(f"{path}:predict", self._predict),
+                    )
+                ),
+            ]
+        )
+        self.application.cleanup_ctx.append(self._batching)
+
+    async def _batching(self, _: web.Application) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.batcher.run())
+        yield
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await task
+
+    def protocol(self, runner: web.AppRunner) -> asyncio.Protocol:
+        """aiohttp's, but closed if no whole head of a request comes in time."""
+        assert runner.server is not None
+        connection = runner.server()
+
+        self._silent.add(connection)
+
+        def close_if_silent() -> None:
+            if connection in self._silent:
+                self._silent.remove(connection)
+                connection.force_close()
+
+        asyncio.get_running_loop().call_later(self._limits.receive_seconds, close_if_silent)
+        return connection
+
+    @web.middleware
+    async def _errors(
+        self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
+    ) -> web.StreamResponse:
+        """Gives every error the form of TF Serving's, and counts predictions."""
+        self._silent.discard(request.protocol)
+        started = time.monotonic()
+        try:
+            response = await handler(request)
+        except web.HTTPRequestEntityTooLarge:
+            limit = f"{self._limits.max_body_megabytes:g} MB"
+            response = _error(413, f"the request is larger than {limit}, the limit of --max-body-megabytes")
+        except web.HTTPException as error:
+            response = _error(error.status, f"{error.reason}: {request.method} {request.path}", error.headers)
+        except (ConnectionError, asyncio.CancelledError):
+            raise
+        except Exception:
+            _LOG.exception("%s %s", request.method, request.path)
+            response = _error(500, "internal error; the server's log has it")
+        if request.path.endswith(":predict"):
+            self._metrics.requests.labels(response.status).inc()
+            self._metrics.seconds.observe(time.monotonic() - started)
+        return response
+
+    async def _page(self, _: web.Request) -> web.Response:
+        text = _PAGE.read_text(encoding="utf-8").replace("{{ name }}", self._name)
+        # The page needs nothing but itself and this server.
+        inline = "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
+        policy = f"default-src 'none'; connect-src 'self'; {inline}"
+        return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
+
+    async def _health(self, _: web.Request) -> web.Response:
+        return web.Response(text="ok\n")
+
+    async def _prometheus(self, _: web.Request) -> web.Response:
+        body = prometheus_client.generate_latest(self._metrics.registry)
+        return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
+
+    async def _facts(self, _: web.Request) -> web.Response:
+        """What clients need to make sense of the maps: classes with their colours, and how images were resized."""
+        facts = self.follower.model.facts
+        classes = [label.model_dump() for label in LabelMap.model_validate(facts["label_map"]).classes]
+        return _json({"classes": classes, "preprocessing": facts["preprocessing"]})
+
+    def _check_version(self, request: web.Request) -> None:
+        wanted = request.match_info.get("version")
+        if wanted is not None and int(wanted) != self.follower.model.version:
+            raise web.HTTPNotFound(reason=f"Version {wanted} is not served, {self.follower.model.version} is")
+
+    async def _status(self, request: web.Request) -> web.Response:
+        self._check_version(request)
+        status = {"error_code": "OK", "error_message": ""}
+        version = {"version": str(self.follower.model.version), "state": "AVAILABLE", "status": status}
+        return _json({"model_version_status": [version]})
+
+    async def _metadata(self, request: web.Request) -> web.Response:
+        self._check_version(request)
+        model = self.follower.model
+        return _json(
+            {
+                "model_spec": {"name": self._name, "signature_name": "", "version": str(model.version)},
+                "metadata": {"signature_def": {"signature_def": model.signature_definitions()}},
+            }
+        )
+
+    async def _predict(self, request: web.Request) -> web.Response:
+        self._check_version(request)
+        try:
+            body = await asyncio.wait_for(request.read(), self._limits.receive_seconds)
+        except asyncio.TimeoutError:
+            response = _error(408, f"the request did not come within {self._limits.receive_seconds:g} s")
+            response.force_close()
+            return response
+        try:
+            images, by_rows = _images(body, self._limits.max_instances)
+            sizes = [image_size(image, self._limits.max_pixels) for image in images]
+            answer = await asyncio.wait_for(self.batcher.segment(images, sizes), self._limits.answer_seconds)
+        except TooManyPixelsError as error:
+            return _error(413, str(error))
+        except BadImageError as error:
+            return _error(400, str(error))
+        except BusyError:
+            return _error(503, "too many requests wait; try again", {"Retry-After": "1"})
+        except asyncio.TimeoutError:
+            return _error(504, f"no answer within {self._limits.answer_seconds:g} s")
+        # Not on the event loop: others wait for it.
+        text = await asyncio.to_thread(_encode, answer, by_rows)
+        return web.Response(
+            body=text, content_type="application/json", headers={VERSION_HEADER: str(answer.model.version)}
+        )
+
+
+def _images(body: bytes, max_instances: int) -> tuple[list[bytes], bool]:
+    """The images of a request, and whether they came as `instances` (rows), not as `inputs` (columns).
+
+    Raises:
+      BadImageError: if the request is not one of TF Serving's forms for this signature.
+    """
+    try:
+        request = orjson.loads(body)
+    except orjson.JSONDecodeError as error:
+        raise BadImageError(f"the request is not JSON: {error}") from None
+    form = 'the request must be {"instances": [{"b64": "…"}, …]}, with JPEG or PNG files in base64'
+    if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
+        raise BadImageError(form)
+    if request.get("signature_name", _SIGNATURE) != _SIGNATURE:
+        raise BadImageError(f"signature_name must be {_SIGNATURE}, or be left out")
+    by_rows = "instances" in request
+    values = request["instances" if by_rows else "inputs"]
+    if not by_rows and isinstance(values, dict) and values.keys() == {IMAGES}:
+        values = values[IMAGES]
+    if not isinstance(values, list) or not values:
+        raise BadImageError(form)
+    if len(values) > max_instances:
+        raise BadImageError(f"{len(values)} instances are more than the limit of {max_instances}")
+    images = []
+    for value in values:
+        if isinstance(value, dict) and value.keys() == {IMAGES}:
+            value = value[IMAGES]
+        if not (isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)):
+            raise BadImageError(form)
+        try:
+            images.append(base64.b64decode(value["b64"], validate=True))
+        except (binascii.Error, ValueError):
+            raise BadImageError("an instance is not valid base64") from None
+    return images, by_rows
+
+
+def _encode(answer: Answer, by_rows: bool) -> bytes:
+    rows = [{CLASS_IDS: item.class_ids, CONFIDENCE: item.confidence} for item in answer.segmentations]
+    content: dict[str, Any] = {"predictions": rows}
+    if not by_rows:
+        content = {"outputs": {name: [row[name] for row in rows] for name in (CLASS_IDS, CONFIDENCE)}}
+    # Arrays must be contiguous; what was cut from a larger map is not.
+    return orjson.dumps(content, default=lambda array: array.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _json(content: dict[str, Any]) -> web.Response:
+    return web.Response(body=orjson.dumps(content), content_type="application/json")
+
+
+def _error(status: int, message: str, headers: Any = None) -> web.Response:
+    kept = {key: value for key, value in (headers or {}).items() if key in ("Allow", "Retry-After")}
+    body = orjson.dumps({"error": message})
+    return web.Response(status=status, body=body, content_type="application/json", headers=kept)
+
+
+async def serve(server: ModelServer, host: str, port: int, ready: Callable[[int], None]) -> None:
+    """Serves until SIGTERM or SIGINT, then finishes what has begun.
+
+    Args:
+      server: what to serve.
+      host: address to listen at.
+      port: to listen at; 0 takes a free one.
+      ready: is called with the port once requests are answered.
+
+    Raises:
+      UserError: if nothing can listen there.
+    """
+    loop = asyncio.get_running_loop()
+    # A client that was sent away may finish sending for a second, else it would not read why.
+    runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=60.0, lingering_time=1.0)
+    await runner.setup()
+    try:
+        listening = await loop.create_server(lambda: server.protocol(runner), host, port)
+    except OSError as error:
+        await runner.cleanup()
+        raise UserError(f"cannot listen at {host}:{port}: {error.strerror}; choose another with --port") from None
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    ready(listening.sockets[0].getsockname()[1])
+    await stop.wait()
+    listening.close()
+    await runner.cleanup()
+    server.follower.stop()

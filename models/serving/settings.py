@@ -1,0 +1,31 @@
+"""What can be configured about serving and where models are pushed."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import pydantic
+
+from data.base.section import Section
+
+
+class ServingSettings(Section):
+    """Limits that a model must keep when it serves.
+
+    Attributes:
+      max_latency_seconds: of a request of one image, once the model is warm.
+      max_memory_megabytes: peak resident memory of the serving process.
+    """
+
+    max_latency_seconds: Annotated[float, pydantic.Field(gt=0)] = 5.0
+    max_memory_megabytes: Annotated[int, pydantic.Field(gt=0)] = 4096
+
+
+class PushSettings(Section):
+    """Where models that passed go.
+
+    Attributes:
+      destination: folder of numbered versions; by default `serving` in the output folder.
+    """
+
+    destination: str = ""

@@ -1,0 +1,198 @@
+"""The exported SavedModel: what clients and the evaluator call, and the facts that travel with it."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from typing import Any
+
+import tensorflow as tf
+
+from data import contract
+from models.evaluation import in_graph
+from models.inputs import preprocessing
+from models.serving import tiling
+
+# The evaluator's signatures, by the resolution at which predictions and labels are compared.
+EVALUATION = {"model": "examples", "original": "examples_at_original_size"}
+# What signatures take and give.
+IMAGES = "image_bytes"
+EXAMPLES = "examples"
+CLASS_IDS = "class_ids"
+CONFIDENCE = "confidence"
+CONFUSION = "confusion_matrix"
+BOUNDARY = "boundary_totals"
+IMAGE_SIZE = "image_size"
+
+# Counted up when the evaluator can no longer compare models with older ones.
+FORMAT = 2
+
+# TF Serving leaves the folder `assets.extra` alone, and copies of a SavedModel keep it.
+FACTS_PATH = os.path.join("assets.extra", "segpipe.json")
+
+
+class ServingModule(tf.Module):
+    """The transform graph and the model as one; every signature decodes, resizes and normalizes by that graph.
+
+    Args:
+      model: [batch, height, width, channels] → [batch, height, width, C] logits.
+      transform: tf.Transform's layer from raw to transformed features.
+      resize: how the transform brings images to the model's size; with `none` they are segmented at their own size by
+        tiles of it.
+    """
+
+    def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize):
+        super().__init__()
+        self.model = model
+        self._resize, self._num_classes = resize, model.output_shape[-1]
+        # In Keras' order, by which another training can read them.
+        self.weights = [variable.value for variable in model.weights]
+        # A plain function: of a layer that it tracks, TensorFlow would export traces that nobody calls, in ten seconds.
+        self.transform = lambda features: transform(features)
+        # Traced once for all signatures.
+        self.logits = tf.function(
+            lambda images: model(images, training=False),
+            input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
+            autograph=False,
+        )
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
+    def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
+
+        By tiles, height and width are those of the largest image; beside the others the class is 255, the confidence 0.
+        """
+        if self._resize == "none":
+            return self._each_at_its_size(image_bytes)
+        logits = self.logits(self.transform({contract.IMAGE: image_bytes})[preprocessing.IMAGE])
+        return {CLASS_IDS: _class_ids(logits), CONFIDENCE: tf.reduce_max(tf.nn.softmax(logits), axis=-1)}
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """Measures predictions against labels at the size that the transform gives them.
+
+        Args:
+          examples: [batch] serialized tf.train.Examples by the data contract.
+
+        Returns:
+          `confusion_matrix` [batch, C, C] int64, by label and class id; `boundary_totals` [batch, 3, C] int64, as in
+          `models/evaluation/metrics.py`; `image_size` [batch, 2] int64, height and width of the image itself.
+        """
+        if self._resize == "none":
+            return self._measure_each(examples, self._measure_by_tiles)
+        features = tf.io.parse_example(examples, feature_spec())
+        transformed = self.transform(features)
+        class_ids = _class_ids(self.logits(transformed[preprocessing.IMAGE]))
+        return self._measured(features, transformed[preprocessing.LABEL], class_ids)
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
+    def serve_examples_at_original_size(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `serve_examples`, at each image's own size: with its mask as it is, and logits resized bilinearly."""
+        if self._resize == "none":
+            return self._measure_each(examples, self._measure_by_tiles)
+        features = tf.io.parse_example(examples, feature_spec())
+        logits = self.logits(self.transform(features)[preprocessing.IMAGE])
+        return self._measure_each((logits, features[contract.MASK]), self._measure_resized)
+
+    def _measure_each(self, batch: Any, measure: Callable[[Any], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """One at a time: an image of 12 million pixels takes 36 MB decoded."""
+        classes = self._num_classes
+        shapes = {CONFUSION: [classes, classes], BOUNDARY: [3, classes], IMAGE_SIZE: [2]}
+        signature = {name: tf.TensorSpec(shape, tf.int64) for name, shape in shapes.items()}
+        return tf.map_fn(measure, batch, fn_output_signature=signature, parallel_iterations=1)
+
+    def _measure_resized(self, logits_and_mask: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
+        logits, mask = logits_and_mask
+        label = tf.io.decode_png(mask, 1)[..., 0]
+        height, width = tf.unstack(tf.shape(label))
+        class_ids = in_graph.class_ids_at_size(logits, height, width, self._resize)
+        return self._measured_one(mask, label, class_ids)
+
+    def _measure_by_tiles(self, example: tf.Tensor) -> dict[str, tf.Tensor]:
+        features = tf.io.parse_example(example[tf.newaxis], feature_spec())
+        transformed = self.transform(features)
+        class_ids, _ = self._predict_by_tiles(transformed)
+        label = preprocessing.pixels_of(transformed[preprocessing.LABEL][0], 1)[..., 0]
+        return self._measured_one(features[contract.MASK][0], label, class_ids)
+
+    def _measured_one(self, mask: tf.Tensor, label: tf.Tensor, class_ids: tf.Tensor) -> dict[str, tf.Tensor]:
+        measured = self._measured({contract.MASK: mask[tf.newaxis]}, label[tf.newaxis], class_ids[tf.newaxis])
+        return {name: values[0] for name, values in measured.items()}
+
+    def _measured(
+        self, features: dict[str, tf.Tensor], labels: tf.Tensor, class_ids: tf.Tensor
+    ) -> dict[str, tf.Tensor]:
+        return {
+            CONFUSION: in_graph.confusion_matrices(labels, class_ids, self._num_classes),
+            BOUNDARY: in_graph.boundary_totals(labels, class_ids, self._num_classes),
+            IMAGE_SIZE: in_graph.image_sizes(features[contract.MASK]),
+        }
+
+    def _each_at_its_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        def one(encoded: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
+            maps = self._predict_by_tiles(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
+            return tuple(tf.RaggedTensor.from_tensor(values) for values in maps)
+
+        # One at a time: an image of 12 million pixels takes 36 MB decoded.
+        class_ids, confidence = tf.map_fn(
+            one,
+            image_bytes,
+            fn_output_signature=tuple(
+                tf.RaggedTensorSpec([None, None], dtype, ragged_rank=1) for dtype in (tf.uint8, tf.float32)
+            ),
+            parallel_iterations=1,
+        )
+        return {CLASS_IDS: class_ids.to_tensor(contract.IGNORE_LABEL), CONFIDENCE: confidence.to_tensor(0.0)}
+
+    def _predict_by_tiles(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
+        """[h, w] class ids and confidence of the one image in a batch."""
+        _, height, width, channels = self.model.input_shape
+        return tiling.segment(
+            self.logits,
+            self._num_classes,
+            preprocessing.pixels_of(transformed[preprocessing.PIXELS][0], channels),
+            transformed[preprocessing.MEAN],
+            transformed[preprocessing.SCALE],
+            (height, width),
+        )
+
+
+def _class_ids(logits: tf.Tensor) -> tf.Tensor:
+    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
+
+
+def feature_spec() -> dict[str, tf.io.FixedLenFeature]:
+    """How to parse the features that the transform graph reads."""
+    return {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
+
+
+def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> None:
+    """Saves a model with the signatures `serving_default` and those of `EVALUATION`, for batches of any size.
+
+    Args:
+      model: the trained model, in float32.
+      transform: tf.Transform's layer.
+      folder: where the SavedModel goes.
+      facts: what users of the model need to know: label map and preprocessing, kept in `assets.extra/segpipe.json`.
+    """
+    module = ServingModule(model, transform, facts["preprocessing"]["resize"])
+    signatures = {
+        "serving_default": module.serve_images,
+        EVALUATION["model"]: module.serve_examples,
+        EVALUATION["original"]: module.serve_examples_at_original_size,
+    }
+    tf.saved_model.save(module, folder, signatures=signatures)
+    path = os.path.join(folder, FACTS_PATH)
+    tf.io.gfile.makedirs(os.path.dirname(path))
+    with tf.io.gfile.GFile(path, "w") as file:
+        json.dump({**facts, "format": FORMAT}, file, indent=2)
+
+
+def read_facts(folder: str) -> dict[str, Any] | None:
+    """The facts that `export` kept, or None if the folder is not a model of segpipe's."""
+    path = os.path.join(folder, FACTS_PATH)
+    if not tf.io.gfile.exists(path):
+        return None
+    with tf.io.gfile.GFile(path) as file:
+        return json.load(file)

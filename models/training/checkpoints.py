@@ -1,0 +1,206 @@
+"""Checkpoints of a training run: what a killed or preempted run goes on from, and the best weights so far."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import logging
+import math
+import os
+import signal
+import tempfile
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import keras
+import tensorflow as tf
+
+from models.training.settings import TrainSettings
+
+_LOG = logging.getLogger("segpipe.training")
+_STEPS, _BEST = "steps", "best"
+# Kept until another training begins: the process may yet be killed before TFX has registered the model.
+_EXPORTED = "exported"
+
+
+def run_folder(root: str, *identity: Any) -> str:
+    """The folder below `root` of the one training that is described by JSON-compatible values."""
+    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    return os.path.join(root, digest[:16])
+
+
+class Checkpoints:
+    """Saves and restores model, optimizer, the epoch's mean loss and the position in the data.
+
+    Between the last step of an epoch and the end of its evaluation nothing is saved: a run that is killed there repeats
+    the steps since the checkpoint before.
+
+    Args:
+      folder: of this training run and no other.
+      settings: of the training run.
+      steps_per_epoch: in the training data.
+      worker: index of this one among several, of which only the first, 0, writes to the folder.
+
+    Attributes:
+      step: how many steps were trained, over all epochs.
+    """
+
+    def __init__(self, folder: str, settings: TrainSettings, steps_per_epoch: int, worker: int = 0):
+        self.step = 0
+        self._folder, self._settings, self._steps_per_epoch = folder, settings, steps_per_epoch
+        # All workers save, because TensorFlow may have to gather what they hold; what the others save goes away.
+        self._scratch = tempfile.TemporaryDirectory() if worker else None
+        # Several workers must save in the same step, which neither their clocks nor signals to one of them tell.
+        self._is_alone = settings.strategy != "multi_worker"
+        self._best = tf.Variable(float("-inf"), trainable=False)
+        self._epochs_without_gain = tf.Variable(0, trainable=False)
+        self._saved_at = time.monotonic()
+        self._stop_signal = 0
+        self._newest = ""
+
+    @property
+    def is_finished(self) -> bool:
+        """Whether there is nothing left to train."""
+        patience = self._settings.early_stopping_epochs
+        stopped = bool(patience) and int(self._epochs_without_gain) >= patience
+        return stopped or self.step >= self._settings.epochs * self._steps_per_epoch
+
+    @property
+    def best(self) -> float:
+        """The highest mean IoU on the eval split so far."""
+        return float(self._best)
+
+    def find(self) -> None:
+        """Finds the newest checkpoint that can be read; `step`, `best` and `is_finished` are then those of its time."""
+        state = tf.train.get_checkpoint_state(os.path.join(self._folder, _STEPS))
+        for path in reversed(state.all_model_checkpoint_paths if state else []):
+            try:
+                reader = tf.train.load_checkpoint(path)
+                # Reads everything, with its checksums: a machine that lost power leaves what it likes.
+                values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
+            except (tf.errors.OpError, ValueError) as error:
+                _LOG.warning("the checkpoint %s cannot be read: %s", path, error)
+                continue
+            self._best.assign(values["best/.ATTRIBUTES/VARIABLE_VALUE"])
+            self._epochs_without_gain.assign(values["epochs_without_gain/.ATTRIBUTES/VARIABLE_VALUE"])
+            self._newest, self.step = path, int(path.rsplit("-", 1)[1])
+            _LOG.info("going on at step %d, from the checkpoint in %s", self.step, self._folder)
+            return
+
+    def restore(self, model: keras.Model) -> None:
+        """Gives a compiled model the state that `find` found, if any; what is saved from now on is its state."""
+        self._loss_variables = _loss_variables(model)
+        self._loss = [tf.Variable(variable, trainable=False) for variable in self._loss_variables]
+        self._checkpoint = tf.train.Checkpoint(
+            # Lists, because TensorFlow does not find all of Keras' variables by itself: not the states of dropout.
+            model=[variable.value for variable in model.variables],
+            optimizer=[variable.value for variable in model.optimizer.variables],
+            best=self._best,
+            epochs_without_gain=self._epochs_without_gain,
+            loss=self._loss,
+        )
+        folder = self._scratch.name if self._scratch else self._folder
+        self._steps = tf.train.CheckpointManager(self._checkpoint, os.path.join(folder, _STEPS), max_to_keep=2)
+        self._best_weights = tf.train.CheckpointManager(
+            weights_checkpoint(model), os.path.join(folder, _BEST), max_to_keep=1
+        )
+        if self._newest:
+            self._checkpoint.restore(self._newest).assert_consumed()
+            self._newest = ""  # A model that comes after this one has what this one learned.
+
+    def restore_loss(self) -> None:
+        """In the middle of an epoch, gives the metric the mean loss of the part before."""
+        if self.step % self._steps_per_epoch:
+            for variable, value in zip(self._loss_variables, self._loss, strict=True):
+                variable.assign(value)
+
+    def after_step(self) -> None:
+        """Counts a training step, and saves if it is time to.
+
+        Raises:
+          SystemExit, KeyboardInterrupt: after a signal, having saved.
+        """
+        self.step += 1
+        if self.step % self._steps_per_epoch:
+            self._save_if_due()
+
+    def after_evaluation(self, mean_iou: float) -> None:
+        """Keeps the weights if they are the best so far."""
+        if mean_iou > float(self._best) or not math.isfinite(float(self._best)):
+            self._best.assign(mean_iou)
+            self._epochs_without_gain.assign(0)
+            self._best_weights.save(self.step)
+        else:
+            self._epochs_without_gain.assign_add(1)
+
+    def after_epoch(self) -> None:
+        """Saves if it is time to, and at the end of the training; raises as `after_step`."""
+        self._save_if_due()
+
+    def _save_if_due(self) -> None:
+        steps = self._settings.checkpoint_steps
+        is_due = self._stop_signal > 0 or self.is_finished or (steps > 0 and self.step % steps == 0)
+        if self._is_alone:
+            is_due |= time.monotonic() - self._saved_at >= 60 * self._settings.checkpoint_minutes
+        else:
+            is_due |= self.step % self._steps_per_epoch == 0
+        if is_due:
+            for value, variable in zip(self._loss, self._loss_variables, strict=True):
+                value.assign(variable)
+            self._steps.save(self.step)
+            self._saved_at = time.monotonic()
+        if self._stop_signal:
+            _LOG.warning("stopped by signal %d; the same run goes on at step %d", self._stop_signal, self.step)
+            if self._stop_signal == signal.SIGINT:
+                raise KeyboardInterrupt
+            raise SystemExit(128 + self._stop_signal)
+
+    @contextlib.contextmanager
+    def saving_on_signals(self) -> Iterator[None]:
+        """Within it SIGTERM and SIGINT let the step end, save, and then end the process as they would have."""
+        # Python handles signals in the main thread alone.
+        if not self._is_alone or threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def remember(number: int, _: Any) -> None:
+            if self._stop_signal:  # Whoever asks twice does not want to wait.
+                raise KeyboardInterrupt
+            self._stop_signal = number
+
+        former = {number: signal.signal(number, remember) for number in (signal.SIGTERM, signal.SIGINT)}
+        try:
+            yield
+        finally:
+            for number, handler in former.items():
+                signal.signal(number, handler)
+
+    def load_best_weights(self, model: keras.Model) -> None:
+        """Gives a model the weights with the highest mean IoU on the eval split."""
+        path = tf.train.latest_checkpoint(os.path.join(self._folder, _BEST))
+        weights_checkpoint(model).read(path).assert_existing_objects_matched().expect_partial()
+
+    def mark_exported(self) -> None:
+        """Says that the model is out, so that another training may delete this one's checkpoints."""
+        with tf.io.gfile.GFile(os.path.join(self._folder, _EXPORTED), "w") as file:
+            file.write("")
+
+
+def _loss_variables(model: keras.Model) -> list[Any]:
+    (tracker,) = (metric for metric in model.metrics if metric.name == "loss")
+    return tracker.variables
+
+
+def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
+    """What reads and writes a model's weights, also those of an exported model."""
+    return tf.train.Checkpoint(weights=[variable.value for variable in model.weights])
+
+
+def delete_exported(root: str, keep: str) -> None:
+    """Deletes the folders below `root` whose models were exported, except for one."""
+    for marker in tf.io.gfile.glob(os.path.join(root, "*", _EXPORTED)):
+        if os.path.dirname(marker) != keep:
+            tf.io.gfile.rmtree(os.path.dirname(marker))

@@ -1,0 +1,30 @@
+"""How the learning rate goes over a training run: Keras' schedules after a linear warm-up."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import keras
+
+from models.training.settings import TrainSettings
+
+
+def learning_rates(settings: TrainSettings, steps_per_epoch: int, small_size_epochs: int = 0) -> Callable[[int], float]:
+    """A function from a step, counted from 0 over all epochs, to its learning rate.
+
+    Args:
+      settings: of the training run.
+      steps_per_epoch: in the training data.
+      small_size_epochs: epochs at the beginning on smaller images; the schedule begins after them.
+    """
+    peak, schedules = settings.learning_rate, keras.optimizers.schedules
+    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
+    start = max(warmup, small_size_epochs * steps_per_epoch)
+    steps = settings.epochs * steps_per_epoch - start
+    after = {
+        "cosine": lambda: schedules.CosineDecay(peak, steps),
+        "polynomial": lambda: schedules.PolynomialDecay(peak, steps, end_learning_rate=0.0, power=0.9),
+        "exponential": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=0.01),
+        "constant": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=1.0),
+    }[settings.schedule]()
+    return lambda step: peak * step / warmup if step < warmup else float(after(max(0, step - start)))

@@ -1,0 +1,165 @@
+"""Training on several machines: each worker of TF_CONFIG's cluster trains in a process of its own.
+
+TensorFlow wants the cluster before anything else happens in a process, which is too late where other components ran.
+The first worker is the one that runs the pipeline; what it shall train it tells the others in a file.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import logging
+import os
+import subprocess
+import sys
+import threading
+import time
+import types
+from typing import Any
+
+from data.base.errors import UserError
+
+_LOG = logging.getLogger("segpipe.training")
+_JOB_FILE = "multi_worker.json"
+_BEAT_SECONDS = 1.0
+_REFUSED = 3
+
+
+@dataclasses.dataclass(frozen=True)
+class Worker:
+    """This process's place in TF_CONFIG's cluster: its index, 0 for the first, and the number of all workers."""
+
+    index: int
+    count: int
+
+
+def this_worker() -> Worker:
+    """Reads TF_CONFIG.
+
+    Raises:
+      UserError: if it is not set, or describes no cluster of workers.
+    """
+    example = '{"cluster": {"worker": ["host1:2222", "host2:2222"]}, "task": {"type": "worker", "index": 0}}'
+    try:
+        values = json.loads(os.environ["TF_CONFIG"])
+        count, index = len(values["cluster"]["worker"]), int(values["task"]["index"])
+        if values["task"]["type"] != "worker" or not 0 <= index < count:
+            raise ValueError
+    except (KeyError, ValueError, TypeError):
+        raise UserError(
+            f"train.strategy: multi_worker needs the environment variable TF_CONFIG, such as TF_CONFIG='{example}'; "
+            f"here it is {os.environ.get('TF_CONFIG') or 'not set'}"
+        ) from None
+    return Worker(index, count)
+
+
+def run_fn(fn_args: Any) -> None:
+    """Trains as the first worker; called by TFX's Trainer.
+
+    Args:
+      fn_args: as for `models.training.trainer.run_fn`.
+
+    Raises:
+      UserError: what the trainer raised, or if TF_CONFIG does not fit.
+    """
+    worker = this_worker()
+    if worker.index != 0:
+        raise UserError("worker 0 runs the pipeline, and TF_CONFIG names another one here: run `segpipe join` instead")
+    names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir")
+    job = {name: getattr(fn_args, name) for name in (*names, "custom_config", "hyperparameters")}
+    folder = fn_args.custom_config["checkpoints"]
+    os.makedirs(folder, exist_ok=True)
+    path = os.path.join(folder, _JOB_FILE)
+    ended = threading.Event()
+
+    def beat() -> None:
+        number = 0
+        while not ended.wait(_BEAT_SECONDS if number else 0):
+            number += 1
+            with open(path + ".new", "w", encoding="utf-8") as file:
+                json.dump({"beat": number, "job": job}, file)
+            os.replace(path + ".new", path)
+
+    beating = threading.Thread(target=beat)
+    beating.start()
+    try:
+        _LOG.info("waiting for %d other worker(s): `segpipe join` with their TF_CONFIG", worker.count - 1)
+        _train(job)
+    finally:
+        ended.set()
+        beating.join()
+        os.remove(path)
+
+
+def join(folder: str) -> None:
+    """Waits for a training to begin and takes part in it.
+
+    Args:
+      folder: of the checkpoints, on a file system that all workers share.
+
+    Raises:
+      UserError: what the trainer raised, or if TF_CONFIG does not fit.
+    """
+    if this_worker().index == 0:
+        raise UserError("worker 0 runs the pipeline, and TF_CONFIG names it here: run `segpipe run` instead")
+    path = os.path.join(folder, _JOB_FILE)
+    _LOG.info("waiting for a training that is told in %s", path)
+    first = None
+    while True:
+        try:
+            with open(path, encoding="utf-8") as file:
+                content = json.load(file)
+        except FileNotFoundError:
+            content = None
+        # The number in a file that a killed process left stands still.
+        if content is not None and first is not None and content["beat"] != first:
+            break
+        first = content and content["beat"]
+        time.sleep(2 * _BEAT_SECONDS)
+    _train(content["job"])
+
+
+def _train(job: dict[str, Any]) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-W", "ignore", "-m", "models.training.multi_worker"],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        process.stdin.write(json.dumps(job) + "\n")
+        process.stdin.flush()
+        line = ""
+        for line in process.stdout:
+            _LOG.info("%s", line.rstrip("\n"))
+        status = process.wait()
+    finally:
+        process.kill()
+    if status:
+        raise UserError(line.strip() if status == _REFUSED else f"the training process ended with status {status}")
+
+
+def main() -> None:
+    """Trains what standard input describes; progress, and a mistake of the user's, go to standard output."""
+    job = json.loads(sys.stdin.readline())
+    # Standard input ends with the process that waits for this one.
+    threading.Thread(target=lambda: os._exit(1 if sys.stdin.read() == "" else 0), daemon=True).start()
+    logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
+    for noisy in ("tensorflow", "absl"):
+        logging.getLogger(noisy).setLevel(logging.WARNING)
+    import tensorflow as tf
+
+    strategy = tf.distribute.MultiWorkerMirroredStrategy()
+    from models.training import trainer
+
+    try:
+        trainer.train(types.SimpleNamespace(**job), strategy)
+    except UserError as error:
+        print(" ".join(str(error).split()), flush=True)
+        sys.exit(_REFUSED)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,165 @@
+"""What can be configured about training, and what the trainer gets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
+
+import pydantic
+
+from data.base.section import Section, Share, set_value
+from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.settings import ModelSettings
+
+LossName = Literal["cross_entropy", "focal", "dice", "lovasz_softmax"]
+
+
+class TrainSettings(Section):
+    """The training run.
+
+    Attributes:
+      epochs: passes over the train split.
+      batch_size: images a step, over all replicas together.
+      loss: `cross_entropy`, `focal`, `dice` or `lovasz_softmax`, or a sum: each one's factor by its name.
+      class_weights: `median_frequency` weights each class's pixels, in cross-entropy and focal loss, by median
+        frequency / frequency; `root_median_frequency` by the square root of that.
+      sampling: `class_balanced` shows images with rare classes more often.
+      small_sizes: share of the epochs, at their beginning, in which images and labels have a quarter of the height and
+        width, then half of them; they are many times as fast (progressive resizing: Tan and Le, "EfficientNetV2", 2021,
+        section 4). Sizes that are too small for the model are left out.
+      optimizer: one of Keras'; `sgd` has Nesterov momentum of 0.9.
+      schedule: of the learning rate after the warm-up and the epochs at small sizes: along a cosine or a `polynomial`
+        of degree 0.9 to zero, `exponential` to a hundredth, or `constant`.
+      learning_rate: at the end of the warm-up.
+      warmup_epochs: epochs of linear warm-up.
+      weight_decay: a step takes that share of the weights, times the learning rate, away; of biases and normalization
+        none.
+      gradient_clip_norm: largest norm of all gradients together; 0 is none.
+      ema_momentum: of the moving average of the weights, which is what is evaluated and exported; 0 is none.
+      early_stopping_epochs: ends the training after that many epochs without a better mean IoU on the eval split; 0 is
+        never.
+      augmentation: random changes to the training images.
+      warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
+        classes, input and architecture; else, and by default, with random ones or `model.encoder_weights`.
+      cache: where decoded images are kept, in 8 bits: `memory`, a temporary file on `disk` (in TMPDIR), or `none`, to
+        read and decode anew in each epoch. `auto` is memory if they take up at most a quarter of it, else none.
+      checkpoint_minutes: least time between checkpoints. A run that is killed loses no more than what it did since; the
+        same command takes it up again there.
+      checkpoint_steps: also write one every so many steps; 0 is by the clock alone.
+      precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
+      devices: `auto` is GPUs where there are any, else the CPU.
+      strategy: `one` device, all local ones (`mirrored`), or those of all workers in TF_CONFIG (`multi_worker`; there
+        checkpoints are written at the ends of epochs and by `checkpoint_steps`, not by the clock). `auto` is mirrored
+        on several GPUs, else one.
+      xla: whether the training step is compiled; `auto` is on GPUs and TPUs, where Keras finds that it can be.
+      deterministic: the same weights, bit for bit, from each run on one kind of device; slower.
+      seed: of weights, order and augmentation.
+    """
+
+    epochs: Annotated[int, pydantic.Field(ge=1)] = 60
+    batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
+    loss: Annotated[dict[LossName, Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)] = {
+        "cross_entropy": 1.0
+    }
+    class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
+    sampling: Literal["uniform", "class_balanced"] = "uniform"
+    small_sizes: Share = 0.8
+    optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
+    schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
+    warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
+    weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
+    gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0
+    ema_momentum: Share = 0.0
+    early_stopping_epochs: Annotated[int, pydantic.Field(ge=0)] = 0
+    augmentation: AugmentationSettings = AugmentationSettings()
+    warm_start: Literal["none", "deployed"] = "none"
+    cache: Literal["auto", "memory", "disk", "none"] = "auto"
+    checkpoint_minutes: Annotated[float, pydantic.Field(ge=0)] = 10.0
+    checkpoint_steps: Annotated[int, pydantic.Field(ge=0)] = 0
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"] = "auto"
+    devices: Literal["auto", "cpu", "gpu", "tpu"] = "auto"
+    strategy: Literal["auto", "one", "mirrored", "multi_worker"] = "auto"
+    xla: Literal["auto", "on", "off"] = "auto"
+    deterministic: bool = False
+    seed: int = 0
+
+    @pydantic.field_validator("loss", mode="before")
+    @classmethod
+    def _one_loss(cls, value: Any) -> Any:
+        return {value: 1.0} if isinstance(value, str) else value
+
+
+class TrainerConfig(Section):
+    """Everything that the trainer's `run_fn` gets as TFX `custom_config`.
+
+    Attributes:
+      preprocessing: the model's input.
+      model: the architecture.
+      train: the training run.
+      label_map: entries of the label map, as in `labels.yaml`.
+      checkpoints: folder for checkpoints that outlive the process; by default that of the component's run, which does
+        not outlive a failure.
+      code: tells versions of the code apart, so that no checkpoint of another one is taken up.
+      push_destination: where the model of a warm start is looked for.
+      deployed_model: folder of that model, "" for none; put in by the Trainer component.
+      statistics: the data gate's statistics of the data set; put in by the Trainer component.
+    """
+
+    preprocessing: PreprocessingSettings
+    model: ModelSettings
+    train: TrainSettings
+    label_map: list[dict[str, Any]]
+    checkpoints: str = ""
+    code: str = ""
+    push_destination: str = ""
+    deployed_model: str = ""
+    statistics: dict[str, Any] = {}
+
+    @property
+    def stages(self) -> list[tuple[int, int]]:
+        """How often images are halved and until which epoch, one after the other; the last is (0, `train.epochs`)."""
+        small = int(self.train.small_sizes * self.train.epochs)
+        stages = [(2, small // 2), (1, small), (0, self.train.epochs)]
+        return [
+            (halvings, end)
+            for halvings, end in stages
+            if not halvings or (end and min(self._size(halvings)) >= self.model.smallest_input)
+        ]
+
+    def _size(self, halvings: int) -> tuple[int, int]:
+        """Height and width, halved as often, rounded up."""
+        shape = self.preprocessing
+        return -(-shape.height // 2**halvings), -(-shape.width // 2**halvings)
+
+    def halved(self, halvings: int) -> TrainerConfig:
+        """The same for images of half the height and width, as often."""
+        height, width = self._size(halvings)
+        shape = self.preprocessing.model_copy(update={"height": height, "width": width})
+        return self.model_copy(update={"preprocessing": shape})
+
+    def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
+        """The same with other values at dotted keys, such as `train.learning_rate`.
+
+        Raises:
+          ValidationError: if there is no such key, or it does not take the value.
+        """
+        changed = self.model_dump()
+        for key, value in values.items():
+            set_value(changed, key, value)
+        return type(self).model_validate(changed)
+
+    @pydantic.model_validator(mode="after")
+    def _check_size(self) -> TrainerConfig:
+        smallest = min(self.preprocessing.height, self.preprocessing.width)
+        if smallest >= self.model.smallest_input:
+            return self
+        if self.model.architecture == "unet":
+            raise ValueError(
+                f"model.depth {self.model.depth} halves an input of {smallest} pixels too often; "
+                f"it takes at most {smallest.bit_length() - 1}"
+            )
+        raise ValueError(
+            f"a {self.model.architecture} needs an input of at least {self.model.smallest_input} pixels each way, "
+            f"preprocessing gives it {smallest}"
+        )

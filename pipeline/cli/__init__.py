@@ -1,0 +1,64 @@
+"""The command line. Heavy packages are imported by the commands that need them, so that help is there at once."""
+
+from __future__ import annotations
+
+import sys
+
+import click
+
+from data.base.errors import UserError
+from pipeline.cli import convert, kubeflow, records, run, serving
+from pipeline.cli.common import EXIT_FAILED
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+def cli() -> None:
+    """Image segmentation from labelled images to a served model, on TensorFlow Extended.
+
+    \b
+    A first model of your own:
+      segpipe convert --format mask-folder --classes background,road my_images my_tfrecords
+      segpipe run --config my_run.yaml
+      segpipe predict --model MODEL photo.jpg --output predictions
+
+    Exit codes: 0 done, 1 failed (with a message that says why), 2 the gate refused the model.
+    """
+
+
+for _command in (
+    convert.convert,
+    run.run,
+    run.retrain,
+    run.join,
+    run.tune,
+    kubeflow.compile_command,
+    kubeflow.submit,
+    kubeflow.schedule,
+    records.runs,
+    records.report,
+    records.compare,
+    records.history,
+    records.lineage,
+    records.rollback,
+    records.clean,
+    serving.predict,
+    serving.serve,
+):
+    cli.add_command(_command)
+
+
+def main() -> None:
+    """Entry point of `segpipe`."""
+    try:
+        # Not click's own error handling: it exits with 2 for a wrong option, which here means "refused".
+        status = cli.main(standalone_mode=False)
+    except click.ClickException as error:
+        error.show()
+        status = EXIT_FAILED
+    except (UserError, OSError) as error:
+        click.echo(f"Error: {error}", err=True)
+        status = EXIT_FAILED
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("Interrupted.", err=True)
+        status = 130
+    sys.exit(status or 0)

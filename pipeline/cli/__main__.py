@@ -1,0 +1,5 @@
+"""`python -m pipeline.cli` is `segpipe`."""
+
+from pipeline.cli import main
+
+main()

@@ -1,0 +1,104 @@
+"""What several commands share."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import sys
+import warnings
+from typing import TYPE_CHECKING
+
+import click
+
+from data.base.files import is_remote
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+    from pipeline.records.runs import Run
+
+
+EXIT_FAILED = 1
+
+
+EXIT_REFUSED = 2
+
+
+SET_OPTION = click.option(
+    "--set",
+    "overrides",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="Override a key of the file, such as train.epochs=10. May be repeated.",
+)
+
+
+def format_iou(value: float | None) -> str:
+    return "none" if value is None else f"{value:.4f}"
+
+
+def program() -> str:
+    """How to call segpipe again: by name where the PATH has it, else as it was called."""
+    return "segpipe" if shutil.which("segpipe") else relative(sys.argv[0])
+
+
+def relative(path: str) -> str:
+    relative = os.path.relpath(path)
+    return path if is_remote(path) or relative.startswith("..") else relative
+
+
+def print_summary(console: Console, result: Run) -> None:
+    from models.serving.versions import rolled_back, versions
+
+    classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
+    size = "each image's own size" if result.resolution == "original" else "the model's size"
+    interval = " to ".join(map(format_iou, result.mean_iou_interval or []))
+    lines = [
+        f"Mean IoU on the test split, at {size}: {format_iou(result.mean_iou)} ({classes})",
+        f"  95 % confidence interval over images: {interval or 'none'}",
+    ]
+    if result.baseline_mean_iou is not None:
+        lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(result.baseline_mean_iou)}")
+    else:
+        lines.append("There is no deployed model with these classes; the absolute thresholds alone decided.")
+    if result.newest_span is not None:
+        deployed = result.newest_baseline_mean_iou
+        against = "" if deployed is None else f" (deployed: {format_iou(deployed)})"
+        lines.append(
+            f"On the test split of the newest span, {result.newest_span}: {format_iou(result.newest_mean_iou)}{against}"
+        )
+    if result.state == "refused":
+        lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
+    else:
+        destination = os.path.dirname(str(result.pushed_path))
+        is_there = result.pushed_version in versions(destination)
+        verdict = "Pushed"
+        if result.state == "unchanged":
+            fate = "was deployed, and later removed,"
+            if is_there:
+                fate = "is deployed already"
+            elif result.pushed_version in rolled_back(destination):
+                fate = "was deployed, and later rolled back,"
+            verdict = f"Nothing new; the model {fate}"
+        lines += [
+            f"{verdict} as version {result.pushed_version}: {relative(str(result.pushed_path))}",
+        ]
+        if is_there:
+            folder = relative(destination)
+            lines += ["Predict with it:", f"  {program()} predict --model {folder} IMAGE… --output predictions"]
+    if result.report:
+        lines.append(f"Report: {relative(result.report)}")
+    console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
+
+
+def quiet() -> None:
+    """Keeps TensorFlow's and Google's start-up messages from the terminal."""
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    warnings.simplefilter("ignore")
+    # Beam's words on looking for credentials, among others.
+    handler = logging.StreamHandler()
+    handler.setLevel(logging.WARNING)
+    handler.addFilter(lambda record: record.levelno >= logging.ERROR or record.name.startswith("segpipe"))
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger("absl").setLevel(logging.ERROR)

@@ -1,0 +1,296 @@
+"""Commands that look at runs and versions, and clean up after them."""
+
+from __future__ import annotations
+
+import dataclasses
+import glob
+import json
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from data.base.errors import UserError
+from data.base.files import exists, is_remote
+from pipeline.cli.common import (
+    SET_OPTION,
+    format_iou,
+    quiet,
+    relative,
+)
+from pipeline.cli.server_options import connect, server_options
+
+if TYPE_CHECKING:
+    from pipeline.records.runs import Run
+    from pipeline.records.sections import Row
+
+
+RUNS_OPTION = click.option(
+    "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all of output/]"
+)
+
+
+def _load_runs(config_path: str | None, overrides: tuple[str, ...]) -> list[Run]:
+    """The runs of a pipeline, or of all pipelines in output/, oldest first."""
+    if config_path:
+        from pipeline.config import load_config
+        from pipeline.records.metadata import database_of
+        from pipeline.records.runs import load_runs
+
+        config = load_config(config_path, overrides)
+        return load_runs(database_of(config), config.name)
+    paths = sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite")))
+    if not paths:
+        raise UserError("no run found in output/; name another place with --config")
+    from pipeline.records.metadata import sqlite_database
+    from pipeline.records.runs import load_runs
+
+    listed = []
+    for path in paths:
+        try:
+            listed += load_runs(sqlite_database(os.path.abspath(path)))
+        except UserError as error:
+            if len(paths) == 1:
+                raise
+            click.echo(f"left out: {error}", err=True)
+    return listed
+
+
+def _find_run(runs: list[Run], wanted: str) -> Run:
+    found = [run for run in runs if run.run_id.startswith(wanted)]
+    if len(found) != 1:
+        raise UserError(
+            f"{'no run' if not found else 'more than one run'} begins with {wanted}; `segpipe runs` lists them"
+        )
+    return found[0]
+
+
+@click.command()
+@RUNS_OPTION
+@SET_OPTION
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+@server_options
+def runs(
+    config_path: str | None, overrides: tuple[str, ...], as_json: bool, host: str | None, namespace: str | None
+) -> None:
+    """List the runs of a pipeline, or of all pipelines in output/, oldest first; with --host, those on that server."""
+    from rich.console import Console
+    from rich.table import Table
+
+    if host:
+        _print_server_runs(host, namespace, config_path, overrides, as_json)
+        return
+    listed = _load_runs(config_path, overrides)
+    if as_json:
+        for item in listed:
+            click.echo(json.dumps(dataclasses.asdict(item)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("pipeline", "run", "state", "mean IoU", "per class", "version", "seconds", "why"):
+        table.add_column(column, justify="right" if column in ("mean IoU", "seconds") else "left", overflow="fold")
+    for item in listed:
+        table.add_row(
+            item.pipeline,
+            item.run_id,
+            item.state,
+            format_iou(item.mean_iou),
+            " ".join(f"{name} {format_iou(value)}" for name, value in item.class_iou.items()),
+            str(item.pushed_version or ""),
+            f"{sum(component.seconds for component in item.components):.0f}",
+            "; ".join(item.reasons),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _print_server_runs(
+    host: str, namespace: str | None, config_path: str | None, overrides: tuple[str, ...], as_json: bool
+) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.config import load_config
+
+    name = load_config(config_path, overrides).name if config_path else None
+    listed = connect(host, namespace).list_runs(name)
+    if as_json:
+        for item in listed:
+            click.echo(json.dumps(dataclasses.asdict(item), default=str))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("run", "name", "state", "seconds", "why"):
+        table.add_column(column, justify="right" if column == "seconds" else "left", overflow="fold")
+    for item in listed:
+        seconds = "" if item.seconds is None else f"{item.seconds:.0f}"
+        table.add_row(item.run_id, item.name, item.state, seconds, item.reason)
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@click.command()
+@RUNS_OPTION
+@SET_OPTION
+@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.argument("run_id", metavar="[RUN]", required=False)
+def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, run_id: str | None) -> None:
+    """Print where the HTML report of a run is.
+
+    RUN is the beginning of a run's name, as `segpipe runs` lists them; without it, the newest run that has a report.
+    """
+    quiet()
+    listed = _load_runs(config_path, overrides)
+    if run_id is None:
+        with_report = sorted((run for run in listed if run.report), key=lambda run: run.run_id)
+        if not with_report:
+            raise UserError("no run has a report yet")
+        found = with_report[-1]
+    else:
+        found = _find_run(listed, run_id)
+    if not found.report:
+        raise UserError(f"run {found.run_id} has no report: it is {found.state}")
+    if not exists(found.report):
+        raise UserError(f"the report of run {found.run_id} was removed; it was {found.report}")
+    click.echo(relative(found.report))
+    if open_it and is_remote(found.report):
+        raise UserError("it is not on this machine; copy it to look at it")
+    if open_it and click.launch(found.report):
+        raise UserError("no browser could be started")
+
+
+@click.command(no_args_is_help=True)
+@RUNS_OPTION
+@SET_OPTION
+@click.option("--html", "html_path", metavar="FILE", help="Write the comparison as HTML, too.")
+@click.argument("run_ids", metavar="RUN RUN…", nargs=-1, required=True)
+def compare(
+    config_path: str | None, overrides: tuple[str, ...], html_path: str | None, run_ids: tuple[str, ...]
+) -> None:
+    """Put runs side by side: what was configured differently, and what came of it.
+
+    RUN is the beginning of a run's name, as `segpipe runs` lists them.
+    """
+    if len(run_ids) < 2:
+        raise UserError("compare takes two runs or more; `segpipe runs` lists them")
+    listed = _load_runs(config_path, overrides)
+    from pipeline.records.comparison import compare_runs
+
+    chosen = [_find_run(listed, run_id) for run_id in run_ids]
+    _print_sections("Comparison of runs", {run.run_id: run.report for run in chosen}, compare_runs(chosen), html_path)
+
+
+def _print_sections(
+    title: str, columns: dict[str, str | None], sections: dict[str, list[Row]], html_path: str | None
+) -> None:
+    from rich.console import Console
+
+    from pipeline.records.sections import to_html, to_table
+
+    Console(width=None if sys.stdout.isatty() else 200).print(to_table(list(columns), sections))
+    if html_path:
+        with open(html_path, "w", encoding="utf-8") as file:
+            file.write(to_html(title, columns, sections))
+        click.echo(f"Written to {html_path}")
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@SET_OPTION
+@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
+    """List the versions that were pushed, oldest first: from which runs and data, how good, what each replaced."""
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    quiet()
+    from rich.console import Console
+    from rich.table import Table
+
+    from pipeline.records.history import load_history
+
+    listed = load_history(config)
+    if as_json:
+        for item in listed:
+            click.echo(json.dumps(dataclasses.asdict(item)))
+        return
+    table = Table(box=None, pad_edge=False)
+    for column in ("version", "state", "run", "mean IoU", "replaced", "data", "rolled back"):
+        table.add_column(column, justify="right" if column == "mean IoU" else "left", overflow="fold")
+    for item in listed:
+        table.add_row(
+            str(item.version),
+            item.state,
+            item.run_id or "unknown",
+            format_iou(item.mean_iou),
+            str(item.replaced or ""),
+            ", ".join(map(relative, item.data)),
+            "; ".join(f"{event['time']} by {event['by']}, to {event['to']}" for event in item.rollbacks),
+        )
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@SET_OPTION
+@click.option("--html", "html_path", metavar="FILE", help="Write it as HTML, too.")
+@click.argument("version", metavar="VERSION", type=click.IntRange(0))
+def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None, version: int) -> None:
+    """Tell what a pushed version was made of: data, schema, configuration, code, packages, metrics."""
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    quiet()
+    from pipeline.records.lineage import trace
+
+    found = trace(config, version)
+    _print_sections(f"{config.name}, version {version}", {str(version): found.report}, found.sections, html_path)
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@SET_OPTION
+@click.argument("version", metavar="[VERSION]", type=click.IntRange(0), required=False)
+def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) -> None:
+    """Deploy an earlier version at once; without VERSION, the one before the deployed one.
+
+    The versions that are newer are moved aside, where servers do not look, and the next runs do not push them again.
+    With the number of one of them, it comes back.
+    """
+    from pipeline.config import load_config
+
+    destination = load_config(config_path, overrides).push_destination
+    quiet()
+    from models.serving.versions import roll_back
+
+    before, now = roll_back(destination, version)
+    click.echo(
+        f"Version {now} is deployed in the place of version {before}: {relative(os.path.join(destination, str(now)))}"
+    )
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
+@SET_OPTION
+@click.option(
+    "--keep", type=click.IntRange(1), required=True, metavar="N", help="How many of the newest runs and versions stay."
+)
+@click.option("--yes", is_flag=True, help="Delete; without it, only show what would go.")
+def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) -> None:
+    """Delete what old runs left: artifacts, pushed versions, checkpoints and logs.
+
+    The newest N runs and the newest N versions stay, the deployed one among them, with everything that they were made
+    of. Without --yes nothing is deleted.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    quiet()
+    from pipeline.records.retention import clean as run_clean
+
+    leftovers = run_clean(config, keep, is_dry_run=not yes)
+    for item in leftovers:
+        click.echo(f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})")
+    total = sum(item.size for item in leftovers) / 1e6
+    verdict = "deleted" if yes else "would be deleted; --yes deletes"
+    if leftovers:
+        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {verdict}")
+    else:
+        click.echo("There is nothing to delete.")

@@ -1,0 +1,161 @@
+"""Commands that run the pipeline."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from data.base.errors import UserError
+from pipeline.cli.common import (
+    EXIT_REFUSED,
+    SET_OPTION,
+    format_iou,
+    print_summary,
+    quiet,
+)
+
+if TYPE_CHECKING:
+    from pipeline.records.runs import Trial
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@SET_OPTION
+def run(config_path: str, overrides: tuple[str, ...]) -> int:
+    """Run the pipeline: validate, transform, train, evaluate, push what passes the gate.
+
+    Components whose inputs, settings and code are the same as before are not run again.
+    """
+    from pipeline.config import load_config
+
+    quiet()
+    config = load_config(config_path, overrides)
+    config.data.newest_input()
+    config.load_label_map()
+    config.beam.check()  # Before TFX is loaded, which takes a while.
+    click.echo("Loading TFX …", err=True)
+    from rich.console import Console
+
+    from pipeline.runners.local import RunFailedError, run_locally
+
+    console = Console()
+    try:
+        result = run_locally(config, console)
+    except RunFailedError as error:
+        raise UserError(str(error)) from error
+    print_summary(console, result)
+    return EXIT_REFUSED if result.state == "refused" else 0
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@SET_OPTION
+def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
+    """Take one turn of a schedule: run the pipeline if there is a reason to, and tell how it ended.
+
+    Nothing is trained if data, code, packages and configuration are those of the last run that ended, or, with
+    retrain.trigger: drift, if the newest data is like that which the deployed model was trained on. Whom to tell is in
+    the section notify. docs/retraining.md has units for systemd, a line for cron, and Kubeflow's way.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    quiet()
+    from rich.console import Console
+
+    from pipeline.retraining.turn import retrain as take_turn
+
+    console = Console()
+    turn = take_turn(config, console, lambda line: click.echo(line, err=True))
+    if turn.drift is not None:
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in turn.drift.items())
+        click.echo(f"Drift of the newest data from what the deployed model was trained on: {shown}")
+    for problem in turn.problems:
+        click.echo(f"Not told: {problem}", err=True)
+    if turn.outcome == "ran":
+        assert turn.run is not None
+        print_summary(console, turn.run)
+        return EXIT_REFUSED if turn.run.state == "refused" else 0
+    if turn.outcome == "nothing new":
+        assert turn.run is not None
+        click.echo(f"Nothing is new since run {turn.run.run_id}, which ended {turn.run.state}; nothing was trained.")
+    else:
+        click.echo(f"No drift above retrain.max_drift {config.retrain.max_drift:g}; nothing was trained.")
+    return 0
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
+@SET_OPTION
+def join(config_path: str, overrides: tuple[str, ...]) -> None:
+    """Take part in the training of a run on another machine (train.strategy: multi_worker).
+
+    Waits until `segpipe run`, with the same FILE, comes to its training on the machine that TF_CONFIG calls worker 0.
+    The output folder must be on a file system that all workers share.
+    """
+    from models.training.multi_worker import join as join_training
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    logging.basicConfig(level=logging.INFO, format="%(message)s")
+    join_training(config.checkpoints_path)
+
+
+@click.command(no_args_is_help=True)
+@click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file with a section tune.")
+@SET_OPTION
+def tune(config_path: str, overrides: tuple[str, ...]) -> None:
+    """Search for hyperparameters: short trainings with values from tune.space, best first.
+
+    Runs the pipeline up to its tuner; a search that was killed goes on where it stopped. `segpipe run` with the same
+    configuration then trains with the best values.
+    """
+    from pipeline.config import load_config
+
+    config = load_config(config_path, overrides)
+    if config.tune is None:
+        raise UserError(
+            f"{config_path} has no section tune; add one such as\n"
+            "  tune: {trials: 20, epochs: 10, space: {train.learning_rate: {low: 0.0001, high: 0.01, scale: log}}}"
+        )
+    config.data.newest_input()
+    config.load_label_map()
+    click.echo("Loading TFX …", err=True)
+    quiet()
+    from rich.console import Console
+
+    from pipeline.records.metadata import database_of
+    from pipeline.records.runs import load_trials
+    from pipeline.runners.local import RunFailedError, run_locally
+
+    console = Console()
+    try:
+        result = run_locally(config, console, last="Tuner")
+    except RunFailedError as error:
+        raise UserError(str(error)) from error
+    _print_trials(load_trials(database_of(config), result.run_id), list(config.tune.space))
+
+
+def _print_trials(trials: list[Trial], keys: list[str]) -> None:
+    import yaml
+    from rich.console import Console
+    from rich.table import Table
+
+    from data.base.section import set_value
+    from models.tuning.search_space import format_value
+
+    table = Table(box=None, pad_edge=False)
+    for column in ("mean IoU", *keys):
+        table.add_column(column, justify="right", overflow="fold")
+    for trial in trials:
+        table.add_row(format_iou(trial.mean_iou), *(format_value(trial.values[key]) for key in keys))
+    click.echo()
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    sections: dict[str, Any] = {}
+    for key in keys:
+        set_value(sections, key, trials[0].values[key])
+    click.echo("\nThe best values, for the configuration file:\n")
+    click.echo(yaml.safe_dump(sections, sort_keys=False), nl=False)

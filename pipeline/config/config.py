@@ -1,0 +1,135 @@
+"""The configuration of a run: all its sections."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from typing import Annotated
+
+import pydantic
+
+from components.report.settings import ReportSettings
+from data.base.errors import UserError
+from data.base.files import is_remote
+from data.base.section import Section
+from data.contract import LABEL_MAP_FILE
+from data.label_map import LabelMap
+from models.evaluation.settings import EvaluationSettings, GateSettings
+from models.inputs.settings import PreprocessingSettings
+from models.serving.settings import PushSettings, ServingSettings
+from models.settings import ModelSettings
+from models.training.settings import TrainerConfig, TrainSettings
+from models.tuning.search_space import TunerConfig, TuneSettings, with_first_values
+from pipeline.config.data import DataSettings
+from pipeline.records.settings import MetadataSettings
+from pipeline.retraining.settings import NotifySettings, RetrainSettings
+from pipeline.runners.beam import BeamSettings
+from pipeline.runners.kubeflow.settings import KubeflowSettings
+
+
+class Config(Section):
+    """A whole run.
+
+    Attributes:
+      name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
+      output: folder for artifacts, metadata and logs; of this machine, where a run is local.
+      artifacts: folder for the artifacts of this output folder alone, if they shall be elsewhere: what a cluster
+        computes must be on a volume that its workers share, or in a bucket, `gs://`. On Kubeflow the server says where.
+      tune: the search for hyperparameters before each training; none without this section.
+    """
+
+    name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
+    output: Annotated[str, pydantic.Field(min_length=1)]
+    artifacts: str = ""
+    data: DataSettings
+    preprocessing: PreprocessingSettings = PreprocessingSettings()
+    model: ModelSettings = ModelSettings()
+    train: TrainSettings = TrainSettings()
+    tune: TuneSettings | None = None
+    evaluation: EvaluationSettings = EvaluationSettings()
+    gate: GateSettings = GateSettings()
+    serving: ServingSettings = ServingSettings()
+    report: ReportSettings = ReportSettings()
+    push: PushSettings = PushSettings()
+    retrain: RetrainSettings = RetrainSettings()
+    notify: NotifySettings = NotifySettings()
+    metadata: MetadataSettings = MetadataSettings()
+    beam: BeamSettings = BeamSettings()
+    kubeflow: KubeflowSettings = KubeflowSettings()
+
+    @property
+    def push_destination(self) -> str:
+        """Folder of numbered versions."""
+        return absolute(self.push.destination or os.path.join(self.output, "serving"))
+
+    @property
+    def artifacts_path(self) -> str:
+        """Folder of the artifacts of all runs."""
+        return absolute(self.artifacts or os.path.join(self.output, "artifacts"))
+
+    @property
+    def metadata_path(self) -> str:
+        """The SQLite file of ML Metadata, where no server is configured."""
+        return os.path.abspath(os.path.join(self.output, "metadata.sqlite"))
+
+    def secrets(self) -> list[str]:
+        """The values that must not be printed or stored; those that are not there do not count."""
+        found = []
+        for secret in (self.metadata.password, self.notify.webhook):
+            with contextlib.suppress(UserError):
+                found += [secret.read("")] if secret else []
+        return found
+
+    @property
+    def checkpoints_path(self) -> str:
+        """Folder of the checkpoints of trainings that may have to go on."""
+        return absolute(os.path.join(self.output, "checkpoints"))
+
+    @property
+    def tuning_path(self) -> str:
+        """Folder of the trials of searches that may have to go on."""
+        return absolute(os.path.join(self.output, "tuning"))
+
+    @property
+    def logs_path(self) -> str:
+        """Folder of the logs, one file a run."""
+        return os.path.abspath(os.path.join(self.output, "logs"))
+
+    def load_label_map(self) -> LabelMap:
+        """Reads the label map, and checks that the gate names classes that are in it.
+
+        Raises:
+          UserError: if there is no label map, or the gate names an unknown class.
+        """
+        path = self.data.label_map or os.path.join(self.data.newest_input(), LABEL_MAP_FILE)
+        label_map = LabelMap.load(path)
+        unknown = sorted(set(self.gate.min_class_iou) - set(label_map.names))
+        if unknown:
+            raise UserError(
+                f"gate.min_class_iou: {', '.join(unknown)} is not in {path}, which has {', '.join(label_map.names)}"
+            )
+        return label_map
+
+    def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
+        """What the trainer needs of all this."""
+        return TrainerConfig(
+            preprocessing=self.preprocessing,
+            model=self.model,
+            train=self.train,
+            label_map=label_map.model_dump(mode="json"),
+            checkpoints=self.checkpoints_path,
+            push_destination=self.push_destination if self.train.warm_start == "deployed" else "",
+        )
+
+    def tuner_config(self, label_map: LabelMap, settings: TuneSettings) -> TunerConfig:
+        """What the tuner needs.
+
+        What trials set themselves has fixed values: another one in the file must not start the search anew.
+        """
+        training = with_first_values(self.trainer_config(label_map), settings)
+        return TunerConfig.model_validate({**training.model_dump(), "tune": settings, "checkpoints": self.tuning_path})
+
+
+def absolute(path: str) -> str:
+    """The absolute path, or the URI, without a slash at its end."""
+    return path.rstrip("/") if is_remote(path) else os.path.abspath(path)

@@ -1,0 +1,82 @@
+"""Which TFRecords a run takes."""
+
+from __future__ import annotations
+
+import glob
+import os
+from typing import Annotated
+
+import pydantic
+
+from data.base.errors import UserError
+from data.base.files import Found, find, is_remote
+from data.base.section import Section
+from data.contract import LABEL_MAP_FILE, SPLITS
+from data.spans import SPAN, choose_window, find_spans
+
+
+class DataSettings(Section):
+    """The data set.
+
+    Attributes:
+      input: folder of the TFRecords `train*`, `eval*` and `test*`; `{SPAN}` in it stands for the numbers of spans.
+      window: how many of the newest spans to train on; 0 for all.
+      test_span: the span whose test split decides; by default the oldest there is. That of the newest span is measured
+        apart.
+      label_map: the label map; by default `labels.yaml` in the folder of the newest span.
+    """
+
+    input: Annotated[str, pydantic.Field(min_length=1)]
+    window: Annotated[int, pydantic.Field(ge=0)] = 0
+    test_span: Annotated[int, pydantic.Field(ge=0)] | None = None
+    label_map: str = ""
+
+    @pydantic.field_validator("input")
+    @classmethod
+    def _check_input(cls, value: str) -> str:
+        if "{" in value.replace(SPAN, "", 1):
+            raise ValueError(f"takes one {SPAN} and no other braces")
+        return value.rstrip("/") or value
+
+    def newest_input(self) -> str:
+        """The input folder; of the newest span, where there are spans.
+
+        Raises:
+          UserError: if there is no such folder, or a split has no files.
+        """
+        folder, of_split = self._folders()
+        if not is_remote(folder) and not os.path.isdir(folder):
+            raise UserError(f"data.input: {folder} is not a folder; `segpipe convert` makes one from images and masks")
+        for split, places in of_split.items():
+            if not any(_files(place, split) for place in places):
+                raise UserError(f"data.input: {', '.join(places)} has no files {split}*")
+        return folder
+
+    def input_files(self) -> list[Found]:
+        """The TFRecords of all splits and spans that a run takes, and the label map.
+
+        Raises:
+          UserError: if there is no span.
+        """
+        folder, of_split = self._folders()
+        return [
+            *(file for split, places in of_split.items() for place in places for file in _files(place, split)),
+            *_files(folder, "test"),
+            *find(glob.escape(self.label_map or os.path.join(folder, LABEL_MAP_FILE))),
+        ]
+
+    def _folders(self) -> tuple[str, dict[str, list[str]]]:
+        """The folder of the newest span, and those of each split."""
+        if SPAN not in self.input:
+            return self.input, {split: [self.input] for split in SPLITS}
+        try:
+            folders = find_spans(self.input)
+            window = choose_window(folders, self.window, self.test_span)
+        except UserError as error:
+            raise UserError(f"data.input: {error}") from None
+        of_split = {split: [folders[span] for span in window.train] for split in ("train", "eval")}
+        return folders[window.newest], {**of_split, "test": [folders[window.test]]}
+
+
+def _files(folder: str, split: str) -> list[Found]:
+    return find(os.path.join(glob.escape(folder), f"{split}*"))

@@ -1,0 +1,69 @@
+"""Reading a configuration: one YAML file, typed, with `--set key=value` on top."""
+
+from __future__ import annotations
+
+import pathlib
+from typing import Any
+
+import pydantic
+import yaml
+
+from data.base.errors import UserError, explain
+from data.base.section import set_value
+from models.training.settings import TrainerConfig
+from models.tuning.search_space import with_first_values
+from pipeline.config.config import Config
+
+_SECTIONS = {name for name, field in Config.model_fields.items() if field.annotation is not str} - {"tune"}
+
+
+def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Config:
+    """Reads a configuration file.
+
+    Args:
+      path: of the YAML file.
+      overrides: `key=value`, with dots between the levels of a key and YAML as the value.
+
+    Raises:
+      UserError: naming every key that is wrong, what it got and what it takes.
+    """
+    try:
+        text = pathlib.Path(path).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UserError(f"cannot read the configuration {path}: {error}") from None
+    try:
+        values = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that is none.
+        raise UserError(f"{path} is not YAML: {error}") from None
+    if isinstance(values, dict):
+        # A section whose keys are all left out, or commented out, is one with its defaults.
+        values = {key: {} if value is None and key in _SECTIONS else value for key, value in values.items()}
+    if not isinstance(values, dict):
+        raise UserError(f"{path} must hold keys and values, such as `name: my_model`")
+    for override in overrides:
+        _apply(values, override)
+    try:
+        config = Config.model_validate(values)
+        # The depth of the model must fit its input; the trainer would refuse it, but only after Transform.
+        training = TrainerConfig(
+            preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[]
+        )
+        if config.tune:
+            with_first_values(training, config.tune)
+    except pydantic.ValidationError as error:
+        raise UserError(explain(error, str(path), Config)) from None
+    return config
+
+
+def _apply(values: dict[str, Any], override: str) -> None:
+    key, separator, text = override.partition("=")
+    if not separator or not key:
+        raise UserError(f"--set {override}: takes key=value, such as --set train.epochs=10")
+    try:
+        value = yaml.safe_load(text)
+    except (yaml.YAMLError, ValueError) as error:
+        raise UserError(f"--set {override}: the value is not YAML: {error}") from None
+    try:
+        set_value(values, key, value)
+    except ValueError as error:
+        raise UserError(f"--set {override}: {error}") from None

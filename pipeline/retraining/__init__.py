@@ -1,0 +1,1 @@
+"""When does a schedule train, and who is told?"""

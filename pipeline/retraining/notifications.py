@@ -1,0 +1,67 @@
+"""Tells people and programs how a run ended."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import urllib.error
+import urllib.request
+from typing import Any
+
+from data.base.errors import UserError
+from pipeline.retraining.settings import NotifySettings
+
+
+def notify(settings: NotifySettings, summary: dict[str, Any]) -> list[str]:
+    """Calls the command and the webhook.
+
+    Args:
+      settings: whom to tell, and of what.
+      summary: of the run; `state` decides.
+
+    Returns:
+      What went wrong, in words that hold no secret; nothing is raised.
+    """
+    if summary["state"] not in settings.states:
+        return []
+    text, problems = json.dumps(summary), []
+    if settings.command:
+        problems += _call(settings.command, text, settings.timeout_seconds)
+    if settings.webhook:
+        try:
+            url = settings.webhook.read("notify.webhook")
+        except UserError as error:
+            problems.append(str(error))
+        else:
+            problems += _post(url, text, settings.timeout_seconds)
+    return problems
+
+
+def _call(command: list[str], text: str, timeout: float) -> list[str]:
+    name = f"notify.command {command[0]}"
+    try:
+        result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, check=False)
+    except subprocess.TimeoutExpired:
+        return [f"{name}: was ended after {timeout:g} s"]
+    except OSError as error:
+        return [f"{name}: {error.strerror}"]
+    if result.returncode:
+        last = (result.stderr.strip().splitlines() or ["no message"])[-1]
+        return [f"{name}: exit code {result.returncode}: {last}"]
+    return []
+
+
+def _post(url: str, text: str, timeout: float) -> list[str]:
+    # The URL is in no message, as it may hold a key.
+    try:
+        request = urllib.request.Request(url, text.encode(), {"Content-Type": "application/json"})
+        if request.type not in ("http", "https"):
+            return ["notify.webhook: its URL begins with neither http:// nor https://"]
+        with urllib.request.urlopen(request, timeout=timeout):
+            return []
+    except urllib.error.HTTPError as error:
+        return [f"notify.webhook: the server answered {error.code}"]
+    except urllib.error.URLError as error:
+        return [f"notify.webhook: {getattr(error.reason, 'strerror', None) or type(error.reason).__name__}"]
+    except (OSError, ValueError) as error:
+        return [f"notify.webhook: {type(error).__name__}"]

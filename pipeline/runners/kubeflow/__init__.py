@@ -1,0 +1,1 @@
+"""How does the graph run on Kubeflow Pipelines?"""

@@ -1,0 +1,352 @@
+"""The model server as a process, with real models that are as small as can be."""
+
+import base64
+import contextlib
+import http.client
+import io
+import json
+import os
+import pathlib
+import re
+import shutil
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import pytest
+from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
+from selenium.webdriver.support.wait import WebDriverWait
+
+ROOT = pathlib.Path(__file__).parents[3]
+SIZE = 16
+# Generous: what must be bounded takes a second or two.
+SECONDS = 60
+
+
+class Server:
+    """`segpipe serve` in a process of its own."""
+
+    def __init__(self, destination, *options):
+        self.log = destination.parent / "server.log"
+        with self.log.open("w") as log:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "pipeline.cli", "serve", "--model", str(destination), "--port", "0", *options],
+                cwd=ROOT,
+                env={**os.environ, "PYTHONUNBUFFERED": "1"},
+                stdout=log,
+                stderr=subprocess.STDOUT,
+            )
+        self.port = int(self.wait_for(r"Serving version \d+ at http://127.0.0.1:(\d+)/")[1])
+
+    def wait_for(self, pattern):
+        """Waits for a line of the log."""
+        end = time.monotonic() + SECONDS
+        while time.monotonic() < end and self.process.poll() is None:
+            found = re.search(pattern, self.log.read_text())
+            if found:
+                return found
+            time.sleep(0.02)
+        pytest.fail(f"no {pattern} in the log:\n{self.log.read_text()}")
+
+    def request(self, method, path, body=None):
+        """Status, headers and JSON (or text) of an answer."""
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", self.port, timeout=SECONDS)) as connection:
+            connection.request(method, path, body)
+            response = connection.getresponse()
+            content = response.read().decode()
+            is_json = response.headers["Content-Type"].startswith("application/json")
+            return response.status, response.headers, json.loads(content) if is_json else content
+
+    def predict(self, *images):
+        """Status, headers and JSON of a prediction."""
+        body = json.dumps({"instances": [encoded(image) for image in images]})
+        return self.request("POST", "/v1/models/segpipe:predict", body)
+
+    def peak_megabytes(self):
+        """Of its resident memory so far."""
+        status = pathlib.Path(f"/proc/{self.process.pid}/status").read_text()
+        return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) / 1000
+
+    def stop(self):
+        """Asks it to end, and waits."""
+        if self.process.poll() is None:
+            self.process.send_signal(signal.SIGTERM)
+        return self.process.wait(SECONDS)
+
+
+def encoded(image):
+    return {"b64": base64.b64encode(image).decode()}
+
+
+def picture(brightness, size=(30, 20), file_format="PNG"):
+    buffer = io.BytesIO()
+    Image.new("RGB", size, (brightness,) * 3).save(buffer, file_format)
+    return buffer.getvalue()
+
+
+def png_header(width, height):
+    """A PNG of two kilobytes that says it is that large."""
+
+    def chunk(name, content):
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    pixels = chunk(b"IDAT", zlib.compress(bytes(2_000_000), 9))
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)) + pixels
+
+
+def truncated():
+    """A JPEG that breaks off in the middle of its pixels."""
+    buffer = io.BytesIO()
+    noise = np.random.default_rng(0).integers(0, 256, [60, 60, 3]).astype(np.uint8)
+    Image.fromarray(noise).save(buffer, "JPEG")
+    return buffer.getvalue()[:-1000]
+
+
+BRIGHT, DARK, TRUNCATED = picture(200), picture(20, file_format="JPEG"), truncated()
+
+
+@pytest.fixture(scope="module")
+def destination(tmp_path_factory, push):
+    folder = tmp_path_factory.mktemp("pushed") / "serving"
+    push(folder, 1, 1)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def server(destination):
+    started = Server(destination, "--receive-seconds", "2", "--max-body-megabytes", "1", "--max-pixels", "1000000")
+    yield started
+    assert started.stop() == 0
+
+
+def is_alive(server):
+    status, _, content = server.predict(BRIGHT)
+    assert status == 200
+    assert np.unique(content["predictions"][0]["class_ids"]).tolist() == [1]
+
+
+def test_it_speaks_as_tensorflow_serving_does(server):
+    path = "/v1/models/segpipe"
+    status, headers, content = server.predict(BRIGHT, DARK)
+    assert (status, headers["Model-Version"]) == (200, "1")
+    bright, dark = content["predictions"]
+    assert np.array_equal(bright["class_ids"], np.ones([SIZE, SIZE]))
+    assert np.array_equal(dark["class_ids"], np.zeros([SIZE, SIZE]))
+    assert np.allclose(bright["confidence"], 1)
+    named = json.dumps({"signature_name": "serving_default", "instances": [{"image_bytes": encoded(BRIGHT)}]})
+    assert server.request("POST", f"{path}/versions/1:predict", named)[2] == {"predictions": [bright]}
+    for inputs in ([encoded(BRIGHT)], {"image_bytes": [encoded(BRIGHT)]}):
+        found = server.request("POST", f"{path}:predict", json.dumps({"inputs": inputs}))[2]
+        assert found == {"outputs": {name: [bright[name]] for name in ("class_ids", "confidence")}}
+    version = {"version": "1", "state": "AVAILABLE", "status": {"error_code": "OK", "error_message": ""}}
+    for place in (path, f"{path}/versions/1"):
+        assert server.request("GET", place)[2] == {"model_version_status": [version]}
+    metadata = server.request("GET", f"{path}/metadata")[2]
+    assert metadata["model_spec"] == {"name": "segpipe", "signature_name": "", "version": "1"}
+    signature = metadata["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    assert signature["inputs"]["image_bytes"]["dtype"] == "DT_STRING"
+    assert set(signature["outputs"]) == {"class_ids", "confidence"}
+
+
+def test_health_and_metrics(server):
+    assert server.request("GET", "/healthz")[::2] == (200, "ok\n")
+    is_alive(server)
+    text = server.request("GET", "/metrics")[2]
+    assert float(re.findall(r'^segpipe_requests_total\{status="200"\} (\S+)$', text, re.MULTILINE)[0]) >= 1
+    assert "segpipe_model_version 1.0" in text
+    assert "segpipe_batch_images_bucket" in text
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "message"),
+    [
+        ("{", 400, "not JSON"),
+        ("[]", 400, "the request must be"),
+        ('{"instances": []}', 400, "the request must be"),
+        ('{"instances": [1]}', 400, "the request must be"),
+        ('{"instances": [{"b64": "?"}]}', 400, "not valid base64"),
+        ('{"instances": [{"b64": "Zm9v"}], "signature_name": "examples"}', 400, "signature_name must be"),
+        (json.dumps({"instances": [encoded(DARK)] * 65}), 400, "more than the limit of 64"),
+        (json.dumps({"instances": [encoded(b"a text that is named photo.jpg")]}), 400, "not a JPEG or PNG image"),
+        (json.dumps({"instances": [encoded(TRUNCATED)]}), 400, "cannot be decoded"),
+        (json.dumps({"instances": [encoded(png_header(40_000, 40_000))]}), 413, "the image has 40000x40000 pixels"),
+        (json.dumps({"instances": [encoded(png_header(1000, 1000))]}), 400, "cannot be decoded"),
+        (" " * 1_100_000, 413, "--max-body-megabytes"),
+    ],
+)
+def test_a_bad_request_gets_its_status_and_costs_little(server, body, status, message):
+    is_alive(server)
+    before = server.peak_megabytes()
+    found = server.request("POST", "/v1/models/segpipe:predict", body)
+    assert found[0] == status
+    assert message in found[2]["error"]
+    assert server.peak_megabytes() - before < 100
+    is_alive(server)
+
+
+def test_what_is_not_there_is_not_found(server):
+    for path in ("/v1/models/other", "/v1/models/segpipe/versions/7", "/elsewhere"):
+        status, _, content = server.request("GET", path)
+        assert (status, "error" in content) == (404, True)
+    status, headers, _ = server.request("GET", "/v1/models/segpipe:predict")
+    assert (status, headers["Allow"]) == (405, "POST")
+
+
+def test_a_slow_client_is_let_go(server):
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as slow:
+        slow.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
+        answer = slow.makefile("rb").read().decode()
+    assert answer.startswith("HTTP/1.1 408 ")
+    assert "did not come within 2 s" in answer
+    with socket.create_connection(("127.0.0.1", server.port), SECONDS) as slower:
+        slower.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHo")
+        assert slower.makefile("rb").read() == b""
+    is_alive(server)
+
+
+def test_one_bad_image_fails_for_its_client_alone(server):
+    """However they are batched: the others get their answers."""
+    found = []
+
+    def send(image, expected):
+        for _ in range(20):
+            found.append(server.predict(image)[0] == expected)
+
+    threads = [threading.Thread(target=send, args=args) for args in [(BRIGHT, 200), (TRUNCATED, 400)] * 4]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == [True] * 160
+
+
+def test_too_many_requests_are_sent_away(destination):
+    server = Server(destination, "--max-waiting", "1", "--max-batch", "1")
+    large = picture(200, (2000, 2000))
+    answers = []
+    threads = [threading.Thread(target=lambda: answers.append(server.predict(large))) for _ in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert {status for status, _, _ in answers} == {200, 503}
+    assert {headers["Retry-After"] for status, headers, _ in answers if status == 503} == {"1"}
+    is_alive(server)
+    assert server.stop() == 0
+
+
+def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, push):
+    destination = tmp_path / "serving"
+    push(destination, 1, 1)
+    server = Server(destination, "--poll-seconds", "0.1")
+    answers, stop = [], threading.Event()
+
+    def send():
+        with contextlib.closing(http.client.HTTPConnection("127.0.0.1", server.port, timeout=SECONDS)) as connection:
+            body = json.dumps({"instances": [encoded(BRIGHT)]})
+            while not stop.is_set():
+                connection.request("POST", "/v1/models/segpipe:predict", body)
+                response = connection.getresponse()
+                content = json.loads(response.read())
+                classes = np.unique(content["predictions"][0]["class_ids"]).tolist()
+                answers.append((response.status, response.headers["Model-Version"], classes))
+
+    threads = [threading.Thread(target=send) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+
+    def answered_by(version):
+        end, start = time.monotonic() + SECONDS, len(answers)
+        while not any(answer[1] == version for answer in answers[start:]):
+            assert time.monotonic() < end
+            time.sleep(0.02)
+
+    answered_by("1")
+    push(destination, 2, 2)
+    answered_by("2")
+    (tmp_path / "broken").mkdir()
+    (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no model")
+    (tmp_path / "broken").rename(destination / "3")
+    server.wait_for("version 3 cannot be served and is left out")
+    answered_by("2")
+    # A roll-back.
+    shutil.rmtree(destination / "2")
+    answered_by("1")
+    stop.set()
+    for thread in threads:
+        thread.join()
+    assert {answer[0] for answer in answers} == {200}
+    assert {(version, tuple(classes)) for _, version, classes in answers} == {("1", (1,)), ("2", (2,))}
+    assert server.log.read_text().count("version 3 cannot be served") == 1
+    assert server.stop() == 0
+
+
+def test_it_finishes_what_it_has_begun(destination):
+    server = Server(destination)
+    answers = []
+    many = [picture(200, (2000, 2000))] * 30
+    thread = threading.Thread(target=lambda: answers.append(server.predict(*many)))
+    thread.start()
+    end = time.monotonic() + SECONDS
+    while 'le="+Inf"} 0.0' in re.findall("segpipe_batch_images_bucket.*Inf.*", server.request("GET", "/metrics")[2])[0]:
+        assert time.monotonic() < end
+    assert server.stop() == 0
+    thread.join()
+    assert (answers[0][0], len(answers[0][2]["predictions"])) == (200, 30)
+
+
+def test_mistakes_are_told_in_a_line(segpipe, destination, tmp_path):
+    for arguments, message in {
+        ("--model", str(tmp_path / "nowhere")): "is not a folder",
+        ("--model", str(tmp_path)): "holds no model that can be served; a run that passed its gate says where",
+        ("--model", str(destination), "--name", "a/b"): "--name takes letters",
+    }.items():
+        finished = segpipe("serve", *arguments)
+        assert finished.returncode == 1
+        assert message in finished.stderr.splitlines()[-1]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        finished = segpipe("serve", "--model", str(destination), "--port", str(port))
+    assert finished.returncode == 1
+    assert f"cannot listen at 127.0.0.1:{port}" in finished.stderr.splitlines()[-1]
+
+
+def test_the_page_shows_the_classes_of_a_picture(server, browser, tmp_path):
+    half = Image.new("RGB", (64, 32))
+    half.paste((220, 220, 220), (0, 0, 32, 32))
+    half.save(tmp_path / "half.png")
+    browser.get(f"http://127.0.0.1:{server.port}/")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "half.png"))
+    WebDriverWait(browser, SECONDS).until(lambda page: page.find_element(By.ID, "result").is_displayed())
+    rows = [row.text.split("\n") for row in browser.find_elements(By.CSS_SELECTOR, "#classes li")]
+    assert rows == [["nothing", "50.0 %"], ["cat", "50.0 %"], ["dog", "0.0 %"]]
+
+    def color(x):
+        return browser.execute_script(
+            "const canvas = document.getElementById('canvas');"
+            "return [...canvas.getContext('2d').getImageData(arguments[0], 16, 1, 1).data].slice(0, 3)",
+            x,
+        )
+
+    opacity = browser.find_element(By.ID, "opacity")
+    opacity.send_keys(Keys.END)
+    assert color(8) == [230, 159, 0]
+    opacity.send_keys(Keys.HOME)
+    assert color(8) == pytest.approx([220] * 3, abs=3)
+    opacity.send_keys(Keys.END)
+    browser.find_elements(By.CSS_SELECTOR, "#classes input")[1].click()
+    assert color(8) == pytest.approx([220] * 3, abs=3)
+
+    (tmp_path / "notes.jpg").write_text("no picture")
+    browser.find_element(By.ID, "file").send_keys(str(tmp_path / "notes.jpg"))
+    message = browser.find_element(By.ID, "message")
+    WebDriverWait(browser, SECONDS).until(lambda _: "notes.jpg is no picture" in message.text)
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
