@@ -128,7 +128,7 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
         (serialized(features(BOTH, **{contract.IMAGE: cmyk()})), "bad: image/encoded has four channels"),
         (
             serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "JPEG")[:-300]})),
-            "bad: image/encoded is no image",
+            "bad: image/encoded is not an image",
         ),
         (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"bad: {contract.MASK} is not a PNG"),
         (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"bad: {contract.MASK} is not a PNG"),
@@ -138,7 +138,7 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
             serialized(features(BOTH, **{contract.MASK: encoded(np.uint16(BOTH), "PNG")})),
             f"bad: {contract.MASK} is not a PNG",
         ),
-        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is no image"),
+        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is not an image"),
         (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "bad: sizes differ"),
         (serialized(features(BOTH + 2)), "bad: class id 2, 3 is not in the label map"),
         (serialized(features(BOTH, **{contract.MASK: None})), f"bad: {contract.MASK} must hold one"),
