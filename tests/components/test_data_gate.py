@@ -172,7 +172,7 @@ def test_features_beyond_the_contract_are_let_through(tmp_path):
 def test_an_example_in_two_splits_stops_the_run(tmp_path):
     train = [serialized(features(BOTH, name)) for name in ("a", "b", "moved", "", "a")]
     other = [serialized(features(BOTH, name)) for name in ("moved", "c", "")]
-    with pytest.raises(DataGateError, match=r"1 example.* in several splits:\n  moved: in train, eval\na model must"):
+    with pytest.raises(DataGateError, match=r"1 example.* in more than one split:\n  moved: in train, eval\na model must"):
         run(tmp_path, train, other)
 
 
