@@ -22,7 +22,7 @@ ROOT = pathlib.Path(__file__).parent.parent.parent
 IMAGE = "segpipe:test"
 SEGPIPE = ROOT / ".venv" / "bin" / "segpipe"
 # A model that is no good, but soon there.
-QUICK = ("--set", "gate.min_class_iou={}", "--set", "gate.regression=1", "--set", "model.filters=8")
+QUICK = ("--set", "gate.min={iou: {}}", "--set", "gate.regression=1", "--set", "model.filters=8")
 KEYS = {"aws_access_key_id": "segpipe", "aws_secret_access_key": "segpipe-test"}
 
 

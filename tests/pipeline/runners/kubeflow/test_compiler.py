@@ -152,7 +152,7 @@ def test_a_data_set_that_is_not_here_needs_its_label_map(small_config):
 
 
 def test_parameters_of_a_run(compiled):
-    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min_mean_iou": 0.4})
+    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min": {"mean_iou": 0.4}})
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
     assert {name: value["defaultValue"] for name, value in parameters.items()} == {
         "span": -1,
