@@ -133,9 +133,9 @@ def verdict(tmp_path, checks, serving_reason, pushed):
 
 
 def test_the_verdict_fails_for_a_refused_model(tmp_path):
-    measured = {"": {"mean_iou": 0.3}}
     passed, missed = (
-        decide([Threshold("mean_iou", bound, "gate.min.mean_iou")], measured, None) for bound in (0.2, 0.8)
+        decide([Threshold("mean_iou", bound, "gate.min.mean_iou")], {"": {"mean_iou": 0.3}}, None)
+        for bound in (0.2, 0.8)
     )
     assert verdict(tmp_path, passed, "", {"pushed": 1}).returncode == 0
     refused = verdict(tmp_path, missed, "too slow", {"pushed": 0})
@@ -167,7 +167,7 @@ def test_the_verdict_fails_for_a_model_that_pusher_declines(tmp_path, push):
     push_destination = pusher_pb2.PushDestination(
         filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
     )
-    Executor(None).Do(
+    Executor().Do(
         {"model": [model]},
         {"pushed_model": [pushed]},
         {"push_destination": proto_utils.proto_to_json(push_destination)},
