@@ -28,8 +28,7 @@ class Metric:
         If it is a change: from the candidate's and the deployed model's `Sums`.
       by_class: whether there is one for each class.
       change_of: the metric whose change against the deployed model it is.
-      least: the smallest bound that a threshold may have.
-      most: the largest.
+      most: the largest bound that a threshold may have.
       is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
     """
 
@@ -39,9 +38,13 @@ class Metric:
     compute: Callable[..., Any]
     by_class: bool = False
     change_of: str = ""
-    least: float = 0.0
     most: float = 1.0
     is_headline: bool = False
+
+    @property
+    def least(self) -> float:
+        """The smallest bound that a threshold may have."""
+        return -1.0 if self.change_of else 0.0
 
     @property
     def is_count(self) -> bool:
@@ -80,7 +83,6 @@ _SIZE_DEFINITIONS = {
     "image": ("images below 256² pixels", "from 256² to below 1024² pixels", "from 1024² pixels"),
     "region": ("of each class, over the images of which it takes less than 1 %", "1 % to below 10 %", "10 % and more"),
 }
-_CHANGE = {"change_of": "mean_iou", "least": -1.0}
 _ROWS = (
     Metric(
         "mean_iou",
@@ -167,20 +169,26 @@ _ROWS = (
         by_class=True,
         most=np.inf,
     ),
-    Metric("mean_iou_change", "change of mean IoU", "candidate less deployed model, same images", _change, **_CHANGE),
+    Metric(
+        "mean_iou_change",
+        "change of mean IoU",
+        "candidate less deployed model, same images",
+        _change,
+        change_of="mean_iou",
+    ),
     Metric(
         "mean_iou_change_lower",
         "lower end of the 95 % interval of the change of mean IoU",
         "paired by image",
         lambda *both: _change_interval(*both)[0],
-        **_CHANGE,
+        change_of="mean_iou",
     ),
     Metric(
         "mean_iou_change_upper",
         "upper end of the 95 % interval of the change of mean IoU",
         "likewise",
         lambda *both: _change_interval(*both)[1],
-        **_CHANGE,
+        change_of="mean_iou",
     ),
 )
 # By name. What a class is called never makes two keys of TFMA's results the same, because the name of a metric by class
@@ -196,7 +204,7 @@ def measure(class_names: Iterable[str], sums: Sums, deployed: Sums | None = None
       sums: of the model.
       deployed: of the deployed model, to measure changes too.
     """
-    values = {}
+    values: dict[str, float] = {}
     names = list(class_names)
     for metric in METRICS.values():
         if metric.change_of and deployed is None:

@@ -95,7 +95,7 @@ def _computations(
         )
 
     def result(values: dict[Any, Any]) -> dict[metric_types.MetricKey, Any]:
-        found = {}
+        found: dict[metric_types.MetricKey, Any] = {}
         for model_name, source in sources.items():
             is_compared = model_name == tfma.CANDIDATE_KEY and tfma.BASELINE_KEY in sources
             deployed = values[sources[tfma.BASELINE_KEY]] if is_compared else None

@@ -105,9 +105,8 @@ class Config(Section):
         label_map = LabelMap.load(path)
         for threshold in self.gate.thresholds():
             if threshold.class_name and threshold.class_name not in label_map.names:
-                raise UserError(
-                    f"{threshold.key}: there is no such class in {path}; there are {', '.join(label_map.names)}"
-                )
+                names = ", ".join(label_map.names)
+                raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
         return label_map
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:

@@ -301,7 +301,8 @@ def _run(
     text = _text(evaluation, "verdict") if evaluation else ""
     verdict = Verdict.from_json(text) if text else Verdict({}, None, [], 0, "")
     metrics, newest = verdict.metrics, verdict.newest_span
-    interval = [float(metrics[name]) for name in ("mean_iou_lower", "mean_iou_upper") if metrics.get(name) is not None]
+    ends = [metrics.get(name) for name in ("mean_iou_lower", "mean_iou_upper")]
+    interval = [end for end in ends if end is not None]
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
     state: State
