@@ -138,10 +138,8 @@ def refusal(executor_input: dict[str, Any]) -> str:
     if found["pushed_model"].get("pushed"):
         return ""
     verdict = Verdict.from_json(found["evaluation"]["verdict"])
-    serving_reason = found["infra_blessing"].get("reason", "")
-    reasons = why_not_pushed(verdict, serving_reason, found["pushed_model"].get("reason", ""))
-    who = "The gate refused the model" if verdict.reasons or serving_reason else "Pusher declined the model"
-    return f"{who}; nothing was pushed: {'; '.join(reasons)}"
+    reasons = (found[name].get("reason", "") for name in ("infra_blessing", "pushed_model"))
+    return "The model was not pushed: " + "; ".join(why_not_pushed(verdict, *reasons))
 
 
 def describe(error: BaseException) -> str:

@@ -140,7 +140,7 @@ def test_the_verdict_fails_for_a_refused_model(tmp_path):
     assert verdict(tmp_path, passed, "", {"pushed": 1}).returncode == 0
     refused = verdict(tmp_path, missed, "too slow", {"pushed": 0})
     assert refused.returncode == 1
-    expected = "The gate refused the model; nothing was pushed: mean IoU 0.3000 is 0.5000 below 0.8 (gate.min.mean_iou)"
+    expected = "The model was not pushed: mean IoU 0.3000 is 0.5000 below 0.8 (gate.min.mean_iou)"
     assert f"{expected}; too slow" in refused.stderr
     # Whatever else it is told, a model that was not pushed was not pushed.
     assert verdict(tmp_path, passed, "", {"pushed": 0}).returncode == 1
@@ -178,4 +178,4 @@ def test_the_verdict_fails_for_a_model_that_pusher_declines(tmp_path, push):
     }
     declined = verdict(tmp_path, [], "", properties)
     assert declined.returncode == 1
-    assert "Pusher declined the model; nothing was pushed: it is version 2, which was rolled back" in declined.stderr
+    assert "The model was not pushed: it is version 2, which was rolled back" in declined.stderr

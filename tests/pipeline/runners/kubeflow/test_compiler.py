@@ -175,6 +175,14 @@ def test_drivers_are_asked_each_time_and_their_answers_are_in_the_cache_key(comp
     assert tasks["Verdict"]["cachingOptions"] == {"enableCache": False}
 
 
+def test_the_verdict_sees_whether_the_model_was_pushed(compiled):
+    inputs = compiled()[0]["root"]["dag"]["tasks"]["Verdict"]["inputs"]["artifacts"]
+    assert inputs["pushed_model"]["taskOutputArtifact"] == {
+        "producerTask": "Pusher",
+        "outputArtifactKey": "pushed_model",
+    }
+
+
 def test_what_a_step_gets(compiled):
     steps = {
         "Trainer": {
