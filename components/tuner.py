@@ -9,6 +9,7 @@ from tfx.components.tuner import executor as tfx_tuner_executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
@@ -30,8 +31,8 @@ class Executor(tfx_tuner_executor.Executor):
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         statistics = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
-        custom_config = {**json_utils.loads(exec_properties["custom_config"]), "statistics": statistics}
-        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(custom_config)})
+        custom_config = {**json_utils.loads(exec_properties[CUSTOM_CONFIG_KEY]), "statistics": statistics}
+        super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: json_utils.dumps(custom_config)})
 
 
 class Tuner(base_component.BaseComponent):

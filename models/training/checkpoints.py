@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data.base.packages import package_versions
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
@@ -27,8 +28,15 @@ _EXPORTED = "exported"
 
 
 def run_folder(root: str, *identity: Any) -> str:
-    """The folder below `root` of the one training that is described by JSON-compatible values."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    """The folder of one training, and of no other.
+
+    Args:
+      root: folder of all trainings' checkpoints.
+      identity: JSON-compatible values that describe the training. The versions of the installed packages, on which it
+        depends too, are added here.
+    """
+    described = [identity, package_versions()]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, digest[:16])
 
 

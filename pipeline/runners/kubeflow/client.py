@@ -1,10 +1,11 @@
-"""Runs and schedules on a Kubeflow Pipelines server, by `kfp.Client`."""
+"""Runs and schedules on a Kubeflow Pipelines server, through `kfp.Client`."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
+import http
+import logging
 import os
 import re
 import time
@@ -15,60 +16,26 @@ from typing import Any
 import yaml
 
 from data.base.errors import UserError
-from pipeline.runners.kubeflow.compiler import VERDICT, require_sdk
+from pipeline.runners.kubeflow.compiler import require_sdk
+from pipeline.runners.kubeflow.server_records import Schedule, ServerRun
 
-_OVER = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _PAGE = 100
+# How long `wait` bears with a server that does not answer.
+OUTAGE_SECONDS = 30 * 60.0
+_FIRST_SERVER_ERROR = 500
+_IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"
 _FIRST_LINE = re.compile(r"\s*\n.*", re.DOTALL)
 
 
-@dataclasses.dataclass(frozen=True)
-class ServerRun:
-    """A run on a server.
-
-    Attributes:
-      run_id: the server's.
-      name: for people.
-      state: `running`, `pushed`, `refused`, `failed`, `canceled`, as far as the server knows it.
-      created: when.
-      seconds: from its creation to its end; None while it runs.
-      reason: why it failed.
-      steps: state of each step, by name.
-    """
-
-    run_id: str
-    name: str
-    state: str
-    created: datetime.datetime | None
-    seconds: float | None
-    reason: str
-    steps: dict[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """A recurring run.
-
-    Attributes:
-      schedule_id: the server's.
-      name: for people.
-      trigger: a cron expression, or `every N s`.
-      is_enabled: whether it starts runs.
-      pipeline_id: of the pipeline.
-    """
-
-    schedule_id: str
-    name: str
-    trigger: str
-    is_enabled: bool
-    pipeline_id: str
+class OutageError(UserError):
+    """The server cannot be reached, or cannot answer, at the moment."""
 
 
 class Server:
     """A Kubeflow Pipelines server.
 
-    It is reached as the SDK does it: a host or, without one, the service in the same cluster; a token or a cookie from
-    KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIE, else the service account of the pod.
+    It is reached as the SDK does it: at a host or, without one, as the service in the same cluster; with a token from
+    KF_PIPELINES_TOKEN or a cookie from KF_PIPELINES_COOKIE, else as the pod's service account.
     """
 
     def __init__(self, host: str | None, namespace: str | None = None):
@@ -76,7 +43,7 @@ class Server:
 
         Args:
           host: URL of the API, such as `http://localhost:8888`.
-          namespace: of a server with several users.
+          namespace: the user's, if the server has several users.
 
         Raises:
           UserError: if the server cannot be reached, refuses, or is too old.
@@ -86,14 +53,19 @@ class Server:
 
         class Client(kfp.Client):
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-                # The SDK asks five times in 25 seconds, and then does not tell what was wrong.
-                api = self._healthz_api
-                # The older name is that of kfp 2.5.
-                new, old = "healthz_service_get_healthz", "get_healthz"
-                return getattr(api, new if hasattr(api, new) else old)()
+                # The SDK asks five times in 25 seconds, logs a traceback each time, and does not say what was wrong.
+                logging.disable()
+                try:
+                    return super().get_kfp_healthz(sleep_duration)
+                except TimeoutError:
+                    self.list_pipelines(page_size=1)  # What is wrong is wrong here, too, and raised.
+                    raise
+                finally:
+                    logging.disable(logging.NOTSET)
 
         self._namespace = namespace
-        self._host = host or os.environ.get("KF_PIPELINES_ENDPOINT") or "the cluster of this machine"
+        self._url = host or os.environ.get("KF_PIPELINES_ENDPOINT")
+        self._host = self._url or "the cluster of this machine"
         token, cookie = (os.environ.get(f"KF_PIPELINES_{name}") for name in ("TOKEN", "COOKIE"))
         with self._plain_errors(), _no_output(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -131,14 +103,43 @@ class Server:
                 )
         return run.run_id
 
-    def wait(self, run_id: str, progress: Callable[[str], None], seconds: float = 10.0) -> ServerRun:
-        """Waits for the end of a run, and tells each step's states."""
-        told: dict[str, str] = {}
+    def wait(
+        self, run_id: str, progress: Callable[[str], None], seconds: float = 10.0, patience: float = OUTAGE_SECONDS
+    ) -> ServerRun:
+        """Waits for the end of a run.
+
+        Args:
+          run_id: of the run.
+          progress: is called with a line for each step's new state, and for the beginning and end of an outage.
+          seconds: how long to wait before the server is asked again.
+          patience: how many seconds an outage may last. A server that is updated, or a port forwarding that somebody
+            has to start again, should be back by then.
+
+        Raises:
+          UserError: if the server refuses to answer, or an outage lasts longer; the run goes on.
+        """
+        shown: dict[str, str] = {}
+        outage: float | None = None  # When it began.
         while True:
-            run = self.get_run(run_id)
+            try:
+                run = self.get_run(run_id)
+            except UserError as error:
+                now = time.monotonic()
+                if not isinstance(error, OutageError) or (outage is not None and now - outage >= patience):
+                    again = f"segpipe runs --host {self._url or _IN_CLUSTER}"
+                    again += f" --namespace {self._namespace}" if self._namespace else ""
+                    raise UserError(f"{error}\nRun {run_id} goes on all the same; `{again}` shows it") from error
+                if outage is None:
+                    outage = now
+                    progress(f"{error}\nThe run goes on; the server is asked again for {patience / 60:g} minutes.")
+                time.sleep(seconds)
+                continue
+            if outage is not None:
+                outage = None
+                progress("The server answers again.")
             for step, state in run.steps.items():
-                if told.get(step) != state:
-                    told[step] = state
+                if shown.get(step) != state:
+                    shown[step] = state
                     progress(f"{step}: {state}")
             if run.state != "running":
                 return run
@@ -147,7 +148,7 @@ class Server:
     def get_run(self, run_id: str) -> ServerRun:
         """A run by its id."""
         with self._plain_errors():
-            return _run(self._client.get_run(run_id))
+            return ServerRun.from_api(self._client.get_run(run_id))
 
     def list_runs(self, pipeline: str | None = None) -> list[ServerRun]:
         """The runs on the server, oldest first.
@@ -163,7 +164,7 @@ class Server:
             for run in runs
             if pipeline is None or getattr(run.pipeline_version_reference, "pipeline_id", None) == pipeline_id
         ]
-        return sorted(map(_run, wanted), key=lambda run: str(run.created))
+        return sorted(map(ServerRun.from_api, wanted), key=lambda run: str(run.created))
 
     def schedule(
         self,
@@ -218,7 +219,7 @@ class Server:
             found = self._pages(
                 lambda **page: self._client.list_recurring_runs(**page, **self._in_namespace()), "recurring_runs"
             )
-        return sorted(map(_schedule, found), key=lambda item: item.name)
+        return sorted(map(Schedule.from_api, found), key=lambda item: item.name)
 
     def pause(self, name: str) -> None:
         """Lets a schedule start no more runs, until `resume`."""
@@ -285,10 +286,15 @@ class Server:
         try:
             yield
         except kfp_server_api.ApiException as error:
-            raise UserError(f"{self._host}: {_explain(error.status, str(error.body or error.reason))}") from error
+            text = f"{self._host}: {_explain(error.status, str(error.body or error.reason))}"
+            is_outage = (
+                error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+                or error.status == http.HTTPStatus.TOO_MANY_REQUESTS
+            )
+            raise (OutageError if is_outage else UserError)(text) from error
         except urllib3.exceptions.HTTPError as error:
             reason = _FIRST_LINE.sub("", str(getattr(error, "reason", error)))
-            raise UserError(
+            raise OutageError(
                 f"{self._host} cannot be reached ({reason}); is --host right, and is there a "
                 "`kubectl port-forward --namespace kubeflow service/ml-pipeline 8888` for it?"
             ) from error
@@ -327,46 +333,6 @@ def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
         except ValueError:
             raise UserError(f"parameter {key} takes {kind.lower().replace('_', ' ')}; got {value}") from None
     return name
-
-
-def _run(run: Any) -> ServerRun:
-    details = run.run_details.task_details if run.run_details and run.run_details.task_details else []
-    names = {task.display_name: task for task in details if _is_step(task.display_name)}
-    steps = {name: str(task.state or "PENDING").lower() for name, task in names.items()}
-    over = run.state in _OVER
-    state = {"SUCCEEDED": "pushed", "FAILED": "failed"}.get(run.state, str(run.state).lower() if over else "running")
-    # All other steps went well, and the last one tells by failing.
-    failed = [name for name, step in steps.items() if step == "failed"]
-    if failed == [VERDICT]:
-        state = "refused"
-    messages = [run.error.message if run.error else ""]
-    messages += [task.error.message for task in names.values() if task.error and task.error.message]
-    reason = next(filter(None, reversed(messages)), "") or (f"failed: {', '.join(failed)}" if failed else "")
-    seconds = (
-        (run.finished_at - run.created_at).total_seconds() if over and run.finished_at and run.created_at else None
-    )
-    return ServerRun(run.run_id, run.display_name, state, run.created_at, seconds, reason, steps)
-
-
-def _is_step(name: str | None) -> bool:
-    """Kubeflow lists its own drivers, the containers of steps, and the whole graph beside the steps."""
-    return bool(name) and name not in ("root", "executor") and not str(name).endswith("-driver")
-
-
-def _schedule(item: Any) -> Schedule:
-    trigger = ""
-    if item.trigger and item.trigger.cron_schedule:
-        trigger = item.trigger.cron_schedule.cron
-    elif item.trigger and item.trigger.periodic_schedule:
-        trigger = f"every {item.trigger.periodic_schedule.interval_second} s"
-    reference = item.pipeline_version_reference
-    return Schedule(
-        item.recurring_run_id,
-        item.display_name,
-        trigger,
-        item.status == "ENABLED",
-        reference.pipeline_id if reference else "",
-    )
 
 
 def _explain(status: int, body: str) -> str:

@@ -78,7 +78,7 @@ def compile_pipeline(config: Config, image: str) -> str:
     for component in pipeline.components:
         container = _container(spec, component.id)
         container.pop("lifecycle", None)
-        container["args"] += [*component.executor_spec.extra_flags, f"--artifacts={settings.artifacts}"]
+        container["args"].append(f"--artifacts={settings.artifacts}")
         step = settings.step(component.id)
         _set_resources(spec, component.id, step)
         spec["root"]["dag"]["tasks"][component.id]["cachingOptions"] = {"enableCache": step.cache}
@@ -143,7 +143,8 @@ def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSe
     spec["root"]["dag"]["tasks"][driver] = driver_task
     container = json.loads(json.dumps(_container(spec, name)))
     args = container["args"]
-    args[:2] = ["--driver_class_path", driver_class]
+    executor = args.index("--executor_class_path")
+    args[executor : executor + 2] = ["--driver_class_path", driver_class]
     spec["deploymentSpec"]["executors"][f"{driver}_executor"] = {"container": container}
     _set_resources(spec, driver, step.model_copy(update={"gpus": 0}))
 

@@ -42,7 +42,7 @@ def check(body, kind):
 
 
 class FakeServer(http.server.ThreadingHTTPServer):
-    """Keeps pipelines, experiments, runs and recurring runs; `refusal` is an answer to everything."""
+    """Keeps pipelines, experiments, runs and recurring runs; `refusal` answers everything, or breaks off without a status."""
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -82,6 +82,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(content) if content and is_json else content
         self.server.requests.append((method, path, {**query, "headers": dict(self.headers)}, body))
         status, answer = self.server.refusal or self._route(method, path, query, body)
+        if status is None:
+            self.close_connection = True
+            return
         data = json.dumps(kfp_server_api.ApiClient().sanitize_for_serialization(answer)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -192,7 +195,7 @@ def details(**states):
         ("CANCELED", {"Trainer": "CANCELED"}, "canceled"),
     ],
 )
-def test_wait_tells_each_step_and_what_came_of_the_run(fake, pipeline, state, steps, expected):
+def test_wait_shows_each_step_and_what_came_of_the_run(fake, pipeline, state, steps, expected):
     server = Server(fake.host)
     run_id = server.submit(pipeline, {}, "tests")
     run = fake.kept["runs"][0]
@@ -209,6 +212,47 @@ def test_wait_tells_each_step_and_what_came_of_the_run(fake, pipeline, state, st
     assert told == ["Trainer: running", *(f"{name}: {step.lower()}" for name, step in steps.items())]
     assert (result.state, result.seconds) == (expected, 120)
     assert set(result.steps) == set(steps)
+
+
+@pytest.mark.parametrize("outage", ["unavailable", "gone"])
+def test_wait_survives_an_outage(fake, pipeline, outage):
+    server = Server(fake.host)
+    run_id = server.submit(pipeline, {}, "tests")
+    run = fake.kept["runs"][0]
+    run.state, run.run_details = "RUNNING", details(Trainer="RUNNING")
+    told = []
+    asked = []
+
+    def progress(line):
+        told.append(line)
+        if line == "Trainer: running":
+            fake.refusal = (503, {"error": "no healthy upstream"}) if outage == "unavailable" else (None, None)
+        elif "asked again" in line:
+            asked.append(len(fake.requests))
+            threading.Timer(0.2, lambda: setattr(fake, "refusal", None)).start()
+        elif "again" in line:
+            asked.append(len(fake.requests))
+            run.state = "SUCCEEDED"
+
+    assert server.wait(run_id, progress, seconds=0.01).state == "pushed"
+    assert told[0] == "Trainer: running"
+    assert told[1].startswith(f"{fake.host}")
+    assert told[1].endswith("The run goes on; the server is asked again for 30 minutes.")
+    assert told[2:] == ["The server answers again."]
+    assert asked[1] - asked[0] > 1
+
+
+@pytest.mark.parametrize(("status", "message"), [(503, "answered 503"), (401, "KF_PIPELINES_TOKEN")])
+def test_whoever_no_longer_waits_learns_that_the_run_goes_on(fake, pipeline, status, message):
+    server = Server(fake.host, namespace="team")
+    run_id = server.submit(pipeline, {}, "tests")
+    fake.refusal = (status, {"error": "no"})
+    told = []
+    with pytest.raises(UserError, match=message) as caught:
+        server.wait(run_id, told.append, seconds=0.01, patience=0.05)
+    assert f"Run {run_id} goes on all the same; `segpipe runs --host {fake.host} --namespace team`" in str(caught.value)
+    # Only what may end by itself is waited for.
+    assert len(told) == (1 if status == 503 else 0)
 
 
 def test_runs_of_a_pipeline_are_listed_from_all_pages(fake, pipeline, tmp_path):
