@@ -42,7 +42,10 @@ def check(body, kind):
 
 
 class FakeServer(http.server.ThreadingHTTPServer):
-    """Keeps pipelines, experiments, runs and recurring runs; `refusal` answers everything, or breaks off without a status."""
+    """Keeps pipelines, experiments, runs and recurring runs.
+
+    `refusal` is the answer to everything, if it is set; without a status, connections end without an answer.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)

@@ -1,5 +1,6 @@
 import copy
 import importlib.metadata
+import json
 import pathlib
 import re
 import subprocess
@@ -173,6 +174,25 @@ def test_drivers_are_asked_each_time_and_their_answers_are_in_the_cache_key(comp
     answers = tasks["ImportExampleGen"]["inputs"]["parameters"]
     assert answers["input_fingerprint"]["taskOutputParameter"]["producerTask"] == "FindInput"
     assert tasks["Verdict"]["cachingOptions"] == {"enableCache": False}
+
+
+def test_drivers_have_steps_without_their_executors(compiled):
+    pipeline, _, _ = compiled()
+    for name, driver in (("FindInput", "components.import_example_gen"), ("FindBaseline", "components.deployed_model")):
+        args = pipeline["deploymentSpec"]["executors"][f"exec-{name}"]["container"]["args"]
+        assert "--executor_class_path" not in args
+        assert args[args.index("--driver_class_path") + 1] == f"{driver}.Driver"
+
+
+def test_code_and_packages_are_in_the_cache_key(compiled, monkeypatch):
+    def keys():
+        return {name: json.loads(values["cache_key"]) for name, values in constants(compiled()[0]).items() if values}
+
+    before = keys()
+    assert set(before) == set(compiled()[0]["root"]["dag"]["tasks"]) - {"Verdict"}
+    assert all(key["code"] for key in before.values())
+    monkeypatch.setattr("pipeline.pipeline.package_versions", lambda: {"tensorflow": "newer"})
+    assert all(key["packages"] == {"tensorflow": "newer"} for key in keys().values())
 
 
 def test_what_a_step_gets(compiled):
