@@ -19,7 +19,7 @@ EPOCHS = "epochs"
 
 
 class TrainerSpec(component_spec.ComponentSpec):
-    """TFX's TrainerSpec, the statistics and the number of epochs."""
+    """TFX's TrainerSpec with the statistics and the number of epochs."""
 
     PARAMETERS = {
         **standard_component_specs.TrainerSpec.PARAMETERS,
@@ -27,7 +27,7 @@ class TrainerSpec(component_spec.ComponentSpec):
     }
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
-        # Not `statistics`: TFX 1.21's Trainer takes StatisticsGen's under that name.
+        # Not called `statistics`: under that name, TFX 1.21's Trainer takes the output of StatisticsGen.
         "data_statistics": component_spec.ChannelParameter(type=DataStatistics),
     }
     OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
@@ -73,13 +73,13 @@ class Trainer(base_component.BaseComponent):
         """Constructs the trainer.
 
         Args:
-          examples: splits `train` and `eval` are used.
-          transform_graph: of TFX's Transform.
-          data_statistics: of the data gate.
+          examples: tf.Examples; the splits `train` and `eval` are used.
+          transform_graph: output of TFX's Transform.
+          data_statistics: output of the data gate.
           run_fn: import path of the function that trains.
-          custom_config: JSON-compatible settings for it.
-          hyperparameters: the best of a Tuner, as TFX's Trainer takes them.
-          epochs: instead of `train.epochs` in `custom_config`; apart, so that it can be a parameter of runs.
+          custom_config: JSON-compatible settings for that function.
+          hyperparameters: the best values that a Tuner found, in the form that TFX's Trainer takes.
+          epochs: replaces `train.epochs` in `custom_config`; separate, so that it can be a parameter of runs.
         """
         super().__init__(
             spec=TrainerSpec(

@@ -1,4 +1,4 @@
-"""TFX's Tuner with one more input: the data gate's statistics, as components/trainer.py has them for the Trainer."""
+"""TFX's Tuner with one more input: the data gate's statistics, as in components/trainer.py."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from components.data_gate import DataStatistics, read_statistics
 
 
 class TunerSpec(component_spec.ComponentSpec):
-    """TFX's TunerSpec and the statistics."""
+    """TFX's TunerSpec with the statistics."""
 
     PARAMETERS = standard_component_specs.TunerSpec.PARAMETERS
     INPUTS = {
@@ -27,7 +27,7 @@ class TunerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_tuner_executor.Executor):
-    """Hands the statistics to `tuner_fn` as `custom_config["statistics"]`."""
+    """Passes the statistics to `tuner_fn` as `custom_config["statistics"]`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         statistics = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
@@ -52,11 +52,11 @@ class Tuner(base_component.BaseComponent):
         """Constructs the tuner.
 
         Args:
-          examples: splits `train` and `eval` are used.
-          transform_graph: of TFX's Transform.
-          data_statistics: of the data gate.
+          examples: tf.Examples; the splits `train` and `eval` are used.
+          transform_graph: output of TFX's Transform.
+          data_statistics: output of the data gate.
           tuner_fn: import path of the function that returns TFX's TunerFnResult.
-          custom_config: JSON-compatible settings for it.
+          custom_config: JSON-compatible settings for that function.
         """
         super().__init__(
             spec=TunerSpec(

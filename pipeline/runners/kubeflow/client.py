@@ -20,7 +20,8 @@ from pipeline.runners.kubeflow.compiler import require_sdk
 from pipeline.runners.kubeflow.server_records import Schedule, ServerRun
 
 _PAGE = 100
-# How long `wait` bears with a server that does not answer.
+_KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number", "STRING": "text"}
+# How long `wait` goes on asking a server that does not answer.
 OUTAGE_SECONDS = 30 * 60.0
 _FIRST_SERVER_ERROR = 500
 _IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"
@@ -76,17 +77,17 @@ class Server:
     def submit(
         self, path: str, parameters: dict[str, Any], experiment: str, name: str | None = None, root: str | None = None
     ) -> str:
-        """Uploads a compiled pipeline, as a new version where there is one of its name, and starts a run.
+        """Uploads a compiled pipeline, as a new version if the server has one of that name, and starts a run.
 
         Args:
-          path: of the YAML of `segpipe compile`.
-          parameters: of the run, by name.
-          experiment: that the run is listed under; made if there is none.
-          name: of the run; by default the pipeline's and the time.
-          root: URI for the artifacts; by default the pipeline's or the server's.
+          path: the YAML file that `segpipe compile` made.
+          parameters: parameters of the run, by name.
+          experiment: name of the experiment that lists the run; it is created if there is none.
+          name: name of the run; by default, the pipeline's name and the time.
+          root: URI for the artifacts; by default, the pipeline's or the server's.
 
         Returns:
-          The run's id.
+          The run's ID.
         """
         pipeline = read_pipeline(path, parameters)
         with self._plain_errors():
@@ -109,11 +110,11 @@ class Server:
         """Waits for the end of a run.
 
         Args:
-          run_id: of the run.
-          progress: is called with a line for each step's new state, and for the beginning and end of an outage.
-          seconds: how long to wait before the server is asked again.
-          patience: how many seconds an outage may last. A server that is updated, or a port forwarding that somebody
-            has to start again, should be back by then.
+          run_id: ID of the run.
+          progress: called with a line for each step's new state, and for the beginning and end of an outage.
+          seconds: how long to wait before asking the server again.
+          patience: how many seconds an outage may last. A server being upgraded, or a port forwarding that somebody has
+            to start again, should be back by then.
 
         Raises:
           UserError: if the server refuses to answer, or an outage lasts longer; the run goes on.
@@ -128,10 +129,12 @@ class Server:
                 if not isinstance(error, OutageError) or (outage is not None and now - outage >= patience):
                     again = f"segpipe runs --host {self._url or _IN_CLUSTER}"
                     again += f" --namespace {self._namespace}" if self._namespace else ""
-                    raise UserError(f"{error}\nRun {run_id} goes on all the same; `{again}` shows it") from error
+                    raise UserError(
+                        f"{error}\nRun {run_id} goes on without this command; `{again}` shows it"
+                    ) from error
                 if outage is None:
                     outage = now
-                    progress(f"{error}\nThe run goes on; the server is asked again for {patience / 60:g} minutes.")
+                    progress(f"{error}\nThe run goes on; trying again for up to {patience / 60:g} minutes.")
                 time.sleep(seconds)
                 continue
             if outage is not None:
@@ -146,15 +149,15 @@ class Server:
             time.sleep(seconds)
 
     def get_run(self, run_id: str) -> ServerRun:
-        """A run by its id."""
+        """Looks up a run by its ID."""
         with self._plain_errors():
             return ServerRun.from_api(self._client.get_run(run_id))
 
     def list_runs(self, pipeline: str | None = None) -> list[ServerRun]:
-        """The runs on the server, oldest first.
+        """Lists the runs on the server, oldest first.
 
         Args:
-          pipeline: name of the pipeline; by default all.
+          pipeline: name of the pipeline whose runs to list; by default, all runs.
         """
         with self._plain_errors():
             pipeline_id = self._pipeline_id(pipeline) if pipeline else None
@@ -176,21 +179,21 @@ class Server:
         every_seconds: int | None = None,
         root: str | None = None,
     ) -> str:
-        """Uploads a compiled pipeline and runs it again and again: one at a time, and no missed turn is made up for.
+        """Uploads a compiled pipeline and runs it again and again: one run at a time, and missed runs are skipped.
 
-        A schedule of the same name is replaced, once the new one is there.
+        A schedule of the same name is replaced once the new one exists.
 
         Args:
-          path: of the YAML of `segpipe compile`.
-          parameters: of the runs, by name.
-          experiment: that they are listed under; made if there is none.
-          name: of the schedule.
+          path: the YAML file that `segpipe compile` made.
+          parameters: parameters of the runs, by name.
+          experiment: name of the experiment that lists the runs; it is created if there is none.
+          name: name of the schedule.
           cron: six fields, seconds first, in UTC.
-          every_seconds: instead of `cron`.
+          every_seconds: the interval, instead of `cron`.
           root: URI for the artifacts.
 
         Returns:
-          The schedule's id.
+          The schedule's ID.
         """
         pipeline = read_pipeline(path, parameters)
         with self._plain_errors():
@@ -214,7 +217,7 @@ class Server:
         return created.recurring_run_id
 
     def list_schedules(self) -> list[Schedule]:
-        """The schedules on the server, by name."""
+        """Lists the schedules on the server, sorted by name."""
         with self._plain_errors():
             found = self._pages(
                 lambda **page: self._client.list_recurring_runs(**page, **self._in_namespace()), "recurring_runs"
@@ -222,12 +225,12 @@ class Server:
         return sorted(map(Schedule.from_api, found), key=lambda item: item.name)
 
     def pause(self, name: str) -> None:
-        """Lets a schedule start no more runs, until `resume`."""
+        """Keeps a schedule from starting runs until `resume`."""
         with self._plain_errors():
             self._client.disable_recurring_run(self._schedule_id(name))
 
     def resume(self, name: str) -> None:
-        """Ends a pause."""
+        """Lets a paused schedule start runs again."""
         with self._plain_errors():
             self._client.enable_recurring_run(self._schedule_id(name))
 
@@ -260,12 +263,12 @@ class Server:
             return self._client.create_experiment(name=name, **self._in_namespace()).experiment_id
 
     def _pipeline_id(self, name: str) -> str | None:
-        # Not `get_pipeline_id`, whose filter finds no pipeline of a namespace.
+        # Not `get_pipeline_id`, whose filter does not find pipelines in a namespace.
         pages = self._pages(lambda **page: self._client.list_pipelines(**page, **self._in_namespace()), "pipelines")
         return next((item.pipeline_id for item in pages if item.display_name == name), None)
 
     def _upload(self, path: str, name: str) -> tuple[str, str]:
-        """Makes the pipeline, or a new version of it; gives the ids of both."""
+        """Creates the pipeline, or a new version of it; returns the IDs of the pipeline and the version."""
         pipeline_id = self._pipeline_id(name)
         with _no_output():
             if pipeline_id is None:
@@ -279,7 +282,7 @@ class Server:
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:
-        """Turns what the SDK raises into what is wrong and what to do."""
+        """Turns the SDK's exceptions into messages that say what is wrong and what to do."""
         import kfp_server_api
         import urllib3
 
@@ -299,20 +302,20 @@ class Server:
                 "`kubectl port-forward --namespace kubeflow service/ml-pipeline 8888` for it?"
             ) from error
         except (TimeoutError, RuntimeError, ValueError, TypeError) as error:
-            # What the SDK raises when nothing, or something else than Kubeflow Pipelines, answers.
+            # The SDK raises these when nothing answers, or something other than Kubeflow Pipelines.
             text = _FIRST_LINE.sub("", str(error))
-            raise UserError(f"{self._host} is no Kubeflow Pipelines server that can be used: {text}") from error
+            raise UserError(f"{self._host} is not a usable Kubeflow Pipelines server: {text}") from error
 
 
 def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
-    """The name of a compiled pipeline, once its parameters are checked and typed in place.
+    """Reads the name of a compiled pipeline, and checks a run's parameters.
 
     Args:
-      path: of the YAML of `segpipe compile`.
-      parameters: of a run, by name; texts become what the pipeline wants.
+      path: the YAML file that `segpipe compile` made.
+      parameters: parameters of a run, by name; text is converted, in place, to the type that the pipeline takes.
 
     Raises:
-      UserError: if the file is no pipeline, or a parameter is none of its or has a wrong value.
+      UserError: if the file is not a pipeline, or a parameter is unknown or has a value of the wrong type.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -322,16 +325,16 @@ def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the pipeline {path}: {error}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration):
-        raise UserError(f"{path} is no pipeline; `segpipe compile` makes one") from None
-    kinds: dict[str, Any] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "STRING": str}
+        raise UserError(f"{path} is not a compiled pipeline; `segpipe compile` makes one") from None
+    types: dict[str, Any] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "STRING": str}
     for key, value in parameters.items():
         if key not in known:
             raise UserError(f"the pipeline has no parameter {key}; it has {', '.join(sorted(known))}")
         kind = known[key]["parameterType"]
         try:
-            parameters[key] = kinds[kind](value)
+            parameters[key] = types[kind](value)
         except ValueError:
-            raise UserError(f"parameter {key} takes {kind.lower().replace('_', ' ')}; got {value}") from None
+            raise UserError(f"parameter {key} takes {_KINDS[kind]}; got {value}") from None
     return name
 
 
@@ -343,7 +346,7 @@ def _explain(status: int, body: str) -> str:
             f"and the namespace with --namespace: {text}"
         )
     if status == 404:
-        return f"has no such thing, or is older than Kubeflow Pipelines 2.0 (404): {text}"
+        return f"not found (404), or the server is older than Kubeflow Pipelines 2.0: {text}"
     return f"answered {status}: {text}"
 
 
@@ -353,6 +356,6 @@ def _now() -> str:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Keeps the links that the SDK prints to itself."""
+    """Discards the links that the SDK prints."""
     with open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
         yield

@@ -136,7 +136,7 @@ def test_relative_paths_are_below_the_volume(compiled):
     [
         ({"push": {"destination": "/srv/models"}}, "push.destination: /srv/models is not below /mnt/segpipe"),
         ({"push": {"destination": "../models"}}, "push.destination: ../models is not below /mnt/segpipe"),
-        ({"kubeflow": {"volume": None}}, "output: .* is on no volume"),
+        ({"kubeflow": {"volume": None}}, "output: the cluster cannot see .*"),
     ],
 )
 def test_a_path_that_no_step_sees_is_a_mistake(small_config, sections, message):
@@ -243,7 +243,7 @@ def test_an_unknown_step_is_a_mistake(compiled):
 
 
 def test_training_on_several_machines_is_not_for_kubeflow(compiled):
-    with pytest.raises(UserError, match="multi_worker has no place"):
+    with pytest.raises(UserError, match="multi_worker does not work on Kubeflow"):
         compiled(train={"strategy": "multi_worker"})
 
 
