@@ -70,7 +70,7 @@ class Driver(example_gen_driver.FileBasedDriver):
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
-        """Returns the properties with `span`, and an `input_config` with an entry for each split and span with files."""
+        """Adds `span`, and gives `input_config` an entry for each split and span that has files."""
         input_config = example_gen_pb2.Input()
         proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
         if not any(SPAN in split.pattern for split in input_config.splits):
