@@ -18,7 +18,7 @@ from google.protobuf import text_encoding
 from pipeline.runners import redaction
 
 _FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
-# It takes milliseconds; without the limit, a disk that hangs would keep a run that has ended.
+# It takes milliseconds; the limit is for a disk that hangs.
 _MAX_WAIT_SECONDS = 30.0
 
 
@@ -26,19 +26,53 @@ _MAX_WAIT_SECONDS = 30.0
 def run_log(path: str, secrets: Iterable[str]) -> Iterator[None]:
     """Sends whatever this process and its children print, C++ libraries included, to a log.
 
-    TFX and Beam log what they connect with; secrets become asterisks, wherever they are printed. Another process writes
-    the file, so that the last words of one that is killed get there too.
+    TFX and Beam log what they connect with; secrets become asterisks, whoever prints them.
 
     Args:
       path: of the log, which is appended to.
-      secrets: that must not get into it.
+      secrets: what must not get into it.
     """
-    open(path, "a").close()  # If that fails, nothing is redirected yet.
-    marker = uuid.uuid4().hex
-    orders = {"log": path, "marker": marker, "secrets": [form for secret in secrets for form in _forms(secret)]}
     sys.stdout.flush()
     sys.stderr.flush()
-    writer = subprocess.Popen(
+    root = logging.getLogger()
+    former_handlers, former_level = root.handlers[:], root.level
+    former_verbosity = absl.logging.get_verbosity()
+    with _writer(path, secrets) as descriptor, open(os.dup(descriptor), "w", encoding="utf-8") as stream:
+        handler = logging.StreamHandler(stream)
+        handler.setFormatter(logging.Formatter(_FORMAT))
+        kept = {standard: os.dup(standard) for standard in (1, 2)}
+        try:
+            root.handlers[:] = [handler]
+            root.setLevel(logging.INFO)
+            absl.logging.set_verbosity(absl.logging.INFO)
+            for standard in kept:
+                os.dup2(descriptor, standard)
+            yield
+        except Exception:
+            root.exception("the run failed")
+            raise
+        finally:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            for standard, copy in kept.items():
+                os.dup2(copy, standard)
+                os.close(copy)
+            root.handlers[:] = former_handlers
+            root.setLevel(former_level)
+            absl.logging.set_verbosity(former_verbosity)
+
+
+@contextlib.contextmanager
+def _writer(path: str, secrets: Iterable[str]) -> Iterator[int]:
+    """A file descriptor, whose output another process writes to a log, without the secrets.
+
+    A thread would do, were it not for the last words of a process that is killed or crashes. At the end everything
+    written so far is in the log; children that live on can still write.
+    """
+    open(path, "a").close()  # If that is not possible, nothing begins.
+    marker = uuid.uuid4().hex
+    orders = {"log": path, "marker": marker, "secrets": [form for secret in secrets for form in _forms(secret)]}
+    process = subprocess.Popen(
         # Isolated and without site-packages: it needs nothing, and starts at once.
         [sys.executable, "-I", "-S", redaction.__file__],
         stdin=subprocess.PIPE,
@@ -47,43 +81,19 @@ def run_log(path: str, secrets: Iterable[str]) -> Iterator[None]:
         bufsize=0,
         start_new_session=True,  # Signals to the group of this process, such as Ctrl-C's, do not concern it.
     )
-    assert writer.stdin is not None
-    assert writer.stdout is not None
-    _write(writer.stdin.fileno(), json.dumps(orders) + "\n")
-    kept = {descriptor: os.dup(descriptor) for descriptor in (1, 2)}
-    root = logging.getLogger()
-    former_handlers, former_level = root.handlers[:], root.level
-    former_verbosity = absl.logging.get_verbosity()
-    with open(os.dup(writer.stdin.fileno()), "w", encoding="utf-8") as stream:
-        handler = logging.StreamHandler(stream)
-        handler.setFormatter(logging.Formatter(_FORMAT))
-        root.handlers[:] = [handler]
-        root.setLevel(logging.INFO)
-        absl.logging.set_verbosity(absl.logging.INFO)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    with process.stdin, process.stdout:
+        _write(process.stdin.fileno(), json.dumps(orders) + "\n")
         try:
-            for descriptor in kept:
-                os.dup2(writer.stdin.fileno(), descriptor)
-            yield
-        except Exception:
-            root.exception("the run failed")
-            raise
+            yield process.stdin.fileno()
         finally:
-            sys.stdout.flush()
-            sys.stderr.flush()
-            for descriptor, copy in kept.items():
-                os.dup2(copy, descriptor)
-                os.close(copy)
-            root.handlers[:] = former_handlers
-            root.setLevel(former_level)
-            absl.logging.set_verbosity(former_verbosity)
-    # Not its end, which comes when children that outlive the run, such as Beam's job servers, no longer print.
-    with contextlib.suppress(OSError):
-        _write(writer.stdin.fileno(), marker)
-        select.select([writer.stdout], [], [], _MAX_WAIT_SECONDS)
-    writer.stdin.close()
-    writer.stdout.close()
+            # Not the end of the process, which waits for children that outlive the run, such as Beam's job servers.
+            with contextlib.suppress(OSError):
+                _write(process.stdin.fileno(), marker)
+                select.select([process.stdout], [], [], _MAX_WAIT_SECONDS)
     with contextlib.suppress(subprocess.TimeoutExpired):
-        writer.wait(1)
+        process.wait(1)
 
 
 def _forms(secret: str) -> list[str]:

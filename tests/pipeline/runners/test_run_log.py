@@ -70,6 +70,22 @@ def test_children_print_no_secret_and_nothing_is_lost(tmp_path):
     assert path.read_text() == text
 
 
+def test_the_log_of_a_run_that_failed_is_complete_and_ends_with_the_reason(tmp_path):
+    path = tmp_path / "log"
+
+    def fail():
+        with run_log(str(path), ["password"]):
+            subprocess.run([*PRINT, "print('line\\n' * 100_000)"], check=True)
+            raise ValueError("the password is wrong")
+
+    with pytest.raises(ValueError, match="password"):
+        fail()
+    text = path.read_text()
+    assert text.count("line\n") == 100_000
+    assert "ERROR root: the run failed\nTraceback" in text
+    assert text.endswith("ValueError: the ******** is wrong\n")
+
+
 def test_a_child_that_outlives_the_run_does_not_keep_it(tmp_path):
     path = tmp_path / "log"
     with run_log(str(path), ["password"]):
