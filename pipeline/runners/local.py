@@ -29,7 +29,8 @@ from models.training.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.records.metadata import database_of, is_failure
-from pipeline.records.runs import Run, begin_run, claim_artifacts, forget_pushes, load_run, record_failure
+from pipeline.records.recording import begin_run, claim_artifacts, forget_pushes, record_failure
+from pipeline.records.runs import Run, load_run
 
 # Without a terminal, progress within a component becomes a line at most this often.
 _LINE_SECONDS = 10.0

@@ -10,18 +10,18 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
+from pipeline.records.history import load_history
+from pipeline.retraining.turn import retrain
 from rich.console import Console
 
 from data import contract
 from data.base.errors import UserError
 from data.images import encode_png
 from models.serving.versions import roll_back, rolled_back, servable_versions, versions
-from pipeline.records.history import load_history
 from pipeline.records.lineage import trace
 from pipeline.records.metadata import database_of
 from pipeline.records.retention import clean
 from pipeline.records.runs import load_runs
-from pipeline.retraining.turn import retrain
 from pipeline.runners.local import run_locally
 
 # Part of a URL that nobody answers at.
