@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 
 import tensorflow_model_analysis as tfma
@@ -23,13 +24,15 @@ from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
+from data.base.packages import package_versions
 from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.settings import GateSettings
 from models.evaluation.tfma_metrics import CHANGE, Threshold, metrics_spec
 from models.serving.signatures import EVALUATION
 from pipeline.config import Config, absolute
-from pipeline.records.metadata import database_of
 
+# The execution property with what a component's outputs depend on beside its inputs and settings.
+CACHE_KEY = "cache_key"
 # What components run or read beyond the modules of their executors.
 _CODE = {
     "Transform": "models.inputs.preprocessing",
@@ -183,17 +186,24 @@ def create_pipeline(config: Config) -> Pipeline:
     ]
     for component in components:
         modules = [component.executor_spec.executor_class.__module__, _CODE.get(component.id, "")]
-        # No executor reads these flags, but they are part of what TFX's cache compares: what another checkout computed
-        # is not ours, as it may delete it.
-        code = code_digest(modules, _FILES.get(component.id, []))
-        component.executor_spec.add_extra_flags([f"--code={code}", f"--root={config.artifacts_path}"])
+        # TFX's cache compares inputs and execution properties, and Kubeflow's the parameters that these become there.
+        # No executor reads this one. It is not declared in the components' specifications, as those of TFX's own
+        # components cannot be extended; TFX takes the properties from the component.
+        component.exec_properties[CACHE_KEY] = json.dumps(
+            {
+                "code": code_digest(modules, _FILES.get(component.id, [])),
+                "packages": package_versions(),
+                # What another output folder holds is not ours: it may be deleted there.
+                "artifacts": config.artifacts_path,
+            },
+            sort_keys=True,
+        )
         if isinstance(component, BaseBeamComponent):
             arguments = config.beam.component(component.id).pipeline_arguments(f"{config.name}-{component.id.lower()}")
             component.with_beam_pipeline_args(arguments)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_path,
-        metadata_connection_config=database_of(config).connection,
         components=components,
         enable_cache=True,
     )

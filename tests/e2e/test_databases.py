@@ -194,12 +194,10 @@ def test_a_wrong_password_and_a_server_that_is_down_are_named(server, config, se
         assert f"database segpipe at 127.0.0.1:{server.port} cannot be used" in wrong.stderr
         assert "Traceback" not in wrong.stderr
         assert "wrong-word" not in wrong.stdout + wrong.stderr
-    with (
-        monkeypatch.context() as patch,
-        pytest.raises(UserError, match=r"metadata.password: .* DB_PASSWORD is not set"),
-    ):
+    with monkeypatch.context() as patch:
         patch.setenv("DB_PASSWORD", "")
-        run_locally(config, Console(quiet=True))
+        with pytest.raises(UserError, match=r"metadata.password: .* DB_PASSWORD is not set"):
+            run_locally(config, Console(quiet=True))
     server.stop()
     try:
         with pytest.raises(UserError, match=r"cannot be used: .*\nIs the server up"):
