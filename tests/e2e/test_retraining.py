@@ -11,7 +11,6 @@ import numpy as np
 import pytest
 import tensorflow as tf
 import yaml
-from pipeline.records.history import load_history
 from rich.console import Console
 
 from components.report import component as report
@@ -19,7 +18,7 @@ from data import contract
 from data.base.errors import UserError
 from data.images import encode_png
 from models.serving.versions import roll_back, rolled_back, servable_versions, versions
-from pipeline.records.lineage import trace
+from pipeline.records.lineage import load_history, trace
 from pipeline.records.metadata import database_of
 from pipeline.records.retention import clean
 from pipeline.records.runs import load_runs
