@@ -28,7 +28,6 @@ from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.tfma_metrics import evaluation_config
 from models.serving.signatures import EVALUATION
 from pipeline.config import Config, absolute
-from pipeline.records.metadata import database_of
 
 # The execution property with what a component's outputs depend on beside its inputs and settings.
 CACHE_KEY = "cache_key"
@@ -204,7 +203,6 @@ def create_pipeline(config: Config) -> Pipeline:
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_path,
-        metadata_connection_config=database_of(config).connection,
         components=components,
         enable_cache=True,
     )

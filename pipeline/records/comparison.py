@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compare_runs(runs: list[Run]) -> dict[str, list[Row]]:
-    """Compares outcomes, metrics, the seconds of components, and what was configured differently.
+    """Compares outcomes, metrics, the components' seconds, and what was configured differently.
 
     Returns:
       Rows by heading, with a column for each run.

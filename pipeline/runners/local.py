@@ -11,7 +11,6 @@ from rich.console import Console
 from tfx.dsl.compiler import constants
 from tfx.dsl.compiler.compiler import Compiler
 from tfx.orchestration.local import runner_utils
-from tfx.orchestration.metadata import Metadata
 from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.launcher import Launcher
@@ -24,8 +23,10 @@ from models.training.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.records.metadata import Database, database_of, is_failure
-from pipeline.records.runs import Run, begin_run, claim_artifacts, forget_pushes, load_run, record_failure
+from pipeline.records.recording import begin_run, claim_artifacts, forget_pushes, record_failure
+from pipeline.records.runs import Run, load_run
 from pipeline.runners.live_view import Ending, LiveView
+from pipeline.runners.metadata_handle import MetadataHandle
 from pipeline.runners.run_log import run_log
 
 _ENDINGS: dict[int, Ending] = {
@@ -131,7 +132,7 @@ def run_components(pipeline: Pipeline, components: list[str], database: Database
         try:
             launcher = Launcher(
                 pipeline_node=nodes[component],
-                mlmd_connection=Metadata(database.connection),
+                mlmd_connection=MetadataHandle(database),
                 pipeline_info=compiled.pipeline_info,
                 pipeline_runtime_spec=compiled.runtime_spec,
                 executor_spec=runner_utils.extract_executor_spec(deployment, component),

@@ -32,7 +32,6 @@ class Runs:
         pipeline = Pipeline(
             pipeline_name="small",
             pipeline_root=str(self.folder / "artifacts"),
-            metadata_connection_config=self.database.connection,
             components=made,
             enable_cache=True,
         )
