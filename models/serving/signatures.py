@@ -10,6 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from data import contract
+from data.base.files import join, make_folder, read_bytes, write_text
 from models.evaluation import in_graph
 from models.inputs import preprocessing
 from models.serving import tiling
@@ -183,16 +184,14 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> No
         EVALUATION["original"]: module.serve_examples_at_original_size,
     }
     tf.saved_model.save(module, folder, signatures=signatures)
-    path = os.path.join(folder, FACTS_PATH)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump({**facts, "format": FORMAT}, file, indent=2)
+    path = join(folder, FACTS_PATH)
+    make_folder(os.path.dirname(path))
+    write_text(path, json.dumps({**facts, "format": FORMAT}, indent=2))
 
 
 def read_facts(folder: str) -> dict[str, Any] | None:
-    """The facts that `export` kept, or None if the folder is not a model of segpipe's."""
-    path = os.path.join(folder, FACTS_PATH)
-    if not tf.io.gfile.exists(path):
+    """The facts that `export` kept, or None if the folder holds no segpipe model."""
+    try:
+        return json.loads(read_bytes(join(folder, FACTS_PATH)))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    with tf.io.gfile.GFile(path) as file:
-        return json.load(file)

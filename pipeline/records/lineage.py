@@ -19,7 +19,7 @@ from components.import_example_gen import INPUTS_PROPERTY
 from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
-from models.serving.versions import versions
+from models.serving.versions import servable_versions
 from pipeline.config import Config
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import RUN_TYPE, Run, load_runs
@@ -70,7 +70,7 @@ def trace(config: Config, version: int) -> Lineage:
             f"the metadata in {database.description} knows of no push to {path}; `segpipe history` lists all"
         )
     artifacts, steps = upstream(store, [pushed])
-    is_there = version in versions(config.push_destination)
+    is_there = version in servable_versions(config.push_destination)
     return Lineage(_sections(path, is_there, artifacts, steps, runs), runs[steps[0].run_id].report)
 
 

@@ -24,7 +24,7 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from data.base.errors import UserError
 from data.base.files import is_remote
 from data.base.locking import exclusive
-from models.serving.versions import servable_versions
+from models.serving.versions import deployed_version
 from models.training.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
@@ -76,7 +76,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
         view = _View(console, components)
         run_id = datetime.datetime.now().isoformat()
         begin_run(database, run_id, config)
-        if not servable_versions(config.push_destination):
+        if deployed_version(config.push_destination) is None:
             forget_pushes(database, config.push_destination)
         try:
             with _output_to(log_path, [*config.secrets(), database.password]), view:

@@ -15,7 +15,7 @@ from rich.console import Console
 from data import contract
 from data.base.errors import UserError
 from data.images import encode_png
-from models.serving.versions import roll_back, rolled_back, servable_versions, versions
+from models.serving.versions import numbers, roll_back, rolled_back, servable_versions
 from pipeline.records.history import load_history
 from pipeline.records.lineage import trace
 from pipeline.records.metadata import database_of
@@ -198,7 +198,7 @@ def test_a_push_destination_that_vanished_is_filled_again(schedule):
     shutil.rmtree(config.push_destination)
     second = take_turn(config)
     assert (second.outcome, second.run.state) == ("ran", "pushed")
-    assert versions(config.push_destination) == [second.run.pushed_version]
+    assert numbers(config.push_destination) == [second.run.pushed_version]
     states = {component.name: component.state for component in second.run.components}
     assert (states["Trainer"], states["Pusher"]) == ("cached", "done")
     assert first.run.pushed_path != second.run.pushed_path or os.path.isdir(first.run.pushed_path)

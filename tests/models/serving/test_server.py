@@ -275,7 +275,7 @@ def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, pus
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no model")
     (tmp_path / "broken").rename(destination / "3")
-    server.wait_for("version 3 cannot be served and is left out")
+    server.wait_for("version 3 is passed over until its files change")
     answered_by("2")
     # A roll-back.
     shutil.rmtree(destination / "2")
@@ -285,7 +285,7 @@ def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, pus
         thread.join()
     assert {answer[0] for answer in answers} == {200}
     assert {(version, tuple(classes)) for _, version, classes in answers} == {("1", (1,)), ("2", (2,))}
-    assert server.log.read_text().count("version 3 cannot be served") == 1
+    assert server.log.read_text().count("version 3 is passed over") == 1
     assert server.stop() == 0
 
 
@@ -306,7 +306,7 @@ def test_it_finishes_what_it_has_begun(destination):
 def test_mistakes_are_told_in_a_line(segpipe, destination, tmp_path):
     for arguments, message in {
         ("--model", str(tmp_path / "nowhere")): "is not a folder",
-        ("--model", str(tmp_path)): "holds no model that can be served; a run that passed its gate says where",
+        ("--model", str(tmp_path)): "holds no model that can be served; a run whose model passes the gate says where",
         ("--model", str(destination), "--name", "a/b"): "--name takes letters",
     }.items():
         finished = segpipe("serve", *arguments)
