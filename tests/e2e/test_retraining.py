@@ -174,7 +174,7 @@ def test_versions_are_told_traced_rolled_back_and_cleaned(schedule, segpipe):
     assert clean(config, 2, is_dry_run=False) == planned
     assert not any(os.path.exists(item.path) for item in planned)
     assert list(servable_versions(config.push_destination)) == [second, fourth.pushed_version]
-    assert rolled_back(config.push_destination) == [third]
+    assert list(rolled_back(config.push_destination)) == [third]
     store = database_of(config).open()
     live = [artifact for artifact in store.get_artifacts() if artifact.state == 2]
     assert live
