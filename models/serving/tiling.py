@@ -1,7 +1,7 @@
 """Segments images of any size with a model for small ones: in overlapping tiles, in memory bounded by one row of them.
 
-After Isensee et al., "nnU-Net", 2021 (Methods, inference): predictions for the tiles are summed, weighted by a Gaussian,
-because the model knows least about the pixels at a tile's edge.
+After Isensee et al., "nnU-Net", 2021 (Methods, inference): predictions for the tiles are summed, weighted by a
+Gaussian, because the model knows least about the pixels at a tile's edge.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from pipeline.cli.common import EXIT_FAILED, quiet
     "--model",
     required=True,
     metavar="DIR",
-    help="A push destination, whose deployed version predicts, or a single version.",
+    help="A push destination, for its deployed version, or a single version.",
 )
 @click.option("--output", required=True, metavar="DIR", help="Folder for masks and overlays.")
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
@@ -55,7 +55,7 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     "--model",
     required=True,
     metavar="DIR",
-    help="A push destination, whose deployed version is followed, or a single version.",
+    help="A push destination, which is followed, or a single version.",
 )
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
