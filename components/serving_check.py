@@ -32,7 +32,7 @@ from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.utils import path_utils
 
-from data.base.files import join, list_files, make_folder, write_text
+from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
@@ -77,7 +77,6 @@ class Executor(base_executor.BaseExecutor):
         measured = serve_in_fresh_process(path_utils.serving_model_path(model.uri), examples)
         reason = refusal(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"])
         _LOG.info("%s", reason or "serves in {latency_seconds} s, {memory_megabytes} MB".format(**measured))
-        make_folder(blessing.uri)
         write_text(join(blessing.uri, "measured.json"), json.dumps(measured, indent=2))
         write_text(join(blessing.uri, "INFRA_NOT_BLESSED" if reason else "INFRA_BLESSED"), reason)
         blessing.set_int_custom_property(BLESSED_PROPERTY, 0 if reason else 1)

@@ -12,6 +12,7 @@ import glob
 import os
 import pathlib
 import shutil
+import stat
 from collections.abc import Sequence
 
 
@@ -77,8 +78,9 @@ def read_bytes(path: str, start: int = 0, size: int = -1) -> bytes:
 
 
 def write_text(path: str, text: str) -> None:
-    """Writes a file, in UTF-8; its folder must exist."""
+    """Writes a file, in UTF-8, and makes the folder that it goes to."""
     if not is_remote(path):
+        make_folder(os.path.dirname(path))
         pathlib.Path(path).write_text(text, encoding="utf-8")
         return
     from apache_beam.io.filesystems import FileSystems
@@ -122,8 +124,9 @@ def _describe(paths: list[str]) -> list[FileInfo]:
     files = []
     for path in paths:
         with contextlib.suppress(FileNotFoundError):  # Removed since it was listed.
-            if os.path.isfile(path):
-                status = os.stat(path)
+            # A link to nothing counts as a file, so that its content is missed and not left out.
+            status = os.stat(path) if os.path.exists(path) else os.lstat(path)
+            if not stat.S_ISDIR(status.st_mode):
                 files.append(FileInfo(path, status.st_size, status.st_mtime))
     return files
 
@@ -162,7 +165,7 @@ def exists(path: str) -> bool:
     Raises:
       UnreachableError: if that cannot be found out.
     """
-    return bool(find(glob.escape(path)))
+    return bool(find(glob.escape(path))) if is_remote(path) else os.path.isfile(path)
 
 
 def is_folder(path: str) -> bool:
@@ -184,7 +187,7 @@ def _unreachable(path: str, error: Exception) -> UnreachableError:
 def make_folder(path: str) -> None:
     """Makes a folder and those above it; buckets need none."""
     if not is_remote(path):
-        os.makedirs(path, exist_ok=True)
+        os.makedirs(path or os.curdir, exist_ok=True)
 
 
 def copy_file(source: str, destination: str) -> None:
@@ -213,17 +216,18 @@ def copy_tree(source: str, destination: str, last: Sequence[str] = ()) -> None:
       last: paths relative to the folder of files that are copied after all others, in this order.
     """
     for paths in _in_order(source, last):
-        _copy(paths, [join(destination, _relative(path, source)) for path in paths])
+        copy(paths, [join(destination, _relative(path, source)) for path in paths])
 
 
-def _copy(sources: list[str], destinations: list[str]) -> None:
+def copy(sources: list[str], destinations: list[str]) -> None:
+    """Copies files, and makes the folders that they go to; within a store nothing passes through this machine."""
     if not sources or not _share_a_store(sources[0], destinations[0]):
         for source, destination in zip(sources, destinations, strict=True):
             copy_file(source, destination)
         return
     from apache_beam.io.filesystems import FileSystems
 
-    FileSystems.copy(sources, destinations)  # Within the store; nothing passes through this machine.
+    FileSystems.copy(sources, destinations)
 
 
 def _share_a_store(one: str, other: str) -> bool:

@@ -10,7 +10,7 @@ from typing import Any
 import tensorflow as tf
 
 from data import contract
-from data.base.files import join, make_folder, read_bytes, write_text
+from data.base.files import join, read_bytes, write_text
 from models.evaluation import in_graph
 from models.inputs import preprocessing
 from models.serving import tiling
@@ -184,9 +184,7 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> No
         EVALUATION["original"]: module.serve_examples_at_original_size,
     }
     tf.saved_model.save(module, folder, signatures=signatures)
-    path = join(folder, FACTS_PATH)
-    make_folder(os.path.dirname(path))
-    write_text(path, json.dumps({**facts, "format": FORMAT}, indent=2))
+    write_text(join(folder, FACTS_PATH), json.dumps({**facts, "format": FORMAT}, indent=2))
 
 
 def read_facts(folder: str) -> dict[str, Any] | None:

@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 from tensorflow.core.protobuf import fingerprint_pb2
 
 from data.base.errors import UserError
-from data.base.files import exists, join, list_files, list_names, make_folder, move_folder, read_bytes, write_text
+from data.base.files import exists, join, list_files, list_names, move_folder, read_bytes, write_text
 
 _LOG = logging.getLogger("segpipe.versions")
 _ROLLED_BACK = ".rolled-back"
@@ -152,9 +152,7 @@ def roll_back(destination: str, version: int | None = None) -> tuple[int, int]:
         "to": version,
         "by": f"{getpass.getuser()}@{socket.gethostname()}",
     }
-    folder = join(destination, _HISTORY)
-    make_folder(folder)
-    write_text(join(folder, f"{now:%Y%m%dT%H%M%S.%f}.json"), json.dumps(event))
+    write_text(join(destination, _HISTORY, f"{now:%Y%m%dT%H%M%S.%f}.json"), json.dumps(event))
     return deployed, version
 
 

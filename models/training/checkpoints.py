@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data.base.files import delete_tree, find, write_text
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
@@ -185,8 +186,7 @@ class Checkpoints:
 
     def mark_exported(self) -> None:
         """Says that the model is out, so that another training may delete this one's checkpoints."""
-        with tf.io.gfile.GFile(os.path.join(self._folder, _EXPORTED), "w") as file:
-            file.write("")
+        write_text(os.path.join(self._folder, _EXPORTED), "")
 
 
 def _loss_variables(model: keras.Model) -> list[Any]:
@@ -201,6 +201,6 @@ def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
 
 def delete_exported(root: str, keep: str) -> None:
     """Deletes the folders below `root` whose models were exported, except for one."""
-    for marker in tf.io.gfile.glob(os.path.join(root, "*", _EXPORTED)):
-        if os.path.dirname(marker) != keep:
-            tf.io.gfile.rmtree(os.path.dirname(marker))
+    for marker in find(os.path.join(root, "*", _EXPORTED)):
+        if os.path.dirname(marker.path) != keep:
+            delete_tree(os.path.dirname(marker.path))
