@@ -227,7 +227,10 @@ def copy(sources: list[str], destinations: list[str]) -> None:
         return
     from apache_beam.io.filesystems import FileSystems
 
-    FileSystems.copy(sources, destinations)
+    # Beam's file systems for S3 and Azure return errors, where the others raise them.
+    for source, _, error in FileSystems.copy(sources, destinations) or ():
+        if error is not None:
+            raise _unreachable(source, error)
 
 
 def _share_a_store(one: str, other: str) -> bool:
@@ -285,7 +288,8 @@ def delete(paths: list[str]) -> None:
     elif paths:
         from apache_beam.io.filesystems import FileSystems
 
-        FileSystems.delete(paths)
+        # Beam's file system for Google Cloud Storage takes them for patterns.
+        FileSystems.delete([glob.escape(path) if path.startswith("gs://") else path for path in paths])
 
 
 def delete_tree(folder: str) -> None:

@@ -37,12 +37,15 @@ def test_folders_are_copied_moved_and_deleted(root, tmp_path):
     files.move_folder(first, third, last=["1", "not there"])
     assert files.list_names(root) == ["second", "third"]
     assert files.read_bytes(files.join(third, "b", "[2].txt")) == b"two"
+    files.write_text(files.join(third, "b", "2.txt"), "which a pattern would match")
+    files.delete([files.join(third, "b", "[2].txt")])
+    assert files.list_names(files.join(third, "b")) == ["2.txt", "c"]
     files.delete_tree(second)
     files.delete_tree(second)
     files.move([files.join(third, "1")], [files.join(third, "one")])
     files.delete([files.join(third, "b", "c", "3")])
     files.copy_tree(third, str(tmp_path / "back"))
-    assert files.list_files(str(tmp_path / "back")) == [str(tmp_path / "back" / name) for name in ("b/[2].txt", "one")]
+    assert files.list_files(str(tmp_path / "back")) == [str(tmp_path / "back" / name) for name in ("b/2.txt", "one")]
 
 
 def test_a_link_to_nothing_is_missed_and_not_left_out(tmp_path):
