@@ -22,7 +22,6 @@ from tfx.orchestration.local.local_dag_runner import LocalDagRunner
 from tfx.orchestration.portable import runtime_parameter_utils
 
 from data.base.errors import UserError
-from data.base.files import is_remote
 from data.base.locking import exclusive
 from models.serving.versions import deployed_version
 from models.training.multi_worker import this_worker
@@ -53,11 +52,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     """
     from tfx.orchestration.pipeline import RunOptions
 
-    if is_remote(config.output):
-        raise UserError(
-            f"output: {config.output} must be a folder of this machine, for metadata and logs; what a cluster computes "
-            f"can be elsewhere with artifacts: {config.output.rstrip('/')}/artifacts"
-        )
+    config.check_output()
     if config.train.strategy == "multi_worker":
         this_worker()  # Now, not when the training begins.
     config.data.newest_input()  # Raises, if there is none.
