@@ -16,7 +16,7 @@ from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
-from data.base.files import FileInfo, exists, find_below, join, read_bytes
+from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
 from data.images import encode_png
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
@@ -180,6 +180,8 @@ class Follower:
             try:
                 fingerprint(folder)
                 self._current = LoadedModel(folder, version), files
+            except UnreachableError:  # The next look may reach it.
+                raise
             except Exception as error:
                 if not (isinstance(error, NotAModelError) and version in self._failed):  # Not for each file that comes.
                     _LOG.error("version %d is passed over until its files change: %s", version, _one_line(error))
