@@ -32,7 +32,7 @@ def main() -> None:
     sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16)
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
-        "gate": {"min_mean_iou": 0},
+        "gate": {"min": {"mean_iou": 0}},
     }
     lines, maps = {}, {}
     with scratch() as folder:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 
-import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -24,8 +23,7 @@ from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
 from data.spans import NEWEST_SPLIT, SPAN
-from models.evaluation.settings import GateSettings
-from models.evaluation.tfma_metrics import CHANGE, Threshold, metrics_spec
+from models.evaluation.tfma_metrics import evaluation_config
 from models.serving.signatures import EVALUATION
 from pipeline.config import Config, absolute
 from pipeline.records.metadata import database_of
@@ -123,14 +121,15 @@ def create_pipeline(config: Config) -> Pipeline:
     # What production serves now, for the evaluator to compare with.
     deployed_model = DeployedModel(model=trainer.outputs["model"], push_destination=config.push_destination)
 
-    # Mean IoU and IoU per class on `test`, overall and by slice; blesses a model that keeps the gate's thresholds. The
-    # newest span's test examples are measured apart, and decide nothing.
+    # Every metric on `test`, overall and by slice; blesses a model that reaches the gate's thresholds. The newest
+    # span's test examples are measured apart, and decide nothing.
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=deployed_model.outputs["baseline"],
-        eval_config=evaluation_config(config, label_map.names),
-        min_mean_iou=config.gate.min_mean_iou,
+        eval_config=evaluation_config(label_map.names, EVALUATION[config.evaluation.resolution]),
+        thresholds=config.gate.thresholds(),
+        min_mean_iou=config.gate.min["mean_iou"],
         example_splits=["test"],
         newest_split=NEWEST_SPLIT,
     )
@@ -197,33 +196,6 @@ def create_pipeline(config: Config) -> Pipeline:
         components=components,
         enable_cache=True,
     )
-
-
-def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.EvalConfig:
-    """TFMA's configuration: the candidate and the deployed model, the metrics, the gate's thresholds, the slices."""
-    signature = EVALUATION[config.evaluation.resolution]
-    return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(
-                name=name, signature_name=signature, model_type=tfma.TF_GENERIC, is_baseline=name == tfma.BASELINE_KEY
-            )
-            for name in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
-        ],
-        metrics_specs=[metrics_spec(class_names, _thresholds(config.gate))],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[contract.SLICE])],
-    )
-
-
-def _thresholds(gate: GateSettings) -> list[Threshold]:
-    change = Threshold(f"{CHANGE}_upper", 0.0)
-    if not isinstance(gate.regression, str):
-        change = Threshold(CHANGE, -gate.regression)
-    return [
-        Threshold("mean_iou", gate.min_mean_iou),
-        *(Threshold("mean_iou", bound, name) for name, bound in gate.min_slice_mean_iou.items()),
-        *(Threshold(f"iou_{name}", bound) for name, bound in gate.min_class_iou.items()),
-        change,
-    ]
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

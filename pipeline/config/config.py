@@ -111,11 +111,10 @@ class Config(Section):
         """
         path = self.data.label_map or os.path.join(self.data.newest_input(), LABEL_MAP_FILE)
         label_map = LabelMap.load(path)
-        unknown = sorted(set(self.gate.min_class_iou) - set(label_map.names))
-        if unknown:
-            raise UserError(
-                f"gate.min_class_iou: {', '.join(unknown)} is not in {path}, which has {', '.join(label_map.names)}"
-            )
+        for threshold in self.gate.thresholds():
+            if threshold.class_name and threshold.class_name not in label_map.names:
+                names = ", ".join(label_map.names)
+                raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
         return label_map
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:

@@ -19,14 +19,14 @@ from data.base.errors import UserError
 from data.base.files import exists, is_remote, read_bytes, write_text
 from data.base.locking import is_locked
 from data.base.packages import package_versions
+from models.evaluation.gate import Check, Verdict, why_not_pushed
+from models.evaluation.metric_table import of_classes
 from models.tuning.search_space import from_choices
 from pipeline.config import Config, absolute
 from pipeline.records.metadata import Database
 
 ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refused", "pushed", "unchanged"]
-_IOU_PREFIX = "iou_"
-_CHANGE = "mean_iou_change"
 _REPORT_FILE = "report.html"
 # What segpipe keeps with a run's context.
 _REASON, _OUTPUT, _HOST = "segpipe_reason", "segpipe_output", "segpipe_host"
@@ -43,42 +43,6 @@ class ComponentRun:
     name: str
     state: ComponentState
     seconds: float
-
-
-@dataclasses.dataclass(frozen=True)
-class Check:
-    """One threshold of the gate.
-
-    Attributes:
-      metric: its name in the evaluation.
-      slice: the `image/slice` that it is about, "" for the whole test split.
-      value: what was measured; None if there was nothing to measure.
-      bound: the least value.
-      passed: whether the model reached it.
-    """
-
-    metric: str
-    slice: str
-    value: float | None
-    bound: float
-    passed: bool
-
-    @property
-    def label(self) -> str:
-        """The metric in words."""
-        name = "mean IoU" if self.metric == "mean_iou" else f"IoU of {self.metric.removeprefix(_IOU_PREFIX)}"
-        if self.metric.startswith(_CHANGE):
-            name = "change of mean IoU" + (", upper end of its 95 % interval" if self.metric != _CHANGE else "")
-        return f"{name} on {self.slice}" if self.slice else name
-
-    @property
-    def key(self) -> str:
-        """The threshold's key in the configuration."""
-        if self.metric.startswith(_CHANGE):
-            return "gate.regression"
-        if self.metric == "mean_iou":
-            return "gate.min_slice_mean_iou" if self.slice else "gate.min_mean_iou"
-        return "gate.min_class_iou"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +67,7 @@ class Run:
       newest_span: number of the newest span, None if the test split is of the same.
       newest_mean_iou: on that span's own test split.
       newest_baseline_mean_iou: of the deployed model, likewise.
-      checks: what the gate looked at.
+      checks: the gate's thresholds, each held against what was measured.
       reasons: why the model was refused or what failed.
       pushed_version: the version that holds this run's model, or None.
       pushed_path: its folder, or None.
@@ -334,10 +298,11 @@ def _run(
 
     reasons: list[str] = []
     evaluation = artifacts["ModelEvaluation"]
-    verdict = json.loads(_text(evaluation, "verdict")) if evaluation else {}
-    metrics = verdict.get("metrics") or {}
-    newest = verdict.get("newest_span") or {}
-    interval = [float(metrics[name]) for name in ("mean_iou_lower", "mean_iou_upper") if metrics.get(name) is not None]
+    text = _text(evaluation, "verdict") if evaluation else ""
+    verdict = Verdict.from_json(text) if text else Verdict({}, None, [], 0, "")
+    metrics, newest = verdict.metrics, verdict.newest_span
+    ends = [metrics.get(name) for name in ("mean_iou_lower", "mean_iou_upper")]
+    interval = [end for end in ends if end is not None]
     pushed = artifacts["PushedModel"]
     is_pushed = bool(pushed and pushed.custom_properties["pushed"].int_value)
     state: State
@@ -354,12 +319,8 @@ def _run(
         state = "pushed" if is_new else "unchanged"
     else:
         state = "refused"
-        reasons = gate_reasons(verdict)
         serving = artifacts["InfraBlessing"]
-        if serving and not serving.custom_properties["blessed"].int_value:
-            reasons.append(_text(serving, "reason"))
-        if _text(pushed, "reason"):
-            reasons.append(_text(pushed, "reason"))
+        reasons = why_not_pushed(verdict, _text(serving, "reason") if serving else "", _text(pushed, "reason"))
     return Run(
         pipeline=_configuration(context).get("name", ""),
         run_id=context.name,
@@ -369,17 +330,15 @@ def _run(
         inputs=json.loads(_text(examples, "inputs") or "{}") if examples else {},
         metrics=metrics,
         mean_iou=metrics.get("mean_iou"),
-        class_iou={
-            name.removeprefix(_IOU_PREFIX): value for name, value in metrics.items() if name.startswith(_IOU_PREFIX)
-        },
+        class_iou=of_classes("iou", metrics),
         mean_iou_interval=interval or None,
-        resolution=verdict.get("resolution", ""),
-        baseline_mean_iou=(verdict.get("baseline_metrics") or {}).get("mean_iou"),
-        baseline_version=verdict.get("baseline_version", 0),
-        newest_span=newest.get("span"),
-        newest_mean_iou=(newest.get("metrics") or {}).get("mean_iou"),
-        newest_baseline_mean_iou=(newest.get("baseline_metrics") or {}).get("mean_iou"),
-        checks=[Check(**check) for check in verdict.get("checks", [])],
+        resolution=verdict.resolution,
+        baseline_mean_iou=(verdict.baseline_metrics or {}).get("mean_iou"),
+        baseline_version=verdict.baseline_version,
+        newest_span=newest.span if newest else None,
+        newest_mean_iou=newest.metrics.get("mean_iou") if newest else None,
+        newest_baseline_mean_iou=((newest.baseline_metrics if newest else None) or {}).get("mean_iou"),
+        checks=verdict.checks,
         reasons=reasons,
         pushed_version=int(_text(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=_text(pushed, "pushed_destination") if pushed and is_pushed else None,
@@ -438,25 +397,3 @@ def _outputs(
 
 def _text(artifact: metadata_store_pb2.Artifact, name: str) -> str:
     return artifact.custom_properties[name].string_value
-
-
-def gate_reasons(verdict: dict[str, Any]) -> list[str]:
-    """Why the gate refused a model, by what `components.evaluator.verdict` returned."""
-    checks = [Check(**check) for check in verdict.get("checks", [])]
-    return [_reason(check, verdict) for check in checks if not check.passed]
-
-
-def _reason(check: Check, verdict: dict[str, Any]) -> str:
-    """Why a model did not pass a check."""
-    if check.value is None:
-        return f"{check.label} could not be measured: nothing of it occurs in the test split"
-    if not check.metric.startswith(_CHANGE):
-        return f"{check.label} {check.value:.4f} is {check.bound - check.value:.4f} below {check.key} {check.bound:g}"
-    candidate, deployed = (verdict[key]["mean_iou"] for key in ("metrics", "baseline_metrics"))
-    lower = (
-        f"mean IoU {candidate:.4f} is {deployed - candidate:.4f} below the deployed model's {deployed:.4f} "
-        f"(version {verdict['baseline_version']})"
-    )
-    if check.metric == _CHANGE:
-        return f"{lower}; gate.regression allows {-check.bound:g}"
-    return f"{lower}; that is significantly worse: the 95 % interval of the difference ends at {check.value:.4f}"

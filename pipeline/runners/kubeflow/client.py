@@ -335,7 +335,7 @@ def _run(run: Any) -> ServerRun:
     steps = {name: str(task.state or "PENDING").lower() for name, task in names.items()}
     over = run.state in _OVER
     state = {"SUCCEEDED": "pushed", "FAILED": "failed"}.get(run.state, str(run.state).lower() if over else "running")
-    # All other steps went well, and the last one tells by failing.
+    # The last step fails if all others went well and Pusher did not push.
     failed = [name for name, step in steps.items() if step == "failed"]
     if failed == [VERDICT]:
         state = "refused"

@@ -19,13 +19,13 @@ _ROOT = pathlib.Path(__file__).parents[3]
 IMAGE_ROOT = "/opt/segpipe"
 COMMAND = ("python", f"{IMAGE_ROOT}/entrypoint.py")
 NEWEST_SPAN = -1
-# The step that fails when the gate refused the model.
+# The step that fails if the model was not pushed.
 VERDICT = "Verdict"
 # What can be changed in each run: the step that takes it, and what it is.
 _PARAMETERS = {
     "span": ("FindInput", "the newest span that data.window ends with; -1 for the newest there is"),
     "epochs": ("Trainer", "train.epochs"),
-    "min_mean_iou": ("Evaluator", "gate.min_mean_iou"),
+    "min_mean_iou": ("Evaluator", "gate.min.mean_iou"),
 }
 # Steps that ask the drivers of components, and what these find out, with its type. TFX hands drivers to Vertex AI as
 # hooks, which open-source Kubeflow Pipelines ignores; as steps of their own, their answers are part of the key of
@@ -159,12 +159,12 @@ def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSe
 
 
 def _add_verdict(spec: dict[str, Any]) -> None:
-    """Puts a step at the end that fails if the model was refused: Kubeflow knows no other state for such a run."""
+    """Puts a step at the end that fails if the model was not pushed: Kubeflow knows no other state for such a run."""
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     producers = {
-        "model_blessing": ("Evaluator", "blessing"),
         "evaluation": ("Evaluator", "evaluation"),
         "infra_blessing": ("ServingCheck", "blessing"),
+        "pushed_model": ("Pusher", "pushed_model"),
     }
     artifacts = {
         name: components[task]["outputDefinitions"]["artifacts"][key] for name, (task, key) in producers.items()

@@ -71,7 +71,7 @@ def test_values_are_read_as_the_settings_read_them():
     ("space", "message"),
     [
         ({"train.learnin_rate": [0.1, 0.2]}, "train.learnin_rate: there is no such key"),
-        ({"gate.min_mean_iou": [0.1, 0.2]}, "gate.min_mean_iou: takes keys of train and of model"),
+        ({"gate.min.mean_iou": [0.1, 0.2]}, "gate.min.mean_iou: takes keys of train and of model"),
         ({"train": [0.1, 0.2]}, "takes keys of train and of model"),
         ({"train.epochs": [1, 2]}, r"train.epochs cannot be tuned: tune.epochs"),
         ({"train.epochs.a": [1, 2]}, "train.epochs.a: epochs is a value, not a section"),

@@ -152,7 +152,7 @@ def test_a_data_set_that_is_not_here_needs_its_label_map(small_config):
 
 
 def test_parameters_of_a_run(compiled):
-    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min_mean_iou": 0.4})
+    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min": {"mean_iou": 0.4}})
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
     assert {name: value["defaultValue"] for name, value in parameters.items()} == {
         "span": -1,
@@ -173,6 +173,14 @@ def test_drivers_are_asked_each_time_and_their_answers_are_in_the_cache_key(comp
     answers = tasks["ImportExampleGen"]["inputs"]["parameters"]
     assert answers["input_fingerprint"]["taskOutputParameter"]["producerTask"] == "FindInput"
     assert tasks["Verdict"]["cachingOptions"] == {"enableCache": False}
+
+
+def test_the_verdict_sees_whether_the_model_was_pushed(compiled):
+    inputs = compiled()[0]["root"]["dag"]["tasks"]["Verdict"]["inputs"]["artifacts"]
+    assert inputs["pushed_model"]["taskOutputArtifact"] == {
+        "producerTask": "Pusher",
+        "outputArtifactKey": "pushed_model",
+    }
 
 
 def test_what_a_step_gets(compiled):
