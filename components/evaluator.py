@@ -25,9 +25,10 @@ from tfx.types.standard_component_specs import (
     EXAMPLES_KEY,
     MODEL_KEY,
 )
-from tfx.utils import io_utils, json_utils
+from tfx.utils import json_utils
 
 from components.deployed_model import VERSION_PROPERTY, has_model
+from data.base.files import write_text
 from models.evaluation.gate import NewestSpan, Threshold, Verdict, decide, with_min_mean_iou
 from models.serving.signatures import EVALUATION
 
@@ -110,7 +111,7 @@ def _bless(blessing: types.Artifact, passed: bool, model: types.Artifact) -> Non
     blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
     name = constants.BLESSED_FILE_NAME if passed else constants.NOT_BLESSED_FILE_NAME
-    io_utils.write_string_file(os.path.join(blessing.uri, name), "")
+    write_text(os.path.join(blessing.uri, name), "")
     value = constants.BLESSED_VALUE if passed else constants.NOT_BLESSED_VALUE
     blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
 

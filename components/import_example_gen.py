@@ -10,6 +10,7 @@ open-source Kubeflow Pipelines cannot run.
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -25,7 +26,6 @@ from tfx.components.example_gen import driver as example_gen_driver
 from tfx.components.example_gen.utils import FINGERPRINT_PROPERTY_NAME, SPAN_PROPERTY_NAME, VERSION_PROPERTY_NAME
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.standard_component_specs import (
@@ -34,9 +34,10 @@ from tfx.types.standard_component_specs import (
     INPUT_CONFIG_KEY,
     OUTPUT_DATA_FORMAT_KEY,
 )
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import proto_utils
 
 from data.base.errors import UserError
+from data.base.files import copy, exists, find, make_folder, read_bytes, write_text
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT, SPAN, choose_window, find_spans
@@ -94,9 +95,10 @@ class Driver(example_gen_driver.FileBasedDriver):
         for name, span, files in chosen:
             pattern = os.path.join(folders[span], files)
             # A span need not have files of every split; the executor checks which splits must not be empty.
-            if fileio.glob(pattern):
+            if found := find(pattern):
                 resolved.splits.add(name=name, pattern=os.path.relpath(pattern, base))
-                fingerprints.update(io_utils.generate_fingerprint(f"{name}@{span}", pattern).encode())
+                described = [(os.path.basename(file.path), file.size, int(file.changed)) for file in found]
+                fingerprints.update(json.dumps([name, span, described]).encode())
         for split in input_config.splits:
             if not any(found.name == split.name for found in resolved.splits):
                 spans = [window.test] if split.name == _TEST_SPLIT else window.train
@@ -121,7 +123,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         sources: dict[str, list[str]] = {}
         for split in input_config.splits:
             pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
-            found = [path for path in sorted(fileio.glob(pattern)) if not fileio.isdir(path)]
+            found = [file.path for file in find(pattern)]
             if not found:
                 raise UserError(f"no TFRecord file matches {pattern}")
             sources.setdefault(split.name, []).extend(found)
@@ -136,7 +138,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         copies: list[tuple[str, str]] = []
         for name, paths in sources.items():
             folder = artifact_utils.get_split_uri([examples], name)
-            fileio.makedirs(folder)
+            make_folder(folder)
             for index, source in enumerate(paths):
                 suffix = ".gz" if compression_type(source) else ""
                 copies.append((source, os.path.join(folder, f"data_tfrecord-{index:05d}-of-{len(paths):05d}{suffix}")))
@@ -150,26 +152,24 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | beam.io.WriteToText(faults, shard_name_template="")
             )
         # Beam would turn an exception of a worker into a traceback.
-        lines = io_utils.read_string_file(faults).splitlines()
+        lines = read_bytes(faults).decode().splitlines()
         if lines:
             more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             raise UserError("\n".join(["files that cannot be imported:", *sorted(lines)[:_SHOWN], *more]))
         # The reports of the conversions are kept, for the report and the lineage.
         reports = {folder: os.path.join(folder, REPORT_FILE) for folder in folders}
         conversions = [
-            {"folder": folder, **json.loads(io_utils.read_string_file(path))}
-            for folder, path in reports.items()
-            if fileio.exists(path)
+            {"folder": folder, **json.loads(read_bytes(path))} for folder, path in reports.items() if exists(path)
         ]
         if conversions:
             text = json.dumps({"conversions": conversions}, indent=2)
-            io_utils.write_string_file(os.path.join(examples.uri, REPORT_FILE), text)
+            write_text(os.path.join(examples.uri, REPORT_FILE), text)
 
 
 def read_conversions(examples: types.Artifact) -> list[dict[str, Any]]:
     """The reports of `data.convert` on the folders that the examples came from; none if they came from elsewhere."""
     path = os.path.join(examples.uri, REPORT_FILE)
-    return json.loads(io_utils.read_string_file(path))["conversions"] if fileio.exists(path) else []
+    return json.loads(read_bytes(path))["conversions"] if exists(path) else []
 
 
 def _check_label_maps(folders: list[str]) -> None:
@@ -178,9 +178,9 @@ def _check_label_maps(folders: list[str]) -> None:
     expected: tuple[str, ...] = ()
     for folder in folders:
         path = os.path.join(folder, LABEL_MAP_FILE)
-        if not fileio.exists(path):
+        if not exists(path):
             continue
-        found = LabelMap.parse(io_utils.read_string_file(path), path).names
+        found = LabelMap.parse(read_bytes(path).decode(), path).names
         if not expected:
             first, expected = path, found
         elif found != expected:
@@ -199,13 +199,12 @@ def _check_and_copy(source: str, destination: str) -> Iterator[str]:
 
         size = records.batch(64).map(parse).reduce(np.int64(0), lambda total, item: total + item[1])
         # If a file ends within the length of a record, TensorFlow takes it for one that ends before that record.
-        if not compression_type(source) and int(size) != tf.io.gfile.stat(source).length:
+        if not compression_type(source) and [int(size)] != [file.size for file in find(glob.escape(source))]:
             yield f"  {source}: truncated record at {int(size)}; write or copy the file again"
             return
-        fileio.copy(source, destination, overwrite=True)
+        copy([source], [destination])
     except tf.errors.DataLossError as error:
-        with tf.io.gfile.GFile(source, "rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
+        is_gzip = read_bytes(source, size=2) == b"\x1f\x8b"
         if is_gzip != bool(compression_type(source)):
             yield f"  {source}: is {'' if is_gzip else 'not '}gzipped; only names of gzipped files end in .gz"
         else:

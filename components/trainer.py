@@ -13,7 +13,7 @@ from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
-from models.serving.versions import servable_versions, version_path
+from models.serving.versions import deployed_version, version_path
 
 EPOCHS = "epochs"
 
@@ -50,8 +50,8 @@ class Executor(tfx_trainer_executor.GenericExecutor):
 
 def _deployed_model(push_destination: str) -> str:
     """The newest version at a push destination; "" if there is none, or no destination is given."""
-    found = servable_versions(push_destination) if push_destination else {}
-    return version_path(push_destination, max(found)) if found else ""
+    found = deployed_version(push_destination) if push_destination else None
+    return "" if found is None else version_path(push_destination, found)
 
 
 class Trainer(base_component.BaseComponent):

@@ -26,6 +26,7 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.base.errors import UserError
 from data.base.files import (
     UnreachableError,
+    copy_file,
     delete,
     find,
     is_remote,
@@ -33,7 +34,6 @@ from data.base.files import (
     list_files,
     move,
     read_bytes,
-    upload,
     write_text,
 )
 from data.base.locking import exclusive
@@ -116,7 +116,7 @@ class _WriteShard(beam.DoFn):
                     )
                     writer.write(example.serialize())
             if is_remote(path):
-                upload(local, path)
+                copy_file(local, path)
         yield json.dumps([name, path, split, vector.tolist(), set_aside])
 
     def _tell_progress(self) -> None:

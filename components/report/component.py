@@ -9,10 +9,10 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils
 
 from components.data_gate import DataStatistics
 from components.report import content
+from data.base.files import write_text
 
 REPORT_FILE = "report.html"
 
@@ -58,7 +58,7 @@ class Executor(base_executor.BaseExecutor):
             int(exec_properties["max_megabytes"] * 1e6),
         )
         uri = artifact_utils.get_single_uri(output_dict["report"])
-        io_utils.write_string_file(os.path.join(uri, REPORT_FILE), html)
+        write_text(os.path.join(uri, REPORT_FILE), html)
 
 
 class Report(base_component.BaseComponent):

@@ -15,7 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
 from components.data_gate import read_statistics
 from components.deployed_model import has_model
@@ -24,6 +24,7 @@ from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.base.files import read_bytes
 from data.base.packages import package_versions
 from data.contract import SPLITS
 from data.label_map import LabelMap
@@ -67,7 +68,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "checks": verdict.checks,
         "serving_passed": bool(serving.get_int_custom_property(BLESSED_PROPERTY)),
         "serving_reason": serving.get_string_custom_property(REASON_PROPERTY),
-        "serving": json.loads(io_utils.read_string_file(os.path.join(serving.uri, "measured.json"))),
+        "serving": json.loads(read_bytes(os.path.join(serving.uri, "measured.json"))),
         "baseline_version": verdict.baseline_version,
         "interval_values": [whole["mean_iou_lower"], whole["mean_iou_upper"]],
         "change": [whole.get(f"mean_iou_change{end}") for end in ("", "_lower", "_upper")],

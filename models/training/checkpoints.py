@@ -18,6 +18,7 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data.base.files import delete_tree, find, write_text
 from data.base.packages import package_versions
 from models.training.settings import TrainSettings
 
@@ -193,8 +194,7 @@ class Checkpoints:
 
     def mark_exported(self) -> None:
         """Notes that the model was exported, so that another training may delete these checkpoints."""
-        with tf.io.gfile.GFile(os.path.join(self._folder, _EXPORTED), "w") as file:
-            file.write("")
+        write_text(os.path.join(self._folder, _EXPORTED), "")
 
 
 def _loss_variables(model: keras.Model) -> list[Any]:
@@ -209,6 +209,6 @@ def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
 
 def delete_exported(root: str, keep: str) -> None:
     """Deletes the folders below `root` whose models were exported, except `keep`."""
-    for marker in tf.io.gfile.glob(os.path.join(root, "*", _EXPORTED)):
-        if os.path.dirname(marker) != keep:
-            tf.io.gfile.rmtree(os.path.dirname(marker))
+    for marker in find(os.path.join(root, "*", _EXPORTED)):
+        if os.path.dirname(marker.path) != keep:
+            delete_tree(os.path.dirname(marker.path))

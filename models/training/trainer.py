@@ -16,6 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
+from data.base.files import find
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from models.architectures import build_model
@@ -161,7 +162,7 @@ def decoded_examples(
     splits = {"train": fn_args.train_files, "eval": fn_args.eval_files}
     statistics = {split: config.statistics["splits"][split] for split in splits}
     examples, pixels = ({split: of[name] for split, of in statistics.items()} for name in ("examples", "pixels"))
-    paths = [path for patterns in splits.values() for pattern in patterns for path in tf.io.gfile.glob(pattern)]
+    paths = [file.path for patterns in splits.values() for pattern in patterns for file in find(pattern)]
     if shape.resize == "none":
         num_bytes = sum(pixels.values()) * (shape.channels + 1)
     else:

@@ -14,6 +14,7 @@ import tensorflow_transform as tft
 from keras_tuner.engine import base_tuner
 from tfx.components.tuner.component import TunerFnResult
 
+from data.base.files import delete_tree
 from models.training import checkpoints, trainer
 from models.tuning.search_space import TunerConfig, checked_space, describe, from_choices, to_choices
 
@@ -44,7 +45,7 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
         tuner = SegmentationTuner(config, fn_args, folder)
     except (KeyError, RuntimeError, ValueError) as error:  # A machine that lost power leaves what it likes.
         _LOG.warning("the search in %s cannot be read and begins anew: %s", folder, error)
-        tf.io.gfile.rmtree(folder)
+        delete_tree(folder)
         tuner = SegmentationTuner(config, fn_args, folder)
     return TunerFnResult(tuner=tuner, fit_kwargs={})
 
@@ -142,8 +143,7 @@ class SegmentationTuner(base_tuner.BaseTuner):
         else:
             _LOG.warning("trial %d of %d failed: %s", number, trials, _reason(trial))
         # What counts is with KerasTuner now; weights would fill the disk.
-        if tf.io.gfile.exists(self._checkpoints(trial)):
-            tf.io.gfile.rmtree(self._checkpoints(trial))
+        delete_tree(self._checkpoints(trial))
 
 
 def _most_demanding(config: TunerConfig) -> Any:

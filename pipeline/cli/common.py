@@ -49,7 +49,7 @@ def relative(path: str) -> str:
 
 
 def print_summary(console: Console, result: Run) -> None:
-    from models.serving.versions import rolled_back, versions
+    from models.serving.versions import rolled_back, servable_versions
 
     classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
     size = "each image's own size" if result.resolution == "original" else "the model's size"
@@ -72,7 +72,7 @@ def print_summary(console: Console, result: Run) -> None:
         lines += ["The model was not pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
         destination = os.path.dirname(str(result.pushed_path))
-        is_there = result.pushed_version in versions(destination)
+        is_there = result.pushed_version in servable_versions(destination)
         verdict = "Pushed"
         if result.state == "unchanged":
             fate = "was deployed, and later removed,"

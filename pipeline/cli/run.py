@@ -33,6 +33,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
 
     quiet()
     config = load_config(config_path, overrides)
+    config.check_output()
     config.data.newest_input()
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
@@ -121,6 +122,7 @@ def tune(config_path: str, overrides: tuple[str, ...]) -> None:
             f"{config_path} has no section tune; add one, such as\n"
             "  tune: {trials: 20, epochs: 10, space: {train.learning_rate: {low: 0.0001, high: 0.01, scale: log}}}"
         )
+    config.check_output()
     config.data.newest_input()
     config.load_label_map()
     click.echo("Loading TFX …", err=True)

@@ -95,6 +95,14 @@ class Config(Section):
         """Folder of the logs, one file a run."""
         return os.path.abspath(os.path.join(self.output, "logs"))
 
+    def check_output(self) -> None:
+        """Raises a UserError if the pipeline cannot run on this machine, because its output folder is not here."""
+        if is_remote(self.output):
+            raise UserError(
+                f"output: {self.output} must be a folder on this machine, for metadata and logs; what a cluster "
+                f"computes can be elsewhere, with artifacts: {self.output.rstrip('/')}/artifacts"
+            )
+
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
 

@@ -18,7 +18,7 @@ from components.import_example_gen import INPUTS_PROPERTY
 from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
-from models.serving.versions import rollbacks, rolled_back, servable_versions, versions
+from models.serving.versions import rollbacks, rolled_back, servable_versions
 from pipeline.config import Config
 from pipeline.records.metadata import Database, Store, database_of
 from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs
@@ -137,7 +137,7 @@ def trace(config: Config, version: int) -> Lineage:
     store = database.open(read_only=True)
     by_id = {run.run_id: run for run in runs}
     artifacts, steps = upstream(store, [run_outputs(store, run.run_id)["PushedModel"]], by_id)
-    is_there = version in versions(config.push_destination)
+    is_there = version in servable_versions(config.push_destination)
     return Lineage(_sections(path, is_there, artifacts, steps, by_id), run.report)
 
 

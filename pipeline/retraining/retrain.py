@@ -128,21 +128,21 @@ def measure_drift(config: Config) -> dict[str, float] | None:
     """
     from components.drift import measure
     from models.serving.signatures import read_facts
-    from models.serving.versions import servable_versions, version_path
+    from models.serving.versions import deployed_version, version_path
     from pipeline.records.lineage import statistics_of
 
     newest = config.data.newest_input()
     label_map = config.load_label_map()
-    deployed = list(servable_versions(config.push_destination))
-    if not deployed:
+    deployed = deployed_version(config.push_destination)
+    if deployed is None:
         return None
-    facts = read_facts(version_path(config.push_destination, deployed[-1])) or {}
+    facts = read_facts(version_path(config.push_destination, deployed)) or {}
     trained_on = facts.get("statistics", {}).get("splits", {}).get("train")
     if not trained_on:
         return None
     patterns = [os.path.join(glob.escape(newest), f"{split}*") for split in SPLITS]
     patterns = [pattern for pattern in patterns if find(pattern)]
-    statistics = statistics_of(config, deployed[-1])
+    statistics = statistics_of(config, deployed)
     logging.disable(logging.WARNING)  # Beam and TFDV log much that is of no use to users.
     try:
         return measure(patterns, label_map, trained_on, statistics, config.retrain.max_drift)

@@ -16,9 +16,8 @@ from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.launcher import Launcher
 
 from data.base.errors import UserError
-from data.base.files import is_remote
 from data.base.locking import exclusive
-from models.serving.versions import servable_versions
+from models.serving.versions import deployed_version
 from models.training.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
@@ -63,11 +62,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
       UserError: if another run is going on in the output folder, or the data set or a cluster is not there.
       RunFailedError: if a component failed.
     """
-    if is_remote(config.output):
-        raise UserError(
-            f"output: {config.output} must be a folder on this machine, for metadata and logs; what a cluster computes "
-            f"can be elsewhere, with artifacts: {config.output.rstrip('/')}/artifacts"
-        )
+    config.check_output()
     if config.train.strategy == "multi_worker":
         this_worker()  # A mistake is reported now, not when the training begins.
     config.data.newest_input()  # Raises if there is none.
@@ -84,7 +79,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
         view = LiveView(console, components)
         run_id = datetime.datetime.now().isoformat()
         begin_run(database, run_id, config)
-        if not servable_versions(config.push_destination):
+        if deployed_version(config.push_destination) is None:
             forget_pushes(database, config.push_destination)
         try:
             with run_log(log_path, [*config.secrets(), database.password]), view:

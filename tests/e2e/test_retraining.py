@@ -17,7 +17,7 @@ from components.report import component as report
 from data import contract
 from data.base.errors import UserError
 from data.images import encode_png
-from models.serving.versions import roll_back, rolled_back, servable_versions, versions
+from models.serving.versions import numbers, roll_back, rolled_back, servable_versions
 from pipeline.records.lineage import load_history, trace
 from pipeline.records.metadata import database_of
 from pipeline.records.retention import clean
@@ -117,7 +117,7 @@ def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_afte
     failed = load_runs(database_of(config))[-1]
     assert (failed.state, failed.has_pushed) == ("failed", True)
     assert component_states(failed) | {"Trainer": "cached", "Pusher": "done"} == component_states(failed)
-    assert versions(config.push_destination) == [failed.pushed_version]
+    assert numbers(config.push_destination) == [failed.pushed_version]
     assert load_history(config)[-1].run_id == failed.run_id
     message = notified(folder)[-1]
     assert (message["state"], message["has_pushed"], message["run_id"]) == ("failed", True, failed.run_id)
@@ -135,7 +135,7 @@ def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_afte
     shutil.rmtree(config.push_destination)
     filled = run_retrain(config)
     assert (filled.outcome, filled.run.state) == ("ran", "pushed")
-    assert versions(config.push_destination) == [filled.run.pushed_version]
+    assert numbers(config.push_destination) == [filled.run.pushed_version]
 
 
 def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
@@ -243,7 +243,7 @@ def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, f
     assert clean(config, 2, is_dry_run=False) == planned
     assert not any(os.path.exists(item.path) for item in planned)
     assert list(servable_versions(config.push_destination)) == [second, fourth.pushed_version]
-    assert rolled_back(config.push_destination) == [third]
+    assert list(rolled_back(config.push_destination)) == [third]
     store = database_of(config).open()
     live = [artifact for artifact in store.get_artifacts() if artifact.state == 2]
     assert live

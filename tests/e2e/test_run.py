@@ -31,7 +31,7 @@ from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
 from models.serving.predict import find_inputs, predict
 from models.serving.signatures import feature_spec, read_facts
-from models.serving.versions import version_path, versions
+from models.serving.versions import numbers, version_path
 from models.settings import ModelSettings
 from models.training import trainer
 from pipeline.records.metadata import database_of
@@ -64,7 +64,7 @@ def test_a_model_that_passes_is_pushed_whole(first, small_config, output):
     assert set(states(first).values()) == {"done"}
     before, after = ["DataGate", "Transform", "Trainer", "DeployedModel", "Evaluator", "Pusher"], list(states(first))
     assert [name for name in after if name in before] == before
-    assert versions(destination) == [first.pushed_version]
+    assert numbers(destination) == [first.pushed_version]
     assert first.pushed_path == version_path(destination, first.pushed_version)
     assert os.listdir(destination) == [str(first.pushed_version)]
     assert [(check.metric, check.bound, check.passed) for check in first.checks] == [("mean_iou", 0.2, True)]
@@ -76,7 +76,7 @@ def test_nothing_new_computes_and_pushes_nothing(first, small_config, output):
     assert again.state == "unchanged"
     assert set(states(again).values()) == {"cached"}
     assert (again.mean_iou, again.pushed_version) == (first.mean_iou, first.pushed_version)
-    assert versions(small_config(output).push_destination) == [first.pushed_version]
+    assert numbers(small_config(output).push_destination) == [first.pushed_version]
 
 
 def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config, output, segpipe, tmp_path):
@@ -133,7 +133,7 @@ def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, 
     assert csf.startswith("boundary IoU of csf 0.")
     assert csf.endswith("below 0.98 (gate.min.boundary_iou.csf)")
     assert serving.startswith("serving.max_memory_megabytes is 10, measured")
-    assert versions(config.push_destination) == []
+    assert numbers(config.push_destination) == []
 
 
 def test_slices_chance_and_the_original_size_decide_if_they_shall(first, small_config, output, brain_mri, pushed_model):
@@ -200,7 +200,7 @@ def test_a_better_model_is_compared_and_pushed_beside_the_old(first, small_confi
     log = max((output / "logs").iterdir()).read_text()
     assert f"starting from the weights of {first.pushed_path}" in log
     assert second.baseline_version == first.pushed_version
-    assert versions(config.push_destination) == [first.pushed_version, second.pushed_version]
+    assert numbers(config.push_destination) == [first.pushed_version, second.pushed_version]
 
 
 def raw_examples(folder, split):
@@ -563,7 +563,7 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
     assert "going on at step " in log
     assert "epoch 1/12" not in log
     assert "epoch 12/12" in log
-    assert len(versions(config.push_destination)) == 1
+    assert len(numbers(config.push_destination)) == 1
 
 
 def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path):
@@ -594,4 +594,4 @@ def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path)
     log = max((tmp_path / "output" / "logs").iterdir()).read_text()
     assert "2 replica(s)" in log
     assert "epoch 2/2" in log
-    assert len(versions(config.push_destination)) == 1
+    assert len(numbers(config.push_destination)) == 1
