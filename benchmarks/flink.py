@@ -98,11 +98,11 @@ def main() -> None:
         cluster = cluster_module.Cluster(folder, {"TF_CPP_MIN_LOG_LEVEL": "3"}, pinned=True)
         try:
             cluster.start(task_managers=1)
-            flink = {"address": cluster_module.ADDRESS, "version": "1.19", "job_server": cluster.start_job_server()}
+            options = {"address": cluster_module.ADDRESS, "version": "1.19", "job_server": cluster.start_job_server()}
             modes = {
                 "direct": {},
-                "flink-1": {"runner": "flink", "flink": {**flink, "parallelism": 1}},
-                "flink-2": {"runner": "flink", "flink": {**flink, "parallelism": 2}},
+                "flink-1": {"runner": "flink", "options": {**options, "parallelism": 1}},
+                "flink-2": {"runner": "flink", "options": {**options, "parallelism": 2}},
             }
             for mode, beam in modes.items():
                 if mode == "flink-2":

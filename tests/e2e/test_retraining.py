@@ -80,7 +80,7 @@ def test_a_turn_trains_for_a_reason_alone_and_tells(schedule, segpipe):
     assert (again.outcome, again.run.run_id) == ("nothing new", first.run.run_id)
 
     # Other code, packages and settings of no consequence are told apart from those that count.
-    told = make(beam={"workers": 2}, retrain={"max_drift": 0.2})
+    told = make(beam={"options": {"workers": 2}}, retrain={"max_drift": 0.2})
     assert take_turn(told).outcome == "nothing new"
 
     add_span(folder, 2)
