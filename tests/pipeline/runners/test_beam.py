@@ -18,10 +18,13 @@ from apache_beam.runners.portability.stager import Stager
 
 from data.base.errors import UserError
 from pipeline.config import Config
+from pipeline.runners.beam import RUNNERS
 from pipeline.runners.beam.flink import FlinkRunner
 from pipeline.runners.beam.settings import BeamSettings
 from pipeline.runners.beam.spark import SparkRunner
+from pipeline.runners.kubeflow.settings import KubeflowSettings
 
+SCALING = (pathlib.Path(__file__).parents[3] / "docs" / "scaling.md").read_text()
 MINIMAL = {"name": "a", "output": "out", "data": {"input": "in"}}
 
 
@@ -154,50 +157,35 @@ def test_a_mistake_in_what_is_common_is_named_once():
     assert [error["loc"] for error in raised.value.errors()] == [("options", "workers")]
 
 
-RAY = """
-import time
-
-from data.base.errors import UserError
-from pipeline.runners.beam.base import Runner
-
-
-class RayRunner(Runner):
-    address: str
-    cores: int = 1
-
-    def pipeline_arguments(self, job):
-        return ["--runner=ray_beam.RayRunner", f"--ray_address={self.address}", f"--job_name={job}"]
-
-    def check(self):
-        raise UserError(f"no Ray cluster answers at {self.address}")
-
-
-not_a_runner = 1
-"""
-
-
 @pytest.fixture
-def own_module(tmp_path, monkeypatch):
-    """A user's module with a runner, under a name of this test's own."""
-    name = f"runners_of_{tmp_path.name}"
-    (tmp_path / f"{name}.py").write_text(RAY)
+def my_team(tmp_path, monkeypatch):
+    """The documentation's example of a user's own runner."""
+    (example,) = re.findall(r"^```python\n# my_team/runners.py\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)
+    (tmp_path / "my_team").mkdir()
+    (tmp_path / "my_team" / "runners.py").write_text(f"{example}\n\nnot_a_runner = 1\n")
     monkeypatch.syspath_prepend(str(tmp_path))
-    return name
+    for name in ("my_team", "my_team.runners"):
+        monkeypatch.delitem(sys.modules, name, raising=False)
+    yield
+    for name in ("my_team", "my_team.runners"):
+        sys.modules.pop(name, None)
 
 
-def test_a_runner_can_be_the_users_own(own_module):
-    beam = {"runner": f"{own_module}:RayRunner", "options": {"address": "ray:1"}}
+@pytest.mark.usefixtures("my_team")
+def test_a_runner_can_be_the_users_own():
+    beam = {"runner": "my_team.runners:RayRunner", "options": {"address": "127.0.0.1:9"}}
     beam["components"] = {"Transform": {"options": {"cores": 4}}}
     config = Config.model_validate({**MINIMAL, "beam": beam})
     again = Config.model_validate(config.model_dump(mode="json"))
     assert again == config
-    assert again.beam.component("Transform").options.model_dump() == {"address": "ray:1", "cores": 4}
-    expected = ["--runner=ray_beam.RayRunner", "--ray_address=ray:1", "--job_name=a-job"]
+    assert again.beam.component("Transform").options.model_dump() == {"address": "127.0.0.1:9", "cores": 4}
+    expected = ["--runner=ray_beam.RayRunner", "--ray_address=127.0.0.1:9", "--job_name=a-job"]
     assert again.beam.component("Evaluator").pipeline_arguments("a-job") == expected
-    with pytest.raises(UserError, match="no Ray cluster answers at ray:1"):
+    with pytest.raises(UserError, match=r"the Ray cluster at 127\.0\.0\.1:9 cannot be reached"):
         again.beam.check()
 
 
+@pytest.mark.usefixtures("my_team")
 @pytest.mark.parametrize(
     ("name", "chosen", "message"),
     [
@@ -206,15 +194,15 @@ def test_a_runner_can_be_the_users_own(own_module):
             {},
             "runner\\n.*there is no module absent_team; install it",
         ),
-        ("{module}:FlinkRunner", {}, "has no FlinkRunner"),
-        ("{module}:not_a_runner", {}, "has no class of pipeline.runners.beam.base.Runner called not_a_runner"),
-        ("{module}:RayRunner", {}, "options\\.address\\n.*required"),
-        ("{module}:RayRunner", {"adress": "ray:1"}, "has no option adress; its options: address, cores"),
+        ("my_team.runners:FlinkRunner", {}, "has no FlinkRunner"),
+        ("my_team.runners:not_a_runner", {}, "has no class of pipeline.runners.beam.base.Runner called not_a_runner"),
+        ("my_team.runners:RayRunner", {}, "options\\.address\\n.*required"),
+        ("my_team.runners:RayRunner", {"adress": "ray:1"}, "has no option adress; its options: address, cores"),
     ],
 )
-def test_a_users_own_runner_that_will_not_do_is_refused(own_module, name, chosen, message):
+def test_a_users_own_runner_that_will_not_do_is_refused(name, chosen, message):
     with pytest.raises(pydantic.ValidationError, match=message):
-        BeamSettings.model_validate({"runner": name.format(module=own_module), "options": chosen})
+        BeamSettings.model_validate({"runner": name, "options": chosen})
 
 
 def test_settings_are_read_without_beam():
@@ -227,6 +215,12 @@ def test_who_takes_dataflow_hears_that_it_was_never_run():
     assert len(caveats) == 1
     assert "never run on Dataflow" in caveats[0]
     assert BeamSettings(components={"Transform": {"runner": "spark"}}).caveats() == []
+
+
+def test_who_takes_vertex_hears_that_it_was_never_run():
+    (caveat,) = KubeflowSettings(platform="vertex", volume=None).caveats()
+    assert "never run on Vertex AI" in caveat
+    assert KubeflowSettings().caveats() == []
 
 
 @pytest.fixture
@@ -305,8 +299,14 @@ def test_packages_for_workers_are_pinned_and_complete(tmp_path, monkeypatch):
     assert names >= {"setup.py", "data/schema.pbtxt", "components/report/template.html", *modules}
 
 
+@pytest.mark.usefixtures("my_team")
 def test_the_configurations_in_the_documentation_are_valid():
-    text = (pathlib.Path(__file__).parents[3] / "docs" / "scaling.md").read_text()
-    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)]
+    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)]
     found = [Config.model_validate({**MINIMAL, **block}).beam.runner for block in blocks]
-    assert set(found) == {"flink", "spark", "dataflow"}
+    assert set(found) == {"flink", "spark", "dataflow", "my_team.runners:RayRunner"}
+
+
+def test_the_documentation_lists_the_options_of_each_runner():
+    rows = dict(re.findall(r"^\| `(\w+)`[^|]*\|[^|]*\| ([^|]*) \|[^|]*\|$", SCALING, re.MULTILINE))
+    for name, runner in RUNNERS.items():
+        assert set(re.findall(r"`(\w+)`", rows[name])) == set(runner.model_fields)
