@@ -91,11 +91,11 @@ class Machines:
                 start_new_session=True,
             )
 
-    def start_beam_job_server(self, jar: pathlib.Path, java_options: list[str], options: list[str]) -> str:
+    def start_beam_job_server(self, jar: pathlib.Path, options: list[str], **environment: str) -> str:
         """Starts a Beam job server here, waits until it listens, and returns its address."""
         address = [f"--job-host={self.host}", "--job-port=8099", "--artifact-port=8098"]
-        java = ["java", *java_options, "-jar", str(jar)]
-        self.start_process("job-server", [*java, *address, f"--artifacts-dir={self.folder}/staged", *options])
+        options = [*address, f"--artifacts-dir={self.folder}/staged", *options]
+        self.start_process("job-server", ["java", "-jar", str(jar), *options], **environment)
 
         def listens() -> bool:
             socket.create_connection((self.host, 8099), 1).close()

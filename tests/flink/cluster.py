@@ -107,7 +107,7 @@ class Cluster(Machines):
 
     def start_job_server(self) -> str:
         """Starts Beam's job server, and returns its address."""
-        return self.start_beam_job_server(JOB_SERVER, [], [f"--flink-master={ADDRESS}"])
+        return self.start_beam_job_server(JOB_SERVER, [f"--flink-master={ADDRESS}"])
 
     def _memory(self) -> tuple[list[str], list[str]]:
         """What Flink's own start script works out: options of Java, and of the task manager."""

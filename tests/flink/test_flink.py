@@ -16,7 +16,7 @@ pytestmark = pytest.mark.flink
 
 @pytest.fixture(scope="module")
 def bucket(tmp_path_factory):
-    """The bucket gs://segpipe; starts with the cluster, whose network it listens on."""
+    """The bucket gs://segpipe, which the fixture `cluster` starts, as it listens on the cluster's network."""
     return Bucket(tmp_path_factory.mktemp("bucket"), ADDRESS.partition(":")[0])
 
 
@@ -36,7 +36,7 @@ def cluster(bucket, tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def beam(cluster):
-    """The section `beam` of a configuration, for this cluster and a job server that runs."""
+    """The section `beam` of a configuration, for this cluster and a running job server."""
     options = {"address": ADDRESS, "version": "1.19", "parallelism": 2, "job_server": cluster.start_job_server()}
     return {"runner": "flink", "options": {**options, "environment": {"kind": "pool", "pool": "localhost:50000"}}}
 
@@ -85,7 +85,7 @@ def counters(cluster):
 
 
 def readers(cluster, job_name, step):
-    """The addresses of the task managers that got files to read in a step of a job."""
+    """The addresses of the task managers that read files in a step of a job."""
     (job,) = (job["jid"] for job in cluster.jobs() if job["name"] == job_name)
     return {
         task["host"]
@@ -97,7 +97,7 @@ def readers(cluster, job_name, step):
 
 
 def test_a_whole_run_equals_the_direct_runners(cluster, bucket, beam, config_file, segpipe, tmp_path):
-    """The direct runner's files are on this machine; what the cluster reads and writes is in a bucket."""
+    """The direct runner's files are on this machine; the cluster's are in a bucket."""
     direct, flink = tmp_path / "direct", tmp_path / "flink"
     sections = {
         "direct": {"data": {"input": str(tmp_path / "data")}},
@@ -139,7 +139,7 @@ def test_a_whole_run_equals_the_direct_runners(cluster, bucket, beam, config_fil
 
 
 def test_a_job_survives_the_loss_of_a_task_manager(cluster, beam, config_file, segpipe, pets, tmp_path):
-    """With many shards, so that it is lost while it has some done and others to do."""
+    """With many shards, so that the task manager is lost between its first shard and its last."""
     arguments = ("convert", "--format", "oxford-pets", "--shards", "20")
     finished = segpipe(*arguments, str(pets), str(tmp_path / "direct"))
     assert finished.returncode == 0, finished.stderr
@@ -164,7 +164,7 @@ def test_a_job_survives_the_loss_of_a_task_manager(cluster, beam, config_file, s
 
 
 def victim_of(cluster, job):
-    """The number of a task manager that writes shards for a job now, or None."""
+    """The number of a task manager that is writing shards for a job, or None."""
     for vertex in cluster.ask(f"jobs/{job}")["vertices"]:
         if "WriteShard" in vertex["name"] and vertex["status"] == "RUNNING":
             for task in cluster.ask(f"jobs/{job}/vertices/{vertex['id']}")["subtasks"]:

@@ -14,6 +14,8 @@ JOB_SERVER = CACHE / "job-server.jar"
 HOME = CACHE / "distribution" / "pyspark"
 _NETWORK = "10.204.0"
 ADDRESS = f"{_NETWORK}.1:7077"
+# What lets the workers find Spark's driver: the name of this machine stands for another address of it.
+DRIVER = {"SPARK_LOCAL_IP": f"{_NETWORK}.1"}
 
 
 class Cluster(Machines):
@@ -39,8 +41,7 @@ class Cluster(Machines):
 
     def start_job_server(self) -> str:
         """Starts Beam's job server, in which Spark's driver runs, and returns its address."""
-        java = ["-Xmx1g", f"-Dspark.driver.host={self.host}"]
-        return self.start_beam_job_server(JOB_SERVER, java, [f"--spark-master-url=spark://{ADDRESS}"])
+        return self.start_beam_job_server(JOB_SERVER, [f"--spark-master-url=spark://{ADDRESS}"], **DRIVER)
 
     def state(self) -> Any:
         """What the master says of the cluster."""

@@ -3,7 +3,7 @@
 import pytest
 
 from tests.clusters.results import assert_same_data, config_writer, contents, runs
-from tests.spark.cluster import ADDRESS, CACHE, JOB_SERVER, Cluster
+from tests.spark.cluster import ADDRESS, CACHE, DRIVER, JOB_SERVER, Cluster
 
 pytestmark = pytest.mark.spark
 
@@ -38,7 +38,7 @@ def test_a_conversion_writes_what_the_direct_runner_writes(cluster, beam, config
     arguments = ("convert", "--format", "brain-mri", "--shards", "4")
     finished = segpipe(*arguments, str(tmp_path / "direct"))
     assert finished.returncode == 0, finished.stderr
-    finished = segpipe(*arguments, "--config", config_file(beam=beam), str(destination))
+    finished = segpipe(*arguments, "--config", config_file(beam=beam), str(destination), **DRIVER)
     assert finished.returncode == 0, finished.stderr
     assert contents(destination) == contents(tmp_path / "direct")
     assert cluster.jobs()[-1]["name"].startswith("convert-brain-mri")

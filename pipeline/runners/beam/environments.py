@@ -15,21 +15,20 @@ from pipeline.runners.beam.base import Address
 _ROOT = pathlib.Path(__file__).parents[3]
 
 
-class ContainerEnvironment(Section):
-    """What runs segpipe's code on workers that the cluster starts itself.
+class _Environment(Section):
+    """What all kinds have.
 
     Attributes:
-      kind: `docker`, a container of `image`; or `packages`, Beam's own image, in which each worker first installs the
-        pinned packages and segpipe.
+      kind: `docker`, `packages` or more.
       image: container image with segpipe and Beam's boot program.
     """
 
-    kind: Literal["docker", "packages"] = "packages"
+    kind: str
     image: str = ""
 
     @pydantic.model_validator(mode="after")
-    def _check_image(self) -> ContainerEnvironment:
-        if (str(self.kind) == "docker") != bool(self.image):
+    def _check_image(self) -> _Environment:
+        if (self.kind == "docker") != bool(self.image):
             raise ValueError("kind: docker and image belong together")
         return self
 
@@ -53,7 +52,19 @@ class ContainerEnvironment(Section):
             _constraints()
 
 
-class WorkerEnvironment(ContainerEnvironment):
+class ContainerEnvironment(_Environment):
+    """What runs segpipe's code on workers that the cluster starts itself.
+
+    Attributes:
+      kind: `docker`, a container of `image`; or `packages`, Beam's own image, in which each worker first installs the
+        pinned packages and segpipe.
+      image: container image with segpipe and Beam's boot program.
+    """
+
+    kind: Literal["docker", "packages"] = "packages"
+
+
+class WorkerEnvironment(_Environment):
     """What runs segpipe's code beside each worker of a Flink or Spark cluster.
 
     Attributes:
@@ -61,9 +72,10 @@ class WorkerEnvironment(ContainerEnvironment):
         `image`, which the worker starts; or `packages`, Beam's own image, in which each worker first installs the
         pinned packages and segpipe.
       pool: `host:port`, as seen from the worker.
+      image: container image with segpipe and Beam's boot program.
     """
 
-    kind: Literal["pool", "docker", "packages"] = "pool"  # type: ignore[assignment]  # One kind more.
+    kind: Literal["pool", "docker", "packages"] = "pool"
     pool: Address = "localhost:50000"
 
     def pipeline_arguments(self) -> list[str]:
