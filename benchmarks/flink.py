@@ -2,7 +2,7 @@
 
 Each task manager, like the direct runner's process, has one core. Rates are marginal: (large - small) images over the
 difference in seconds. With Flink these are the seconds of the tasks that read images, by Flink's own clock, since the
-rest of a job takes another half a minute, which varies. `seconds` are those of whole steps. `shuffled_bytes_an_image` is
+rest of a job takes another half a minute, which varies. `seconds` are those of whole steps, `shuffled_bytes_an_image`
 what went between tasks with two task managers, by Flink's own count. Needs root, and what `make test-flink` fetches.
 """
 

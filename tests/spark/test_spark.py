@@ -43,6 +43,8 @@ def test_a_conversion_writes_what_the_direct_runner_writes(cluster, beam, config
     assert contents(destination) == contents(tmp_path / "direct")
     assert cluster.jobs()[-1]["name"].startswith("convert-brain-mri")
     assert cluster.jobs()[-1]["state"] == "FINISHED"
+    # Both machines took part.
+    assert all("Starting worker" in cluster.log(f"worker-pool-{number}") for number in range(2))
 
 
 def test_a_whole_run_equals_the_direct_runners(cluster, beam, config_file, segpipe, tmp_path):
