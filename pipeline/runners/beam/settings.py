@@ -134,7 +134,10 @@ class BeamSettings(RunnerSettings):
 
 
 def _find(name: str) -> type[Runner]:
-    return find_variant(name, RUNNERS, Runner, "Beam runner")
+    found = find_variant(name, RUNNERS, Runner, "Beam runner")
+    if found.pipeline_arguments is Runner.pipeline_arguments:
+        raise ValueError(f"{name} has no method pipeline_arguments; docs/scaling.md has an example")
+    return found
 
 
 def _merged(common: dict[str, Any], own: dict[str, Any]) -> dict[str, Any]:

@@ -162,7 +162,9 @@ def my_team(tmp_path, monkeypatch):
     """The documentation's example of a user's own runner."""
     (example,) = re.findall(r"^```python\n# my_team/runners.py\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)
     (tmp_path / "my_team").mkdir()
-    (tmp_path / "my_team" / "runners.py").write_text(f"{example}\n\nnot_a_runner = 1\n")
+    (tmp_path / "my_team" / "runners.py").write_text(
+        f"{example}\n\nnot_a_runner = 1\n\n\nclass Empty(Runner):\n    pass\n"
+    )
     monkeypatch.syspath_prepend(str(tmp_path))
     for name in ("my_team", "my_team.runners"):
         monkeypatch.delitem(sys.modules, name, raising=False)
@@ -189,13 +191,10 @@ def test_a_runner_can_be_the_users_own():
 @pytest.mark.parametrize(
     ("name", "chosen", "message"),
     [
-        (
-            "absent_team.runners:RayRunner",
-            {},
-            "runner\\n.*there is no module absent_team; install it",
-        ),
+        ("absent_team.runners:RayRunner", {}, "runner\\n.*there is no module absent_team; install it"),
         ("my_team.runners:FlinkRunner", {}, "has no FlinkRunner"),
         ("my_team.runners:not_a_runner", {}, "has no class of pipeline.runners.beam.base.Runner called not_a_runner"),
+        ("my_team.runners:Empty", {}, "has no method pipeline_arguments"),
         ("my_team.runners:RayRunner", {}, "options\\.address\\n.*required"),
         ("my_team.runners:RayRunner", {"adress": "ray:1"}, "has no option adress; its options: address, cores"),
     ],
