@@ -104,7 +104,7 @@ def convert(
     if len(paths) != wanted:
         raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
     if workers and config_path:
-        raise UserError("--workers is for this machine; with --config, beam.workers counts")
+        raise UserError("--workers is for this machine; with --config, beam.options.workers counts")
     quiet()
     # Workers of a cluster have other current folders.
     paths = tuple(path if "://" in path else os.path.abspath(path) for path in paths) if config_path else paths
@@ -121,10 +121,15 @@ def convert(
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
     from pipeline.config import load_config
-    from pipeline.runners.beam import RunnerSettings, check_cluster
+    from pipeline.runners.beam.direct import DirectRunner
+    from pipeline.runners.beam.settings import RunnerSettings
 
-    beam: RunnerSettings = load_config(config_path).beam if config_path else RunnerSettings(workers=workers or 1)
-    check_cluster(beam)
+    beam = RunnerSettings(options=DirectRunner(workers=workers or 1))
+    if config_path:
+        beam = load_config(config_path).beam
+    beam.options.check()
+    if beam.options.caveat:
+        click.echo(beam.options.caveat, err=True)
 
     # Progress comes from the workers' log.
     handler = logging.StreamHandler()

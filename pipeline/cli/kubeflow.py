@@ -37,6 +37,8 @@ def compile_command(config_path: str, overrides: tuple[str, ...], image: str, ou
 
     config = load_config(config_path, overrides)
     on_cluster(config)
+    for caveat in (*config.kubeflow.caveats(), *config.beam.caveats()):
+        click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
     quiet()
     from pipeline.runners.kubeflow.compiler import compile_pipeline

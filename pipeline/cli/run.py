@@ -37,6 +37,8 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     config.data.newest_input()
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
+    for caveat in config.beam.caveats():
+        click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
     from rich.console import Console
 

@@ -23,7 +23,7 @@ from models.tuning.search_space import TunerConfig, TuneSettings, with_first_val
 from pipeline.config.data import DataSettings
 from pipeline.records.settings import MetadataSettings
 from pipeline.retraining.settings import NotifySettings, RetrainSettings
-from pipeline.runners.beam import BeamSettings
+from pipeline.runners.beam.settings import BeamSettings
 from pipeline.runners.kubeflow.settings import KubeflowSettings
 
 

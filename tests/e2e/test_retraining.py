@@ -143,7 +143,9 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert (first.outcome, first.run.state, first.drift) == ("ran", "pushed", None)
     run_retrain(make())
     count, before = len(load_runs(database_of(make()))), len(notified(folder))
-    again = run_retrain(make(beam={"workers": 2}, retrain={"max_drift": 0.2}))  # Results do not depend on these.
+    again = run_retrain(
+        make(beam={"options": {"workers": 2}}, retrain={"max_drift": 0.2})
+    )  # Results do not depend on these.
     assert again.outcome == "nothing new"
 
     add_span(folder, 2)

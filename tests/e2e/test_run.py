@@ -517,7 +517,7 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
         tmp_path / "output",
         data={"input": str(foreign)},
         train={"cache": "disk", "class_weights": "root_median_frequency", "precision": "mixed_bfloat16"},
-        beam={"workers": 2},
+        beam={"options": {"workers": 2}},
     )
     result = run(config)
     assert result.state == "pushed", result.reasons

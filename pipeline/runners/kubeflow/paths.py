@@ -8,7 +8,7 @@ from data.base.errors import UserError
 from data.contract import LABEL_MAP_FILE
 from pipeline.config import Config
 from pipeline.records.settings import MetadataSettings
-from pipeline.runners.beam import COMPONENTS
+from pipeline.runners.beam.settings import COMPONENTS
 
 
 def on_cluster(config: Config) -> Config:
@@ -20,8 +20,8 @@ def on_cluster(config: Config) -> Config:
     volume = config.kubeflow.volume
     if config.train.strategy == "multi_worker":
         raise UserError("train.strategy: multi_worker does not work on Kubeflow, where the Trainer is a single pod")
-    if any(config.beam.component(name).needs_checkout for name in COMPONENTS):
-        raise UserError("beam.environment.kind: packages needs a checkout of segpipe; steps on Kubeflow have none")
+    if any(config.beam.component(name).options.needs_checkout for name in COMPONENTS):
+        raise UserError("beam.options.environment.kind: packages needs a checkout of segpipe; Kubeflow steps have none")
 
     def seen(key: str, path: str) -> str:
         if not path or "://" in path:
