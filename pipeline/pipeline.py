@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pathlib
 
 import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
@@ -23,6 +24,7 @@ from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
+from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.settings import GateSettings
 from models.evaluation.tfma_metrics import CHANGE, Threshold, metrics_spec
@@ -104,12 +106,12 @@ def create_pipeline(config: Config) -> Pipeline:
             transform_graph=transform.outputs["transform_graph"],
             data_statistics=data_gate.outputs["statistics"],
             tuner_fn="models.tuning.tuner.tuner_fn",
-            custom_config=tuning.model_copy(update={"code": code_digest([_CODE["Tuner"]])}).model_dump(mode="json"),
+            custom_config=tuning.model_copy(update={"code": _training_code(config, "Tuner")}).model_dump(mode="json"),
         )
 
     # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
-    training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
+    training = config.trainer_config(label_map).model_copy(update={"code": _training_code(config, "Trainer")})
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -197,6 +199,13 @@ def create_pipeline(config: Config) -> Pipeline:
         components=components,
         enable_cache=True,
     )
+
+
+def _training_code(config: Config, component: str) -> str:
+    """A digest of a component's code, of users' own encoders, decoders and losses, and of the pretrained weights."""
+    weights = pathlib.Path(config.model.encoder_weights)
+    own = import_paths([config.model, config.train, config.tune])
+    return code_digest([_CODE[component]], [weights] if weights.is_file() else [], own)
 
 
 def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.EvalConfig:

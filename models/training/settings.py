@@ -7,11 +7,12 @@ from typing import Annotated, Any, Literal
 
 import pydantic
 
-from data.base.section import Section, Share, set_value
+from data.base.section import Section, Share, located, set_value
+from data.base.variants import check_options, find_variant
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.losses import LOSSES, Loss
+from models.losses.cross_entropy import CrossEntropy
 from models.settings import ModelSettings
-
-LossName = Literal["cross_entropy", "focal", "dice", "lovasz_softmax"]
 
 
 class TrainSettings(Section):
@@ -20,7 +21,8 @@ class TrainSettings(Section):
     Attributes:
       epochs: passes over the train split.
       batch_size: images a step, over all replicas together.
-      loss: `cross_entropy`, `focal`, `dice` or `lovasz_softmax`, or a sum: each one's factor by its name.
+      loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum, with each one's weight, or its
+        options, by its name.
       class_weights: `median_frequency` weights each class's pixels, in cross-entropy and focal loss, by median
         frequency / frequency; `root_median_frequency` by the square root of that.
       sampling: `class_balanced` shows images with rare classes more often.
@@ -40,7 +42,7 @@ class TrainSettings(Section):
         never.
       augmentation: random changes to the training images.
       warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
-        classes, input and architecture; else, and by default, with random ones or `model.encoder_weights`.
+        classes, input and model; else, and by default, with random ones or `model.encoder_weights`.
       cache: where decoded images are kept, in 8 bits: `memory`, a temporary file on `disk` (in TMPDIR), or `none`, to
         read and decode anew in each epoch. `auto` is memory if they take up at most a quarter of it, else none.
       checkpoint_minutes: least time between checkpoints. A run that is killed loses no more than what it did since; the
@@ -58,8 +60,8 @@ class TrainSettings(Section):
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
-    loss: Annotated[dict[LossName, Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)] = {
-        "cross_entropy": 1.0
+    loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
+        "cross_entropy": CrossEntropy()
     }
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
@@ -86,8 +88,22 @@ class TrainSettings(Section):
 
     @pydantic.field_validator("loss", mode="before")
     @classmethod
-    def _one_loss(cls, value: Any) -> Any:
-        return {value: 1.0} if isinstance(value, str) else value
+    def _read_losses(cls, value: Any) -> Any:
+        terms = {value: {}} if isinstance(value, str) else value
+        return {name: _read_loss(name, term) for name, term in terms.items()} if isinstance(terms, dict) else terms
+
+
+def _read_loss(name: Any, term: Any) -> Loss:
+    """A loss from its options, or from its weight alone."""
+    if isinstance(term, Loss):
+        return term
+    kind = find_variant(str(name), LOSSES, Loss, "loss")  # type: ignore[type-abstract]
+    options = term if isinstance(term, dict) else {"weight": term}
+    check_options(options, list(kind.model_fields), f"loss {name}")
+    try:
+        return kind.model_validate(options)
+    except pydantic.ValidationError as error:
+        raise located(error, str(name)) from None
 
 
 class TrainerConfig(Section):
@@ -95,12 +111,12 @@ class TrainerConfig(Section):
 
     Attributes:
       preprocessing: the model's input.
-      model: the architecture.
+      model: encoder and decoder.
       train: the training run.
       label_map: entries of the label map, as in `labels.yaml`.
       checkpoints: folder for checkpoints that outlive the process; by default that of the component's run, which does
         not outlive a failure.
-      code: tells versions of the code apart, so that no checkpoint of another one is taken up.
+      code: a digest of the code and of the pretrained weights, so that no checkpoint of others is taken up.
       push_destination: where the model of a warm start is looked for.
       deployed_model: folder of that model, "" for none; put in by the Trainer component.
       statistics: the data gate's statistics of the data set; put in by the Trainer component.
@@ -144,22 +160,14 @@ class TrainerConfig(Section):
         Raises:
           ValidationError: if there is no such key, or it does not take the value.
         """
-        changed = self.model_dump()
+        # Defaults of another encoder or decoder may differ, and its options, too.
+        changed = {**self.model_dump(), "model": self.model.without_defaults()}
         for key, value in values.items():
             set_value(changed, key, value)
         return type(self).model_validate(changed)
 
     @pydantic.model_validator(mode="after")
     def _check_size(self) -> TrainerConfig:
-        smallest = min(self.preprocessing.height, self.preprocessing.width)
-        if smallest >= self.model.smallest_input:
-            return self
-        if self.model.architecture == "unet":
-            raise ValueError(
-                f"model.depth {self.model.depth} halves an input of {smallest} pixels too often; "
-                f"it takes at most {smallest.bit_length() - 1}"
-            )
-        raise ValueError(
-            f"a {self.model.architecture} needs an input of at least {self.model.smallest_input} pixels each way, "
-            f"preprocessing gives it {smallest}"
-        )
+        if problem := self.model.size_problem(min(self.preprocessing.height, self.preprocessing.width)):
+            raise ValueError(problem)
+        return self

@@ -18,11 +18,10 @@ import tensorflow_transform as tft
 
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
-from models.architectures import build_model
-from models.architectures.encoder_weights import load_encoder_weights
 from models.inputs import input_pipeline
 from models.inputs.patches import Patches
-from models.losses import SegmentationLoss
+from models.losses.segmentation_loss import SegmentationLoss
+from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
 from models.training.loop import TrainingError, fit
@@ -185,10 +184,10 @@ def decoded_examples(
 
 
 def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
-    """Gives a model the weights of the deployed one, and tells whether it could.
+    """Gives a model the weights of the deployed one, and returns whether they fit.
 
-    A retraining that nobody watches must not end because somebody changed the architecture: a deployed model that does
-    not fit is logged and left out.
+    A retraining that nobody watches must not fail because somebody changed the model: a deployed model that does not
+    fit is logged and left out.
     """
     facts = signatures.read_facts(config.deployed_model) or {}
     wanted = _facts(config)
@@ -239,11 +238,10 @@ def compiled_model(
       weights: [C] of the classes' pixels in the loss, or None.
 
     Raises:
-      UserError: if `model.encoder_weights` cannot be used.
+      UserError: if the encoder's pretrained weights cannot be used.
     """
     model = _build(config, num_classes, precision)
-    if config.model.encoder_weights:
-        load_encoder_weights(model, config.model.encoder_weights)
+    config.model.chosen_encoder.load_weights(model)
     optimizer = _optimizer(config.train)
     # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -251,7 +249,7 @@ def compiled_model(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,
-        loss=SegmentationLoss(config.train.loss, weights),
+        loss=SegmentationLoss(config.train.loss.values(), weights),
         metrics=[mean_iou_metric(num_classes)],
         jit_compile=_jit_compile(config.train),
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import glob
 import hashlib
 import json
 import os
@@ -16,9 +17,10 @@ from ml_metadata.proto import metadata_store_pb2
 
 from data.base.code_digest import code_version, tree_digest
 from data.base.errors import UserError
-from data.base.files import exists, is_remote, read_bytes, write_text
+from data.base.files import exists, find, is_remote, read_bytes, write_text
 from data.base.locking import is_locked
 from data.base.packages import package_versions
+from data.base.variants import import_paths
 from models.tuning.search_space import from_choices
 from pipeline.config import Config, absolute
 from pipeline.records.metadata import Database
@@ -201,7 +203,7 @@ def begin_run(database: Database, run_id: str, config: Config) -> None:
         _OUTPUT: absolute(config.output),
         _HOST: socket.gethostname(),
         _CONFIGURATION: config.model_dump_json(),
-        _CODE: " ".join(filter(None, (code_version(), tree_digest()))),
+        _CODE: " ".join(filter(None, (code_version(), tree_digest(import_paths(config))))),
         _PACKAGES: json.dumps(package_versions()),
         _CAUSE: cause_of(config),
     }
@@ -222,9 +224,10 @@ def cause_of(config: Config) -> str:
     """
     digest = hashlib.sha256()
     settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
-    for part in (settings, package_versions(), tree_digest()):
+    for part in (settings, package_versions(), tree_digest(import_paths(settings))):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
-    for file in config.data.input_files():
+    weights = glob.escape(config.model.encoder_weights)
+    for file in [*config.data.input_files(), *(find(weights) if weights else [])]:
         digest.update(f"{file.path} {file.size} {file.changed}\0".encode())
     return digest.hexdigest()[:16]
 

@@ -1,15 +1,17 @@
-"""What several architectures are made of."""
+"""Blocks of convolutions that encoders and decoders share."""
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import keras
 
-Normalization = Literal["batch", "group", "none"]
+from models.layers.atrous import AtrousConv2D
+from models.layers.options import Normalization
+from models.layers.sizes import fit_size
 
 # Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps.
-# Synchronized, so that several replicas compute what one would; on one replica it makes no difference.
+# Synchronized, so that several replicas compute what one would; with one replica it makes no difference.
 BATCH_NORMALIZATION: dict[str, Any] = {"momentum": 0.9, "synchronized": True}
 
 
@@ -22,35 +24,6 @@ def _normalization_layer(kind: Normalization, filters: int, **kwargs: Any) -> ke
     return None
 
 
-@keras.saving.register_keras_serializable("segpipe")
-class AtrousConv2D(keras.layers.Conv2D):
-    """A dilated, padded Conv2D without strides, with a kernel of odd size.
-
-    [batch, height, width, any] → [batch, height, width, filters].
-    """
-
-    # For dilation Keras calls tf.nn.convolution, which sorts maps into rate² times as many smaller ones: on a CPU, at a
-    # rate of 18, that takes a hundred times as long. TensorFlow's own dilation has no gradient on many CPUs. So this
-    # computes what each point of the kernel makes of the whole map, in one 1×1 convolution, and adds it up shifted.
-    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
-        height, width = inputs.shape[1:3]
-        rows, columns = (
-            [(point, offset) for point in range(points) if abs(offset := (point - points // 2) * rate) < size]
-            for points, rate, size in zip(self.kernel_size, self.dilation_rate, (height, width), strict=True)
-        )
-        offsets = [(down, right) for _, down in rows for _, right in columns]
-        kernels = [kernel[row, column] for row, _ in rows for column, _ in columns]
-        all_kernels = keras.ops.concatenate(kernels, axis=-1)[None, None]
-        products = keras.ops.split(keras.ops.conv(inputs, all_kernels, padding="same"), len(kernels), axis=-1)
-        outputs = None
-        for (down, right), product in zip(offsets, products, strict=True):
-            inside = product[:, max(down, 0) : height + down, max(right, 0) : width + right]
-            paddings = [[max(-down, 0), max(down, 0)], [max(-right, 0), max(right, 0)]]
-            shifted = keras.ops.pad(inside, [[0, 0], *paddings, [0, 0]])
-            outputs = shifted if outputs is None else outputs + shifted
-        return outputs
-
-
 def convolve(
     inputs: Any, filters: int, kernel_size: int, *, name: str, dtype: str, dilation_rate: int = 1
 ) -> keras.KerasTensor:
@@ -60,7 +33,7 @@ def convolve(
 
     Args:
       inputs: Keras tensor.
-      filters: channels out.
+      filters: channels of the result.
       kernel_size: pixels each way.
       name: of the convolution; the other layers' are `NAME_normalization` and `NAME_relu`.
       dtype: Keras' dtype policy.
@@ -81,39 +54,9 @@ def convolve(
     return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(outputs)
 
 
-def fit_size(maps: Any, height: int, width: int) -> Any:
-    """Crops maps, or pads them with zeros, at the bottom and at the right.
-
-    [batch, any, any, channels] → [batch, height, width, channels].
-    """
-    maps = maps[:, :height, :width]
-    missing = (height - maps.shape[1], width - maps.shape[2])
-    return keras.ops.pad(maps, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]) if any(missing) else maps
-
-
-@keras.saving.register_keras_serializable("segpipe")
-class ImageNetInput(keras.layers.Layer):
-    """Normalized images as the ImageNet weights of Keras' ResNet50 and VGG16 expect them.
-
-    [batch, height, width, 3 (RGB) or 1 (grey)] → [batch, height, width, 3 (BGR)].
-
-    Those weights were trained on levels from 0 to 255 less ImageNet's mean, in the order BGR, not divided by their
-    standard deviation, which is about 58 (58.4, 57.1 and 57.4 in R, G and B). Our images come with zero mean and a
-    variance of one, so a factor is all that is missing.
-    """
-
-    def call(self, inputs: Any) -> Any:
-        channels = inputs.shape[-1]
-        bgr = keras.ops.flip(inputs, axis=-1) if channels == 3 else keras.ops.repeat(inputs, 3, axis=-1)
-        return bgr * 58.0
-
-    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
-        return (*input_shape[:-1], 3)
-
-
 @keras.saving.register_keras_serializable("segpipe")
 class ConvolutionBlock(keras.layers.Layer):
-    """Two 3×3 convolutions, each followed by normalization and ReLU (section 2 of the paper, padded).
+    """Two 3×3 convolutions, each followed by normalization and ReLU (Ronneberger et al., 2015, section 2, but padded).
 
     [batch, height, width, any] → [batch, height, width, filters].
     """
@@ -168,13 +111,34 @@ class ConvolutionBlock(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("segpipe")
+class DownsampleBlock(ConvolutionBlock):
+    """A step of an encoder: 2×2 max pooling, then a convolution block.
+
+    [batch, height, width, any] → [batch, height // 2, width // 2, filters].
+    """
+
+    def __init__(self, filters: int, **kwargs: Any):
+        super().__init__(filters, **kwargs)
+        self._pool = keras.layers.MaxPooling2D(2, dtype=self.dtype_policy)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        super().build(self._pool.compute_output_shape(input_shape))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return super().call(self._pool(inputs), training=training)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return super().compute_output_shape(self._pool.compute_output_shape(input_shape))
+
+
+@keras.saving.register_keras_serializable("segpipe")
 class UpsampleBlock(keras.layers.Layer):
-    """A step of the decoder: 2×2 up-convolution, the skip connection concatenated, then a convolution block.
+    """A step of a decoder: 2×2 up-convolution, the skip connection concatenated, then a convolution block.
 
     [batch, height, width, any] and the skip connection [batch, skip height, skip width, any]
     → [batch, skip height, skip width, filters]. Where the encoder met an odd size, the up-convolved map is one pixel
-    short (an encoder that rounds down) or long (one that rounds up): it is padded with zeros or cropped, at the bottom
-    and at the right.
+    too small (an encoder that rounds down) or too large (one that rounds up): it is padded with zeros or cropped, at
+    the bottom and at the right.
     """
 
     def __init__(self, filters: int, normalization: Normalization = "batch", dropout: float = 0.0, **kwargs: Any):

@@ -1,18 +1,44 @@
-"""Keras' ResNet50 as an encoder (He et al., "Deep Residual Learning for Image Recognition", 2015, table 1)."""
+"""Keras' ResNet50 (He et al., "Deep Residual Learning for Image Recognition", 2015, table 1)."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import keras
+from models.encoders.encoder import Encoder, FeatureMaps
 
-from models.architectures.blocks import BATCH_NORMALIZATION
+if TYPE_CHECKING:
+    import keras
 
 # The last layer at each of the strides 2, 4, 8, 16 and 32, with 64, 256, 512, 1024 and 2048 channels.
 FEATURES = ("conv1_relu", "conv2_block3_out", "conv3_block4_out", "conv4_block6_out", "conv5_block3_out")
 
 
-def resnet50_encoder(input_shape: tuple[int, int, int], dtype: str, *, dilate: bool = False) -> keras.Model:
+class ResNet50(Encoder):
+    """Keras' ResNet50 without the top; for an output stride of 16 its last stage is dilated.
+
+    Attributes:
+      encoder_weights: a local file with weights of Keras' ResNet50 without the top, from which training starts; nothing
+        is ever downloaded. By default they are random.
+    """
+
+    encoder_weights: str = ""
+
+    def build(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
+        from models.layers.imagenet import ImageNetInput
+
+        encoder = resnet50_model((*image.shape[1:3], 3), dtype, dilate=output_stride == 16)
+        features = encoder(ImageNetInput(name="imagenet_input", dtype="float32")(image))
+        strides = [2, 4, 8, 16, min(32, output_stride)]
+        return [FeatureMaps(maps, stride) for maps, stride in zip(features, strides, strict=True)]
+
+    def load_weights(self, model: keras.Model) -> None:
+        from models.encoders.keras_weights import load_keras_weights
+
+        if self.encoder_weights:
+            load_keras_weights(model.get_layer("resnet50"), "ResNet50", self.encoder_weights)
+
+
+def resnet50_model(input_shape: tuple[int, int, int], dtype: str, *, dilate: bool) -> keras.Model:
     """Builds `keras.applications.ResNet50` without the top, with random weights.
 
     Its layers have Keras' names, so Keras' weights fit whatever the dtype policy and the dilation.
@@ -27,6 +53,9 @@ def resnet50_encoder(input_shape: tuple[int, int, int], dtype: str, *, dilate: b
       A model `resnet50` from [batch, height, width, 3] images as `ImageNetInput` gives them to the maps of `FEATURES`:
       [batch, ⌈height / stride⌉, ⌈width / stride⌉, channels]. Column i of a map lies at column stride · i of the image.
     """
+    import keras
+
+    from models.layers.blocks import BATCH_NORMALIZATION
 
     def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
         config = {**layer.get_config(), "dtype": dtype}
