@@ -1,4 +1,4 @@
-"""The decoders, on their papers' encoders and the offline sample: parameters, images/s of training and of serving, mean IoU after equal time.
+"""Each decoder, and U-Net's on ResNet50 too, on the offline sample: size, speed, mean IoU after equal time.
 
 All have their default sizes, start from random weights and are trained by the default recipe for `seconds` in the
 Trainer. Draws what they predict on a test image to output/benchmarks/architectures.png.

@@ -64,8 +64,8 @@ class Encoder(Section):
           dtype: Keras' dtype policy, such as `mixed_bfloat16`; weights must be float32 under any of them.
 
         Returns:
-          Maps from the finest to the coarsest, at strides 2, 4, 8, 16 and 32. There may be maps at stride 1 before them,
-          and some may be missing at the end.
+          Maps from the finest to the coarsest, at strides 2, 4, 8, 16 and 32. There may be maps at stride 1 before
+          them, and some may be missing at the end.
         """
 
     def load_weights(self, model: keras.Model) -> None:

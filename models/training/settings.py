@@ -10,7 +10,7 @@ import pydantic
 from data.base.section import Section, Share, located, set_value
 from data.base.variants import check_options, find_variant
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
-from models.losses import LOSSES, Loss
+from models.losses import LOSSES, Loss, PixelLoss, RegionLoss
 from models.losses.cross_entropy import CrossEntropy
 from models.settings import ModelSettings
 
@@ -90,7 +90,9 @@ class TrainSettings(Section):
     @classmethod
     def _read_losses(cls, value: Any) -> Any:
         terms = {value: {}} if isinstance(value, str) else value
-        return {name: _read_loss(name, term) for name, term in terms.items()} if isinstance(terms, dict) else terms
+        if not isinstance(terms, dict):
+            raise ValueError("takes a name, or weights or options by names, such as {cross_entropy: 1, dice: 0.5}")
+        return {name: _read_loss(name, term) for name, term in terms.items()}
 
 
 def _read_loss(name: Any, term: Any) -> Loss:
@@ -98,6 +100,8 @@ def _read_loss(name: Any, term: Any) -> Loss:
     if isinstance(term, Loss):
         return term
     kind = find_variant(str(name), LOSSES, Loss, "loss")  # type: ignore[type-abstract]
+    if not issubclass(kind, PixelLoss | RegionLoss):
+        raise ValueError(f"{name} must derive from PixelLoss or RegionLoss of models.losses, not from Loss itself")
     options = term if isinstance(term, dict) else {"weight": term}
     check_options(options, list(kind.model_fields), f"loss {name}")
     try:

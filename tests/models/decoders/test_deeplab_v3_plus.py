@@ -1,32 +1,11 @@
 import keras
-import numpy as np
-import pytest
-import tensorflow as tf
 
-from models.architectures.deeplab_v3_plus import UpsampleBilinear, build_deeplab_v3_plus
-
-
-def test_columns_come_to_lie_at_multiples_of_the_stride():
-    maps = np.array([[0, 4, 8]], np.float32)[None, :, :, None]
-    upsampled = UpsampleBilinear(2, 11, 4)(maps)
-    expected = [0, 1, 2, 3, 4, 5, 6, 7, 8, 8, 8]
-    np.testing.assert_array_equal(upsampled[0, :, :, 0], [expected, expected])
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_upsampling_is_bilinear_between_aligned_corners(dtype, compiled):
-    maps = np.random.default_rng(0).normal(size=(2, 5, 4, 3)).astype(np.float32)
-    layer = UpsampleBilinear(17, 13, 4, dtype=dtype)
-    upsampled = tf.function(layer, jit_compile=compiled)(maps)
-    expected = tf.compat.v1.image.resize_bilinear(maps, (17, 13), align_corners=True)
-    tolerance = {"float32": 1e-5, "bfloat16": 0.03, "float16": 0.003}[dtype]
-    np.testing.assert_allclose(tf.cast(upsampled, "float32"), expected, atol=tolerance)
-    assert upsampled.dtype == dtype
+from models.network import build_model
+from models.settings import ModelSettings
 
 
 def test_parts_are_those_of_the_paper():
-    model = build_deeplab_v3_plus((128, 96, 3), 5, dtype="float32")
+    model = build_model(ModelSettings(encoder="resnet50", decoder="deeplab_v3_plus"), (128, 96, 3), 5, "float32")
     rates = {
         layer.name: layer.dilation_rate
         for layer in model.layers
@@ -39,3 +18,16 @@ def test_parts_are_those_of_the_paper():
     pyramid = 2 * 2048 * 256 + 3 * 9 * 2048 * 256 + 5 * 256 * 256 + 6 * wide
     decoder = 256 * 48 + low + 9 * 304 * 256 + 9 * 256 * 256 + 2 * wide + 256 * 5 + 5
     assert model.count_params() == 23_587_712 + pyramid + decoder
+
+
+def test_maps_of_any_encoder_are_brought_back_to_where_they_came_from():
+    def places(**model):
+        built = build_model(ModelSettings(decoder="deeplab_v3_plus", filters=4, **model), (64, 96, 1), 2, "float32")
+        layers = [built.get_layer(name) for name in ("decoder_upsample", "logits")]
+        return [(layer.height, layer.width, layer.stride, layer.offset) for layer in layers]
+
+    assert places(encoder="resnet50") == [(16, 24, 4, 0), (64, 96, 4, 0)]
+    # After pooling, maps at stride 4 begin 1.5 pixels into the image, those at stride 16 begin 7.5 pixels into it.
+    assert places(encoder="plain") == [(16, 24, 4, 1.5), (64, 96, 4, 1.5)]
+    assert places(encoder="vgg16") == [(16, 24, 8, 3.5), (64, 96, 4, 1.5)]
+    assert places(encoder="plain", depth=1) == [(32, 48, 1, 0), (64, 96, 2, 0.5)]

@@ -1,56 +1,12 @@
 import keras
 import numpy as np
-import pytest
-import tensorflow as tf
 
-from models.architectures.segnet import MaxPoolWithIndices, UnpoolWithIndices, build_segnet
-
-
-def test_unpooling_puts_values_where_the_maxima_were():
-    maps = [
-        [1, 9, 2, 2, 7],
-        [3, 4, 2, 2, 7],
-        [5, 0, 0, 1, 7],
-        [8, 6, 3, 0, 7],
-        [7, 7, 7, 7, 7],  # An odd last row and column are in no window.
-    ]
-    maxima, places = MaxPoolWithIndices()(np.array(maps, np.float32)[None, :, :, None])
-    np.testing.assert_array_equal(maxima[0, :, :, 0], [[9, 2], [8, 3]])
-    np.testing.assert_array_equal(places[0, :, :, 0], [[1, 0], [2, 2]])
-    values = np.array([[10, 20], [30, 40]], np.float32)[None, :, :, None]
-    unpooled = UnpoolWithIndices(5, 5)([values, places])
-    expected = [
-        [0, 10, 20, 0, 0],
-        [0, 0, 0, 0, 0],
-        [0, 0, 0, 0, 0],
-        [30, 0, 40, 0, 0],
-        [0, 0, 0, 0, 0],
-    ]
-    np.testing.assert_array_equal(unpooled[0, :, :, 0], expected)
-
-
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
-@pytest.mark.parametrize("compiled", [False, True])
-def test_pooling_and_unpooling_equal_tensorflows_argmax_and_scatter(dtype, compiled):
-    # Every value once, so that there are no ties.
-    maps = np.random.default_rng(0).permutation(240).reshape(2, 6, 4, 5)
-    maps = tf.cast(maps, dtype)
-
-    @tf.function(jit_compile=compiled)
-    def there_and_back(inputs):
-        maxima, places = MaxPoolWithIndices(dtype=dtype)(inputs)
-        return maxima, UnpoolWithIndices(6, 4, dtype=dtype)([maxima, places])
-
-    maxima, unpooled = there_and_back(maps)
-    expected, indices = tf.nn.max_pool_with_argmax(tf.cast(maps, "float32"), 2, 2, "VALID", include_batch_in_index=True)
-    np.testing.assert_array_equal(tf.cast(maxima, "float32"), expected)
-    scattered = tf.scatter_nd(tf.reshape(indices, [-1, 1]), tf.reshape(expected, [-1]), [240])
-    np.testing.assert_array_equal(tf.reshape(tf.cast(unpooled, "float32"), [-1]), scattered)
-    assert unpooled.dtype == dtype
+from models.network import build_model
+from models.settings import ModelSettings
 
 
 def test_parameters_are_those_of_vgg16_and_of_the_paper():
-    model = build_segnet((64, 64, 3), 12, dtype="float32")
+    model = build_model(ModelSettings(encoder="vgg16", decoder="segnet"), (64, 64, 3), 12, "float32")
     kernels = {layer.name: layer.kernel.shape for layer in model.layers if isinstance(layer, keras.layers.Conv2D)}
     assert len(kernels) == 26
     encoder = [shape for name, shape in kernels.items() if name.startswith("block")]
@@ -58,3 +14,11 @@ def test_parameters_are_those_of_vgg16_and_of_the_paper():
     assert sum(np.prod(shape) for shape in encoder) == 14_714_688 - 4_224
     # The paper's model has 29.4 million parameters for the 11 classes of CamVid and the background.
     assert round(model.count_params() / 1e6, 2) == 29.46
+
+
+def test_dropout_is_at_the_two_deepest_levels_of_encoder_and_decoder():
+    model = build_model(
+        ModelSettings(encoder="vgg16", decoder="segnet", filters=4, dropout=0.5), (64, 64, 3), 2, "float32"
+    )
+    names = {layer.name for layer in model.layers if isinstance(layer, keras.layers.SpatialDropout2D)}
+    assert names == {"block4_dropout", "block5_dropout", "decoder4_dropout", "decoder5_dropout"}

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.losses import SegmentationLoss
+from models.losses.segmentation_loss import SegmentationLoss
+from models.training.settings import TrainSettings
 
 CLASSES = 3
 NAMES = ("cross_entropy", "focal", "dice", "lovasz_softmax")
@@ -21,7 +22,11 @@ def batch():
 
 
 def loss_of(name, labels, logits, class_weights=None):
-    return float(SegmentationLoss({name: 1.0}, class_weights)(labels, logits))
+    return float(segmentation_loss({name: 1.0}, class_weights)(labels, logits))
+
+
+def segmentation_loss(terms, class_weights=None):
+    return SegmentationLoss(TrainSettings(loss=terms).loss.values(), class_weights)
 
 
 def softmax(logits):
@@ -38,11 +43,13 @@ def test_cross_entropy_is_keras_one(batch):
     assert loss_of("cross_entropy", labels, logits) == pytest.approx(float(expected), rel=1e-5)
 
 
-def test_focal_is_keras_one(batch):
+@pytest.mark.parametrize("gamma", [1, 2, 3.5])
+def test_focal_is_keras_one(batch, gamma):
     labels, logits = batch
     one_hot = np.eye(CLASSES, dtype=np.float32)[labels]
-    expected = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=2.0, from_logits=True)(one_hot, logits)
-    assert loss_of("focal", labels, logits) == pytest.approx(float(expected), rel=1e-5)
+    expected = keras.losses.CategoricalFocalCrossentropy(alpha=1.0, gamma=gamma, from_logits=True)(one_hot, logits)
+    found = segmentation_loss({"focal": {"gamma": gamma}})(labels, logits)
+    assert float(found) == pytest.approx(float(expected), rel=1e-5)
 
 
 def test_dice_by_hand():
@@ -91,7 +98,7 @@ def test_label_255_counts_in_no_loss(batch, name):
 
     logits = tf.Variable(padded)
     with tf.GradientTape() as tape:
-        loss = SegmentationLoss({name: 1.0})(ignored, logits)
+        loss = segmentation_loss({name: 1.0})(ignored, logits)
     gradient = tape.gradient(loss, logits).numpy()
     assert not gradient[:, labels.shape[1] :].any()
     assert gradient[:, : labels.shape[1]].any()
@@ -102,23 +109,23 @@ def test_an_image_without_labels_gives_zero_and_no_nan(batch, name):
     labels, logits = batch
     logits = tf.Variable(logits)
     with tf.GradientTape() as tape:
-        loss = SegmentationLoss({name: 1.0})(np.full_like(labels, 255), logits)
+        loss = segmentation_loss({name: 1.0})(np.full_like(labels, 255), logits)
     assert float(loss) == 0
     assert not tape.gradient(loss, logits).numpy().any()
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_perfect_predictions_have_no_loss_and_gradients_are_finite(batch, name):
+@pytest.mark.parametrize("terms", [*NAMES, {"focal": {"gamma": 1}}])
+def test_perfect_predictions_have_no_loss_and_gradients_are_finite(batch, terms):
     labels, _ = batch
     logits = tf.Variable(100 * np.eye(CLASSES, dtype=np.float32)[labels])
     with tf.GradientTape() as tape:
-        loss = SegmentationLoss({name: 1.0})(labels, logits)
+        loss = segmentation_loss(terms)(labels, logits)
     assert float(loss) == pytest.approx(0, abs=1e-6)
     assert np.isfinite(tape.gradient(loss, logits).numpy()).all()
 
 
 def test_terms_are_weighted_and_summed(batch):
-    loss = SegmentationLoss({"cross_entropy": 2.0, "dice": 0.5})
+    loss = segmentation_loss({"cross_entropy": 2.0, "dice": {"weight": 0.5}})
     expected = 2 * loss_of("cross_entropy", *batch) + 0.5 * loss_of("dice", *batch)
     assert float(loss(*batch)) == pytest.approx(expected, rel=1e-6)
 
