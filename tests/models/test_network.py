@@ -10,8 +10,7 @@ from models.settings import ModelSettings
 from models.training.settings import TrainerConfig, TrainSettings
 from models.training.trainer import compiled_model
 
-# Parameters for three classes, RGB and default options, on which the figures of docs/training.md were measured, where
-# there are some.
+# Parameters for three classes, RGB and default options, where figures of docs/training.md were measured with them.
 PARAMETERS = {
     ("plain", "unet"): 7_768_995,
     ("plain", "deeplab_v3_plus"): None,
@@ -39,12 +38,24 @@ def images(*shape):
     return np.random.default_rng(0).normal(size=shape).astype(np.float32)
 
 
+_ODD, _GRAY, _SMALL = ((65, 97, 3), "float32"), ((64, 48, 1), "mixed_bfloat16"), ((33, 32, 3), "mixed_float16")
+
+
 @pytest.mark.parametrize(
-    ("shape", "precision"),
-    [((65, 97, 3), "float32"), ((64, 48, 1), "mixed_bfloat16"), ((33, 32, 3), "mixed_float16")],
+    ("encoder", "decoder", "shape", "precision"),
+    [
+        *(("plain", "unet", *each) for each in (_ODD, _GRAY, _SMALL)),
+        *(("vgg16", "segnet", *each) for each in (_ODD, _GRAY, _SMALL)),
+        ("resnet50", "unet", *_GRAY),
+        ("resnet50", "deeplab_v3_plus", *_ODD),
+        ("resnet50", "deeplab_v3_plus", *_SMALL),
+        ("plain", "deeplab_v3_plus", *_GRAY),
+        ("vgg16", "unet", *_ODD),
+        ("vgg16", "deeplab_v3_plus", *_SMALL),
+    ],
 )
-def test_logits_are_float32_and_have_the_resolution_of_the_input(pair, shape, precision):
-    model = build_model(ModelSettings(**pair, filters=4), shape, 5, precision)
+def test_logits_are_float32_and_have_the_resolution_of_the_input(encoder, decoder, shape, precision):
+    model = build_model(ModelSettings(encoder=encoder, decoder=decoder, filters=4), shape, 5, precision)
     logits = model(images(2, *shape))
     assert (logits.shape, logits.dtype) == ((2, *shape[:2], 5), "float32")
     assert np.isfinite(logits).all()
@@ -72,12 +83,6 @@ def test_every_weight_is_trained_and_saved(pair, tmp_path):
     loaded = build_model(settings, (64, 64, 3), 3, "float32")
     loaded.load_weights(tmp_path / "best.weights.h5")
     np.testing.assert_array_equal(loaded(batch), model(batch))
-
-
-def test_every_batch_normalization_keeps_up_with_short_runs(pair):
-    model = build_model(ModelSettings(**pair, filters=4), (32, 32, 3), 2, "float32")
-    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
-    assert {(layer.momentum, layer.synchronized) for layer in layers} == {(0.9, True)}
 
 
 def four_images(size):
@@ -119,10 +124,12 @@ def test_four_images_are_learned_by_heart(model, learning_rate, steps):
     assert mean_iou(class_totals(confusion_matrix(labels, class_ids, 3))) > 0.95
 
 
-def test_too_small_an_input_is_refused(pair):
-    settings = ModelSettings(**pair)
-    with pytest.raises(ValueError, match=f"encoder {pair['encoder']} needs an input of at least"):
-        build_model(settings, (settings.smallest_input - 1, 64, 3), 2, "float32")
-    size = (settings.smallest_input, settings.smallest_input)
+def test_the_smallest_input_is_taken_and_normalized_fit_for_short_runs(pair):
     settings = ModelSettings(**pair, filters=4)
-    assert build_model(settings, (*size, 1), 2, "float32").output_shape == (None, *size, 2)
+    size = (settings.smallest_input, settings.smallest_input)
+    with pytest.raises(ValueError, match=f"encoder {pair['encoder']} needs an input of at least"):
+        build_model(settings, (size[0] - 1, 64, 3), 2, "float32")
+    model = build_model(settings, (*size, 1), 2, "float32")
+    assert model.output_shape == (None, *size, 2)
+    layers = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert {(layer.momentum, layer.synchronized) for layer in layers} == {(0.9, True)}

@@ -1,3 +1,5 @@
+import itertools
+
 import keras
 import pydantic
 import pytest
@@ -13,7 +15,7 @@ def test_maps_are_those_before_each_pooling_and_after_the_last():
     assert [level.offset for level in features] == [0, 0.5, 1.5, 3.5, 7.5, 15.5]
     # The places of a level are those in its windows, of which the next level has one value each.
     assert [level.places.shape for level in features[:-1]] == [
-        (None, *below[:2], shape[2]) for shape, below in zip(shapes[:-1], shapes[1:], strict=True)
+        (None, *below[:2], shape[2]) for shape, below in itertools.pairwise(shapes)
     ]
     assert features[-1].places is None
 

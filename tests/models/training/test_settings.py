@@ -19,7 +19,7 @@ def trainer_config(model=None, **preprocessing):
 
 
 def test_an_input_too_small_for_the_encoder_is_refused():
-    with pytest.raises(pydantic.ValidationError, match="encoder vgg16 needs an input of at least 32 .* not 24"):
+    with pytest.raises(pydantic.ValidationError, match=r"encoder vgg16 needs an input of at least 32 .* not 24"):
         trainer_config({"encoder": "vgg16", "decoder": "segnet"}, height=64, width=24)
 
 
