@@ -37,7 +37,7 @@ def test_auto_precision_is_what_the_hardware_computes_in():
 
 _TRAIN_ON_A_GPU = """
 from models.training.settings import TrainSettings
-from models.training import distribution_strategy
+from models.training.trainer import distribution_strategy
 
 distribution_strategy(TrainSettings(devices="gpu"))
 """
@@ -83,7 +83,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from models.settings import ModelSettings
 from models.inputs.settings import PreprocessingSettings
 from models.training.settings import TrainerConfig, TrainSettings
-from models.training import compiled_model, distribution_strategy
+from models.training.trainer import compiled_model, distribution_strategy
 generator = np.random.default_rng(0)
 images = generator.normal(size=(32, 32, 32, 1)).astype(np.float32)
 labels = (images[..., 0] > 0).astype(np.uint8)
