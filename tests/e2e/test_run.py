@@ -432,7 +432,7 @@ def other_size(feature):
     [
         (unknown_class, 1, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
         (wrong_type, 75, r"split train, feature image/height: "),
-        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is no JPEG or PNG image"),
+        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is neither a JPEG nor a PNG image"),
         (other_size, 1, r"the image has 20x30 pixels, the mask 197x233"),
     ],
 )
