@@ -21,9 +21,9 @@ _FORMER_ARCHITECTURES = {
 
 
 class ModelSettings(Section):
-    """The model; further keys are the options of the chosen encoder and decoder, which their files describe.
+    """The model. Further keys are options of the chosen encoder and decoder, described in their files.
 
-    An option that both have goes to both, by default with the encoder's default.
+    An option that both have goes to both, and its default is the encoder's.
 
     Attributes:
       encoder: a name in `models.encoders.ENCODERS`, or the import path of your own.
@@ -38,7 +38,7 @@ class ModelSettings(Section):
     @pydantic.model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        """Checks the options, and adds those that are left out."""
+        """Checks the options, and adds defaults of those that are left out."""
         if not isinstance(values, dict):
             return values
         if "architecture" in values:
@@ -86,7 +86,10 @@ class ModelSettings(Section):
         return "; ".join(filter(None, (problem, encoder.remedy(pixels))))
 
     def without_defaults(self) -> dict[str, Any]:
-        """Encoder, decoder, and the options that differ from their defaults: what must stay if another is chosen."""
+        """Encoder, decoder, and the options that differ from their defaults.
+
+        With another encoder or decoder, the other options take that one's defaults.
+        """
         defaults = _defaults(*_types(self.encoder, self.decoder))
         options = {key: value for key, value in (self.model_extra or {}).items() if value != defaults.get(key)}
         return {"encoder": self.encoder, "decoder": self.decoder, **options}

@@ -1,4 +1,4 @@
-"""What makes classes of an encoder's maps? One file for each decoder, with its own options; `DECODERS` names them."""
+"""What turns an encoder's maps into classes? One file for each decoder, with its own options; `DECODERS` names them."""
 
 from models.decoders.decoder import Decoder
 from models.decoders.deeplab_v3_plus import DeepLabV3Plus

@@ -1,4 +1,4 @@
-"""What every decoder is: a section of options that makes logits of an encoder's maps."""
+"""What every decoder is: a section of options that turns an encoder's maps into logits."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ if TYPE_CHECKING:
 
 
 class Decoder(Section):
-    """A decoder; its fields are its options, which stand in the section `model` of the configuration.
+    """A decoder; its fields are its options in the section `model` of the configuration.
 
     Attributes:
-      output_stride: the largest stride that it asks the encoder for, 32 or 16.
+      output_stride: the largest stride that it asks of the encoder, 32 or 16.
     """
 
     output_stride: ClassVar[int] = 32

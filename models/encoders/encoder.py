@@ -32,10 +32,10 @@ class FeatureMaps:
 
 
 class Encoder(Section):
-    """An encoder; its fields are its options, which stand in the section `model` of the configuration.
+    """An encoder; its fields are its options in the section `model` of the configuration.
 
-    A file of pretrained weights is best called `encoder_weights`: the content of that file takes part in the cache key,
-    and on Kubeflow its path is looked for on the cluster's volume.
+    An option `encoder_weights` names a file of pretrained weights: the content of the file is part of the cache key, and
+    on Kubeflow the path is on the volume.
 
     Attributes:
       keeps_places: whether all maps but the last have `places`.

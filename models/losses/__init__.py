@@ -1,4 +1,4 @@
-"""What is the training to make small? One file for each loss, with its own options; `LOSSES` names them."""
+"""What does training minimize? One file for each loss, with its own options; `LOSSES` names them."""
 
 from models.losses.cross_entropy import CrossEntropy
 from models.losses.dice import Dice
