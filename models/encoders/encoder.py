@@ -34,8 +34,8 @@ class FeatureMaps:
 class Encoder(Section):
     """An encoder; its fields are its options in the section `model` of the configuration.
 
-    An option `encoder_weights` names a file of pretrained weights: the content of the file is part of the cache key, and
-    on Kubeflow the path is on the volume.
+    An option `encoder_weights` names a file of pretrained weights: the content of the file is part of the cache key,
+    and on Kubeflow the path is on the volume.
 
     Attributes:
       keeps_places: whether all maps but the last have `places`.
