@@ -159,6 +159,14 @@ def move(sources: list[str], destinations: list[str]) -> None:
         FileSystems.rename(sources, destinations)
 
 
+def copy(sources: list[str], destinations: list[str]) -> None:
+    """Copies files."""
+    from apache_beam.io.filesystems import FileSystems
+
+    if sources:
+        FileSystems.copy(sources, destinations)
+
+
 def join(folder: str, *names: str) -> str:
     """A path below a folder."""
     return "/".join([folder.rstrip("/"), *names]) if is_remote(folder) else os.path.join(folder, *names)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import os
 import threading
@@ -13,11 +12,10 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
-from data.images import encode_png
+from data.images import encode_png, open_image
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, read_facts
 from models.serving.versions import fingerprint, version_path, versions
 
@@ -58,7 +56,7 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
     """
     try:
         # Pillow's other formats are none of the model's.
-        width, height = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).size
+        width, height = open_image(content, formats=("JPEG", "PNG")).size
     except Exception:  # Pillow raises nearly anything on broken headers.
         raise BadImageError("not a JPEG or PNG image") from None
     if width * height > max_pixels:
