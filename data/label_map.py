@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import json
 import pathlib
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pydantic
@@ -76,7 +77,7 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
         return len(self.classes)
 
     @classmethod
-    def from_names(cls, names: list[str]) -> LabelMap:
+    def from_names(cls, names: Sequence[str]) -> LabelMap:
         """A label map with ids in the order of `names` and colors that are easy to tell apart.
 
         Raises:
@@ -146,6 +147,6 @@ def _load(value: Any) -> Any:
 
 
 # Class names in the order of their ids; as text, separated by commas.
-ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names)]
+ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names), pydantic.Field(title="A,B,…")]
 # A label map; as text, the path of a `labels.yaml`, which is read at once: the workers may not see it.
-LabelMapFile = Annotated[LabelMap, pydantic.BeforeValidator(_load)]
+LabelMapFile = Annotated[LabelMap, pydantic.BeforeValidator(_load), pydantic.Field(title="FILE")]

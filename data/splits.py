@@ -38,7 +38,7 @@ def _read_shares(value: Any) -> Any:
 
 
 # The share of each split; as text, `train=0.8,eval=0.1,test=0.1`.
-Shares = Annotated[dict[str, float], pydantic.BeforeValidator(_read_shares)]
+Shares = Annotated[dict[str, float], pydantic.BeforeValidator(_read_shares), pydantic.Field(title="SHARES")]
 
 
 def split_of(source_id: str, shares: dict[str, float]) -> str:

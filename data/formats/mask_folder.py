@@ -45,7 +45,7 @@ class MaskFolderReader(Reader):
     """
 
     folder: str
-    classes: ClassNames = pydantic.Field((), title="A,B,…")
+    classes: ClassNames = ()
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
     split: Shares | None = pydantic.Field(None, title="SHARES")
     max_pixels: PixelLimit = MAX_PIXELS
@@ -59,7 +59,7 @@ class MaskFolderReader(Reader):
 
     @functools.cached_property
     def label_map(self) -> LabelMap:
-        return self.labels or LabelMap.from_names(list(self.classes))
+        return self.labels or LabelMap.from_names(self.classes)
 
     def listing(self) -> Listing:
         images, masks = join(self.folder, "images"), join(self.folder, "masks")

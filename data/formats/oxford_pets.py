@@ -42,7 +42,7 @@ class OxfordPetsReader(Reader):
 
     folder: str
     border: Literal["class", "ignore"] = "class"
-    split: Shares = pydantic.Field(DEFAULT_SHARES, title="SHARES")
+    split: Shares = DEFAULT_SHARES
     max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.field_validator("split")
