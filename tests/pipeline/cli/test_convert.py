@@ -228,5 +228,5 @@ def test_the_list_of_formats_is_light():
 def test_a_reader_can_be_made_without_the_command_line():
     reader = MaskFolderReader(folder="in", classes=("a", "b"), split={"train": 0.5, "eval": 0.25, "test": 0.25})
     assert reader.label_map.names == ("a", "b")
-    with pytest.raises(ValueError, match="add up to 0.5"):
+    with pytest.raises(ValueError, match=r"add up to 0\.5"):
         MaskFolderReader(folder="in", classes=("a", "b"), split={"train": 0.5})
