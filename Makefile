@@ -4,7 +4,7 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-faults test-some-faults test-fuzz audit \
+.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults test-some-faults test-fuzz audit \
 	bench clean
 
 help:
@@ -14,6 +14,7 @@ help:
 	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
 	@echo "make test-current-tfx  make test in that image: the TFX line for glibc 2.39 and newer (needs the same)"
 	@echo "make test-flink        conversion and runs on a Flink cluster of this machine (needs root; fetches Flink)"
+	@echo "make test-spark        a conversion and a run on a Spark cluster of this machine (needs root; fetches Spark)"
 	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; half an hour)"
 	@echo "make test-fuzz         20,000 damaged and hostile inputs (make test has 1,000)"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
@@ -53,6 +54,9 @@ test-current-tfx:
 
 test-flink: .venv/ready
 	@tools/test_flink.sh
+
+test-spark: .venv/ready
+	@tools/test_spark.sh
 
 test-faults: .venv/ready
 	@tools/install_for_tests.sh

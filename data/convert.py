@@ -25,13 +25,13 @@ from apache_beam.options.pipeline_options import PipelineOptions
 from data.base.errors import UserError
 from data.base.files import (
     UnreachableError,
+    copy_file,
     find,
     is_remote,
     join,
     list_files,
     move,
     read_bytes,
-    upload,
     write_text,
 )
 from data.base.locking import exclusive
@@ -117,7 +117,7 @@ class _WriteShard(beam.DoFn):
                     )
                     writer.write(example.serialize())
             if is_remote(path):
-                upload(local, path)
+                copy_file(local, path)
         yield json.dumps([name, path, split, vector.tolist(), set_aside])
 
     def _log_progress(self) -> None:

@@ -99,7 +99,7 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
             "preprocessing": {"height": 48, "width": 40, "channels": 1, "resize": "pad"},
             "model": {"filters": 8, "depth": 2},
             "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.01, "precision": "float32"},
-            "gate": {"min_mean_iou": 0.2, "regression": 0.02},
+            "gate": {"min": {"mean_iou": 0.2}, "regression": 0.02},
         }
         for section, settings in sections.items():
             values[section] = {**values.get(section, {}), **settings} if isinstance(settings, dict) else settings

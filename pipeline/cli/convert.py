@@ -83,7 +83,7 @@ def _find(name: str) -> type[Reader]:
     from data.formats import FORMATS, Reader
 
     try:
-        found = find_variant(name, FORMATS, Reader, "format")
+        found = find_variant(name, FORMATS, Reader, "format")  # type: ignore[type-abstract]
     except ValueError as error:
         raise UserError(f"--format: {error}") from None
     if missing := sorted(getattr(found, "__abstractmethods__", ())):
@@ -189,7 +189,7 @@ def convert(
     Inputs that cannot be used are set aside and listed, with the reason, in DEST/conversion.json.
     """
     if workers and config_path:
-        raise UserError("--workers is for this machine; with --config, beam.workers counts")
+        raise UserError("--workers is for this machine; with --config, beam.options.workers counts")
     quiet()
     if config_path:  # Workers of a cluster have other current folders.
         source, destination = _absolute(source), _absolute(destination)
@@ -206,10 +206,15 @@ def convert(
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
     from pipeline.config import load_config
-    from pipeline.runners.beam import RunnerSettings, check_cluster
+    from pipeline.runners.beam.direct import DirectRunner
+    from pipeline.runners.beam.settings import RunnerSettings
 
-    beam: RunnerSettings = load_config(config_path).beam if config_path else RunnerSettings(workers=workers or 1)
-    check_cluster(beam)
+    beam = RunnerSettings(options=DirectRunner(workers=workers or 1))
+    if config_path:
+        beam = load_config(config_path).beam
+    beam.options.check()
+    if beam.options.caveat:
+        click.echo(beam.options.caveat, err=True)
     _show_progress()
     report = run_conversion(
         reader,
