@@ -195,7 +195,7 @@ def test_a_runner_can_be_the_users_own():
     [
         ("absent_team.runners:RayRunner", {}, "runner\\n.*there is no module absent_team; install it"),
         ("my_team.runners:FlinkRunner", {}, "has no FlinkRunner"),
-        ("my_team.runners:not_a_runner", {}, "has no class of pipeline.runners.beam.base.Runner called not_a_runner"),
+        ("my_team.runners:not_a_runner", {}, "must be a class that derives from pipeline.runners.beam.base.Runner"),
         ("my_team.runners:Empty", {}, "has no method pipeline_arguments"),
         ("my_team.runners:RayRunner", {}, "options\\.address\\n.*required"),
         ("my_team.runners:RayRunner", {"adress": "ray:1"}, "has no option adress; its options: address, cores"),
