@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import socket
 from typing import Annotated, ClassVar
 
@@ -16,7 +17,7 @@ TIMEOUT_SECONDS = 10.0
 NO_PACKAGE_LIST = "--experiments=disable_logging_submission_environment"
 
 
-class Runner(Section):
+class Runner(Section, abc.ABC):
     """A Beam runner: its fields are its options, the section `beam.options` of the configuration.
 
     Attributes:
@@ -30,15 +31,15 @@ class Runner(Section):
         """Whether segpipe is packed for the workers, which takes a checkout where the job is submitted."""
         return False
 
+    @abc.abstractmethod
     def pipeline_arguments(self, job: str) -> list[str]:
         """Beam pipeline options.
 
         Args:
           job: name of the job, for the cluster's user interface.
         """
-        raise NotImplementedError
 
-    def check(self) -> None:
+    def check(self) -> None:  # A runner may have nothing to check.
         """Checks that what runs the jobs is there, before anything starts.
 
         Raises:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import os
 
 import pydantic
@@ -54,9 +55,9 @@ class JobServerRunner(Runner):
             *self.environment.pipeline_arguments(),
         ]
 
+    @abc.abstractmethod
     def job_server_arguments(self) -> list[str]:
         """Beam pipeline options that start a job server here."""
-        raise NotImplementedError
 
     def check(self) -> None:
         self.check_cluster()
@@ -68,10 +69,10 @@ class JobServerRunner(Runner):
             )
         self.environment.check()
 
+    @abc.abstractmethod
     def check_cluster(self) -> None:
         """Checks that the cluster answers, and can take jobs of this version of Beam.
 
         Raises:
           UserError: if not.
         """
-        raise NotImplementedError

@@ -132,11 +132,11 @@ DATAFLOW = {"project": "p", "region": "r", "temp_location": "gs://b"}
         ({"components": {"Trainer": {"options": {"workers": 2}}}}, "Input should be 'ImportExampleGen'"),
         (
             {"components": {"Transform": {"options": {"worker": 2}}}},
-            r"components\.Transform\.options\n.*the runner direct has no option worker; its options: workers",
+            r"components\.Transform\.options\n.*worker is no option of runner direct; there are workers",
         ),
         (
             {"runner": "flink", "options": {"workers": 2}},
-            "the runner flink has no option workers; its options: job_server, staging, environment, address",
+            "workers is no option of runner flink; there are job_server, staging, environment, address",
         ),
         ({"arguments": ["--runner=FlinkRunner"]}, "the runner is beam.runner"),
         ({"runner": "flink", "options": {"address": "http://manager:8081"}}, r"options\.address\n.*should match"),
@@ -196,9 +196,13 @@ def test_a_runner_can_be_the_users_own():
         ("absent_team.runners:RayRunner", {}, "runner\\n.*there is no module absent_team; install it"),
         ("my_team.runners:FlinkRunner", {}, "has no FlinkRunner"),
         ("my_team.runners:not_a_runner", {}, "must be a class that derives from pipeline.runners.beam.base.Runner"),
-        ("my_team.runners:Empty", {}, "has no method pipeline_arguments"),
+        ("my_team.runners:Empty", {}, "Empty in .* must implement pipeline_arguments"),
         ("my_team.runners:RayRunner", {}, "options\\.address\\n.*required"),
-        ("my_team.runners:RayRunner", {"adress": "ray:1"}, "has no option adress; its options: address, cores"),
+        (
+            "my_team.runners:RayRunner",
+            {"adress": "ray:1"},
+            "adress is no option of runner .*; there are address, cores",
+        ),
     ],
 )
 def test_a_users_own_runner_that_will_not_do_is_refused(name, chosen, message):
