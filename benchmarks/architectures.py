@@ -29,7 +29,7 @@ _ARCHITECTURES = get_args(ModelSettings.model_fields["architecture"].annotation)
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16)
+    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16, architectures=len(_ARCHITECTURES))
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
         "gate": {"min_mean_iou": 0},
@@ -37,7 +37,7 @@ def main() -> None:
     lines, maps = {}, {}
     with scratch() as folder:
         output = str(folder / "run")
-        for name in _ARCHITECTURES:
+        for name in _ARCHITECTURES[: sizes.architectures]:
             sections = {**base, "model": {"architecture": name}}
             # In a folder of its own: TFX would answer a training of as many epochs from its cache.
             epochs = epochs_in(sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {})
@@ -62,8 +62,7 @@ def main() -> None:
         "mean IoU",
         "mean of all architectures",
         statistics.mean(values.values()),
-        **vars(sizes),
-        architectures=lines,
+        **{**vars(sizes), "architectures": lines},
         picture=picture,
     )
 

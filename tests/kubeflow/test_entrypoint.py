@@ -1,8 +1,6 @@
 import importlib.util
 import json
 import pathlib
-import subprocess
-import sys
 
 import pytest
 
@@ -18,16 +16,20 @@ def entrypoint():
     return module
 
 
-def run(executor_input, inputs_spec, *arguments):
-    command = [sys.executable, str(PATH), *arguments]
-    command += ["--json_serialized_invocation_args", json.dumps(executor_input)]
-    command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec)]
-    return subprocess.run(
-        command, cwd=PATH.parent.parent, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def run(warm_python):
+    """Runs the entrypoint as the image does."""
+
+    def run(executor_input, inputs_spec, *arguments):
+        command = [str(PATH), *arguments]
+        command += ["--json_serialized_invocation_args", json.dumps(executor_input)]
+        command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec)]
+        return warm_python(*command)
+
+    return run
 
 
-def import_schema(source, folder):
+def import_schema(run, source, folder):
     """Runs the executor of ImportSchemaGen, the smallest one there is."""
     executor_input = {
         "inputs": {"parameterValues": {"schema_file": str(source)}},
@@ -43,20 +45,20 @@ def import_schema(source, folder):
     )
 
 
-def test_an_executor_runs_and_its_output_appears_whole(tmp_path):
-    result = import_schema("data/schema.pbtxt", tmp_path)
+def test_an_executor_runs_and_its_output_appears_whole(run, tmp_path):
+    result = import_schema(run, "data/schema.pbtxt", tmp_path)
     assert result.returncode == 0, result.stderr
     assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
     output = json.loads((tmp_path / "outputs" / "output.json").read_text())
     assert output["artifacts"]["schema"]["artifacts"][0]["uri"] == str(tmp_path / "schema")
     # A second try at the same place replaces what is there.
     (tmp_path / "schema" / "old").touch()
-    assert import_schema("data/schema.pbtxt", tmp_path).returncode == 0
+    assert import_schema(run, "data/schema.pbtxt", tmp_path).returncode == 0
     assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
 
 
-def test_a_failed_executor_leaves_nothing_and_says_why_in_one_line(tmp_path):
-    result = import_schema("nowhere.pbtxt", tmp_path)
+def test_a_failed_executor_leaves_nothing_and_says_why_in_one_line(run, tmp_path):
+    result = import_schema(run, "nowhere.pbtxt", tmp_path)
     assert result.returncode == 1
     assert list(tmp_path.rglob("*")) == []
     last = result.stderr.strip().splitlines()[-1]
@@ -84,7 +86,7 @@ def test_types_that_were_lost_are_restored(entrypoint):
     assert artifact["type"] == SCHEMA
 
 
-def find_input(source, output, span=-1):
+def find_input(run, source, output, span=-1):
     config = json.dumps({"splits": [{"name": "train", "pattern": "span-{SPAN}/train*"}]})
     executor_input = {
         "inputs": {"parameterValues": {"input_base": str(source), "input_config": config, "span": span}},
@@ -95,13 +97,13 @@ def find_input(source, output, span=-1):
     return run(executor_input, spec, "--driver_class_path", "components.import_example_gen.Driver")
 
 
-def test_all_spans_or_those_up_to_the_wanted_one_are_found(tmp_path):
+def test_all_spans_or_those_up_to_the_wanted_one_are_found(run, tmp_path):
     for span in (9, 10):
         (tmp_path / f"span-{span}").mkdir()
         (tmp_path / f"span-{span}" / "train.tfrecord").write_bytes(bytes(span))
     found = {}
     for wanted in (-1, 9):
-        result = find_input(tmp_path, tmp_path / "out" / "output.json", wanted)
+        result = find_input(run, tmp_path, tmp_path / "out" / "output.json", wanted)
         assert result.returncode == 0, result.stderr
         found[wanted] = json.loads((tmp_path / "out" / "output.json").read_text())["parameterValues"]
     assert (found[-1]["span"], found[9]["span"]) == (10, 9)
@@ -113,7 +115,7 @@ def test_all_spans_or_those_up_to_the_wanted_one_are_found(tmp_path):
     assert found[-1]["input_fingerprint"] != found[9]["input_fingerprint"]
 
 
-def verdict(tmp_path, blessed, infra):
+def verdict(run, tmp_path, blessed, infra):
     checks = [{"metric": "mean_iou", "slice": "", "value": 0.3, "bound": 0.8, "passed": False}]
     properties = {
         "model_blessing": {"blessed": blessed},
@@ -125,8 +127,8 @@ def verdict(tmp_path, blessed, infra):
     return run(executor_input, {}, "--verdict")
 
 
-def test_the_verdict_fails_for_a_refused_model(tmp_path):
-    assert verdict(tmp_path, 1, 1).returncode == 0
-    refused = verdict(tmp_path, 0, 0)
+def test_the_verdict_fails_for_a_refused_model(run, tmp_path):
+    assert verdict(run, tmp_path, 1, 1).returncode == 0
+    refused = verdict(run, tmp_path, 0, 0)
     assert refused.returncode == 1
     assert "mean IoU 0.3000 is 0.5000 below gate.min_mean_iou 0.8; too slow" in refused.stderr

@@ -85,7 +85,7 @@ _PEAK = """
 import pathlib, re
 import numpy as np
 import tensorflow as tf
-from models import tiling
+from models.serving import tiling
 
 def peak():
     return int(re.findall(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[0]) / 1000
