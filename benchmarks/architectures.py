@@ -29,7 +29,9 @@ _ARCHITECTURES = get_args(ModelSettings.model_fields["architecture"].annotation)
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16, architectures=len(_ARCHITECTURES))
+    sizes = arguments(
+        __doc__, seconds=180, pixels=128, batch_size=16, architectures=len(_ARCHITECTURES), timed_epochs=10
+    )
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
         "gate": {"min_mean_iou": 0},
@@ -40,7 +42,9 @@ def main() -> None:
         for name in _ARCHITECTURES[: sizes.architectures]:
             sections = {**base, "model": {"architecture": name}}
             # In a folder of its own: TFX would answer a training of as many epochs from its cache.
-            epochs = epochs_in(sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {})
+            epochs = epochs_in(
+                sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {}, sizes.timed_epochs
+            )
             measured = run_pipeline(output, sample_folder(), "Evaluator", **sections, train={"epochs": epochs})
             models = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
             model = max(models, key=os.path.getmtime)

@@ -228,9 +228,14 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
 
 
 def epochs_in(
-    seconds: float, output: str, data: pathlib.Path, sections: dict[str, dict[str, Any]], train: dict[str, Any]
+    seconds: float,
+    output: str,
+    data: pathlib.Path,
+    sections: dict[str, dict[str, Any]],
+    train: dict[str, Any],
+    few: int,
 ) -> int:
-    """How many epochs the Trainer gets done in a time, by what a few of them take."""
+    """How many epochs the Trainer gets done in a time, by what a few of them take; not fewer than these."""
     from models.inputs.settings import PreprocessingSettings
     from models.settings import ModelSettings
     from models.training.settings import TrainerConfig, TrainSettings
@@ -244,7 +249,6 @@ def epochs_in(
         )
         return config.stages
 
-    few = 10
     measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
     # The first epoch of a stage traces its steps, so the last one counts.
     of_stage = {halvings: measured["epoch_seconds"][end - 1] for halvings, end in stages(few)}

@@ -26,6 +26,8 @@ ROOT = pathlib.Path(__file__).parent.parent
 PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
 
 
+# What no program of a test takes; one that hangs fails its test.
+_LIMIT_SECONDS = 1800
 # Tests that take longest: they come first, so that no process is left with one of them at the end.
 _LONGEST = (
     "e2e/test_databases", "e2e/test_retraining", "e2e/test_report", "e2e/test_run", "e2e", "test_benchmarks",
@@ -61,8 +63,12 @@ class WarmPython:
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             connection = self._connection()
             socket.send_fds(connection, [json.dumps(order).encode()], [output.fileno(), errors.fileno()])
-            answer = connection.recv(100)
-            assert answer, "warm_python.py has ended"
+            try:
+                answer = connection.recv(100)
+                assert answer, "warm_python.py has ended"
+            except (TimeoutError, AssertionError):
+                self.close(signal.SIGKILL)
+                raise
             output.seek(0)
             errors.seek(0)
             return subprocess.CompletedProcess(arguments, int(answer), output.read(), errors.read())
@@ -70,6 +76,7 @@ class WarmPython:
     def _connection(self) -> socket.socket:
         if self._server is None:
             self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._ours.settimeout(_LIMIT_SECONDS)
             with theirs:
                 self._server = subprocess.Popen(
                     [sys.executable, "-W", "ignore", "tests/warm_python.py", str(theirs.fileno())],
@@ -78,11 +85,13 @@ class WarmPython:
                 )
         return self._ours
 
-    def close(self) -> None:
-        """Ends it."""
+    def close(self, signal_number: int = 0) -> None:
+        """Lets it end, or sends it a signal."""
         if self._server is not None:
             self._ours.close()
+            self._server.send_signal(signal_number)
             self._server.wait()
+            self._server = None
 
 
 class Segpipe:

@@ -12,19 +12,19 @@ pytestmark = pytest.mark.one_line
 _SMALL = ("--small", "8", "--large", "12")
 _MODEL = ("--filters", "2", "--pixels", "16", "--depth", "1")
 SIZES = {
-    "architectures": ("--seconds", "1", "--pixels", "16", "--batch-size", "8", "--architectures", "1"),
+    "ingest": _SMALL,
+    "transform": (*_SMALL, "--pixels", "16"),
+    "memory": (*_SMALL, "--pixels", "16"),
+    "stored_bytes": (*_SMALL, "--pixels", "16"),
+    "workers": (*_SMALL, "--pixels", "16", "--workers", "1"),
+    "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
+    "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
+    "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
     "evaluate": (*_SMALL, *_MODEL),
     "evaluate_memory": (*_SMALL, *_MODEL),
     "fixed_cost": ("--images", "12", *_MODEL),
-    "ingest": _SMALL,
-    "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
-    "memory": (*_SMALL, "--pixels", "16"),
-    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16"),
-    "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
-    "stored_bytes": (*_SMALL, "--pixels", "16"),
-    "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
-    "transform": (*_SMALL, "--pixels", "16"),
-    "workers": (*_SMALL, "--pixels", "16", "--workers", "1"),
+    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
+    "architectures": ("--seconds", "1", "--architectures", "1", "--pixels", "16", "--timed-epochs", "1"),
 }
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """

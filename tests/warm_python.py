@@ -7,10 +7,12 @@ and error come with it. The answer is the exit code, as `subprocess` gives it.
 
 from __future__ import annotations
 
+import ctypes
 import importlib
 import json
 import os
 import runpy
+import signal
 import socket
 import sys
 
@@ -38,6 +40,7 @@ def main(connection: socket.socket) -> None:
             return
         child = os.fork()
         if child == 0:
+            ctypes.CDLL(None).prctl(1, signal.SIGKILL)  # PR_SET_PDEATHSIG: it ends with this process.
             connection.close()
             for descriptor, standard in zip([null, *descriptors], (0, 1, 2), strict=True):
                 os.dup2(descriptor, standard)
