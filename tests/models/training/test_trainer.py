@@ -202,5 +202,5 @@ def test_half_precision_scales_the_loss_and_learns():
     assert isinstance(model.optimizer, keras.optimizers.LossScaleOptimizer)
     images = np.random.default_rng(0).normal(size=(8, 16, 16, 1)).astype(np.float32)
     batch = (images, (images[..., 0] > 0).astype(np.uint8))
-    losses = [float(model.train_on_batch(*batch)[0]) for _ in range(20)]
+    losses = [float(model.train_on_batch(*batch)[0]) for _ in range(40)]
     assert losses[-1] < 0.7 * losses[0]
