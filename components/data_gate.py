@@ -1,8 +1,8 @@
-"""Data gate: stops the pipeline, before anything expensive, when the data is not what the contract says.
+"""Data gate: stops the pipeline, before anything expensive runs, if the data breaks the contract.
 
-TFX's ExampleValidator writes anomalies down and lets the pipeline go on. This component stops it, and checks what TFDV
+TFX's ExampleValidator records anomalies and lets the pipeline go on. This component stops it, and checks what TFDV
 cannot see: that images and masks decode, that their sizes agree, that class ids are in the label map, that every class
-occurs, that no example is in two splits. It leaves pixel statistics for the trainer's class weights.
+occurs, that no example is in two splits. It also computes pixel statistics for the trainer's class weights.
 """
 
 from __future__ import annotations
@@ -37,13 +37,13 @@ from data.spans import NEWEST_SPLIT
 
 STATISTICS_FILE = "statistics.json"
 _SHOWN = 10
-# Of images by the power of two of their pixels.
+# Images are counted by size: the power of two of their number of pixels.
 _SIZES = 32
 _COUNTS = 1 + 2 * 256 + _SIZES
-# Examples that are decoded at a time; with the pool of threads it bounds the memory.
+# Examples decoded at a time; together with the number of threads, this bounds the memory.
 _BATCH_SIZE = 16
 _PROGRESS_SECONDS = 10.0
-# An example has one role for ever; as bits, which add up to the roles that one name has.
+# An example keeps its role for ever. Roles are bits, so that those of one name can be combined.
 _ROLES = {"train": 1, "eval": 2, "test": 4, NEWEST_SPLIT: 4}
 _LOG = logging.getLogger("segpipe.data_gate")
 
@@ -53,7 +53,7 @@ class DataGateError(UserError):
 
 
 class DataStatistics(types.Artifact):
-    """What the data gate learned: per split examples, class shares of the labelled pixels and image sizes, as JSON."""
+    """The data gate's statistics as JSON: examples, class shares of the labeled pixels and image sizes, per split."""
 
     TYPE_NAME = "components.DataStatistics"
 
@@ -70,12 +70,13 @@ class DataGateSpec(component_spec.ComponentSpec):
 
 
 class _CheckExamples(beam.DoFn):
-    """Serialized examples → sums, smallest and largest of their vectors.
+    """Batches of serialized examples → the sum, minimum and maximum of their vectors.
 
-    Names and faults go to the output `bad`, and names with the bit of the split's role to the output `names`.
+    Names of unusable examples and what is wrong with them go to the output `bad`; each name, with the bit of its
+    split's role, to the output `names`.
 
-    An example's vector: 1, pixels by value (256), examples with each value (256), a 1 at the power of two of its size
-    in pixels (32), all to be summed; height and width.
+    An example's vector, to be summed: 1; pixels by value (256); whether each value occurs (256); 1 at the power of two
+    of its number of pixels (32). Its height and width are not summed.
     """
 
     def __init__(self, split: str, num_classes: int):
@@ -116,7 +117,7 @@ class _CheckExamples(beam.DoFn):
         try:
             pixels, height, width = self._check(tf.train.Example.FromString(serialized))
         except DecodeError:
-            return ValueError("the record is no tf.train.Example")
+            return ValueError("the record is not a tf.train.Example")
         except ValueError as error:
             return error
         sizes = np.arange(_SIZES) == int(height * width).bit_length() - 1
@@ -158,17 +159,17 @@ def _decode(content: bytes, name: str) -> np.ndarray:
     """[height, width, channels] uint8, once it is clear that the transform graph takes it and changes no class id."""
     is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(b"\x89PNG\r\n\x1a\n")
     if name == contract.MASK:
-        # The header's first chunk: width, height, then bit depth and color type, which is 0 for grey.
+        # The header's first chunk: width, height, then bit depth and color type, which is 0 for grayscale.
         if not is_png or content[24:26] != b"\x08\x00":
-            raise ValueError(f"{name} is no PNG of one channel of 8 bits, which holds class ids")
+            raise ValueError(f"{name} is not a PNG with one 8-bit channel, which holds class ids")
     elif not (is_jpeg or is_png):
-        raise ValueError(f"{name} is no JPEG or PNG image")
+        raise ValueError(f"{name} is neither a JPEG nor a PNG image")
     try:
         if is_jpeg and tf.io.extract_jpeg_shape(content)[2] == 4:
-            raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grey")
+            raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grayscale")
         return tf.io.decode_image(content, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError:
-        raise ValueError(f"{name} is no image that TensorFlow can decode") from None
+        raise ValueError(f"{name} is not an image that TensorFlow can decode") from None
 
 
 class _Merge(beam.CombineFn):
@@ -215,7 +216,7 @@ def _check_files(pipeline: beam.Pipeline, files: dict[str, str], num_classes: in
         | "FlattenVectors" >> beam.Flatten()
         | "Merge" >> beam.CombinePerKey(_Merge())
     )
-    # A sample of the faults is enough for a message; all of them could be as many as the examples.
+    # A sample is enough for a message; all of them could be as many as there are examples.
     bad = [outputs.bad for outputs in checked] | "FlattenBad" >> beam.Flatten()
     shared = (
         [outputs.names for outputs in checked]
@@ -239,15 +240,15 @@ def _check_files(pipeline: beam.Pipeline, files: dict[str, str], num_classes: in
 
 
 def describe_files(patterns: list[str], label_map: LabelMap, folder: str) -> dict[str, Any]:
-    """Statistics of TFRecord files taken together, as the data gate writes them for a split.
+    """Statistics of several TFRecord files together, like those that the data gate writes for a split.
 
     Args:
       patterns: of the files.
       label_map: of the files.
-      folder: for what is written on the way.
+      folder: for temporary files.
 
     Raises:
-      DataGateError: if an example cannot be used, or there is none.
+      DataGateError: if an example is unusable, or there is none.
     """
     results = os.path.join(folder, "results")
     options = PipelineOptions(["--direct_running_mode=in_memory", "--sdk_container_image=none"])
@@ -297,7 +298,7 @@ def _stop_on_anomalies(artifact: types.Artifact) -> None:
     for split in artifact_utils.decode_split_names(artifact.split_names):
         path = os.path.join(artifact.uri, f"Split-{split}", "SchemaDiff.pb")
         for feature, info in sorted(_load_anomalies(path).anomaly_info.items()):
-            # Features beyond the contract harm nobody: nothing reads them.
+            # Features beyond the contract do no harm: nothing reads them.
             if {reason.type for reason in info.reason} != {anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN}:
                 lines.append(f"  split {split}, feature {feature}: {info.description}")
     if lines:
@@ -324,8 +325,8 @@ def _stop_on_shared_examples(shown: list[list[Any]], count: int) -> None:
             for name, roles in shown
         ]
         more = [f"  … and {count - len(shown)} more"] if count > len(shown) else []
-        remedy = "a model must not be tested on what it learned; convert all spans with the same --split"
-        raise DataGateError("\n".join([f"{count} example(s) are in several splits:", *lines, *more, remedy]))
+        remedy = "a model must not be tested on what it was trained on; convert all spans with the same --split"
+        raise DataGateError("\n".join([f"{count} example(s) are in more than one split:", *lines, *more, remedy]))
 
 
 def _stop_on_missing_classes(statistics: dict[str, Any], label_map: LabelMap) -> None:
@@ -354,7 +355,7 @@ def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) ->
             "pixel_shares": dict(zip(label_map.names, (pixels / max(pixels.sum(), 1)).tolist(), strict=True)),
             "examples_with_class": dict(zip(label_map.names, total[257 : 257 + len(label_map)], strict=True)),
             "ignored_pixel_share": total[256] / max(sum(total[1:257]), 1),
-            # Of at least so many pixels, and less than twice.
+            # Images of at least this many pixels, and less than twice as many.
             "images_by_pixels": {str(2**power): count for power, count in enumerate(total[513:]) if count},
             "smallest_height_and_width": smallest,
             "largest_height_and_width": largest,
@@ -363,14 +364,14 @@ def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) ->
 
 
 def read_statistics(uri: str) -> dict[str, Any]:
-    """What the data gate wrote to the artifact at `uri`."""
+    """The statistics in the data gate's artifact at `uri`."""
     return json.loads(io_utils.read_string_file(os.path.join(uri, STATISTICS_FILE)))
 
 
 class DataGate(base_beam_component.BaseBeamComponent):
-    """Stops the pipeline when the data breaks the schema or the contract, and leaves statistics of the pixels.
+    """Stops the pipeline if the data breaks the schema or the contract; computes pixel statistics.
 
-    Components that must wait for the gate take its output, or name it with `add_upstream_node`.
+    Components that must wait for the gate take its output, or name it in `add_upstream_node`.
     """
 
     SPEC_CLASS = DataGateSpec

@@ -1,4 +1,4 @@
-"""Mistakes of the user: told in one message that names the input and the remedy, never as a traceback."""
+"""Mistakes of the user: reported in one message that names the input and the remedy, never as a traceback."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ if TYPE_CHECKING:
 
 
 class UserError(Exception):
-    """Something that the user can put right; the command line prints the message and exits with 1."""
+    """Something that the user can fix; the command line prints the message and exits with 1."""
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel] | None = None) -> str:
@@ -18,10 +18,10 @@ def explain(error: ValidationError, source: str, model: type[BaseModel] | None =
     Args:
       error: what pydantic raised.
       source: the file that was read, named in the first line.
-      model: what was to be read, to tell the keys that there are.
+      model: what the file should hold, so that the message can list the keys that exist.
 
     Returns:
-      One line for the file and one for each wrong key.
+      A line for the file, then one for each wrong key.
     """
     lines = [f"{source} is not valid:"]
     for item in error.errors():

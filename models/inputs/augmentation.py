@@ -1,4 +1,4 @@
-"""Random flips, rotation and scale, the same for an image and its mask, and random changes of the image's colours."""
+"""Random flips, rotation and scale, the same for an image and its mask, and random changes of the image's colors."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ def augment(
     contrast: float = 0.0,
     saturation: float = 0.0,
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Moves each image of a batch by its own random affine map, in one resampling, and changes its colours.
+    """Moves each image of a batch by its own random affine map, in one resampling, and changes its colors.
 
     Args:
-      image: [batch, height, width, channels] normalized images; what comes in from outside becomes 0, the mean.
-      label: [batch, height, width] integer class ids; what comes in from outside becomes 255, "ignore".
+      image: [batch, height, width, channels] normalized images; what moves in from outside becomes 0, the mean.
+      label: [batch, height, width] integer class ids; what moves in from outside becomes 255, "ignore".
       seed: [2] integers; the same seed gives the same result.
       flip_horizontal: mirror left and right, half of the time.
       flip_vertical: mirror top and bottom, half of the time.
       rotation_degrees: the largest rotation either way.
       scale: the largest zoom, in or out, at least 1; a zoomed-in view is a random crop.
       brightness: the largest shift of all values.
-      contrast: the largest change of the factor 1 on the distance to the image's mean.
-      saturation: the largest change of the factor 1 on the distance to grey; without effect on grey images.
+      contrast: the largest relative change of the distance to the image's mean.
+      saturation: the largest relative change of the distance to gray; without effect on grayscale images.
 
     Returns:
       Image and label, of the shapes and types that came in.
@@ -83,12 +83,12 @@ def augment(
 
 
 def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """Brightness, contrast and saturation of each image, changed by its own amounts."""
+    """Changes brightness, contrast and saturation, each image by its own amounts."""
 
     def per_image(values: tf.Tensor) -> tf.Tensor:
         return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
 
     mean = tf.reduce_mean(image, axis=[1, 2, 3], keepdims=True)
     image += per_image(contrast) * (image - mean) + per_image(brightness)
-    grey = tf.reduce_mean(image, axis=-1, keepdims=True)
-    return image + per_image(saturation) * (image - grey)
+    gray = tf.reduce_mean(image, axis=-1, keepdims=True)
+    return image + per_image(saturation) * (image - gray)

@@ -1,4 +1,4 @@
-"""From TFRecords to batches at the model: random access to decoded examples, in an order that can be taken up again."""
+"""From TFRecords to batches for the model: random access to decoded examples, in an order that can be resumed."""
 
 from __future__ import annotations
 
@@ -21,24 +21,24 @@ from models.serving import signatures
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.input_pipeline")
-# Share of this machine's memory that decoded examples may take up.
+# The most of this machine's memory that decoded examples may take.
 _CACHE_SHARE = 0.25
 _PROGRESS_SECONDS = 5.0
-# Of the transform graph, what training reads.
+# The outputs of the transform graph that training reads.
 _FEATURES = (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
-# Of the two integers of a seed, the first tells apart what is drawn: orders of epochs, copies of images, changes.
+# The first of a seed's two integers says what is drawn: the order of an epoch, copies of images, augmentation.
 _ORDER, _COPIES, _CHANGES = range(3)
-# An image's class counts as rare if fewer images than this share show it.
+# A class is rare if less than this share of the images show it.
 _RARE_CLASS_SHARE = 0.5
 
 
 def example_bytes(shape: PreprocessingSettings) -> int:
-    """Bytes of a decoded example: 8-bit image and label."""
+    """Bytes of a decoded example, image and label in 8 bits."""
     return shape.height * shape.width * (shape.channels + 1)
 
 
 def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_bytes: int, paths: list[str]) -> str:
-    """`memory`, `disk` or `none`; `auto` means memory if all examples take up at most a quarter of it.
+    """`memory`, `disk` or `none`; `auto` means memory if all examples fit into a quarter of it.
 
     Args:
       settings: of the training run.
@@ -47,7 +47,7 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_byt
       paths: of their TFRecords.
 
     Raises:
-      UserError: if examples shall be decoded anew in each epoch, but what is asked for needs to keep them.
+      UserError: if the cache is `none`, but the settings need one.
     """
     needs_cache = ""
     if shape.resize == "none":
@@ -57,7 +57,7 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_byt
     elif any(map(contract.compression_type, paths)):
         needs_cache = "gzipped TFRecords can only be read from their beginning"
     if settings.cache == "none" and needs_cache:
-        raise UserError(f"train.cache: none does not do, because {needs_cache}; set it to memory, disk or auto")
+        raise UserError(f"train.cache: none is not possible because {needs_cache}; set it to memory, disk or auto")
     if settings.cache != "auto":
         return settings.cache
     if num_bytes <= _CACHE_SHARE * _memory():
@@ -66,19 +66,19 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_byt
 
 
 class DecodedExamples:
-    """The examples of a split, by their index.
+    """The examples of a split, by index.
 
     Args:
       patterns: of the TFRecords; those that end in `.gz` are gzipped.
       transform: tf.Transform's layer.
       shape: of the model's input.
       count: of the examples, N.
-      cache: where decoded examples are kept: a folder, "" for the memory, None for nowhere.
+      cache: where decoded examples are kept: a folder, "" for memory, None for nowhere.
     """
 
     # What an index stands for.
     unit = "images"
-    # Images that are decoded in one call of the transform graph.
+    # Images decoded in one call of the transform graph.
     _decode_batch = 16
 
     def __init__(
@@ -115,7 +115,7 @@ class DecodedExamples:
             self.labels[here] = features[preprocessing.LABEL].numpy()
 
     def _decoded(self) -> Iterator[dict[str, tf.Tensor]]:
-        """What the transform graph makes of all examples, in batches; remembers names, mean and scale."""
+        """All examples after the transform graph, in batches; remembers names, mean and scale."""
         self._source_ids: list[bytes] = []
         decoded = (
             tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
@@ -142,11 +142,11 @@ class DecodedExamples:
         return {name: features[name] for name in _FEATURES}
 
     def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
-        """Images and labels as the model gets them; in graphs and eagerly.
+        """Images and labels as the model takes them; works in graphs and eagerly.
 
         Args:
           indices: [batch] int64, below N.
-          seed: [2] integers, of what is drawn at random where an index leaves something open; None for nothing.
+          seed: [2] integers for what an index leaves to chance; None draws nothing.
 
         Returns:
           [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
@@ -175,7 +175,7 @@ class DecodedExamples:
         return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size])
 
     def classes_shown(self, num_classes: int) -> np.ndarray:
-        """[N, C] bool: which classes each example's image shows. It needs a cache."""
+        """[N, C] bool: which classes each example shows. Needs a cache."""
         return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in self.labels])
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
@@ -215,17 +215,17 @@ def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
 
 
 class TrainingOrder:
-    """Which examples a training step sees: a function of the seed and of the step, and of nothing that went before.
+    """Which examples a training step sees: a function of the seed and the step alone.
 
-    An epoch goes through a permutation of the examples. Where the batch size does not divide their number, the last
-    batch is filled from the permutation's beginning.
+    An epoch is a permutation of the examples. If the batch size does not divide their number, the last batch is filled
+    up from the beginning of the permutation.
 
     Args:
       num_examples: N.
       batch_size: of a step.
       seed: of the training run.
-      copies: [N] float32, how often each example occurs in an epoch in the mean, at least 1; None for once. An epoch
-        has no more steps with them, so all other examples occur less often.
+      copies: [N] float32, how often each example is shown per epoch on average, at least 1; None for once each. An
+        epoch gets no longer by them, so other examples are shown less often.
     """
 
     def __init__(self, num_examples: int, batch_size: int, seed: int, copies: np.ndarray | None = None):
@@ -233,7 +233,7 @@ class TrainingOrder:
         self._count, self._batch_size, self._seed, self._copies = num_examples, batch_size, seed, copies
 
     def epoch(self, epoch: tf.Tensor) -> tf.Tensor:
-        """[steps · batch] int64 indices of an epoch, counted from 0."""
+        """[steps · batch] int64 indices of an epoch; epochs count from 0."""
         indices = tf.range(self._count, dtype=tf.int64)
         if self._copies is not None:
             draws = tf.random.stateless_uniform([self._count], self._random(_COPIES, epoch))
@@ -245,12 +245,12 @@ class TrainingOrder:
         return tf.stack([tf.constant(3 * self._seed + purpose, tf.int64), tf.cast(number, tf.int64)])
 
     def step(self, step: int) -> np.ndarray:
-        """[batch] indices of a step, counted from 0 over all epochs."""
+        """[batch] indices of a step; steps count from 0 over all epochs."""
         epoch, within = divmod(step, self.steps_per_epoch)
         return self.epoch(epoch).numpy()[within * self._batch_size :][: self._batch_size]
 
     def batches(self, first_step: int) -> tf.data.Dataset:
-        """Endless pairs of [batch] indices and the [2] seed of the random changes to them, from a step on."""
+        """Endless pairs of [batch] indices and the [2] seed of their augmentation, from a step on."""
         endless = np.iinfo(np.int64).max
         epoch, within = divmod(first_step, self.steps_per_epoch)
         indices = (
@@ -283,7 +283,7 @@ def class_balanced_copies(shown: np.ndarray) -> np.ndarray:
 def training_batches(
     examples: DecodedExamples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
 ) -> tf.data.Dataset:
-    """Endless batches, augmented, from a step on.
+    """Endless augmented batches, from a step on.
 
     Args:
       examples: of the train split.
@@ -298,7 +298,7 @@ def training_batches(
 
     @tf.autograph.experimental.do_not_convert
     def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        # Another seed than that of the changes: the one must not tell of the other.
+        # Not the seed of the augmentation: the two must be independent.
         image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
         image, label = _halve(image, label, halvings)
         return augment(image, label, seed, **settings.augmentation.model_dump())
@@ -308,7 +308,7 @@ def training_batches(
 
 
 def evaluation_batches(examples: DecodedExamples, batch_size: int, halvings: int = 0) -> tf.data.Dataset:
-    """All examples once, in batches of `image` and `label`, whose height and width are halved as often."""
+    """All examples once, in batches of `image` and `label`, with height and width halved `halvings` times."""
 
     @tf.autograph.experimental.do_not_convert
     def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -319,7 +319,7 @@ def evaluation_batches(examples: DecodedExamples, batch_size: int, halvings: int
 
 
 def _halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """The mean of each 2×2 pixels and the label of one of them, as often."""
+    """Takes the mean of each 2×2 pixels and the label of one of them, `times` times."""
     for _ in range(times):
         image, label = tf.nn.avg_pool2d(image, 2, 2, "SAME"), label[:, ::2, ::2]
     return image, label
@@ -327,17 +327,17 @@ def _halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, t
 
 def _options() -> tf.data.Options:
     options = tf.data.Options()
-    # Several workers take each its share of every batch.
+    # Each of several workers takes its share of every batch.
     options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
-    # The arrays behind `DecodedExamples` are no part of TensorFlow's graph, and do not change.
+    # The arrays behind `DecodedExamples` are not part of TensorFlow's graph, and do not change.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return options
 
 
 def _memory() -> int:
-    """Bytes of memory that this process may use: of the machine, or less by a container's limit (cgroup 2 or 1)."""
+    """Bytes of memory that this process may use: the machine's, or a container's limit (cgroup 2 or 1)."""
     limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
     for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # There is no such file, or it says "max".
+        with contextlib.suppress(OSError, ValueError):  # No such file, or it says "max".
             limits.append(int(pathlib.Path(path).read_text()))
     return min(limits)

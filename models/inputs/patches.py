@@ -1,7 +1,7 @@
-"""Patch training: random windows of images that stay at their own size.
+"""Patch training: random windows of images that keep their own size.
 
-After Isensee et al., "nnU-Net", 2021 (Methods, training): a third of the patches is centred on a pixel of a class that
-was drawn from those in the image, so that rare classes are seen however large the images are.
+After Isensee et al., "nnU-Net", 2021 (Methods, training): a third of the patches are centered on a pixel of a class
+drawn from those in the image, so that rare classes are seen however large the images are.
 """
 
 from __future__ import annotations
@@ -17,23 +17,23 @@ from models.inputs import preprocessing
 from models.inputs.input_pipeline import DecodedExamples
 from models.inputs.settings import PreprocessingSettings
 
-_CENTRED_SHARE = 1 / 3
-# Pixels of a class that are remembered for each image, evenly over it.
+_CENTERED_SHARE = 1 / 3
+# How many pixels of each class are remembered per image, spread evenly over it.
 _PIXELS_OF_A_CLASS = 256
 
 
 class Patches(DecodedExamples):
-    """The patches of a split, by their index: as many for each image as windows of the input's size cover it.
+    """The patches of a split, by index: for each image as many as it takes windows of the input's size to cover it.
 
-    Without a seed they are these windows, and label each pixel once: what windows share is 255, "ignore", in all but
-    the first. With a seed they are random windows of the same images.
+    Without a seed they are these windows. Each pixel is labeled in one window alone: where windows overlap, all but the
+    first have 255, "ignore". With a seed they are random windows of the same images.
 
     Args:
       patterns: of the TFRecords; those that end in `.gz` are gzipped.
       transform: tf.Transform's layer.
       shape: of the model's input.
       count: of the images.
-      pixels: of all images together.
+      pixels: of all images, in total.
       cache: where decoded images are kept: a folder, or "" for the memory.
     """
 
@@ -74,7 +74,7 @@ class Patches(DecodedExamples):
             self._images.append(pixels[here].reshape(image.shape))
             self._labels.append(labels[here].reshape(label.shape))
             self._pixels_of_classes.append(_pixels_of_classes(label))
-        self._fill = preprocessing.fill_colour(self._mean[0]).numpy()
+        self._fill = preprocessing.fill_color(self._mean[0]).numpy()
         self._corners = np.array(corners, np.int64).reshape(-1, 3)
         self.count = len(self._corners)
 
@@ -97,7 +97,7 @@ class Patches(DecodedExamples):
     def _windows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         windows = [self._cut(*self._corners[index]) for index in indices]
         for index, (_, label) in zip(indices, windows, strict=True):
-            # Corners lie at multiples of the size, but for the last of a row and of a column.
+            # Corners lie at multiples of the size, except in the last row and column.
             top, left = (-self._corners[index, axis] % self._size[axis - 1] for axis in (1, 2))
             label[:top], label[:, :left] = IGNORE_LABEL, IGNORE_LABEL
         pixels, labels = zip(*windows, strict=True)
@@ -109,16 +109,16 @@ class Patches(DecodedExamples):
             room = np.maximum(np.subtract(self._labels[image].shape, self._size), 0)
             corner = np.floor(place * (room + 1)).astype(int)
             of_classes = list(self._pixels_of_classes[image].values())
-            if kind < _CENTRED_SHARE and of_classes:
+            if kind < _CENTERED_SHARE and of_classes:
                 found = of_classes[int(class_draw * len(of_classes))]
-                centre = np.unravel_index(found[int(pixel_draw * len(found))], self._labels[image].shape)
-                corner = np.clip(np.subtract(centre, np.floor_divide(self._size, 2)), 0, room)
+                center = np.unravel_index(found[int(pixel_draw * len(found))], self._labels[image].shape)
+                corner = np.clip(np.subtract(center, np.floor_divide(self._size, 2)), 0, room)
             windows.append(self._cut(image, *corner))
         pixels, labels = zip(*windows, strict=True)
         return np.stack(pixels), np.stack(labels)
 
     def _cut(self, image: int, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
-        """A window; what a small image lacks has the mean's colour and the label 255."""
+        """A window; where a small image ends, it has the mean color and the label 255."""
         here = slice(top, top + self._size[0]), slice(left, left + self._size[1])
         inside = self._images[image][here], self._labels[image][here]
         pixels = np.tile(self._fill, (*self._size, 1))
@@ -132,7 +132,7 @@ class Patches(DecodedExamples):
 
 
 def _grid(image: tuple[int, ...], size: tuple[int, int]) -> list[tuple[int, int]]:
-    """Top and left of windows side by side; the last ones end where the image does."""
+    """Top and left of adjacent windows; the last ones end at the image's edge."""
     tops, lefts = (
         [min(start, max(length - window, 0)) for start in range(0, length, window)]
         for length, window in zip(image, size, strict=True)

@@ -9,7 +9,7 @@ import tensorflow as tf
 
 from data import contract
 
-# What the transform graph gives for each example.
+# The transform graph's outputs.
 IMAGE = "image"
 LABEL = "label"
 PIXELS = "pixels"
@@ -22,14 +22,14 @@ Resize = Literal["stretch", "pad", "none"]
 def placement(
     height: tf.Tensor, width: tf.Tensor, target_height: int, target_width: int, resize: Resize
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-    """Where an image comes to lie in the model's input: top, left, height and width in the model's pixels.
+    """Where an image lands in the model's input: top, left, height and width in the model's pixels.
 
     Args:
       height: of the image, in pixels.
       width: of the image, in pixels.
-      target_height: of the model's input.
-      target_width: of the model's input.
-      resize: `stretch` fills the input, `pad` keeps the aspect ratio and centres the image, `none` leaves it as it is.
+      target_height: height of the model's input.
+      target_width: width of the model's input.
+      resize: `stretch` fills the input, `pad` keeps the aspect ratio and centers the image, `none` leaves it unchanged.
     """
     if resize == "none":
         return tf.constant(0), tf.constant(0), tf.convert_to_tensor(height), tf.convert_to_tensor(width)
@@ -52,10 +52,10 @@ def _decode(encoded: tf.Tensor, channels: int) -> tf.Tensor:
 
 
 def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decodes an image; JPEGs, where it saves work, at a half, a quarter or an eighth of their size.
+    """Decodes an image; JPEGs at half, a quarter or an eighth of their size where that saves work.
 
-    The decoder then leaves out frequencies that the resizing would average away. It stops at twice the model's input,
-    where the result differs from that of a whole decode by about one level of 256 in the mean.
+    The decoder then skips frequencies that resizing would average away. It never goes below twice the model's input, at
+    which the result differs from a full decode by about one level of 256 on average.
 
     Returns:
       [h, w, channels] uint8, and the size of the whole image: its height and width.
@@ -82,10 +82,10 @@ def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int)
 def _read_image(
     encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-    """An image for the model's input, and what the normalization needs to know of it.
+    """An image at the size of the model's input, and its sums for the normalization.
 
     Returns:
-      [height, width, channels] uint8; [height, width, 1] uint8, 1 where the image lies, 0 where padded; and [1 + 2 ·
+      [height, width, channels] uint8; [height, width, 1] uint8, 1 inside the image, 0 in the padding; and [1 + 2 ·
       channels] float32: the share of the input that is not padded and, per channel, the sum of the pixels and of their
       squares, divided by height · width.
     """
@@ -124,7 +124,7 @@ def normalize(pixels: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor) -> tf.Tensor
     Returns:
       [batch, height, width, channels] float32.
     """
-    # No division: TensorFlow's optimizer turns those by constants into products, which round differently.
+    # Not a division: TensorFlow's optimizer turns divisions by constants into products, which round differently.
     return (tf.cast(pixels, tf.float32) - mean[:, tf.newaxis, tf.newaxis]) * scale[:, tf.newaxis, tf.newaxis]
 
 
@@ -132,21 +132,21 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     """tf.Transform's preprocessing function.
 
     Images are resized bilinearly with antialiasing, rounded to 8 bits and normalized, per channel, by the mean and
-    standard deviation of all pixels of the analyzed split; padding has the mean's colour. Masks are resized to the
+    standard deviation of all pixels of the analyzed split; padding has the mean color. Masks are resized to the
     nearest pixel; padding becomes 255, "ignore".
 
-    Without resizing, what comes out has a size of its own for each example, so it comes as bytes, which `pixels_of`
-    reads, and `normalize` is left to those who cut patches or tiles from it.
+    Without resizing, each example's output has its own size, so it is returned as bytes, which `pixels_of` reads;
+    whoever cuts patches or tiles from it calls `normalize`.
 
     Args:
       inputs: the raw features of a batch, by the data contract.
       custom_config: `height`, `width`, `channels` and `resize` of the model's input.
 
     Returns:
-      `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. And for caches
-      that keep 8 bits instead of 32, what `normalize` makes the same image of: `pixels` [batch, height, width,
-      channels] int64 0 to 255, `mean` and `scale` [batch, channels] float32. Without resizing `pixels` and `label` are
-      [batch] strings, and there is no `image`.
+      `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. For caches
+      that keep 8 bits instead of 32, also the arguments with which `normalize` gives the same image: `pixels` [batch,
+      height, width, channels] int64 from 0 to 255, `mean` and `scale` [batch, channels] float32. Without resizing,
+      `pixels` and `label` are [batch] strings, and there is no `image`.
     """
     height, width, channels = (custom_config[key] for key in ("height", "width", "channels"))
     resize = custom_config["resize"]
@@ -163,7 +163,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         ),
     )
     mean, scale = _mean_and_scale(sums, channels, tf.shape(pixels)[0])
-    pixels = tf.where(inside == 1, pixels, fill_colour(mean)[:, tf.newaxis, tf.newaxis])
+    pixels = tf.where(inside == 1, pixels, fill_color(mean)[:, tf.newaxis, tf.newaxis])
     label = tf.map_fn(
         lambda encoded: _read_mask(encoded, height, width, resize),
         inputs[contract.MASK],
@@ -183,14 +183,14 @@ def _whole_images(inputs: dict[str, Any], channels: int) -> dict[str, tf.Tensor]
 
     def sums_of(encoded: tf.Tensor) -> tf.Tensor:
         pixels = _decode(encoded, channels)
-        # By the histogram: exact, and without a large image in floats.
+        # From histograms: exact, and no large image is held in floats.
         histograms = [
             tf.math.bincount(tf.cast(pixels[..., channel], tf.int32), minlength=256, dtype=tf.float32)
             for channel in range(channels)
         ]
         values = tf.range(256.0)
         powers = [tf.linalg.matvec(tf.stack(histograms), values**power) for power in (1, 2)]
-        # In millions: such sums of many large images stay precise.
+        # In millions, so that sums over many large images stay precise.
         return tf.concat([[tf.reduce_sum(histograms[0])], *powers], axis=0) / 1e6
 
     def decoded(name: str, channels: int) -> tf.Tensor:
@@ -211,12 +211,12 @@ def _whole_images(inputs: dict[str, Any], channels: int) -> dict[str, tf.Tensor]
 
 
 def pixels_of(serialized: tf.Tensor, channels: int) -> tf.Tensor:
-    """One of the strings that come out where nothing is resized, as [h, w, channels] uint8."""
+    """Reads an image or mask from the bytes that are returned without resizing: [h, w, channels] uint8."""
     return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint8), [None, None, channels])
 
 
-def fill_colour(mean: tf.Tensor) -> tf.Tensor:
-    """What lies beside an image: the mean in 8 bits, of the same shape."""
+def fill_color(mean: tf.Tensor) -> tf.Tensor:
+    """The color of padding: the mean in 8 bits, of the same shape."""
     return tf.cast(tf.round(mean), tf.uint8)
 
 
@@ -227,11 +227,11 @@ def _mean_and_scale(sums: tf.Tensor, channels: int, batch: tf.Tensor) -> tuple[t
       sums: [batch, 1 + 2 · channels], per image the number of its pixels and, per channel, the sums of the pixels and
         of their squares, in the same unit.
       channels: of the image.
-      batch: rows of the result. (Of the shape of `sums`, serving would have to compute them.)
+      batch: number of rows of the result. (Taken from the shape of `sums`, serving would have to compute the sums.)
     """
     import tensorflow_transform as tft
 
-    # One mean over images: the analyzer sees a few numbers of each, not its pixels.
+    # A mean over images: the analyzer gets a few numbers for each image, not its pixels.
     means = tft.mean(sums, reduce_instance_dims=False)
     mean, mean_of_squares = means[1 : 1 + channels] / means[0], means[1 + channels :] / means[0]
     # A channel that is constant over the whole split must not divide by zero.

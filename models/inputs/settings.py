@@ -15,10 +15,10 @@ class PreprocessingSettings(Section):
     Attributes:
       height: pixels.
       width: pixels.
-      channels: 3 for RGB, 1 for grey.
-      resize: `stretch` to the input's size, or keep the aspect ratio and `pad`. `none` leaves images at their own size,
-        whatever it is: training takes random patches of the input's size from them, and a served model segments them
-        by tiles of that size, which overlap.
+      channels: 3 for RGB, 1 for grayscale.
+      resize: `stretch` images to the input's size, or keep their aspect ratio and `pad`. With `none` images keep their
+        own size: training takes random patches of the input's size, and the served model segments images in
+        overlapping tiles of that size.
     """
 
     height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
@@ -34,10 +34,10 @@ class AugmentationSettings(Section):
       flip_horizontal: mirror left and right.
       flip_vertical: mirror top and bottom.
       rotation_degrees: largest rotation either way.
-      scale: largest zoom in or out, of which a random crop is the view; 1 is none.
+      scale: largest zoom, in or out, followed by a random crop; 1 means no zoom.
       brightness: largest shift, in standard deviations of the data set's pixels.
       contrast: largest relative change of the distance to the image's mean.
-      saturation: largest relative change of the distance to grey.
+      saturation: largest relative change of the distance to gray.
     """
 
     flip_horizontal: bool = True

@@ -126,7 +126,7 @@ def segment(
 
 def _enlarge(pixels: tf.Tensor, mean: tf.Tensor, tile: tuple[int, int]) -> tf.Tensor:
     """At least a tile: smaller images grow at the bottom and at the right, in the mean's colour."""
-    fill = preprocessing.fill_colour(mean[0])
+    fill = preprocessing.fill_color(mean[0])
     missing = tf.maximum(tf.constant(tile) - tf.shape(pixels)[:2], 0)
     # tf.pad knows one value for all channels, so what it pads is the difference to the colour, modulo 256.
     return tf.pad(pixels - fill, [[0, missing[0]], [0, missing[1]], [0, 0]]) + fill

@@ -1,4 +1,4 @@
-"""How the learning rate goes over a training run: Keras' schedules after a linear warm-up."""
+"""The learning rate over a training run: one of Keras' schedules after a linear warm-up."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from models.training.settings import TrainSettings
 
 
 def learning_rates(settings: TrainSettings, steps_per_epoch: int, small_size_epochs: int = 0) -> Callable[[int], float]:
-    """A function from a step, counted from 0 over all epochs, to its learning rate.
+    """A function from a step, counting from 0 over all epochs, to its learning rate.
 
     Args:
       settings: of the training run.

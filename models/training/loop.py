@@ -1,6 +1,6 @@
-"""The training loop: Keras' own training and test steps, in an order and with checkpoints that can be taken up again.
+"""The training loop: Keras' own training and test steps, in an order and with checkpoints that can be resumed.
 
-Keras' `fit` knows neither the middle of an epoch nor, in its third version, several workers.
+Keras 3's `fit` can neither resume in the middle of an epoch nor train on several workers.
 """
 
 from __future__ import annotations
@@ -44,8 +44,8 @@ def fit(
 
     Args:
       make_model: compiles the model, in the scope of the strategy, with one metric, `mean_iou`; its argument is how
-        often images are halved, upon which the weights do not depend.
-      stages: how often images are halved and until which epoch. What is not the last stage never gives the best model.
+        often images are halved, on which the weights do not depend.
+      stages: how often images are halved, and until which epoch. Only the last stage can give the best model.
       strategy: of TensorFlow's.
       training: the train split.
       evaluation: the eval split, evaluated after each epoch.
@@ -86,7 +86,7 @@ def fit(
                 if not math.isfinite(loss):
                     names = ", ".join(training.source_ids(order.step(saved.step)))
                     raise TrainingError(
-                        f"the loss is no longer a finite number at step {saved.step}, with the images {names}; lower "
+                        f"the loss is no longer a finite number at step {saved.step}, on the images {names}; lower "
                         "train.learning_rate, set train.gradient_clip_norm, or set train.precision to float32"
                     )
                 saved.after_step()
@@ -118,7 +118,7 @@ def fit(
 
 
 def _hand_over(source: keras.Model, target: keras.Model) -> None:
-    """Gives a model the weights of another one, and its optimizer's state."""
+    """Copies the weights and the optimizer's state from one model to another."""
     for value, variable in zip(
         [*source.variables, *source.optimizer.variables], [*target.variables, *target.optimizer.variables], strict=True
     ):
@@ -126,7 +126,7 @@ def _hand_over(source: keras.Model, target: keras.Model) -> None:
 
 
 def _function(model: keras.Model, strategy: tf.distribute.Strategy, step: Callable[..., Any]) -> Callable[..., None]:
-    """A step of Keras' on the next batch of an iterator, on all replicas."""
+    """Runs one of Keras' steps on the next batch of an iterator, on all replicas."""
     on_replica = tf.function(lambda batch: step(batch), jit_compile=model.jit_compile, autograph=False)
 
     @tf.function(autograph=False)

@@ -1,7 +1,7 @@
 """Training on several machines: each worker of TF_CONFIG's cluster trains in a process of its own.
 
-TensorFlow wants the cluster before anything else happens in a process, which is too late where other components ran.
-The first worker is the one that runs the pipeline; what it shall train it tells the others in a file.
+TensorFlow must set up the cluster before it does anything else in a process, which is too late once other components
+have run. The first worker is the one that runs the pipeline; it tells the others what to train in a file.
 """
 
 from __future__ import annotations
@@ -54,17 +54,19 @@ def this_worker() -> Worker:
 
 
 def run_fn(fn_args: Any) -> None:
-    """Trains as the first worker; called by TFX's Trainer.
+    """Trains as the first worker; TFX's Trainer calls it.
 
     Args:
       fn_args: as for `models.training.trainer.run_fn`.
 
     Raises:
-      UserError: what the trainer raised, or if TF_CONFIG does not fit.
+      UserError: if the training fails by a mistake of the user, or TF_CONFIG does not fit.
     """
     worker = this_worker()
     if worker.index != 0:
-        raise UserError("worker 0 runs the pipeline, and TF_CONFIG names another one here: run `segpipe join` instead")
+        raise UserError(
+            "worker 0 runs the pipeline, but TF_CONFIG here is that of another worker: run `segpipe join` instead"
+        )
     names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir")
     job = {name: getattr(fn_args, name) for name in (*names, "custom_config", "hyperparameters")}
     folder = fn_args.custom_config["checkpoints"]
@@ -92,18 +94,18 @@ def run_fn(fn_args: Any) -> None:
 
 
 def join(folder: str) -> None:
-    """Waits for a training to begin and takes part in it.
+    """Waits for a training to begin, and takes part in it.
 
     Args:
       folder: of the checkpoints, on a file system that all workers share.
 
     Raises:
-      UserError: what the trainer raised, or if TF_CONFIG does not fit.
+      UserError: if the training fails by a mistake of the user, or TF_CONFIG does not fit.
     """
     if this_worker().index == 0:
-        raise UserError("worker 0 runs the pipeline, and TF_CONFIG names it here: run `segpipe run` instead")
+        raise UserError("worker 0 runs the pipeline, and TF_CONFIG here is that of worker 0: run `segpipe run` instead")
     path = os.path.join(folder, _JOB_FILE)
-    _LOG.info("waiting for a training that is told in %s", path)
+    _LOG.info("waiting for a training to be announced in %s", path)
     first = None
     while True:
         try:
@@ -111,7 +113,7 @@ def join(folder: str) -> None:
                 content = json.load(file)
         except FileNotFoundError:
             content = None
-        # The number in a file that a killed process left stands still.
+        # In a file left by a killed process, the number no longer changes.
         if content is not None and first is not None and content["beat"] != first:
             break
         first = content and content["beat"]
@@ -142,9 +144,9 @@ def _train(job: dict[str, Any]) -> None:
 
 
 def main() -> None:
-    """Trains what standard input describes; progress, and a mistake of the user's, go to standard output."""
+    """Trains what standard input describes; progress and user errors go to standard output."""
     job = json.loads(sys.stdin.readline())
-    # Standard input ends with the process that waits for this one.
+    # Standard input ends when the parent process does.
     threading.Thread(target=lambda: os._exit(1 if sys.stdin.read() == "" else 0), daemon=True).start()
     logging.basicConfig(level=logging.INFO, stream=sys.stdout, format="%(message)s")
     for noisy in ("tensorflow", "absl"):

@@ -120,22 +120,25 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "bad: image/encoded is no JPEG or PNG"),
-        (serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "BMP")})), "bad: image/encoded is no JPEG or PNG"),
+        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "bad: image/encoded is neither a JPEG nor a PNG"),
+        (
+            serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "BMP")})),
+            "bad: image/encoded is neither a JPEG nor a PNG",
+        ),
         (serialized(features(BOTH, **{contract.IMAGE: cmyk()})), "bad: image/encoded has four channels"),
         (
             serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "JPEG")[:-300]})),
-            "bad: image/encoded is no image",
+            "bad: image/encoded is not an image",
         ),
-        (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"bad: {contract.MASK} is no PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"bad: {contract.MASK} is no PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "BMP")})), f"bad: {contract.MASK} is no PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH > 0, "PNG")})), f"bad: {contract.MASK} is no PNG"),
+        (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"bad: {contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"bad: {contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "BMP")})), f"bad: {contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH > 0, "PNG")})), f"bad: {contract.MASK} is not a PNG"),
         (
             serialized(features(BOTH, **{contract.MASK: encoded(np.uint16(BOTH), "PNG")})),
-            f"bad: {contract.MASK} is no PNG",
+            f"bad: {contract.MASK} is not a PNG",
         ),
-        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is no image"),
+        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is not an image"),
         (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "bad: sizes differ"),
         (serialized(features(BOTH + 2)), "bad: class id 2, 3 is not in the label map"),
         (serialized(features(BOTH, **{contract.MASK: None})), f"bad: {contract.MASK} must hold one"),
@@ -144,7 +147,7 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
             serialized(features(BOTH, **{contract.SOURCE_ID: None, contract.MASK: 3})),
             r"\(no image/source_id\)",
         ),
-        (b"\xff no example", r"\(no image/source_id\): the record is no tf.train.Example"),
+        (b"\xff no example", r"\(no image/source_id\): the record is not a tf.train.Example"),
     ],
 )
 def test_a_bad_example_among_good_ones_stops_the_run(tmp_path, record, fault):
@@ -169,7 +172,7 @@ def test_features_beyond_the_contract_are_let_through(tmp_path):
 def test_an_example_in_two_splits_stops_the_run(tmp_path):
     train = [serialized(features(BOTH, name)) for name in ("a", "b", "moved", "", "a")]
     other = [serialized(features(BOTH, name)) for name in ("moved", "c", "")]
-    with pytest.raises(DataGateError, match=r"1 example.* in several splits:\n  moved: in train, eval\na model must"):
+    with pytest.raises(DataGateError, match=r"1 example.* in more than one split:\n  moved: in train, eval\na model must"):
         run(tmp_path, train, other)
 
 

@@ -77,7 +77,7 @@ def test_broken_examples_stop_the_run_at_the_data_gate(small_config, brain_mri, 
         run(config)
     for message in (
         r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)",
-        r"split train, example icbm152/axial_\d+: image/encoded is no JPEG or PNG image",
+        r"split train, example icbm152/axial_\d+: image/encoded is neither a JPEG nor a PNG image",
         r"the image has 20x30 pixels, the mask 197x233",
     ):
         assert re.search(message, str(caught.value))

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.inputs.preprocessing import fill_colour
+from models.inputs.preprocessing import fill_color
 from models.serving import tiling
 
 MEAN, SCALE = tf.constant([[90.0, 100.0, 110.0]]), tf.constant([[0.02, 0.03, 0.04]])
@@ -77,7 +77,7 @@ def test_a_small_image_lies_in_the_means_colour():
     class_ids, _ = tiling.segment(model, 4, tf.constant(photograph(3, 5)), MEAN, SCALE, (16, 24))
     assert class_ids.shape == (3, 5)
     (tiles,) = seen
-    fill = (fill_colour(MEAN).numpy() - MEAN.numpy()) * SCALE.numpy()
+    fill = (fill_color(MEAN).numpy() - MEAN.numpy()) * SCALE.numpy()
     np.testing.assert_allclose(tiles[0, 3:, 5:], np.broadcast_to(fill[0], [13, 19, 3]), atol=1e-6)
 
 
