@@ -152,10 +152,10 @@ def _seeds() -> None:
 
 
 @pytest.fixture(scope="session")
-def once_for_all(tmp_path_factory: pytest.TempPathFactory, worker_id: str) -> Callable[..., pathlib.Path]:
+def once_for_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pathlib.Path]:
     """Makes what all of pytest's processes share and none changes: `once_for_all(name, make)`, with `make(path)`."""
     folder = tmp_path_factory.getbasetemp()
-    if worker_id != "master":
+    if "PYTEST_XDIST_WORKER" in os.environ:
         folder = folder.parent
 
     def once_for_all(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:

@@ -23,7 +23,8 @@ def states(result):
 
 
 def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):
-    config = small_config(tmp_path / "output", train={"epochs": 12, "checkpoint_steps": 5})
+    # Sizes that change leave time to kill it: their steps are traced anew.
+    config = small_config(tmp_path / "output", train={"epochs": 12, "checkpoint_steps": 5, "small_sizes": 0.8})
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     process = segpipe.start("run", "--config", str(path))
