@@ -30,8 +30,8 @@ PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
 _LIMIT_SECONDS = 1800
 # Tests that take longest: they come first, so that no process is left with one of them at the end.
 _LONGEST = (
-    "e2e/test_databases", "e2e/test_retraining", "e2e/test_report", "e2e/test_run", "e2e", "test_benchmarks",
-    "models/training", "fuzz", "pipeline/records", "data/test_convert", "models",
+    "faults", "e2e/test_retraining", "test_benchmarks", "e2e/test_report", "e2e/test_run", "e2e",
+    "pipeline/records", "models/training", "fuzz", "data/test_convert", "models",
 )  # fmt: skip
 
 
