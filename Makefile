@@ -4,8 +4,8 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-faults test-some-faults test-fuzz nightly \
-	audit bench clean
+.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
+	test-some-faults test-fuzz nightly audit bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
@@ -14,6 +14,7 @@ help:
 	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
 	@echo "make test-current-tfx  what can differ on the TFX line for glibc 2.39 and newer, in that image (needs the same)"
 	@echo "make test-flink        conversion and runs on a Flink cluster of this machine (needs root; fetches Flink)"
+	@echo "make test-spark        a conversion and a run on a Spark cluster of this machine (needs root; fetches Spark)"
 	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; half an hour)"
 	@echo "make test-fuzz         20,000 damaged and hostile inputs (make test has 1,000)"
 	@echo "make nightly           all of the above, in full, on both TFX lines"
@@ -55,6 +56,9 @@ test-current-tfx:
 test-flink: .venv/ready
 	@tools/test_flink.sh
 
+test-spark: .venv/ready
+	@tools/test_spark.sh
+
 test-faults: .venv/ready
 	@tools/install_for_tests.sh
 	@.venv/bin/pytest --numprocesses 2 -m faults tests/faults
@@ -68,7 +72,7 @@ test-fuzz: .venv/ready
 	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz
 
 # What CI leaves out: most faults, new fuzzing, clusters, and on the current TFX line the tests marked `one_line`.
-nightly: test test-faults test-fuzz test-kubeflow test-flink
+nightly: test test-faults test-fuzz test-kubeflow test-flink test-spark
 	@tools/test_current_tfx.sh --all
 
 audit: .venv/ready

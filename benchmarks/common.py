@@ -81,7 +81,7 @@ def _converted(name: str) -> pathlib.Path:
         from data.formats.brain_mri import BrainMriReader
         from data.formats.oxford_pets import OxfordPetsReader
 
-        convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+        convert(OxfordPetsReader(folder=str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
     return folder
 
 
@@ -268,11 +268,11 @@ def epochs_in(
 
 def evaluated(output: str) -> float:
     """Mean IoU by the newest evaluation in an output folder; call it in a fresh process."""
-    from components.evaluator import verdict
+    from components.evaluator import read_metrics
 
     evaluations = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
     newest = max(evaluations, key=lambda folder: int(folder.name))
-    return verdict(str(newest), has_baseline=False, thresholds=[])["metrics"]["mean_iou"] or 0.0
+    return read_metrics(str(newest), "")[""]["mean_iou"] or 0.0
 
 
 class _Components(logging.Handler):

@@ -13,7 +13,7 @@ def main() -> None:
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters, "depth": sizes.depth},
-        "gate": {"min_mean_iou": 0},
+        "gate": {"min": {"mean_iou": 0}},
         "evaluation": {"resolution": "original"},
     }
     peak, seconds = {}, {}

@@ -18,7 +18,7 @@ def main() -> None:
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1, "batch_size": sizes.images - 8},
-        "gate": {"min_mean_iou": 0},
+        "gate": {"min": {"mean_iou": 0}},
     }
     with scratch() as folder:
         data = dataset(train=sizes.images - 8, evaluation=4, test=4, shards=1)

@@ -1,9 +1,9 @@
 """Conversion and ingest on a Flink cluster of one and of two task managers, against Beam's direct runner.
 
-Each task manager, and the direct runner's process, has one core. Rates are marginal, (large - small) images over the
-difference of the seconds: with Flink those of the tasks that read images, by its own clock, since jobs take half a
-minute besides, and never the same. `seconds` are those of the whole steps. `shuffled_bytes_an_image` is what went
-between tasks with two task managers, by Flink's own count. Needs root, and what `make test-flink` fetches.
+Each task manager, like the direct runner's process, has one core. Rates are marginal: (large - small) images over the
+difference in seconds. With Flink these are the seconds of the tasks that read images, by Flink's own clock, since the
+rest of a job takes another half a minute, which varies. `seconds` are those of whole steps, `shuffled_bytes_an_image`
+what went between tasks with two task managers, by Flink's own count. Needs root, and what `make test-flink` fetches.
 """
 
 import importlib
@@ -42,7 +42,7 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
         "--format",
         "mask-folder",
         "--overwrite",
-        # As many for each size, so that two task managers share small sizes, too.
+        # The same number for each size, so that two task managers share small sizes, too.
         "--shards",
         "8",
     ]
@@ -56,7 +56,7 @@ def convert(source: pathlib.Path, folder: pathlib.Path, beam: dict, core: int) -
 
 
 def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
-    """A mask folder with real images, again and again under distinct names."""
+    """Makes a mask folder of real images, repeated under distinct names."""
     import tensorflow as tf
 
     from data import contract
@@ -74,7 +74,7 @@ def make_images(folder: pathlib.Path, count: int) -> pathlib.Path:
 
 
 def of_jobs(cluster: Any, finished: int) -> dict[str, tuple[float, int]]:
-    """By step, of jobs after the first so many: seconds of the slowest reading task, and bytes between all tasks."""
+    """By step, for jobs after the first `finished`: seconds of the slowest reading task, bytes between all tasks."""
     found = {}
     for job in cluster.jobs()[finished:]:
         (step,) = (name for name in READERS if name.lower() in job["name"])
@@ -98,11 +98,11 @@ def main() -> None:
         cluster = cluster_module.Cluster(folder, {"TF_CPP_MIN_LOG_LEVEL": "3"}, pinned=True)
         try:
             cluster.start(task_managers=1)
-            flink = {"address": cluster_module.ADDRESS, "version": "1.19", "job_server": cluster.start_job_server()}
+            options = {"address": cluster_module.ADDRESS, "version": "1.19", "job_server": cluster.start_job_server()}
             modes = {
                 "direct": {},
-                "flink-1": {"runner": "flink", "flink": {**flink, "parallelism": 1}},
-                "flink-2": {"runner": "flink", "flink": {**flink, "parallelism": 2}},
+                "flink-1": {"runner": "flink", "options": {**options, "parallelism": 1}},
+                "flink-2": {"runner": "flink", "options": {**options, "parallelism": 2}},
             }
             for mode, beam in modes.items():
                 if mode == "flink-2":
@@ -115,7 +115,7 @@ def main() -> None:
                     of["convert"][count] = convert(images[count], folder, beam, cores[0])
                     output = folder / f"{mode}-{count}"
                     output.mkdir()
-                    # What waits for a cluster may have any core.
+                    # A process that only waits for a cluster may use any core.
                     pinned = {cores[0]} if mode == "direct" else None
                     measured = run_pipeline(str(output), dataset(train=count), "Transform", pinned, beam=beam)
                     for name in COMPONENTS:

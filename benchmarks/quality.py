@@ -49,7 +49,7 @@ def main() -> None:
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},
-        "gate": {"min_mean_iou": 0},
+        "gate": {"min": {"mean_iou": 0}},
     }
     data = source_folder()
     results: dict[str, list[tuple[float, float]]] = {}

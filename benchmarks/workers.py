@@ -23,8 +23,14 @@ def main() -> None:
             data = dataset(train=count)
             for workers, cores in modes.items():
                 output = str(folder / f"run{count}-{workers}")
+                beam = {"options": {"workers": workers}}
                 measured = run_pipeline(
-                    output, data, "Transform", cores, preprocessing=preprocessing, beam={"workers": workers}
+                    output,
+                    data,
+                    "Transform",
+                    cores,
+                    preprocessing=preprocessing,
+                    beam=beam,
                 )
                 seconds[workers][count] = {name: measured[name]["seconds"] for name in COMPONENTS}
     images = sizes.large - sizes.small

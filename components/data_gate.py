@@ -27,10 +27,10 @@ from tensorflow_metadata.proto.v0 import anomalies_pb2
 from tfx import types
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils
 
 from data import contract
 from data.base.errors import UserError
+from data.base.files import read_bytes, write_text
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
@@ -254,7 +254,7 @@ def describe_files(patterns: list[str], label_map: LabelMap, folder: str) -> dic
     options = PipelineOptions(["--direct_running_mode=in_memory", "--sdk_container_image=none"])
     with beam.Pipeline(options=options) as pipeline:
         _check_files(pipeline, {os.path.basename(pattern): pattern for pattern in patterns}, len(label_map), results)
-    collected = json.loads(io_utils.read_string_file(results))
+    collected = json.loads(read_bytes(results))
     _stop_on_bad_examples(collected["bad"], collected["count"])
     sums = [tuple(map(np.array, vectors)) for vectors in collected["sums"].values()]
     if not sums:
@@ -278,16 +278,16 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         label_map = LabelMap.model_validate_json(exec_properties["label_map"])
         splits = artifact_utils.decode_split_names(examples.split_names)
-        files = {split: io_utils.all_files_pattern(artifact_utils.get_split_uri([examples], split)) for split in splits}
+        files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
             _check_files(pipeline, files, len(label_map), results)
-        collected = json.loads(io_utils.read_string_file(results))
+        collected = json.loads(read_bytes(results))
         _stop_on_bad_examples(collected["bad"], collected["count"])
         _stop_on_shared_examples(collected["shared"], collected["shared_count"])
         statistics = _statistics(collected["sums"], splits, label_map)
         _stop_on_missing_classes(statistics, label_map)
-        io_utils.write_string_file(
+        write_text(
             os.path.join(artifact_utils.get_single_uri(output_dict["statistics"]), STATISTICS_FILE),
             json.dumps(statistics, indent=2),
         )
@@ -307,7 +307,7 @@ def _stop_on_anomalies(artifact: types.Artifact) -> None:
 
 def _load_anomalies(path: str) -> anomalies_pb2.Anomalies:
     anomalies = anomalies_pb2.Anomalies()
-    anomalies.ParseFromString(io_utils.read_bytes_file(path))
+    anomalies.ParseFromString(read_bytes(path))
     return anomalies
 
 
@@ -365,7 +365,7 @@ def _statistics(sums: dict[str, Any], splits: list[str], label_map: LabelMap) ->
 
 def read_statistics(uri: str) -> dict[str, Any]:
     """The statistics in the data gate's artifact at `uri`."""
-    return json.loads(io_utils.read_string_file(os.path.join(uri, STATISTICS_FILE)))
+    return json.loads(read_bytes(os.path.join(uri, STATISTICS_FILE)))
 
 
 class DataGate(base_beam_component.BaseBeamComponent):

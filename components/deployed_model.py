@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from typing import Any
 
-import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_component, base_driver, base_executor, executor_spec
 from tfx.orchestration.data_types_utils import set_metadata_value
@@ -17,8 +16,9 @@ from tfx.orchestration.portable import base_driver as portable_base_driver
 from tfx.orchestration.portable import data_types
 from tfx.proto.orchestration import driver_output_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
+from data.base.files import copy_tree, is_folder
 from data.contract import IGNORE_LABEL
 from models.serving.signatures import read_facts
 from models.serving.versions import fingerprint, servable_versions, version_path
@@ -53,7 +53,7 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       candidate: folder of the candidate's SavedModel.
 
     Returns:
-      The version, or 0 if there is none, or it cannot be compared: it has other classes, or older signatures.
+      The version; 0 if there is none, or if it cannot be compared, because of other classes or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [
@@ -78,7 +78,7 @@ def _comparable(model: str) -> Any:
     )
 
 
-class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # TFX asks for both, as of its own drivers.
+class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # Both, as TFX's own drivers.
     """Puts the version into the execution's properties, and so into the key of TFX's cache.
 
     What is deployed changes behind the cache's back; an answer may come from the cache only while it still holds.
@@ -121,12 +121,12 @@ class Executor(base_executor.BaseExecutor):
             _LOG.info("nothing to compare with at %s; the absolute thresholds decide", destination)
             return
         _LOG.info("the deployed model is version %d", version)
-        io_utils.copy_dir(version_path(destination, version), path_utils.serving_model_dir(baseline.uri))
+        copy_tree(version_path(destination, version), path_utils.serving_model_dir(baseline.uri))
 
 
 def has_model(baseline: types.Artifact) -> bool:
     """Whether a baseline artifact holds a model."""
-    return tf.io.gfile.exists(path_utils.serving_model_dir(baseline.uri))
+    return is_folder(path_utils.serving_model_dir(baseline.uri))
 
 
 class DeployedModel(base_component.BaseComponent):

@@ -1,4 +1,4 @@
-"""How far a data set is from the one that a model was trained on."""
+"""How far a dataset is from the one that a model was trained on."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from data.label_map import LabelMap
 
 
 def distances(now: dict[str, Any], old: dict[str, Any]) -> dict[str, float]:
-    """Total variation distances, half the sum of absolute differences of shares (Levin and Peres 2017, section 4.1).
+    """Total variation distances: half the sum of absolute differences of shares (Levin and Peres 2017, section 4.1).
 
     Args:
       now: the data gate's statistics of a split.
-      old: those that a model was trained on.
+      old: its statistics of the data that a model was trained on.
 
     Returns:
-      `classes`: of the shares of the labelled pixels; `sizes`: of the shares of images by their size. 0 for the same
-      and 1 for nothing in common.
+      `classes`, the distance between the classes' shares of the labeled pixels, and `sizes`, between the shares of
+      images by size: 0 if they are the same, 1 if they have nothing in common.
     """
 
     def distance(new_shares: dict[str, float], old_shares: dict[str, float]) -> float:
@@ -44,15 +44,15 @@ def measure(
     """Compares files with what a model was trained on.
 
     Args:
-      files: patterns of TFRecord files by the data contract.
-      label_map: of the files.
+      files: patterns of TFRecord files that keep the data contract.
+      label_map: the label map of the files.
       trained_on: the data gate's statistics of the model's `train` split.
-      statistics: TFDV's statistics of it, the file `FeatureStats.pb`, or None to leave the features out.
-      threshold: from which distance on TFDV's comparators speak.
+      statistics: TFDV's statistics of that split, the file `FeatureStats.pb`, or None to leave the features out.
+      threshold: above which TFDV's distances are returned.
 
     Returns:
-      `distances`, and by name of the feature TFDV's distances that are above the threshold: Jensen-Shannon divergence
-      for numbers and the L-infinity norm for strings.
+      `distances`, and TFDV's distances above the threshold, by feature name: the Jensen-Shannon divergence for numbers
+      and the L-infinity norm for strings.
 
     Raises:
       DataGateError: if an example cannot be used.

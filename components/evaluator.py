@@ -1,7 +1,8 @@
-"""TFX's Evaluator, for a baseline that may hold no model yet, with its verdict as a property of the evaluation."""
+"""TFX's Evaluator, for a baseline that may hold no model yet: TFMA measures, the gate decides and blesses."""
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import os
@@ -11,43 +12,40 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tfx import types
+from tfx.components.evaluator import constants
 from tfx.components.evaluator import executor as tfx_evaluator_executor
 from tfx.dsl.components.base import base_beam_component, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
 from tfx.types.standard_component_specs import (
     BASELINE_MODEL_KEY,
+    BLESSING_KEY,
     EVAL_CONFIG_KEY,
     EVALUATION_KEY,
     EXAMPLE_SPLITS_KEY,
     EXAMPLES_KEY,
+    MODEL_KEY,
 )
 from tfx.utils import json_utils
 
 from components.deployed_model import VERSION_PROPERTY, has_model
-from models.evaluation.tfma_metrics import (
-    EACH_SLICE,
-    Threshold,
-    thresholds_of,
-    with_min_mean_iou,
-    without_comparison,
-    without_thresholds,
-)
+from data.base.files import write_text
+from models.evaluation.gate import NewestSpan, Threshold, Verdict, decide, with_min_mean_iou
 from models.serving.signatures import EVALUATION
 
-# Custom property of the ModelEvaluation artifact: what `verdict` returns, as JSON.
+# Custom property of the ModelEvaluation artifact: a `Verdict` as JSON.
 VERDICT_PROPERTY = "verdict"
-
-
-MIN_MEAN_IOU = "min_mean_iou"
+THRESHOLDS_KEY = "thresholds"
+MIN_MEAN_IOU_KEY = "min_mean_iou"
 NEWEST_SPLIT_KEY = "newest_split"
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
-    """TFX's EvaluatorSpec, the least mean IoU, and a split to measure apart."""
+    """TFX's EvaluatorSpec, the gate's thresholds, the least mean IoU, and a split to measure apart."""
 
     PARAMETERS = {
         **standard_component_specs.EvaluatorSpec.PARAMETERS,
-        MIN_MEAN_IOU: component_spec.ExecutionParameter(type=float, optional=True),
+        THRESHOLDS_KEY: component_spec.ExecutionParameter(type=str),
+        MIN_MEAN_IOU_KEY: component_spec.ExecutionParameter(type=float, optional=True),
         NEWEST_SPLIT_KEY: component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = standard_component_specs.EvaluatorSpec.INPUTS
@@ -56,79 +54,66 @@ class EvaluatorSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_evaluator_executor.Executor):
-    """Leaves an empty baseline out, and with it the thresholds on the change."""
+    """Measures with TFMA, which gets no thresholds, and blesses the model if the gate's verdict is that it passed.
+
+    TFMA's own validation does not bless: it leaves slices that do not occur unexplained, and takes the slices `1` and
+    `01` for the same.
+    """
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         baseline = artifact_utils.get_single_instance(input_dict[BASELINE_MODEL_KEY])
-        eval_config = json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig())
-        if MIN_MEAN_IOU in exec_properties:
-            eval_config = with_min_mean_iou(eval_config, exec_properties[MIN_MEAN_IOU])
+        evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION_KEY])
         has_baseline = has_model(baseline)
         if not has_baseline:
             input_dict = {key: value for key, value in input_dict.items() if key != BASELINE_MODEL_KEY}
-            eval_config = without_comparison(eval_config)
-        exec_properties = {**exec_properties, EVAL_CONFIG_KEY: json_format.MessageToJson(eval_config)}
         super().Do(input_dict, output_dict, exec_properties)
-        evaluation = artifact_utils.get_single_instance(output_dict[EVALUATION_KEY])
-        result = verdict(evaluation.uri, has_baseline, thresholds_of(eval_config))
-        result["baseline_version"] = baseline.get_int_custom_property(VERSION_PROPERTY)
+
+        thresholds = [Threshold(**values) for values in json.loads(exec_properties[THRESHOLDS_KEY])]
+        if MIN_MEAN_IOU_KEY in exec_properties:
+            thresholds = with_min_mean_iou(thresholds, exec_properties[MIN_MEAN_IOU_KEY])
+        measured = read_metrics(evaluation.uri, tfma.CANDIDATE_KEY if has_baseline else "")
+        deployed = read_metrics(evaluation.uri, tfma.BASELINE_KEY) if has_baseline else None
+        eval_config = json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig())
         signature = eval_config.model_specs[0].signature_name
-        result["resolution"] = next(key for key, name in EVALUATION.items() if name == signature)
+        verdict = Verdict(
+            metrics=_numbers(measured[""]),
+            baseline_metrics=_numbers(deployed[""]) if deployed else None,
+            checks=decide(thresholds, measured, deployed),
+            baseline_version=baseline.get_int_custom_property(VERSION_PROPERTY),
+            resolution=next(key for key, name in EVALUATION.items() if name == signature),
+            newest_span=self._measure_newest_span(input_dict, evaluation, exec_properties),
+        )
+        evaluation.set_string_custom_property(VERDICT_PROPERTY, verdict.to_json())
+        blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
+        _bless(blessing, verdict.passed, artifact_utils.get_single_instance(input_dict[MODEL_KEY]))
+
+    def _measure_newest_span(
+        self, input_dict: Any, evaluation: types.Artifact, exec_properties: Any
+    ) -> NewestSpan | None:
         examples = artifact_utils.get_single_instance(input_dict[EXAMPLES_KEY])
         newest = exec_properties.get(NEWEST_SPLIT_KEY)
-        if newest in artifact_utils.decode_split_names(examples.split_names):
-            apart = standard_artifacts.ModelEvaluation()
-            apart.uri = os.path.join(evaluation.uri, newest)
-            properties = {
-                EVAL_CONFIG_KEY: json_format.MessageToJson(without_thresholds(eval_config)),
-                EXAMPLE_SPLITS_KEY: json_utils.dumps([newest]),
-            }
-            super().Do(input_dict, {EVALUATION_KEY: [apart]}, {**exec_properties, **properties})
-            result["newest_span"] = {
-                "span": examples.get_int_custom_property("span"),
-                "metrics": _numbers(read_metrics(apart.uri, tfma.CANDIDATE_KEY if has_baseline else "")[""]),
-                "baseline_metrics": _numbers(read_metrics(apart.uri, tfma.BASELINE_KEY)[""]) if has_baseline else None,
-            }
-        evaluation.set_string_custom_property(VERDICT_PROPERTY, json.dumps(result))
-
-
-def verdict(evaluation: str, has_baseline: bool, thresholds: list[Threshold]) -> dict[str, Any]:
-    """What an evaluation measured over the whole split, and what the gate decided.
-
-    Args:
-      evaluation: folder of TFMA's results.
-      has_baseline: whether a second model was evaluated.
-      thresholds: of the gate.
-
-    Returns:
-      `metrics` and `baseline_metrics` (name to value, None for not a number; the latter None without a baseline), and
-      `checks`: `metric`, `slice`, `value`, `bound` and `passed` of each threshold. A slice without images has no value
-      and does not pass.
-    """
-    by_slice = read_metrics(evaluation, tfma.CANDIDATE_KEY if has_baseline else "")
-    failed = {
-        (
-            failure.metric_key.name,
-            _slice_name(of_slice.slice_key),
-            failure.metric_threshold.value_threshold.lower_bound.value,
+        if newest not in artifact_utils.decode_split_names(examples.split_names):
+            return None
+        apart = standard_artifacts.ModelEvaluation()
+        apart.uri = os.path.join(evaluation.uri, newest)
+        properties = {**exec_properties, EXAMPLE_SPLITS_KEY: json_utils.dumps([newest])}
+        super().Do(input_dict, {EVALUATION_KEY: [apart]}, properties)
+        has_baseline = BASELINE_MODEL_KEY in input_dict
+        return NewestSpan(
+            span=examples.get_int_custom_property("span"),
+            metrics=_numbers(read_metrics(apart.uri, tfma.CANDIDATE_KEY if has_baseline else "")[""]),
+            baseline_metrics=_numbers(read_metrics(apart.uri, tfma.BASELINE_KEY)[""]) if has_baseline else None,
         )
-        for of_slice in tfma.load_validation_result(evaluation).metric_validations_per_slice
-        for failure in of_slice.failures
-    }
-    checks = []
-    for threshold in thresholds:
-        names = sorted(filter(None, by_slice)) if threshold.slice == EACH_SLICE else [threshold.slice]
-        for name in names:
-            value = by_slice.get(name, {}).get(threshold.metric)
-            passed = name in by_slice and (threshold.metric, name, threshold.bound) not in failed
-            checks.append(
-                {"metric": threshold.metric, "slice": name, "value": value, "bound": threshold.bound, "passed": passed}
-            )
-    return {
-        "metrics": _numbers(by_slice[""]),
-        "baseline_metrics": _numbers(read_metrics(evaluation, tfma.BASELINE_KEY)[""]) if has_baseline else None,
-        "checks": checks,
-    }
+
+
+def _bless(blessing: types.Artifact, passed: bool, model: types.Artifact) -> None:
+    """Does what TFX's executor does after a validation by TFMA."""
+    blessing.set_string_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_URI_KEY, model.uri)
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_CURRENT_MODEL_ID_KEY, model.id)
+    name = constants.BLESSED_FILE_NAME if passed else constants.NOT_BLESSED_FILE_NAME
+    write_text(os.path.join(blessing.uri, name), "")
+    value = constants.BLESSED_VALUE if passed else constants.NOT_BLESSED_VALUE
+    blessing.set_int_custom_property(constants.ARTIFACT_PROPERTY_BLESSED_KEY, value)
 
 
 def read_metrics(evaluation: str, model_name: str) -> dict[str, dict[str, Any]]:
@@ -142,17 +127,19 @@ def read_metrics(evaluation: str, model_name: str) -> dict[str, dict[str, Any]]:
       By slice ("" for the whole split) and name: numbers, None for not a number, and arrays.
     """
     return {
-        _slice_name(of_slice.slice_key): {
+        name: {
             item.key.name: _value(item.value)
             for item in of_slice.metric_keys_and_values
             if item.key.model_name == model_name and not item.key.is_diff
         }
         for of_slice in tfma.load_metrics(evaluation)
+        if (name := _slice_name(of_slice.slice_key)) is not None
     }
 
 
-def _slice_name(key: Any) -> str:
-    return key.single_slice_keys[0].bytes_value.decode() if key.single_slice_keys else ""
+def _slice_name(key: Any) -> str | None:
+    """The name of a slice, "" for the whole split; None for the images whose slice is empty, which are in none."""
+    return (key.single_slice_keys[0].bytes_value.decode() or None) if key.single_slice_keys else ""
 
 
 def _value(value: Any) -> float | np.ndarray | None:
@@ -169,7 +156,7 @@ def _numbers(values: dict[str, Any]) -> dict[str, float | None]:
 
 
 class Evaluator(base_beam_component.BaseBeamComponent):
-    """Evaluates a model and its baseline, and blesses the model if it keeps the thresholds."""
+    """Evaluates a model and its baseline, and blesses the model if it reaches the gate's thresholds."""
 
     SPEC_CLASS = EvaluatorSpec
     EXECUTOR_SPEC = executor_spec.BeamExecutorSpec(Executor)
@@ -180,6 +167,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         model: types.BaseChannel,
         baseline_model: types.BaseChannel,
         eval_config: tfma.EvalConfig,
+        thresholds: list[Threshold],
         example_splits: list[str],
         min_mean_iou: float | None = None,
         newest_split: str | None = None,
@@ -189,11 +177,12 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         Args:
           examples: tf.Examples by the data contract.
           model: the candidate.
-          baseline_model: what it has to stand up to; may be an empty artifact.
-          eval_config: with the metrics and thresholds of `models.evaluation.tfma_metrics`.
-          example_splits: that the metrics are computed on.
-          min_mean_iou: instead of that in `eval_config`; apart, so that it can be a parameter of runs.
-          newest_split: a split that, if there is one, is measured apart, without a say in the blessing.
+          baseline_model: the model to compare it with; may be an empty artifact.
+          eval_config: what to measure, from `models.evaluation.tfma_metrics`.
+          thresholds: what the candidate must reach.
+          example_splits: the splits that are measured.
+          min_mean_iou: replaces that of `thresholds`; apart, so that it can be a parameter of runs.
+          newest_split: a split that, if it exists, is measured apart, without a say in the blessing.
         """
         super().__init__(
             spec=EvaluatorSpec(
@@ -201,6 +190,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 model=model,
                 baseline_model=baseline_model,
                 eval_config=eval_config,
+                thresholds=json.dumps([dataclasses.asdict(threshold) for threshold in thresholds]),
                 example_splits=json_utils.dumps(example_splits),
                 # TFX's executor asks for it.
                 fairness_indicator_thresholds=json_utils.dumps(None),

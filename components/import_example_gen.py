@@ -2,14 +2,15 @@
 
 TFX's executor sends every record through a shuffle and compresses it. JPEG and PNG bytes do not get smaller, the
 shuffle of Beam's local runner holds the whole data set in memory, and the trainer shuffles anyway. Here each file is
-read once, which checks the checksum of every record, and copied as it is.
+read once, which verifies the checksum of every record, and is copied as it is.
 
-And where TFX's takes one span, this takes a window of them: TFX would have a resolver put the artifacts of several runs
-together, which open-source Kubeflow Pipelines cannot.
+TFX's takes one span; this takes a window of spans. TFX would join the artifacts of several runs with a resolver, which
+open-source Kubeflow Pipelines cannot run.
 """
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -25,7 +26,6 @@ from tfx.components.example_gen import driver as example_gen_driver
 from tfx.components.example_gen.utils import FINGERPRINT_PROPERTY_NAME, SPAN_PROPERTY_NAME, VERSION_PROPERTY_NAME
 from tfx.components.util import examples_utils
 from tfx.dsl.components.base import base_beam_component, base_beam_executor, executor_spec
-from tfx.dsl.io import fileio
 from tfx.proto import example_gen_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts
 from tfx.types.standard_component_specs import (
@@ -34,9 +34,10 @@ from tfx.types.standard_component_specs import (
     INPUT_CONFIG_KEY,
     OUTPUT_DATA_FORMAT_KEY,
 )
-from tfx.utils import io_utils, proto_utils
+from tfx.utils import proto_utils
 
 from data.base.errors import UserError
+from data.base.files import copy, exists, find, make_folder, read_bytes, write_text
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT, SPAN, choose_window, find_spans
@@ -65,12 +66,12 @@ class ImportExampleGenSpec(component_spec.ComponentSpec):
 
 
 class Driver(example_gen_driver.FileBasedDriver):
-    """Puts the spans that there are into the patterns, and a fingerprint of the files into the key of TFX's cache."""
+    """Replaces `{SPAN}` in the patterns by spans, and adds a fingerprint of the files to the key of TFX's cache."""
 
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
     ) -> dict[str, Any]:
-        """The properties with one split in `input_config` for each split and span that has files, and `span`."""
+        """Adds `span`, and gives `input_config` an entry for each split and span that has files."""
         input_config = example_gen_pb2.Input()
         proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
         if not any(SPAN in split.pattern for split in input_config.splits):
@@ -93,10 +94,11 @@ class Driver(example_gen_driver.FileBasedDriver):
         resolved, fingerprints = example_gen_pb2.Input(), hashlib.sha256()
         for name, span, files in chosen:
             pattern = os.path.join(folders[span], files)
-            # A span needs no files of each split; which splits must have some is for the executor to say.
-            if fileio.glob(pattern):
+            # A span need not have files of every split; the executor checks which splits must not be empty.
+            if found := find(pattern):
                 resolved.splits.add(name=name, pattern=os.path.relpath(pattern, base))
-                fingerprints.update(io_utils.generate_fingerprint(f"{name}@{span}", pattern).encode())
+                described = [(os.path.basename(file.path), file.size, int(file.changed)) for file in found]
+                fingerprints.update(json.dumps([name, span, described]).encode())
         for split in input_config.splits:
             if not any(found.name == split.name for found in resolved.splits):
                 spans = [window.test] if split.name == _TEST_SPLIT else window.train
@@ -121,7 +123,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         sources: dict[str, list[str]] = {}
         for split in input_config.splits:
             pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
-            found = [path for path in sorted(fileio.glob(pattern)) if not fileio.isdir(path)]
+            found = [file.path for file in find(pattern)]
             if not found:
                 raise UserError(f"no TFRecord file matches {pattern}")
             sources.setdefault(split.name, []).extend(found)
@@ -136,7 +138,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         copies: list[tuple[str, str]] = []
         for name, paths in sources.items():
             folder = artifact_utils.get_split_uri([examples], name)
-            fileio.makedirs(folder)
+            make_folder(folder)
             for index, source in enumerate(paths):
                 suffix = ".gz" if compression_type(source) else ""
                 copies.append((source, os.path.join(folder, f"data_tfrecord-{index:05d}-of-{len(paths):05d}{suffix}")))
@@ -150,41 +152,39 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 | beam.io.WriteToText(faults, shard_name_template="")
             )
         # Beam would turn an exception of a worker into a traceback.
-        lines = io_utils.read_string_file(faults).splitlines()
+        lines = read_bytes(faults).decode().splitlines()
         if lines:
             more = [f"  … and {len(lines) - _SHOWN} more"] if len(lines) > _SHOWN else []
             raise UserError("\n".join(["files that cannot be imported:", *sorted(lines)[:_SHOWN], *more]))
-        # What the conversions did goes along, for the report and the lineage.
+        # The reports of the conversions are kept, for the report and the lineage.
         reports = {folder: os.path.join(folder, REPORT_FILE) for folder in folders}
         conversions = [
-            {"folder": folder, **json.loads(io_utils.read_string_file(path))}
-            for folder, path in reports.items()
-            if fileio.exists(path)
+            {"folder": folder, **json.loads(read_bytes(path))} for folder, path in reports.items() if exists(path)
         ]
         if conversions:
             text = json.dumps({"conversions": conversions}, indent=2)
-            io_utils.write_string_file(os.path.join(examples.uri, REPORT_FILE), text)
+            write_text(os.path.join(examples.uri, REPORT_FILE), text)
 
 
 def read_conversions(examples: types.Artifact) -> list[dict[str, Any]]:
-    """What `data.convert` reported of each folder that the examples came from; none if they came from elsewhere."""
+    """The reports of `data.convert` on the folders that the examples came from; none if they came from elsewhere."""
     path = os.path.join(examples.uri, REPORT_FILE)
-    return json.loads(io_utils.read_string_file(path))["conversions"] if fileio.exists(path) else []
+    return json.loads(read_bytes(path))["conversions"] if exists(path) else []
 
 
 def _check_label_maps(folders: list[str]) -> None:
-    """Class ids mean the same in all folders, or the model would learn nonsense."""
+    """Raises a UserError unless class IDs mean the same in all folders; otherwise the model would learn nonsense."""
     first = ""
     expected: tuple[str, ...] = ()
     for folder in folders:
         path = os.path.join(folder, LABEL_MAP_FILE)
-        if not fileio.exists(path):
+        if not exists(path):
             continue
-        found = LabelMap.parse(io_utils.read_string_file(path), path).names
+        found = LabelMap.parse(read_bytes(path).decode(), path).names
         if not expected:
             first, expected = path, found
         elif found != expected:
-            raise UserError(f"{path} has other classes than {first}; convert both spans with the same ones")
+            raise UserError(f"{path} has other classes than {first}; convert both spans with the same classes")
 
 
 def _check_and_copy(source: str, destination: str) -> Iterator[str]:
@@ -193,26 +193,25 @@ def _check_and_copy(source: str, destination: str) -> Iterator[str]:
         records = tf.data.TFRecordDataset(source, compression_type=compression_type(source), buffer_size=1 << 20)
 
         def parse(batch: tf.Tensor) -> tuple[Any, tf.Tensor]:
-            # Parses without looking for any feature that there is.
+            # Parses the record, but looks for no feature that exists.
             parsed = tf.io.parse_example(batch, {"": tf.io.VarLenFeature(tf.string)})
             return parsed, tf.reduce_sum(tf.cast(tf.strings.length(batch), tf.int64) + _FRAME_BYTES)
 
         size = records.batch(64).map(parse).reduce(np.int64(0), lambda total, item: total + item[1])
-        # TensorFlow takes a file that ends within the length of a record for one that ends before it.
-        if not compression_type(source) and int(size) != tf.io.gfile.stat(source).length:
-            yield f"  {source}: truncated record at {int(size)}; write or copy the file anew"
+        # If a file ends within the length of a record, TensorFlow takes it for one that ends before that record.
+        if not compression_type(source) and [int(size)] != [file.size for file in find(glob.escape(source))]:
+            yield f"  {source}: truncated record at {int(size)}; write or copy the file again"
             return
-        fileio.copy(source, destination, overwrite=True)
+        copy([source], [destination])
     except tf.errors.DataLossError as error:
-        with tf.io.gfile.GFile(source, "rb") as file:
-            is_gzip = file.read(2) == b"\x1f\x8b"
+        is_gzip = read_bytes(source, size=2) == b"\x1f\x8b"
         if is_gzip != bool(compression_type(source)):
             yield f"  {source}: is {'' if is_gzip else 'not '}gzipped; only names of gzipped files end in .gz"
         else:
-            yield f"  {source}: {_reason(error)}; write or copy the file anew"
-    # The second is TensorFlow's own, when it puts bytes of the record into the message of the first.
+            yield f"  {source}: {_reason(error)}; write or copy the file again"
+    # TensorFlow itself raises the second when it puts bytes of the record into the message of the first.
     except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
-        yield f"  {source}: holds a record that is no tf.train.Example"
+        yield f"  {source}: holds a record that is not a tf.train.Example"
     except (tf.errors.OpError, OSError) as error:
         yield f"  {source}: cannot be read and copied: {_reason(error)}"
 
@@ -223,10 +222,10 @@ def _reason(error: Exception) -> str:
 
 
 class ImportExampleGen(base_beam_component.BaseBeamComponent):
-    """Imports TFRecord files by input splits; the number and the order of the files stay as they are.
+    """Imports TFRecord files by input split; the number and the order of the files stay as they are.
 
-    Files that end in `.gz` are gzipped. With `{SPAN}` in the folder of the patterns, each split is that of the newest
-    spans, and the split `test` that of one span alone; that of the newest span becomes the split `newest`.
+    Files whose names end in `.gz` are gzipped. With `{SPAN}` in the folder of the patterns, the splits come from
+    the newest spans, except that `test` comes from a single span; the newest span's own test split becomes `newest`.
     """
 
     SPEC_CLASS = ImportExampleGenSpec
@@ -244,9 +243,10 @@ class ImportExampleGen(base_beam_component.BaseBeamComponent):
 
         Args:
           input_base: folder of the files.
-          input_config: a pattern below it for each split; all in the same folder, which may have `{SPAN}` in its path.
+          input_config: a pattern below that folder for each split; all patterns are in the same folder, whose path may
+            contain `{SPAN}`.
           window: how many of the newest spans to take; 0 for all.
-          test_span: the span that `test` is of; by default the oldest there is.
+          test_span: the span that `test` is taken from; by default, the oldest.
         """
         super().__init__(
             spec=ImportExampleGenSpec(

@@ -1,8 +1,8 @@
 """Serving check: a model that cannot serve is not pushed.
 
-What TFX's InfraValidator does with a TF Serving container, without Docker: a fresh process serves the SavedModel by
-segpipe's own server, and answers real requests over HTTP within limits of time and memory. What it answers must be what
-the evaluator measured.
+What TFX's InfraValidator does with a TF Serving container, without Docker: a fresh process serves the SavedModel with
+segpipe's own server, which must answer real requests over HTTP within limits of time and memory. Its answers must be
+what the evaluator measured.
 """
 
 from __future__ import annotations
@@ -30,8 +30,9 @@ import tensorflow as tf
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
+from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
@@ -74,12 +75,10 @@ class Executor(base_executor.BaseExecutor):
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         examples = artifact_utils.get_split_uri(input_dict["examples"], "eval")
         measured = serve_in_fresh_process(path_utils.serving_model_path(model.uri), examples)
-        reason = judge(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"])
+        reason = refusal(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"])
         _LOG.info("%s", reason or "serves in {latency_seconds} s, {memory_megabytes} MB".format(**measured))
-        io_utils.write_string_file(os.path.join(blessing.uri, "measured.json"), json.dumps(measured, indent=2))
-        io_utils.write_string_file(
-            os.path.join(blessing.uri, "INFRA_NOT_BLESSED" if reason else "INFRA_BLESSED"), reason
-        )
+        write_text(join(blessing.uri, "measured.json"), json.dumps(measured, indent=2))
+        write_text(join(blessing.uri, "INFRA_NOT_BLESSED" if reason else "INFRA_BLESSED"), reason)
         blessing.set_int_custom_property(BLESSED_PROPERTY, 0 if reason else 1)
         blessing.set_string_custom_property(REASON_PROPERTY, reason)
 
@@ -93,53 +92,58 @@ def serve_in_fresh_process(model: str, examples: str) -> dict[str, Any]:
 
     Returns:
       `latency_seconds` (99th percentile of single images, after a first one), `memory_megabytes` (peak, resident), or
-      `error`.
+      `error`: why they could not be measured.
     """
     facts = read_facts(model)
-    if facts is None:
-        return {"error": f"{FACTS_PATH} is missing"}
-    files = sorted(tf.io.gfile.glob(f"{examples}/*"))
+    records = _first_records(list_files(examples))
+    if not records:
+        return {"error": f"the model cannot be tried, because there are no images in {examples}"}
+    try:
+        if facts is None:
+            raise ValueError(f"{FACTS_PATH} is missing")
+        return _serve(model, records, facts)
+    except (ValueError, OSError, http.client.HTTPException) as error:
+        return {"error": f"the model does not serve: {str(error) or type(error).__name__}"}
+
+
+def _first_records(files: list[str]) -> list[bytes]:
+    """The first examples of a split; any of its files may be empty."""
+    records = (record for path in files for record in tf.data.TFRecordDataset(path, compression_type(path)))
+    return [record.numpy() for record in itertools.islice(records, _REQUESTS)]
+
+
+def _serve(model: str, records: list[bytes], facts: dict[str, Any]) -> dict[str, Any]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    with (
-        tempfile.TemporaryFile("w+") as messages,
-        subprocess.Popen(
-            [sys.executable, "-m", "components.serving_probe", model, files[0]],
+    images = [tf.train.Example.FromString(record).features.feature[IMAGE].bytes_list.value[0] for record in records]
+    with tempfile.TemporaryFile() as example, tempfile.TemporaryFile("w+") as messages:
+        example.write(records[0])
+        example.seek(0)
+        with subprocess.Popen(
+            [sys.executable, "-m", "components.serving_probe", model],
+            stdin=example,
             stdout=subprocess.PIPE,
             stderr=messages,
             text=True,
             env={**os.environ, "PYTHONPATH": path},
-        ) as process,
-    ):
-        watchdog = threading.Timer(_TIMEOUT_SECONDS, process.kill)
-        watchdog.start()
-        try:
-            assert process.stdout is not None
-            ready = process.stdout.readline()
-            if ready:
-                return {**_measure(json.loads(ready), _images(files), facts), "memory_megabytes": _peak(process.pid)}
-            process.wait()
-        except (ValueError, OSError, http.client.HTTPException) as error:
-            return {"error": str(error) or type(error).__name__}
-        finally:
-            watchdog.cancel()
-            process.kill()
+        ) as process:
+            watchdog = threading.Timer(_TIMEOUT_SECONDS, process.kill)
+            watchdog.start()
+            try:
+                assert process.stdout is not None
+                ready = process.stdout.readline()
+                if ready:
+                    return {**_measure(json.loads(ready), images, facts), "memory_megabytes": _peak(process.pid)}
+                process.wait()
+            finally:
+                watchdog.cancel()
+                process.kill()
         messages.seek(0)
         lines = messages.read().strip().splitlines()
-        _LOG.error("%s", "\n".join(lines))
-        if process.returncode == -signal.SIGKILL:
-            return {"error": f"no answer in {_TIMEOUT_SECONDS} s, or no memory"}
-        return {"error": f"exit status {process.returncode}: {lines[-1] if lines else 'no message'}"}
-
-
-def _images(files: list[str]) -> list[bytes]:
-    records = (
-        record for path in files for record in tf.data.TFRecordDataset(path, compression_type=compression_type(path))
-    )
-    return [
-        tf.train.Example.FromString(record.numpy()).features.feature[IMAGE].bytes_list.value[0]
-        for record in itertools.islice(records, _REQUESTS)
-    ]
+    _LOG.error("%s", "\n".join(lines))
+    if process.returncode == -signal.SIGKILL:
+        raise ValueError(f"no answer in {_TIMEOUT_SECONDS} s, or not enough memory")
+    raise ValueError(f"exit status {process.returncode}: {lines[-1] if lines else 'no message'}")
 
 
 def _measure(ready: dict[str, Any], images: list[bytes], facts: dict[str, Any]) -> dict[str, Any]:
@@ -147,14 +151,14 @@ def _measure(ready: dict[str, Any], images: list[bytes], facts: dict[str, Any]) 
     seconds: list[float] = []
     with contextlib.closing(http.client.HTTPConnection("127.0.0.1", ready["port"])) as connection:
         _check(_predict(connection, images[:1])[0], images[:1], facts, ready["class_counts"])
-        # Large images may take long; a few of them tell enough.
+        # Large images may take long; a few of them are enough.
         while len(seconds) < len(images) and sum(seconds) < _ENOUGH_SECONDS:
             image = images[len(seconds)]
             answer, took = _predict(connection, [image])
             seconds.append(took)
             _check(answer, [image], facts)
         batch = images[: len(seconds)]
-        # One request, of several images only as long as their answer stays small.
+        # Several images in one request, but only if their answer stays small.
         if max(map(_pixels, batch)) * len(batch) < _BATCH_PIXELS:
             _check(_predict(connection, batch)[0], batch, facts)
     return {"latency_seconds": round(float(np.percentile(seconds, 99)), 4)}
@@ -180,7 +184,7 @@ def _pixels(image: bytes) -> int:
 def _check(
     predictions: list[dict[str, Any]], images: list[bytes], facts: dict[str, Any], counts: list[int] | None = None
 ) -> None:
-    """Raises a ValueError if maps cannot be those of the images, or have other numbers of pixels than `counts`."""
+    """Raises a ValueError if maps cannot belong to the images, or their pixels by class are not `counts`."""
     num_classes = len([label for label in facts["label_map"] if label["id"] != IGNORE_LABEL])
     shape = facts["preprocessing"]
     for prediction, image in zip(predictions, images, strict=True):
@@ -193,13 +197,13 @@ def _check(
         if not (np.isfinite(confidence).all() and confidence.min() >= 0 and confidence.max() <= 1 + 1e-5):
             raise ValueError(f"{CONFIDENCE} is not a probability")
         if class_ids.max() >= num_classes:
-            raise ValueError(f"{CLASS_IDS} has ids of {num_classes} and above")
+            raise ValueError(f"{CLASS_IDS} has ids of {num_classes} or above")
         if counts is not None:
             top, left, inner_height, inner_width = map(int, placement(height, width, *expected, shape["resize"]))
             inside = class_ids[top : top + inner_height, left : left + inner_width]
             served = np.bincount(inside.ravel(), minlength=num_classes).tolist()
             if served != counts:
-                raise ValueError(f"of the same image clients get {served} pixels by class, the evaluator {counts}")
+                raise ValueError(f"clients get {served} pixels by class, the evaluator {counts}, from one image")
 
 
 def _peak(process_id: int) -> int:
@@ -208,10 +212,10 @@ def _peak(process_id: int) -> int:
     return int(re.findall(r"VmHWM:\s+(\d+) kB", status)[0]) // 1024
 
 
-def judge(measured: dict[str, Any], max_latency_seconds: float, max_memory_megabytes: int) -> str:
+def refusal(measured: dict[str, Any], max_latency_seconds: float, max_memory_megabytes: int) -> str:
     """Why a model may not be pushed; an empty string if it may."""
     if "error" in measured:
-        return f"the model does not serve: {measured['error']}"
+        return str(measured["error"])
     for name, limit in {"latency_seconds": max_latency_seconds, "memory_megabytes": max_memory_megabytes}.items():
         if measured[name] > limit:
             return f"serving.max_{name} is {limit:g}, measured {measured[name]:g}"
@@ -235,9 +239,9 @@ class ServingCheck(base_component.BaseComponent):
 
         Args:
           model: SavedModel with segpipe's signatures.
-          examples: tf.Examples by the data contract; images of the `eval` split are sent.
-          max_latency_seconds: of requests of one image once the model is warm, 99 of 100 may not take longer.
-          max_memory_megabytes: peak resident memory of the serving process.
+          examples: tf.Examples that keep the data contract; images of the `eval` split are sent.
+          max_latency_seconds: limit on the 99th percentile of requests with one image, once the model is warm.
+          max_memory_megabytes: limit on the peak resident memory of the serving process.
         """
         super().__init__(
             spec=ServingCheckSpec(

@@ -1,6 +1,6 @@
-"""The process that the serving check starts: a model server, with limits that only the check's own can reach.
+"""The process that the serving check starts: a model server, whose limits lie far above those of the check.
 
-When it is ready it prints a line of JSON: its port, and what the evaluator makes of the first example.
+When it is ready it prints a line of JSON: its port, and what the evaluator's signature makes of an example.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ _LIMITS = Limits(max_body_megabytes=1e4, max_pixels=10**9, receive_seconds=600.0
 def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:
     """Pixels by class that the evaluator's signature finds in an example's image.
 
-    With a mask that is of class 0 everywhere, the first row of the confusion matrix counts all pixels of the image.
+    With a mask of nothing but class 0, the first row of the confusion matrix counts all pixels of the image.
 
     Args:
-      model: of segpipe's.
-      serialized: tf.train.Example.
+      model: a segpipe model.
+      serialized: a tf.train.Example.
     """
     example = tf.train.Example.FromString(serialized)
     features = example.features.feature
@@ -41,16 +41,15 @@ def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:
     )
 
 
-def main(model: str, records: str) -> None:
+def main(model: str, example: bytes) -> None:
     """Serves a model.
 
     Args:
       model: folder of the SavedModel.
-      records: a TFRecord file by the data contract.
+      example: a serialized tf.train.Example that keeps the data contract.
     """
-    (record,) = tf.data.TFRecordDataset(records, contract.compression_type(records)).take(1)
     follower = Follower(model, poll_seconds=3600.0)
-    counts = class_counts(follower.model, record.numpy())
+    counts = class_counts(follower.model, example)
     server = ModelServer(follower, limits=_LIMITS)
     asyncio.run(
         serve(
@@ -60,4 +59,4 @@ def main(model: str, records: str) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], sys.argv[2])
+    main(sys.argv[1], sys.stdin.buffer.read())

@@ -6,20 +6,20 @@ from typing import Any
 
 from tfx import types
 from tfx.components.trainer import executor as tfx_trainer_executor
-from tfx.components.trainer import fn_args_utils
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
-from models.serving.versions import servable_versions, version_path
+from models.serving.versions import deployed_version, version_path
 
 EPOCHS = "epochs"
 
 
 class TrainerSpec(component_spec.ComponentSpec):
-    """TFX's TrainerSpec, the statistics and the number of epochs."""
+    """TFX's TrainerSpec with the statistics and the number of epochs."""
 
     PARAMETERS = {
         **standard_component_specs.TrainerSpec.PARAMETERS,
@@ -27,7 +27,7 @@ class TrainerSpec(component_spec.ComponentSpec):
     }
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
-        # Not `statistics`: TFX 1.21's Trainer takes StatisticsGen's under that name.
+        # Not called `statistics`: under that name, TFX 1.21's Trainer takes the output of StatisticsGen.
         "data_statistics": component_spec.ChannelParameter(type=DataStatistics),
     }
     OUTPUTS = standard_component_specs.TrainerSpec.OUTPUTS
@@ -35,26 +35,23 @@ class TrainerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_trainer_executor.GenericExecutor):
-    """Hands statistics, the epochs, and the model to start from, to `run_fn` in its `custom_config`."""
+    """Hands the statistics, the number of epochs and the model to start from to `run_fn`, in its `custom_config`."""
 
-    def _GetFnArgs(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> fn_args_utils.FnArgs:
-        fn_args = super()._GetFnArgs(input_dict, output_dict, exec_properties)
-        uri = artifact_utils.get_single_uri(input_dict["data_statistics"])
-        fn_args.custom_config = {
-            **fn_args.custom_config,
-            "statistics": read_statistics(uri),
-            "deployed_model": _deployed_model(fn_args.custom_config.get("push_destination", "")),
-        }
+    def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
+        custom_config = json_utils.loads(exec_properties[CUSTOM_CONFIG_KEY])
+        custom_config["statistics"] = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
+        custom_config["deployed_model"] = _deployed_model(custom_config.get("push_destination", ""))
         if EPOCHS in exec_properties:
-            train = {**fn_args.custom_config.get("train", {}), "epochs": int(exec_properties[EPOCHS])}
-            fn_args.custom_config["train"] = train
-        return fn_args
+            train = {**custom_config.get("train", {}), "epochs": int(exec_properties[EPOCHS])}
+            custom_config["train"] = train
+        properties = {**exec_properties, CUSTOM_CONFIG_KEY: json_utils.dumps(custom_config)}
+        super().Do(input_dict, output_dict, properties)
 
 
 def _deployed_model(push_destination: str) -> str:
     """The newest version at a push destination; "" if there is none, or no destination is given."""
-    found = servable_versions(push_destination) if push_destination else {}
-    return version_path(push_destination, max(found)) if found else ""
+    found = deployed_version(push_destination) if push_destination else None
+    return "" if found is None else version_path(push_destination, found)
 
 
 class Trainer(base_component.BaseComponent):
@@ -76,13 +73,13 @@ class Trainer(base_component.BaseComponent):
         """Constructs the trainer.
 
         Args:
-          examples: splits `train` and `eval` are used.
-          transform_graph: of TFX's Transform.
-          data_statistics: of the data gate.
+          examples: tf.Examples; the splits `train` and `eval` are used.
+          transform_graph: output of TFX's Transform.
+          data_statistics: output of the data gate.
           run_fn: import path of the function that trains.
-          custom_config: JSON-compatible settings for it.
-          hyperparameters: the best of a Tuner, as TFX's Trainer takes them.
-          epochs: instead of `train.epochs` in `custom_config`; apart, so that it can be a parameter of runs.
+          custom_config: JSON-compatible settings for that function.
+          hyperparameters: the best values that a Tuner found, in the form that TFX's Trainer takes.
+          epochs: replaces `train.epochs` in `custom_config`; separate, so that it can be a parameter of runs.
         """
         super().__init__(
             spec=TrainerSpec(

@@ -1,4 +1,4 @@
-"""TFX's Tuner with one more input: the data gate's statistics, as components/trainer.py has them for the Trainer."""
+"""TFX's Tuner with one more input: the data gate's statistics, as in components/trainer.py."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from tfx.components.tuner import executor as tfx_tuner_executor
 from tfx.dsl.components.base import base_component, executor_spec
 from tfx.proto import trainer_pb2
 from tfx.types import artifact_utils, component_spec, standard_artifacts, standard_component_specs
+from tfx.types.standard_component_specs import CUSTOM_CONFIG_KEY
 from tfx.utils import json_utils
 
 from components.data_gate import DataStatistics, read_statistics
 
 
 class TunerSpec(component_spec.ComponentSpec):
-    """TFX's TunerSpec and the statistics."""
+    """TFX's TunerSpec with the statistics."""
 
     PARAMETERS = standard_component_specs.TunerSpec.PARAMETERS
     INPUTS = {
@@ -26,12 +27,12 @@ class TunerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_tuner_executor.Executor):
-    """Hands the statistics to `tuner_fn` as `custom_config["statistics"]`."""
+    """Passes the statistics to `tuner_fn` as `custom_config["statistics"]`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         statistics = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
-        custom_config = {**json_utils.loads(exec_properties["custom_config"]), "statistics": statistics}
-        super().Do(input_dict, output_dict, {**exec_properties, "custom_config": json_utils.dumps(custom_config)})
+        custom_config = {**json_utils.loads(exec_properties[CUSTOM_CONFIG_KEY]), "statistics": statistics}
+        super().Do(input_dict, output_dict, {**exec_properties, CUSTOM_CONFIG_KEY: json_utils.dumps(custom_config)})
 
 
 class Tuner(base_component.BaseComponent):
@@ -51,11 +52,11 @@ class Tuner(base_component.BaseComponent):
         """Constructs the tuner.
 
         Args:
-          examples: splits `train` and `eval` are used.
-          transform_graph: of TFX's Transform.
-          data_statistics: of the data gate.
+          examples: tf.Examples; the splits `train` and `eval` are used.
+          transform_graph: output of TFX's Transform.
+          data_statistics: output of the data gate.
           tuner_fn: import path of the function that returns TFX's TunerFnResult.
-          custom_config: JSON-compatible settings for it.
+          custom_config: JSON-compatible settings for that function.
         """
         super().__init__(
             spec=TunerSpec(

@@ -129,17 +129,17 @@ def run_driver(args: argparse.Namespace, executor_input: dict[str, Any]) -> dict
     return {"parameterValues": {name: found[name] for name in message.outputs.parameters}}
 
 
-def judge(executor_input: dict[str, Any]) -> list[str]:
-    """Why the model was not pushed, by the properties of the evaluation and the blessings; empty if it was."""
-    from pipeline.records.runs import gate_reasons
+def refusal(executor_input: dict[str, Any]) -> str:
+    """Why the model was not pushed, by the properties of the step's inputs; "" if it was."""
+    from models.evaluation.gate import Verdict, why_not_pushed
 
     found = {name: artifact.get("metadata", {}) for name, artifact in _artifacts(executor_input, "inputs").items()}
-    reasons = []
-    if not found["model_blessing"].get("blessed"):
-        reasons += gate_reasons(json.loads(found["evaluation"]["verdict"]))
-    if not found["infra_blessing"].get("blessed"):
-        reasons.append(found["infra_blessing"]["reason"])
-    return reasons
+    # Only Pusher knows whether it pushed: it also declines models that passed, such as one that was rolled back.
+    if found["pushed_model"].get("pushed"):
+        return ""
+    verdict = Verdict.from_json(found["evaluation"]["verdict"])
+    reasons = (found[name].get("reason", "") for name in ("infra_blessing", "pushed_model"))
+    return "The model was not pushed: " + "; ".join(why_not_pushed(verdict, *reasons))
 
 
 def describe(error: BaseException) -> str:
@@ -186,7 +186,7 @@ def main(argv: list[str]) -> int:
     what = parser.add_mutually_exclusive_group(required=True)
     what.add_argument("--executor_class_path", help="import path of the executor to run")
     what.add_argument("--driver_class_path", help="import path of the driver to ask")
-    what.add_argument("--verdict", action="store_true", help="fail if the model was refused")
+    what.add_argument("--verdict", action="store_true", help="fail if the model was not pushed")
     parser.add_argument("--json_serialized_invocation_args", required=True, help="Kubeflow's ExecutorInput as JSON")
     parser.add_argument("--json_serialized_inputs_spec_args", required=True, help="ComponentInputsSpec as JSON")
     parser.add_argument("--artifacts", choices=("local", "direct"), default="local", help="paths or URIs are opened")
@@ -201,9 +201,9 @@ def main(argv: list[str]) -> int:
         executor_input = json.loads(args.json_serialized_invocation_args)
         restore_types(executor_input, json.loads(args.json_serialized_inputs_spec_args))
         if args.verdict:
-            reasons = judge(executor_input)
-            if reasons:
-                return _fail("The gate refused the model; nothing was pushed: " + "; ".join(reasons))
+            message = refusal(executor_input)
+            if message:
+                return _fail(message)
             output = {}
         elif args.driver_class_path:
             output = run_driver(args, executor_input)

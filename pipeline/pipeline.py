@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import pathlib
 
-import tensorflow_model_analysis as tfma
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.components.base.base_beam_component import BaseBeamComponent
@@ -23,13 +24,15 @@ from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
+from data.base.packages import package_versions
+from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
-from models.evaluation.settings import GateSettings
-from models.evaluation.tfma_metrics import CHANGE, Threshold, metrics_spec
+from models.evaluation.tfma_metrics import evaluation_config
 from models.serving.signatures import EVALUATION
 from pipeline.config import Config, absolute
-from pipeline.records.metadata import database_of
 
+# The execution property with what a component's outputs depend on beside its inputs and settings.
+CACHE_KEY = "cache_key"
 # What components run or read beyond the modules of their executors.
 _CODE = {
     "Transform": "models.inputs.preprocessing",
@@ -104,12 +107,12 @@ def create_pipeline(config: Config) -> Pipeline:
             transform_graph=transform.outputs["transform_graph"],
             data_statistics=data_gate.outputs["statistics"],
             tuner_fn="models.tuning.tuner.tuner_fn",
-            custom_config=tuning.model_copy(update={"code": code_digest([_CODE["Tuner"]])}).model_dump(mode="json"),
+            custom_config=tuning.model_copy(update={"code": _training_code(config, "Tuner")}).model_dump(mode="json"),
         )
 
     # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
-    training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
+    training = config.trainer_config(label_map).model_copy(update={"code": _training_code(config, "Trainer")})
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -123,14 +126,15 @@ def create_pipeline(config: Config) -> Pipeline:
     # What production serves now, for the evaluator to compare with.
     deployed_model = DeployedModel(model=trainer.outputs["model"], push_destination=config.push_destination)
 
-    # Mean IoU and IoU per class on `test`, overall and by slice; blesses a model that keeps the gate's thresholds. The
-    # newest span's test examples are measured apart, and decide nothing.
+    # Every metric on `test`, overall and by slice; blesses a model that reaches the gate's thresholds. The newest
+    # span's test examples are measured apart, and decide nothing.
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
         model=trainer.outputs["model"],
         baseline_model=deployed_model.outputs["baseline"],
-        eval_config=evaluation_config(config, label_map.names),
-        min_mean_iou=config.gate.min_mean_iou,
+        eval_config=evaluation_config(label_map.names, EVALUATION[config.evaluation.resolution]),
+        thresholds=config.gate.thresholds(),
+        min_mean_iou=config.gate.min["mean_iou"],
         example_splits=["test"],
         newest_split=NEWEST_SPLIT,
     )
@@ -183,47 +187,34 @@ def create_pipeline(config: Config) -> Pipeline:
     ]
     for component in components:
         modules = [component.executor_spec.executor_class.__module__, _CODE.get(component.id, "")]
-        # No executor reads these flags, but they are part of what TFX's cache compares: what another checkout computed
-        # is not ours, as it may delete it.
-        code = code_digest(modules, _FILES.get(component.id, []))
-        component.executor_spec.add_extra_flags([f"--code={code}", f"--root={config.artifacts_path}"])
+        # TFX's cache compares inputs and execution properties, and Kubeflow's the parameters that these become there.
+        # No executor reads this one. It is not declared in the components' specifications, as those of TFX's own
+        # components cannot be extended; TFX takes the properties from the component.
+        component.exec_properties[CACHE_KEY] = json.dumps(
+            {
+                "code": code_digest(modules, _FILES.get(component.id, [])),
+                "packages": package_versions(),
+                # What another output folder holds is not ours: it may be deleted there.
+                "artifacts": config.artifacts_path,
+            },
+            sort_keys=True,
+        )
         if isinstance(component, BaseBeamComponent):
             arguments = config.beam.component(component.id).pipeline_arguments(f"{config.name}-{component.id.lower()}")
             component.with_beam_pipeline_args(arguments)
     return Pipeline(
         pipeline_name=config.name,
         pipeline_root=config.artifacts_path,
-        metadata_connection_config=database_of(config).connection,
         components=components,
         enable_cache=True,
     )
 
 
-def evaluation_config(config: Config, class_names: tuple[str, ...]) -> tfma.EvalConfig:
-    """TFMA's configuration: the candidate and the deployed model, the metrics, the gate's thresholds, the slices."""
-    signature = EVALUATION[config.evaluation.resolution]
-    return tfma.EvalConfig(
-        model_specs=[
-            tfma.ModelSpec(
-                name=name, signature_name=signature, model_type=tfma.TF_GENERIC, is_baseline=name == tfma.BASELINE_KEY
-            )
-            for name in (tfma.CANDIDATE_KEY, tfma.BASELINE_KEY)
-        ],
-        metrics_specs=[metrics_spec(class_names, _thresholds(config.gate))],
-        slicing_specs=[tfma.SlicingSpec(), tfma.SlicingSpec(feature_keys=[contract.SLICE])],
-    )
-
-
-def _thresholds(gate: GateSettings) -> list[Threshold]:
-    change = Threshold(f"{CHANGE}_upper", 0.0)
-    if not isinstance(gate.regression, str):
-        change = Threshold(CHANGE, -gate.regression)
-    return [
-        Threshold("mean_iou", gate.min_mean_iou),
-        *(Threshold("mean_iou", bound, name) for name, bound in gate.min_slice_mean_iou.items()),
-        *(Threshold(f"iou_{name}", bound) for name, bound in gate.min_class_iou.items()),
-        change,
-    ]
+def _training_code(config: Config, component: str) -> str:
+    """A digest of a component's code, of users' own encoders, decoders and losses, and of the pretrained weights."""
+    weights = pathlib.Path(config.model.encoder_weights)
+    own = import_paths([config.model, config.train, config.tune])
+    return code_digest([_CODE[component]], [weights] if weights.is_file() else [], own)
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

@@ -181,8 +181,8 @@ def brain_mri(once_for_all: Callable[..., pathlib.Path]) -> pathlib.Path:
         from data.formats.brain_mri import BrainMriReader
 
         class SlicedReader(BrainMriReader):
-            def list(self) -> Listing:
-                sources = BrainMriReader().list().sources  # Not super(): dill cannot take its cell to workers.
+            def listing(self) -> Listing:
+                sources = super().listing().sources
                 return Listing([dataclasses.replace(item, slice=f"slice_{int(item.image) % 2}") for item in sources])
 
         convert(SlicedReader(), str(destination))
@@ -210,7 +210,7 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
                 "precision": "float32",
                 "small_sizes": 0,
             },
-            "gate": {"min_mean_iou": 0.2, "regression": 0.02},
+            "gate": {"min": {"mean_iou": 0.2}, "regression": 0.02},
         }
         for section, settings in sections.items():
             values[section] = {**values.get(section, {}), **settings} if isinstance(settings, dict) else settings

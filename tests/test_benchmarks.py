@@ -24,7 +24,7 @@ SIZES = {
     "evaluate_memory": (*_SMALL, *_MODEL),
     "fixed_cost": ("--images", "12", *_MODEL),
     "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
-    "architectures": ("--seconds", "1", "--architectures", "1", "--pixels", "16", "--timed-epochs", "1"),
+    "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16", "--timed-epochs", "1"),
 }
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
@@ -50,7 +50,7 @@ def results(warm_python, tmp_path_factory):
     folder = tmp_path_factory.mktemp("checkout") / "benchmarks"
     shutil.copytree(ROOT / "benchmarks", folder)
     finished = warm_python("-c", _RUN_ALL, str(folder), json.dumps(SIZES), PYTHONPATH=str(ROOT))
-    lines = [json.loads(line) for line in finished.stdout.splitlines()]
+    lines = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('["')]
     assert len(lines) == len(SIZES), finished.stderr
     return {name: (printed, error) for name, printed, error in lines}
 

@@ -1,12 +1,11 @@
 #!/usr/bin/env bash
-# What tests need beside Python: a browser, database servers, a clock to set, systemd's checks. In CI they are installed
+# What tests need beside Python: a browser, a database server, a clock to set, systemd's checks. In CI they are installed
 # from Debian's or Ubuntu's packages. Elsewhere nothing is installed outside the checkout, and tests that need what is
 # missing are skipped.
 set -euo pipefail
 missing=()
 command -v chromedriver > /dev/null || missing+=(chromium chromium-driver)
 command -v mariadbd > /dev/null || missing+=(mariadb-server)
-compgen -G "/usr/lib/postgresql/*/bin/postgres" > /dev/null || missing+=(postgresql)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ] || missing+=(libfaketime)
 command -v systemd-analyze > /dev/null || missing+=(systemd)
 if [ "${#missing[@]}" -eq 0 ]; then exit; fi

@@ -1,4 +1,4 @@
-"""The component that writes the report, of models that passed the gate and of those that did not."""
+"""The component that writes the report, whether or not the model passed the gate."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import Any
 from tfx import types
 from tfx.dsl.components.base import base_component, base_executor, executor_spec
 from tfx.types import artifact_utils, component_spec, standard_artifacts
-from tfx.utils import io_utils
 
 from components.data_gate import DataStatistics
 from components.report import content
+from data.base.files import write_text
 
 REPORT_FILE = "report.html"
 
 
 class RunReport(types.Artifact):
-    """A run's report, as `report.html`."""
+    """A run's report, in the file `report.html`."""
 
     TYPE_NAME = "components.RunReport"
 
@@ -58,11 +58,11 @@ class Executor(base_executor.BaseExecutor):
             int(exec_properties["max_megabytes"] * 1e6),
         )
         uri = artifact_utils.get_single_uri(output_dict["report"])
-        io_utils.write_string_file(os.path.join(uri, REPORT_FILE), html)
+        write_text(os.path.join(uri, REPORT_FILE), html)
 
 
 class Report(base_component.BaseComponent):
-    """What a run learned, measured and decided, as one HTML file without references to anything outside."""
+    """What a run learned, measured and decided, as one self-contained HTML file."""
 
     SPEC_CLASS = ReportSpec
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
@@ -83,14 +83,14 @@ class Report(base_component.BaseComponent):
 
         Args:
           examples: tf.Examples by the data contract; images of the `test` split are shown.
-          data_statistics: what the data gate learned.
+          data_statistics: output of the data gate.
           model: the candidate.
           model_run: the trainer's logs, for the learning curves.
           baseline_model: the deployed model that the candidate was compared with, or an empty artifact.
-          evaluation: of `components.evaluator`.
-          infra_blessing: of the serving check.
-          configuration: of the run.
-          max_megabytes: size of the file, 10⁶ bytes; pictures shrink to keep it.
+          evaluation: output of the Evaluator.
+          infra_blessing: output of the serving check.
+          configuration: the run's configuration.
+          max_megabytes: largest size of the file in megabytes of 10⁶ bytes; pictures are shrunk to fit.
         """
         super().__init__(
             spec=ReportSpec(

@@ -15,7 +15,7 @@ import yaml
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
 from tfx.types import artifact_utils
-from tfx.utils import io_utils, path_utils
+from tfx.utils import path_utils
 
 from components.data_gate import read_statistics
 from components.deployed_model import has_model
@@ -24,23 +24,19 @@ from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.base.files import read_bytes
 from data.base.packages import package_versions
 from data.contract import SPLITS
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
-from models.evaluation.tfma_metrics import CHANGE, IMAGE_SIZES, REGION_SIZES, SIZES
+from models.evaluation.gate import Check, Verdict
+from models.evaluation.metric_table import METRICS, Metric
+from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
 from models.serving.signatures import read_facts
 
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
 # Lines of a list that may be long.
 _SHOWN = 100
-_HEADLINES = {
-    "mean_iou": "mean IoU",
-    "mean_dice": "mean Dice",
-    "mean_boundary_iou": "mean boundary IoU",
-    "pixel_accuracy": "pixel accuracy",
-    "frequency_weighted_iou": "frequency-weighted IoU",
-}
 
 
 def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max_bytes: int) -> str:
@@ -54,10 +50,10 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     model = path_utils.serving_model_path(inputs["model"].uri)
     facts = read_facts(model)
     if facts is None:
-        raise ValueError(f"{model} is no model of segpipe's")
+        raise ValueError(f"{model} was not exported by segpipe")
     label_map = LabelMap.model_validate(facts["label_map"])
-    verdict = json.loads(inputs["evaluation"].get_string_custom_property(VERDICT_PROPERTY))
-    has_baseline = verdict["baseline_metrics"] is not None
+    verdict = Verdict.from_json(inputs["evaluation"].get_string_custom_property(VERDICT_PROPERTY))
+    has_baseline = verdict.baseline_metrics is not None
     by_slice = read_metrics(inputs["evaluation"].uri, tfma.CANDIDATE_KEY if has_baseline else "")
     before = read_metrics(inputs["evaluation"].uri, tfma.BASELINE_KEY) if has_baseline else {}
     whole = by_slice[""]
@@ -67,19 +63,22 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     page = {
         "name": configuration["name"],
         "written": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
-        "resolution": verdict["resolution"],
-        "checks": [{**check, "label": describe(check)} for check in verdict["checks"]],
+        "resolution": verdict.resolution,
+        "gate_passed": verdict.passed,
+        "checks": verdict.checks,
         "serving_passed": bool(serving.get_int_custom_property(BLESSED_PROPERTY)),
         "serving_reason": serving.get_string_custom_property(REASON_PROPERTY),
-        "serving": json.loads(io_utils.read_string_file(os.path.join(serving.uri, "measured.json"))),
-        "baseline_version": verdict["baseline_version"],
+        "serving": json.loads(read_bytes(os.path.join(serving.uri, "measured.json"))),
+        "baseline_version": verdict.baseline_version,
         "interval_values": [whole["mean_iou_lower"], whole["mean_iou_upper"]],
-        "change": [whole.get(CHANGE), whole.get(f"{CHANGE}_lower"), whole.get(f"{CHANGE}_upper")],
+        "change": [whole.get(f"mean_iou_change{end}") for end in ("", "_lower", "_upper")],
         "images": int(whole["images"]),
         "headlines": [
-            {"label": label, "value": whole[name], "before": before.get("", {}).get(name)}
-            for name, label in _HEADLINES.items()
+            {"label": metric.words, "value": whole[metric.key()], "before": before.get("", {}).get(metric.key())}
+            for metric in METRICS.values()
+            if metric.is_headline and not metric.by_class
         ],
+        "class_columns": [metric.words for metric in _class_metrics()],
         "classes": _classes(label_map, whole, before.get("", {}), statistics),
         "slices": [
             {
@@ -104,7 +103,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
-        "newest_span": verdict.get("newest_span"),
+        "newest_span": verdict.newest_span,
         "set_aside": _set_aside(inputs["examples"]),
         "shown": _SHOWN,
         "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),
@@ -122,7 +121,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         lstrip_blocks=True,
         undefined=jinja2.StrictUndefined,
     )
-    environment.filters.update(number=_number, signed=_signed)
+    environment.filters.update(number=_number, measured=_measured, signed=_signed)
     template = environment.get_template(TEMPLATE_PATH.name)
     for side in pictures.SIDES:
         shown = [{"choice": item.choice, "layers": pictures.layers(item, label_map, side)} for item in drawn]
@@ -130,15 +129,6 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         if len(html.encode()) <= max_bytes:
             return html
     return template.render(page, pictures=[], label_map=label_map)
-
-
-def describe(check: dict[str, Any]) -> str:
-    """A check of the gate in words."""
-    metric = check["metric"]
-    label = "mean IoU" if metric == "mean_iou" else f"IoU of {metric.removeprefix('iou_')}"
-    if metric.startswith(CHANGE):
-        label = "change against the deployed model" + (", upper end of its interval" if metric != CHANGE else "")
-    return f"{label}, slice {check['slice']}" if check["slice"] else label
 
 
 def read_curves(model_run: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -162,6 +152,11 @@ def _scalar(proto: Any) -> np.ndarray:
     return tf.make_ndarray(proto)
 
 
+def _class_metrics() -> list[Metric]:
+    """The columns of the table of classes."""
+    return [metric for metric in METRICS.values() if metric.is_headline and metric.by_class]
+
+
 def _classes(
     label_map: LabelMap, values: dict[str, Any], before: dict[str, Any], statistics: dict[str, Any]
 ) -> list[dict[str, Any]]:
@@ -171,10 +166,9 @@ def _classes(
             "name": label.name,
             "color": "#{:02x}{:02x}{:02x}".format(*label.color),
             "share": shares.get(label.name),
-            "iou": values[f"iou_{label.name}"],
-            "dice": values[f"dice_{label.name}"],
-            "boundary_iou": values[f"boundary_iou_{label.name}"],
-            "before": before.get(f"iou_{label.name}"),
+            "values": [values[metric.key(label.name)] for metric in _class_metrics()],
+            "iou": values[METRICS["iou"].key(label.name)],
+            "before": before.get(METRICS["iou"].key(label.name)),
         }
         for label in label_map.classes
     ]
@@ -244,6 +238,12 @@ def _steps(inputs: dict[str, types.Artifact]) -> list[dict[str, str]]:
 
 def _number(value: float | None, digits: int = 4) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
+
+
+def _measured(value: float | None, check: Check) -> str:
+    """A number of a check: counts as they are."""
+    is_count = check.metric in METRICS and METRICS[check.metric].is_count
+    return _number(value, 0 if is_count else 4)
 
 
 def _signed(value: float | None) -> str:

@@ -13,6 +13,7 @@ import tensorflow as tf
 from PIL import Image
 
 from data import contract
+from data.base.files import list_files
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS
@@ -88,7 +89,7 @@ def draw(model: str, preprocessing: dict[str, Any], examples: str, choices: list
 
 
 def _named_examples(folder: str) -> Iterator[tuple[str, Any]]:
-    for path in sorted(tf.io.gfile.glob(f"{folder}/*")):
+    for path in list_files(folder):
         for record in tf.data.TFRecordDataset(path, contract.compression_type(path)):
             features = tf.train.Example.FromString(record.numpy()).features.feature
             source_id = b"".join(features[contract.SOURCE_ID].bytes_list.value[:1])

@@ -1,4 +1,4 @@
-"""One writer at a time for a folder."""
+"""Lets one process at a time write to a folder."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from data.base.errors import UserError
 
 @contextlib.contextmanager
 def exclusive(folder: str, purpose: str) -> Iterator[None]:
-    """Holds the only lock on a local folder, which is made if it is not there.
+    """Holds an exclusive lock on a local folder, which is made if it does not exist.
 
-    The operating system drops the lock with the process, so a crash leaves nothing to clean up.
+    The operating system releases the lock when the process ends, so a crash leaves nothing to clean up.
 
     Args:
       folder: the folder to lock.
-      purpose: what the lock is held for, for the message to whoever comes second.
+      purpose: what the process does, for the message to another one that comes later.
 
     Raises:
       UserError: if another process holds the lock, or the folder cannot be made.
@@ -38,7 +38,7 @@ def exclusive(folder: str, purpose: str) -> Iterator[None]:
 
 
 def is_locked(folder: str) -> bool:
-    """Whether a process holds the lock on a folder now."""
+    """Whether a process holds the lock on a folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         return not _lock(descriptor)
@@ -47,7 +47,7 @@ def is_locked(folder: str) -> bool:
 
 
 def _lock(descriptor: int) -> bool:
-    # More than once: whoever asks `is_locked` holds the lock for an instant.
+    # More than once, as `is_locked` holds the lock for an instant.
     for _ in range(5):
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -1,4 +1,4 @@
-"""The packages that results depend on."""
+"""Versions of the packages that results depend on."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ _PACKAGES = ("tfx", "tensorflow", "keras", "tensorflow-transform", "tensorflow-m
 
 
 def package_versions() -> dict[str, str]:
-    """Versions by name, that of Python first."""
+    """The installed versions by package, Python's first."""
     return {
         "Python": platform.python_version(),
         **{package: importlib.metadata.version(package) for package in _PACKAGES},

@@ -1,6 +1,7 @@
-"""Metrics of segmentation, each defined once, in NumPy: what graphs and TFMA compute is tested against these.
+"""How is each metric defined? Once, in NumPy; what graphs and TFMA compute is tested against this.
 
-A mean over classes is over those that occur in the labels or the predictions; label 255 counts nowhere.
+A mean over classes is over those that occur in the labels or the predictions; label 255 counts nowhere. What each
+metric is called is in `models/evaluation/metric_table.py`.
 """
 
 from __future__ import annotations
@@ -11,8 +12,9 @@ from data.contract import IGNORE_LABEL
 
 # Share of an image's diagonal that is a boundary's width (Cheng et al. 2021, section 4).
 BOUNDARY_SHARE = 0.02
-# Of the bootstrap, and how much of it lies within the interval.
+# Of the bootstrap.
 REPLICATES = 1000
+# Percentiles at the ends of a confidence interval.
 _INTERVAL = (2.5, 97.5)
 
 
@@ -41,7 +43,7 @@ def confusion_matrix(labels: np.ndarray, predictions: np.ndarray, num_classes: i
 
 
 def class_totals(confusion: np.ndarray) -> np.ndarray:
-    """All that IoU needs of a confusion matrix: […, C, C] → […, 3, C], pixels hit, labelled, predicted as a class."""
+    """What IoU needs from a confusion matrix: […, C, C] → […, 3, C], each class's pixels hit, labeled, predicted."""
     hit = np.diagonal(confusion, axis1=-2, axis2=-1)
     return np.stack([hit, confusion.sum(axis=-1), confusion.sum(axis=-2)], axis=-2)
 
@@ -55,8 +57,8 @@ def class_iou(totals: np.ndarray) -> np.ndarray:
     Returns:
       […, C] float64; NaN for a class that neither the labels nor the predictions contain.
     """
-    hit, labelled, predicted = np.moveaxis(totals, -2, 0)
-    return _share(hit, labelled + predicted - hit)
+    hit, labeled, predicted = np.moveaxis(totals, -2, 0)
+    return _share(hit, labeled + predicted - hit)
 
 
 def mean_iou(totals: np.ndarray) -> np.ndarray:
@@ -66,20 +68,20 @@ def mean_iou(totals: np.ndarray) -> np.ndarray:
 
 def class_dice(totals: np.ndarray) -> np.ndarray:
     """Dice coefficient of each class, 2 TP / (2 TP + FP + FN) (Dice 1945): […, 3, C] → […, C], NaN as `class_iou`."""
-    hit, labelled, predicted = np.moveaxis(totals, -2, 0)
-    return _share(2 * hit, labelled + predicted)
+    hit, labeled, predicted = np.moveaxis(totals, -2, 0)
+    return _share(2 * hit, labeled + predicted)
 
 
 def pixel_accuracy(totals: np.ndarray) -> np.ndarray:
     """Share of pixels with the right class (Long et al., "Fully Convolutional Networks", 2015, section 5)."""
-    hit, labelled, _ = np.moveaxis(totals, -2, 0)
-    return _share(hit.sum(axis=-1), labelled.sum(axis=-1))
+    hit, labeled, _ = np.moveaxis(totals, -2, 0)
+    return _share(hit.sum(axis=-1), labeled.sum(axis=-1))
 
 
 def frequency_weighted_iou(totals: np.ndarray) -> np.ndarray:
-    """Mean of `class_iou` weighted by the classes' shares of the labelled pixels (Long et al. 2015, section 5)."""
-    labelled = totals[..., 1, :]
-    return _share((labelled * np.nan_to_num(class_iou(totals))).sum(axis=-1), labelled.sum(axis=-1))
+    """Mean of `class_iou` weighted by the classes' shares of the labeled pixels (Long et al. 2015, section 5)."""
+    labeled = totals[..., 1, :]
+    return _share((labeled * np.nan_to_num(class_iou(totals))).sum(axis=-1), labeled.sum(axis=-1))
 
 
 def boundary_width(height: int, width: int) -> int:
@@ -104,7 +106,7 @@ def boundary(region: np.ndarray, width: int) -> np.ndarray:
 
 
 def boundary_totals(labels: np.ndarray, predictions: np.ndarray, num_classes: int) -> np.ndarray:
-    """What boundary IoU needs of one image: `class_totals` of the pixels at boundaries.
+    """What boundary IoU needs from one image: `class_totals` of the pixels at boundaries.
 
     Args:
       labels: [h, w] class ids; 255 is not counted.
@@ -149,5 +151,5 @@ def mean_over_classes(values: np.ndarray) -> np.ndarray:
 
 def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
-    # Of no dimensions it is a number.
+    # [()] makes a number of an array without dimensions.
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)[()]

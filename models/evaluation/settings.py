@@ -2,30 +2,119 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
+from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from data.base.section import Section
+from models.evaluation.gate import Threshold
+from models.evaluation.metric_table import METRICS, Metric
 
-Iou = Annotated[float, pydantic.Field(ge=0, le=1)]
+DEFAULT_MIN_MEAN_IOU = 0.5
+# Keys that earlier versions had, and what to write instead.
+_MOVED = {
+    "min_mean_iou": "gate.min.mean_iou",
+    "min_class_iou": "gate.min.iou, such as gate: {min: {iou: {car: 0.5}}}",
+    "min_slice_mean_iou": "gate.slices, such as gate: {slices: {night: {mean_iou: 0.5}}}",
+}
+
+
+def _check_name(name: Any) -> Any:
+    if not isinstance(name, str):
+        raise ValueError("takes a name; if this is one, put it in quotes")
+    return name
+
+
+def _check_by_class(bounds: Any) -> Any:
+    if not isinstance(bounds, dict):
+        raise ValueError("takes classes and their least values, such as {car: 0.5}")
+    return bounds
+
+
+Name = Annotated[str, pydantic.BeforeValidator(_check_name), pydantic.Field(min_length=1)]
+
+
+def _check_bounds(values: Any) -> Any:
+    """Bounds by name of their metric; those of a metric by class are by class again."""
+    if not isinstance(values, dict):
+        raise ValueError("takes metrics and their least values, such as {mean_iou: 0.6, iou: {car: 0.5}}")
+    unknown = [str(name) for name in values if name not in METRICS]
+    if unknown:
+        raise ValueError(f"there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
+    # Made here, not on import, so that the table of metrics is the only place that says what there is.
+    bounds = pydantic.create_model("Bounds", __base__=Section, **{name: _bound(METRICS[name]) for name in values})
+    return bounds.model_validate(values).model_dump()
+
+
+def _bound(metric: Metric) -> Any:
+    number = Annotated[float, pydantic.Field(ge=metric.least, le=metric.most, allow_inf_nan=False)]
+    by_class = Annotated[dict[Name, number], pydantic.BeforeValidator(_check_by_class)]
+    return (by_class if metric.by_class else number, ...)
+
+
+Bounds = Annotated[dict[str, Any], pydantic.BeforeValidator(_check_bounds)]
 
 
 class GateSettings(Section):
     """What a model must reach on the test split to be pushed.
 
     Attributes:
-      min_mean_iou: least mean IoU.
-      min_class_iou: least IoU of classes, by name.
-      min_slice_mean_iou: least mean IoU of slices (`image/slice`), by name; `"*"` stands for each of them.
+      min: least values by metric, such as `{mean_iou: 0.6, iou: {car: 0.5}}`; a metric by class takes them by class.
+        Mean IoU must be at least 0.5 if nothing else is said.
+      slices: least values on the images of a slice (`image/slice`), by its name, such as `{night: {mean_iou: 0.5}}`;
+        those of `"*"` hold for each slice.
       regression: how much lower than the deployed model's the mean IoU may be; or `not_significantly_worse`: as much as
-        these images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
+        the test images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
     """
 
-    min_mean_iou: Iou = 0.5
-    min_class_iou: dict[str, Iou] = {}
-    min_slice_mean_iou: dict[str, Iou] = {}
-    regression: Iou | Literal["not_significantly_worse"] = 0.01
+    min: Bounds = {"mean_iou": DEFAULT_MIN_MEAN_IOU}
+    slices: dict[Name, Bounds] = {}
+    regression: Annotated[float, pydantic.Field(ge=0, le=1)] | Literal["not_significantly_worse"] = 0.01
+
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _name_moved_keys(cls, values: Any) -> Any:
+        moved = [key for key in _MOVED if isinstance(values, dict) and key in values]
+        if moved:
+            raise ValidationError.from_exception_data(
+                cls.__name__,
+                [
+                    InitErrorDetails(
+                        type=PydanticCustomError("moved", "write {key}", {"key": _MOVED[key]}), loc=(key,), input={}
+                    )
+                    for key in moved
+                ],
+            )
+        return values
+
+    @pydantic.field_validator("min", mode="after")
+    @classmethod
+    def _add_mean_iou(cls, values: dict[str, Any]) -> dict[str, Any]:
+        return {"mean_iou": DEFAULT_MIN_MEAN_IOU, **values}
+
+    def thresholds(self) -> list[Threshold]:
+        """All thresholds: over all images, by slice, and against the deployed model."""
+        found = _thresholds(self.min, "gate.min", "")
+        for name, bounds in self.slices.items():
+            found += _thresholds(bounds, f"gate.slices.{name}", name)
+        key = "gate.regression"
+        if isinstance(self.regression, str):
+            return [*found, Threshold("mean_iou_change_upper", 0.0, key)]
+        return [*found, Threshold("mean_iou_change", 0.0 - self.regression, key)]
+
+
+def _thresholds(bounds: dict[str, Any], key: str, slice_name: str) -> list[Threshold]:
+    found = []
+    for metric, bound in bounds.items():
+        if METRICS[metric].by_class:
+            found += [
+                Threshold(metric, value, f"{key}.{metric}.{class_name}", class_name, slice_name)
+                for class_name, value in bound.items()
+            ]
+        else:
+            found.append(Threshold(metric, bound, f"{key}.{metric}", slice=slice_name))
+    return found
 
 
 class EvaluationSettings(Section):

@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from data import contract
 from data.base.errors import UserError
+from data.base.files import find
 from models.inputs import preprocessing
 from models.inputs.augmentation import augment
 from models.inputs.settings import PreprocessingSettings
@@ -91,7 +92,7 @@ class DecodedExamples:
     ):
         self.count = count
         self._transform, self._shape = transform, shape
-        self._paths = sorted(path for pattern in patterns for path in tf.io.gfile.glob(pattern))
+        self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
         if cache is None:
             self._records = _record_index(self._paths)
@@ -181,6 +182,7 @@ class DecodedExamples:
     def _read(self, indices: np.ndarray) -> np.ndarray:
         records = []
         for path, offset, length in (self._records[index] for index in indices):
+            # TensorFlow's files keep blocks of a remote one at hand, as reading here and there needs.
             with tf.io.gfile.GFile(path, "rb") as file:
                 file.seek(offset)
                 records.append(file.read(length))

@@ -1,4 +1,4 @@
-"""Predicts with a pushed model: class-id masks and coloured overlays at each image's own size."""
+"""Predicts with a pushed model: class-id masks and colored overlays at each image's own size."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ from data.base.errors import UserError
 from data.images import BadImageError, encode_png, read_image
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, read_facts
-from models.serving.versions import version_path, versions
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.serving.versions import model_folder
 
 RESULTS_FILE = "predictions.jsonl"
 _OVERLAY_OPACITY = 0.5
@@ -35,15 +35,14 @@ class Predictor:
     """A loaded model with its label map.
 
     Args:
-      model: folder of a SavedModel, or of numbered versions, of which the newest is taken.
+      model: folder of a SavedModel, or a push destination, whose deployed version is taken.
 
     Raises:
-      UserError: if there is no model of segpipe's.
+      UserError: if there is no segpipe model.
     """
 
     def __init__(self, model: str):
-        numbered = versions(model)
-        folder = version_path(model, numbered[-1]) if numbered else model
+        folder = model_folder(model)
         try:
             facts = read_facts(folder)
             if facts is not None:
@@ -57,18 +56,18 @@ class Predictor:
         except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
             raise UserError(f"{folder} cannot be used: {_one_line(error)}") from None
         if facts is None:
-            raise UserError(f"{model} holds no model of segpipe's; a run that passed its gate says where it pushed one")
+            raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
 
     def __call__(self, encoded: bytes, height: int, width: int) -> tuple[np.ndarray, float]:
         """Segments one JPEG or PNG image.
 
         Args:
           encoded: the image.
-          height: of the image.
-          width: of the image.
+          height: in pixels.
+          width: in pixels.
 
         Returns:
-          [height, width] uint8 class ids, and the mean probability of the classes that the pixels got.
+          [height, width] uint8 class ids, and the mean probability of the predicted classes.
         """
         outputs = self._serve(tf.constant([encoded]))
         size = self._preprocessing
@@ -82,17 +81,17 @@ class Predictor:
 
 @dataclasses.dataclass(frozen=True)
 class Prediction:
-    """What became of one image; with an error it has no mask.
+    """The result for one image; if there is an error, there is no mask.
 
     Attributes:
       image: file, or name in a TFRecord.
       error: why it could not be used.
       mask: path of the class ids.
-      overlay: path of the coloured image.
+      overlay: path of the colored image.
       height: of the image, in pixels.
       width: of the image, in pixels.
-      class_shares: of its pixels, by class name.
-      confidence: mean probability of the classes that the pixels got.
+      class_shares: share of its pixels, by class name.
+      confidence: mean probability of the predicted classes.
     """
 
     image: str
@@ -113,10 +112,10 @@ def find_inputs(inputs: list[str]) -> dict[str, str]:
     """The files that inputs stand for.
 
     Args:
-      inputs: files, patterns such as `photos/*.jpg`, and folders, of which all images and TFRecords below them count.
+      inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images and TFRecords below them.
 
     Returns:
-      Files, and the name that each one's results begin with: of a file in a folder its path below that.
+      Files, each with the name that its results begin with; for a file from a folder that is its path below the folder.
 
     Raises:
       UserError: if a folder or pattern has no files, or several files have one name.
@@ -152,7 +151,7 @@ def predict(model: str, inputs: dict[str, str], output: str, max_pixels: int = 1
 
     Args:
       model: as for `Predictor`.
-      inputs: of `find_inputs`; of a TFRecord by the data contract every image is predicted.
+      inputs: as `find_inputs` returns them; in a TFRecord file that keeps the data contract, every image is predicted.
       output: folder to make.
       max_pixels: images with more are not decoded.
 
@@ -181,7 +180,7 @@ def _predictions(predictor: Predictor, inputs: dict[str, str], output: str, max_
                 label = name if _holds_records(path) else path
                 if name in written:
                     yield Prediction(
-                        label, "another image wrote a mask of this name; predict them into different folders"
+                        label, "another image wrote a mask with this name; predict them into different folders"
                     )
                     continue
                 written.add(name)
@@ -207,7 +206,7 @@ def _predict_one(predictor: Predictor, label: str, content: bytes, base: str, ma
         Image.fromarray(ids).save(mask_path)
         Image.fromarray(overlay.astype(np.uint8)).save(overlay_path)
     except OSError:
-        # Half a mask must not be taken for one.
+        # Half a mask must not be taken for a whole one.
         for path in (mask_path, overlay_path):
             with contextlib.suppress(OSError):
                 os.remove(path)
@@ -245,5 +244,5 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             if names and names[0]
             else f"{pathlib.Path(path).name.partition('.tfrecord')[0]}_{index:05d}"
         )
-        # Neither out of the folder nor out of the terminal's line.
+        # So that it can leave neither the folder nor the line on the terminal.
         yield _NO_NAME.sub("_", name), contents[0] if contents else b""

@@ -1,4 +1,4 @@
-"""What can be configured about serving and where models are pushed."""
+"""Sections of the configuration: limits on serving, and where models are pushed."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ class ServingSettings(Section):
     """Limits that a model must keep when it serves.
 
     Attributes:
-      max_latency_seconds: of a request of one image, once the model is warm.
+      max_latency_seconds: time for a request with one image, once the model is warm.
       max_memory_megabytes: peak resident memory of the serving process.
     """
 
@@ -22,7 +22,7 @@ class ServingSettings(Section):
 
 
 class PushSettings(Section):
-    """Where models that passed go.
+    """Where models that pass the gate go.
 
     Attributes:
       destination: folder of numbered versions; by default `serving` in the output folder.

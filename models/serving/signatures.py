@@ -10,13 +10,14 @@ from typing import Any
 import tensorflow as tf
 
 from data import contract
+from data.base.files import join, read_bytes, write_text
 from models.evaluation import in_graph
 from models.inputs import preprocessing
 from models.serving import tiling
 
 # The evaluator's signatures, by the resolution at which predictions and labels are compared.
 EVALUATION = {"model": "examples", "original": "examples_at_original_size"}
-# What signatures take and give.
+# Inputs and outputs of the signatures.
 IMAGES = "image_bytes"
 EXAMPLES = "examples"
 CLASS_IDS = "class_ids"
@@ -25,7 +26,7 @@ CONFUSION = "confusion_matrix"
 BOUNDARY = "boundary_totals"
 IMAGE_SIZE = "image_size"
 
-# Counted up when the evaluator can no longer compare models with older ones.
+# Incremented whenever models can no longer be compared with older ones.
 FORMAT = 2
 
 # TF Serving leaves the folder `assets.extra` alone, and copies of a SavedModel keep it.
@@ -33,22 +34,22 @@ FACTS_PATH = os.path.join("assets.extra", "segpipe.json")
 
 
 class ServingModule(tf.Module):
-    """The transform graph and the model as one; every signature decodes, resizes and normalizes by that graph.
+    """The transform graph and the model in one; every signature decodes, resizes and normalizes with that graph.
 
     Args:
       model: [batch, height, width, channels] → [batch, height, width, C] logits.
       transform: tf.Transform's layer from raw to transformed features.
-      resize: how the transform brings images to the model's size; with `none` they are segmented at their own size by
-        tiles of it.
+      resize: how the transform brings images to the model's size; with `none` they are segmented at their own size, in
+        tiles of the model's.
     """
 
     def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize):
         super().__init__()
         self.model = model
         self._resize, self._num_classes = resize, model.output_shape[-1]
-        # In Keras' order, by which another training can read them.
+        # In Keras' order, so that another training can read them.
         self.weights = [variable.value for variable in model.weights]
-        # A plain function: of a layer that it tracks, TensorFlow would export traces that nobody calls, in ten seconds.
+        # A plain function: for a layer that it tracks, TensorFlow would spend ten seconds on traces that nobody calls.
         self.transform = lambda features: transform(features)
         # Traced once for all signatures.
         self.logits = tf.function(
@@ -61,7 +62,7 @@ class ServingModule(tf.Module):
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
 
-        By tiles, height and width are those of the largest image; beside the others the class is 255, the confidence 0.
+        With tiles, height and width are those of the largest image; outside the others, class 255 with confidence 0.
         """
         if self._resize == "none":
             return self._each_at_its_size(image_bytes)
@@ -73,7 +74,7 @@ class ServingModule(tf.Module):
         """Measures predictions against labels at the size that the transform gives them.
 
         Args:
-          examples: [batch] serialized tf.train.Examples by the data contract.
+          examples: [batch] serialized tf.train.Examples that keep the data contract.
 
         Returns:
           `confusion_matrix` [batch, C, C] int64, by label and class id; `boundary_totals` [batch, 3, C] int64, as in
@@ -88,7 +89,7 @@ class ServingModule(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
     def serve_examples_at_original_size(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
-        """As `serve_examples`, at each image's own size: with its mask as it is, and logits resized bilinearly."""
+        """As `serve_examples`, at each image's own size: the mask as it is, the logits resized bilinearly."""
         if self._resize == "none":
             return self._measure_each(examples, self._measure_by_tiles)
         features = tf.io.parse_example(examples, feature_spec())
@@ -96,7 +97,7 @@ class ServingModule(tf.Module):
         return self._measure_each((logits, features[contract.MASK]), self._measure_resized)
 
     def _measure_each(self, batch: Any, measure: Callable[[Any], dict[str, tf.Tensor]]) -> dict[str, tf.Tensor]:
-        """One at a time: an image of 12 million pixels takes 36 MB decoded."""
+        """One at a time, as an image of 12 million pixels takes 36 MB once decoded."""
         classes = self._num_classes
         shapes = {CONFUSION: [classes, classes], BOUNDARY: [3, classes], IMAGE_SIZE: [2]}
         signature = {name: tf.TensorSpec(shape, tf.int64) for name, shape in shapes.items()}
@@ -134,7 +135,7 @@ class ServingModule(tf.Module):
             maps = self._predict_by_tiles(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
             return tuple(tf.RaggedTensor.from_tensor(values) for values in maps)
 
-        # One at a time: an image of 12 million pixels takes 36 MB decoded.
+        # One at a time, as an image of 12 million pixels takes 36 MB once decoded.
         class_ids, confidence = tf.map_fn(
             one,
             image_bytes,
@@ -146,7 +147,7 @@ class ServingModule(tf.Module):
         return {CLASS_IDS: class_ids.to_tensor(contract.IGNORE_LABEL), CONFIDENCE: confidence.to_tensor(0.0)}
 
     def _predict_by_tiles(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
-        """[h, w] class ids and confidence of the one image in a batch."""
+        """[h, w] class ids and confidence for the only image in a batch."""
         _, height, width, channels = self.model.input_shape
         return tiling.segment(
             self.logits,
@@ -168,7 +169,7 @@ def feature_spec() -> dict[str, tf.io.FixedLenFeature]:
 
 
 def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> None:
-    """Saves a model with the signatures `serving_default` and those of `EVALUATION`, for batches of any size.
+    """Saves a model with the signature `serving_default` and those in `EVALUATION`, for batches of any size.
 
     Args:
       model: the trained model, in float32.
@@ -183,16 +184,12 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> No
         EVALUATION["original"]: module.serve_examples_at_original_size,
     }
     tf.saved_model.save(module, folder, signatures=signatures)
-    path = os.path.join(folder, FACTS_PATH)
-    tf.io.gfile.makedirs(os.path.dirname(path))
-    with tf.io.gfile.GFile(path, "w") as file:
-        json.dump({**facts, "format": FORMAT}, file, indent=2)
+    write_text(join(folder, FACTS_PATH), json.dumps({**facts, "format": FORMAT}, indent=2))
 
 
 def read_facts(folder: str) -> dict[str, Any] | None:
-    """The facts that `export` kept, or None if the folder is not a model of segpipe's."""
-    path = os.path.join(folder, FACTS_PATH)
-    if not tf.io.gfile.exists(path):
+    """The facts that `export` kept, or None if the folder holds no segpipe model."""
+    try:
+        return json.loads(read_bytes(join(folder, FACTS_PATH)))
+    except (FileNotFoundError, NotADirectoryError):
         return None
-    with tf.io.gfile.GFile(path) as file:
-        return json.load(file)

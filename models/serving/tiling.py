@@ -1,7 +1,7 @@
-"""Segments images of any size with a model for small ones: by tiles that overlap, in memory bounded by one row of them.
+"""Segments images of any size with a model for small ones: in overlapping tiles, in memory bounded by one row of them.
 
-After Isensee et al., "nnU-Net", 2021 (Methods, inference): what the model makes of the tiles is summed, weighted by a
-Gaussian, because it knows least about the pixels at a tile's edge.
+After Isensee et al., "nnU-Net", 2021 (Methods, inference): predictions for the tiles are summed, weighted by a
+Gaussian, because the model knows least about the pixels at a tile's edge.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ import tensorflow as tf
 
 from models.inputs import preprocessing
 
-# Least share of a tile that the next one covers too.
+# Smallest share of a tile that the next one covers, too.
 _OVERLAP = 0.25
-# Of the Gaussian, as a share of the tile's length.
+# Standard deviation of the Gaussian, as a share of the tile's length.
 _SIGMA = 0.125
 # Pixels that go through the model at once: small tiles in batches, so that they keep the device busy.
 _PIXELS_AT_ONCE = 2**18
 
 
 def tile_positions(length: tf.Tensor, tile: int) -> tf.Tensor:
-    """Where tiles begin along an axis, evenly, the first at 0 and the last one's end at the image's: [n] int32.
+    """Where tiles begin along an axis, evenly spaced from the image's beginning to its end: [n] int32.
 
     Args:
-      length: of the image along that axis, at least that of a tile.
-      tile: its length.
+      length: the image's length along that axis, at least that of a tile.
+      tile: the tile's length.
     """
     stride = max(1, round(tile * (1 - _OVERLAP)))
     count = 1 - (tile - length) // stride
@@ -36,7 +36,7 @@ def tile_positions(length: tf.Tensor, tile: int) -> tf.Tensor:
 
 
 def window(tile: int) -> np.ndarray:
-    """Weights along a tile, [tile] float32: a Gaussian, at its edges not below a hundredth of its peak."""
+    """Weights along a tile, [tile] float32: a Gaussian, nowhere below a hundredth of its peak."""
     offsets = (np.arange(tile) - (tile - 1) / 2) / (_SIGMA * tile)
     return np.maximum(np.exp(-(offsets**2) / 2), 0.01).astype(np.float32)
 
@@ -49,13 +49,13 @@ def segment(
     scale: tf.Tensor,
     tile: tuple[int, int],
 ) -> tuple[tf.Tensor, tf.Tensor]:
-    """Class ids of an image at its own size, by tiles.
+    """Class ids of an image at its own size, in tiles.
 
     Args:
       model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits.
       num_classes: C.
       pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's colour.
-      mean: [1, channels], as `preprocessing.normalize` wants it.
+      mean: [1, channels], as `preprocessing.normalize` takes it.
       scale: [1, channels], likewise.
       tile: height and width of the model's input.
 
@@ -64,7 +64,7 @@ def segment(
     """
     size = tf.shape(pixels)[:2]
     is_small = tf.reduce_any(size < tf.constant(tile))
-    pixels = tf.cond(is_small, lambda: _enlarge(pixels, mean, tile), lambda: pixels)  # No copy of a large one.
+    pixels = tf.cond(is_small, lambda: _enlarge(pixels, mean, tile), lambda: pixels)  # Does not copy a large one.
     height, width = tf.unstack(tf.shape(pixels)[:2])
     tops, lefts = tile_positions(height, tile[0]), tile_positions(width, tile[1])
     ends = tf.concat([tops[1:], [height]], axis=0)

@@ -1,7 +1,8 @@
 """The push destination: numbered folders, each a whole SavedModel, as TF Serving reads them.
 
-The largest number is the deployed model. Versions that were rolled back wait in the folder `.rolled-back`, and what was
-rolled back when is told by files in `.history`; no server takes these names for versions.
+The largest number is the deployed version. Versions that were rolled back wait in the folder `.rolled-back`, and
+files in `.history` say what was rolled back when; no server takes these names for versions. Numbered folders that hold
+no model never count as versions, but no new version gets their numbers.
 """
 
 from __future__ import annotations
@@ -10,72 +11,107 @@ import datetime
 import getpass
 import json
 import logging
-import os
 import socket
 from typing import Any
 
-import tensorflow as tf
+from google.protobuf.message import DecodeError
+from tensorflow.core.protobuf import fingerprint_pb2
 
 from data.base.errors import UserError
+from data.base.files import exists, join, list_files, list_names, move_folder, read_bytes, write_text
 
 _LOG = logging.getLogger("segpipe.versions")
 _ROLLED_BACK = ".rolled-back"
 _HISTORY = ".history"
+# A folder is a SavedModel once it has both. Where files arrive one by one, they must be the last.
+GRAPH_FILE, _FINGERPRINT_FILE = "saved_model.pb", "fingerprint.pb"
+MARKERS = (_FINGERPRINT_FILE, GRAPH_FILE)
 
 
-def versions(destination: str) -> list[int]:
-    """The numbers that are taken at a push destination, oldest first; none if there is no such folder."""
-    if not tf.io.gfile.isdir(destination):
-        return []
-    names = (name.rstrip("/") for name in tf.io.gfile.listdir(destination))
+class NotAModelError(ValueError):
+    """A folder is no SavedModel, or not a complete one."""
+
+
+def numbers(destination: str) -> list[int]:
+    """All numbers at a push destination, lowest first, of models or not; none if there is no such folder."""
+    names = list_names(destination)
     # Python takes other digits for numbers, too, and `007` would not be found again.
     return sorted(int(name) for name in names if name.isascii() and name.isdigit() and name == str(int(name)))
+
+
+def taken_numbers(destination: str) -> set[int]:
+    """The numbers that a new version must not get, because something has them, or had them before a rollback."""
+    return {*numbers(destination), *numbers(join(destination, _ROLLED_BACK))}
 
 
 def servable_versions(destination: str) -> dict[int, str]:
     """The versions that can be served, oldest first, each with its model's fingerprint.
 
-    Other folders with a number for their name are left out with a warning: they must not hide the model before them.
+    Other folders that have a number for a name are left out with a warning.
     """
     found = {}
-    for version in versions(destination):
+    for version in numbers(destination):
         try:
             found[version] = fingerprint(version_path(destination, version))
-        except (FileNotFoundError, RuntimeError):
-            _LOG.warning("%s is not a SavedModel and does not count", version_path(destination, version))
+        except NotAModelError as error:
+            _LOG.warning("%s; it does not count as a version", error)
     return found
+
+
+def deployed_version(destination: str) -> int | None:
+    """The version that is served: the newest that is a model, or None if there is none."""
+    return max(servable_versions(destination), default=None)
+
+
+def rolled_back(destination: str) -> dict[int, str]:
+    """The versions that were rolled back, oldest first, each with its model's fingerprint."""
+    return servable_versions(join(destination, _ROLLED_BACK))
 
 
 def version_path(destination: str, version: int) -> str:
     """The folder of a version."""
-    return os.path.join(destination, str(version))
+    return join(destination, str(version))
+
+
+def rolled_back_path(destination: str, version: int) -> str:
+    """The folder of a version that was rolled back."""
+    return version_path(join(destination, _ROLLED_BACK), version)
 
 
 def fingerprint(model: str) -> str:
     """What tells one SavedModel from another: TensorFlow's own fingerprint of graph, signatures and weights.
 
     Raises:
-      FileNotFoundError: if the folder is not a SavedModel, or one without fingerprint (TensorFlow before 2.12).
+      NotAModelError: if the folder is no complete SavedModel, or one without a fingerprint (TensorFlow before 2.12).
     """
-    found = tf.saved_model.experimental.read_fingerprint(model)
+    try:
+        found = fingerprint_pb2.FingerprintDef.FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
+    except (FileNotFoundError, NotADirectoryError, DecodeError):
+        raise NotAModelError(f"{model} is not a SavedModel: it has no {_FINGERPRINT_FILE} that can be read") from None
+    if not exists(join(model, GRAPH_FILE)):
+        raise NotAModelError(f"{model} is not a SavedModel: it has no {GRAPH_FILE}")
     # The checkpoint's hash covers the checksums of all weights.
     return f"{found.saved_model_checksum:x}-{found.checkpoint_hash:x}"
 
 
-def rolled_back(destination: str) -> list[int]:
-    """The versions that were rolled back, oldest first."""
-    return versions(os.path.join(destination, _ROLLED_BACK))
+def model_folder(path: str) -> str:
+    """The SavedModel that a path stands for: the folder itself, or the deployed version at a push destination.
 
-
-def rolled_back_path(destination: str, version: int) -> str:
-    """The folder of a version that was rolled back."""
-    return version_path(os.path.join(destination, _ROLLED_BACK), version)
+    Raises:
+      UserError: if there is neither.
+    """
+    if exists(join(path, GRAPH_FILE)):
+        return path
+    version = deployed_version(path)
+    if version is None:
+        raise UserError(f"{path} holds no model; a run whose model passes the gate says where it was pushed")
+    return version_path(path, version)
 
 
 def roll_back(destination: str, version: int | None = None) -> tuple[int, int]:
     """Deploys another version by moving the newer ones aside, or by bringing back one that was moved aside.
 
-    Each move is one rename, and the version deployed so far is the last to go, so that no third one is ever deployed.
+    The version deployed so far is the last to go, so that no third one is ever deployed.
 
     Args:
       destination: folder of numbered versions.
@@ -87,7 +123,7 @@ def roll_back(destination: str, version: int | None = None) -> tuple[int, int]:
     Raises:
       UserError: if there is no such version, or it is deployed already.
     """
-    present, aside = list(servable_versions(destination)), rolled_back(destination)
+    present, aside = list(servable_versions(destination)), list(rolled_back(destination))
     if not present:
         raise UserError(f"{destination} holds no version")
     deployed = present[-1]
@@ -100,12 +136,15 @@ def roll_back(destination: str, version: int | None = None) -> tuple[int, int]:
     if version not in present and version not in aside:
         shown = ", ".join(map(str, sorted({*present, *aside})))
         raise UserError(f"{destination} has no version {version}; there are {shown}")
-    if version not in present:
-        tf.io.gfile.rename(rolled_back_path(destination, version), version_path(destination, version))
-    for newer in versions(destination):
-        if newer > version:
-            tf.io.gfile.makedirs(os.path.join(destination, _ROLLED_BACK))
-            tf.io.gfile.rename(version_path(destination, newer), rolled_back_path(destination, newer))
+    try:
+        if version not in present:
+            move_folder(rolled_back_path(destination, version), version_path(destination, version), MARKERS)
+        # Of folders that hold no model, too: a server that goes by numbers alone would take one of them.
+        newer = [number for number in numbers(destination) if number > version]
+        for number in sorted(newer, key=lambda number: (number == deployed, number)):
+            move_folder(version_path(destination, number), rolled_back_path(destination, number), MARKERS)
+    except FileExistsError as error:
+        raise UserError(f"{error}; move or delete one of the two") from None
     now = datetime.datetime.now(datetime.timezone.utc)
     event = {
         "time": now.isoformat(timespec="seconds"),
@@ -113,17 +152,10 @@ def roll_back(destination: str, version: int | None = None) -> tuple[int, int]:
         "to": version,
         "by": f"{getpass.getuser()}@{socket.gethostname()}",
     }
-    folder = os.path.join(destination, _HISTORY)
-    tf.io.gfile.makedirs(folder)
-    with tf.io.gfile.GFile(os.path.join(folder, f"{now:%Y%m%dT%H%M%S.%f}.json"), "w") as file:
-        file.write(json.dumps(event))
+    write_text(join(destination, _HISTORY, f"{now:%Y%m%dT%H%M%S.%f}.json"), json.dumps(event))
     return deployed, version
 
 
 def rollbacks(destination: str) -> list[dict[str, Any]]:
     """What was rolled back, oldest first: `time` (ISO 8601, UTC), `from`, `to` and `by`."""
-    events = []
-    for path in sorted(tf.io.gfile.glob(os.path.join(destination, _HISTORY, "*.json"))):
-        with tf.io.gfile.GFile(path) as file:
-            events.append(json.loads(file.read()))
-    return events
+    return [json.loads(read_bytes(path)) for path in list_files(join(destination, _HISTORY))]

@@ -1,4 +1,4 @@
-"""Checkpoints of a training run: what a killed or preempted run goes on from, and the best weights so far."""
+"""Checkpoints of a training run: where a killed or preempted run continues, and the best weights so far."""
 
 from __future__ import annotations
 
@@ -18,42 +18,51 @@ from typing import Any
 import keras
 import tensorflow as tf
 
+from data.base.files import delete_tree, find, write_text
+from data.base.packages import package_versions
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
 _STEPS, _BEST = "steps", "best"
-# Kept until another training begins: the process may yet be killed before TFX has registered the model.
+# Kept until another training begins: the process may still be killed before TFX has registered the model.
 _EXPORTED = "exported"
 
 
 def run_folder(root: str, *identity: Any) -> str:
-    """The folder below `root` of the one training that is described by JSON-compatible values."""
-    digest = hashlib.sha256(json.dumps(identity, sort_keys=True).encode()).hexdigest()
+    """The folder of one training, and of no other.
+
+    Args:
+      root: folder of all trainings' checkpoints.
+      identity: JSON-compatible values that describe the training. The versions of the installed packages, on which it
+        depends too, are added here.
+    """
+    described = [identity, package_versions()]
+    digest = hashlib.sha256(json.dumps(described, sort_keys=True).encode()).hexdigest()
     return os.path.join(root, digest[:16])
 
 
 class Checkpoints:
     """Saves and restores model, optimizer, the epoch's mean loss and the position in the data.
 
-    Between the last step of an epoch and the end of its evaluation nothing is saved: a run that is killed there repeats
-    the steps since the checkpoint before.
+    Nothing is saved between the last step of an epoch and the end of its evaluation: a run that is killed there repeats
+    the steps since the last checkpoint.
 
     Args:
-      folder: of this training run and no other.
-      settings: of the training run.
-      steps_per_epoch: in the training data.
-      worker: index of this one among several, of which only the first, 0, writes to the folder.
+      folder: belongs to this training run alone.
+      settings: settings of the training run.
+      steps_per_epoch: number of steps in an epoch.
+      worker: index of this worker; only the first one, 0, writes to the folder.
 
     Attributes:
-      step: how many steps were trained, over all epochs.
+      step: number of steps trained, over all epochs.
     """
 
     def __init__(self, folder: str, settings: TrainSettings, steps_per_epoch: int, worker: int = 0):
         self.step = 0
         self._folder, self._settings, self._steps_per_epoch = folder, settings, steps_per_epoch
-        # All workers save, because TensorFlow may have to gather what they hold; what the others save goes away.
+        # All workers save, because TensorFlow may have to gather what they hold; what the others save is thrown away.
         self._scratch = tempfile.TemporaryDirectory() if worker else None
-        # Several workers must save in the same step, which neither their clocks nor signals to one of them tell.
+        # Several workers must save at the same step, so neither their clocks nor a signal to one of them may decide.
         self._is_alone = settings.strategy != "multi_worker"
         self._best = tf.Variable(float("-inf"), trainable=False)
         self._epochs_without_gain = tf.Variable(0, trainable=False)
@@ -74,12 +83,12 @@ class Checkpoints:
         return float(self._best)
 
     def find(self) -> None:
-        """Finds the newest checkpoint that can be read; `step`, `best` and `is_finished` are then those of its time."""
+        """Finds the newest readable checkpoint, and sets `step`, `best` and `is_finished` to their values in it."""
         state = tf.train.get_checkpoint_state(os.path.join(self._folder, _STEPS))
         for path in reversed(state.all_model_checkpoint_paths if state else []):
             try:
                 reader = tf.train.load_checkpoint(path)
-                # Reads everything, with its checksums: a machine that lost power leaves what it likes.
+                # Reads everything, with checksums: a power failure may leave anything behind.
                 values = {name: reader.get_tensor(name) for name in reader.get_variable_to_shape_map()}
             except (tf.errors.OpError, ValueError) as error:
                 _LOG.warning("the checkpoint %s cannot be read: %s", path, error)
@@ -91,11 +100,11 @@ class Checkpoints:
             return
 
     def restore(self, model: keras.Model) -> None:
-        """Gives a compiled model the state that `find` found, if any; what is saved from now on is its state."""
+        """Gives a compiled model the state that `find` found, if any, and saves this model's state from now on."""
         self._loss_variables = _loss_variables(model)
         self._loss = [tf.Variable(variable, trainable=False) for variable in self._loss_variables]
         self._checkpoint = tf.train.Checkpoint(
-            # Lists, because TensorFlow does not find all of Keras' variables by itself: not the states of dropout.
+            # Lists, because TensorFlow misses some of Keras' variables by itself: the states of dropout.
             model=[variable.value for variable in model.variables],
             optimizer=[variable.value for variable in model.optimizer.variables],
             best=self._best,
@@ -109,19 +118,19 @@ class Checkpoints:
         )
         if self._newest:
             self._checkpoint.restore(self._newest).assert_consumed()
-            self._newest = ""  # A model that comes after this one has what this one learned.
+            self._newest = ""  # A later model takes over what this one has learned.
 
     def restore_loss(self) -> None:
-        """In the middle of an epoch, gives the metric the mean loss of the part before."""
+        """Within an epoch, sets the loss metric to the mean loss of the steps before the checkpoint."""
         if self.step % self._steps_per_epoch:
             for variable, value in zip(self._loss_variables, self._loss, strict=True):
                 variable.assign(value)
 
     def after_step(self) -> None:
-        """Counts a training step, and saves if it is time to.
+        """Counts a training step, and saves a checkpoint if one is due.
 
         Raises:
-          SystemExit, KeyboardInterrupt: after a signal, having saved.
+          SystemExit, KeyboardInterrupt: after a signal, once the checkpoint is saved.
         """
         self.step += 1
         if self.step % self._steps_per_epoch:
@@ -137,7 +146,7 @@ class Checkpoints:
             self._epochs_without_gain.assign_add(1)
 
     def after_epoch(self) -> None:
-        """Saves if it is time to, and at the end of the training; raises as `after_step`."""
+        """Saves a checkpoint if one is due, and at the end of the training; raises as `after_step` does."""
         self._save_if_due()
 
     def _save_if_due(self) -> None:
@@ -153,21 +162,21 @@ class Checkpoints:
             self._steps.save(self.step)
             self._saved_at = time.monotonic()
         if self._stop_signal:
-            _LOG.warning("stopped by signal %d; the same run goes on at step %d", self._stop_signal, self.step)
+            _LOG.warning("stopped by signal %d; the next run goes on at step %d", self._stop_signal, self.step)
             if self._stop_signal == signal.SIGINT:
                 raise KeyboardInterrupt
             raise SystemExit(128 + self._stop_signal)
 
     @contextlib.contextmanager
     def saving_on_signals(self) -> Iterator[None]:
-        """Within it SIGTERM and SIGINT let the step end, save, and then end the process as they would have."""
-        # Python handles signals in the main thread alone.
+        """Makes SIGTERM and SIGINT wait for the end of the step and for a checkpoint before they end the process."""
+        # Python handles signals in the main thread only.
         if not self._is_alone or threading.current_thread() is not threading.main_thread():
             yield
             return
 
         def remember(number: int, _: Any) -> None:
-            if self._stop_signal:  # Whoever asks twice does not want to wait.
+            if self._stop_signal:  # A second signal means: do not wait.
                 raise KeyboardInterrupt
             self._stop_signal = number
 
@@ -184,9 +193,8 @@ class Checkpoints:
         weights_checkpoint(model).read(path).assert_existing_objects_matched().expect_partial()
 
     def mark_exported(self) -> None:
-        """Says that the model is out, so that another training may delete this one's checkpoints."""
-        with tf.io.gfile.GFile(os.path.join(self._folder, _EXPORTED), "w") as file:
-            file.write("")
+        """Notes that the model was exported, so that another training may delete these checkpoints."""
+        write_text(os.path.join(self._folder, _EXPORTED), "")
 
 
 def _loss_variables(model: keras.Model) -> list[Any]:
@@ -195,12 +203,12 @@ def _loss_variables(model: keras.Model) -> list[Any]:
 
 
 def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    """What reads and writes a model's weights, also those of an exported model."""
+    """A checkpoint of a model's weights alone; it also reads those of an exported model."""
     return tf.train.Checkpoint(weights=[variable.value for variable in model.weights])
 
 
 def delete_exported(root: str, keep: str) -> None:
-    """Deletes the folders below `root` whose models were exported, except for one."""
-    for marker in tf.io.gfile.glob(os.path.join(root, "*", _EXPORTED)):
-        if os.path.dirname(marker) != keep:
-            tf.io.gfile.rmtree(os.path.dirname(marker))
+    """Deletes the folders below `root` whose models were exported, except `keep`."""
+    for marker in find(os.path.join(root, "*", _EXPORTED)):
+        if os.path.dirname(marker.path) != keep:
+            delete_tree(os.path.dirname(marker.path))

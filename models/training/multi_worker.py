@@ -18,6 +18,7 @@ import types
 from typing import Any
 
 from data.base.errors import UserError
+from data.base.packages import package_versions
 
 _LOG = logging.getLogger("segpipe.training")
 _JOB_FILE = "multi_worker.json"
@@ -69,6 +70,7 @@ def run_fn(fn_args: Any) -> None:
         )
     names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir")
     job = {name: getattr(fn_args, name) for name in (*names, "custom_config", "hyperparameters")}
+    job["packages"] = package_versions()
     folder = fn_args.custom_config["checkpoints"]
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, _JOB_FILE)
@@ -118,7 +120,18 @@ def join(folder: str) -> None:
             break
         first = content and content["beat"]
         time.sleep(2 * _BEAT_SECONDS)
+    _check_packages(content["job"].pop("packages"))
     _train(content["job"])
+
+
+def _check_packages(expected: dict[str, str]) -> None:
+    """Raises a UserError if worker 0 has other packages: this worker would look for checkpoints of another training."""
+    found = package_versions()
+    different = [
+        f"{name} {expected.get(name)}, here {found[name]}" for name in found if expected.get(name) != found[name]
+    ]
+    if different:
+        raise UserError(f"worker 0 has {'; '.join(different)}; all workers need the same versions")
 
 
 def _train(job: dict[str, Any]) -> None:

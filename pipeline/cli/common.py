@@ -49,7 +49,7 @@ def relative(path: str) -> str:
 
 
 def print_summary(console: Console, result: Run) -> None:
-    from models.serving.versions import rolled_back, versions
+    from models.serving.versions import rolled_back, servable_versions
 
     classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
     size = "each image's own size" if result.resolution == "original" else "the model's size"
@@ -61,7 +61,7 @@ def print_summary(console: Console, result: Run) -> None:
     if result.baseline_mean_iou is not None:
         lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(result.baseline_mean_iou)}")
     else:
-        lines.append("There is no deployed model with these classes; the absolute thresholds alone decided.")
+        lines.append("There is no deployed model with these classes to compare with.")
     if result.newest_span is not None:
         deployed = result.newest_baseline_mean_iou
         against = "" if deployed is None else f" (deployed: {format_iou(deployed)})"
@@ -69,10 +69,10 @@ def print_summary(console: Console, result: Run) -> None:
             f"On the test split of the newest span, {result.newest_span}: {format_iou(result.newest_mean_iou)}{against}"
         )
     if result.state == "refused":
-        lines += ["The gate refused the model; nothing was pushed:", *(f"  {reason}" for reason in result.reasons)]
+        lines += ["The model was not pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:
         destination = os.path.dirname(str(result.pushed_path))
-        is_there = result.pushed_version in versions(destination)
+        is_there = result.pushed_version in servable_versions(destination)
         verdict = "Pushed"
         if result.state == "unchanged":
             fate = "was deployed, and later removed,"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,28 +17,28 @@ from pipeline.cli.common import (
 )
 from pipeline.cli.server_options import connect, server_options
 
-if TYPE_CHECKING:
-    pass
-
 
 @click.command("compile", no_args_is_help=True)
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
 @SET_OPTION
 @click.option(
-    "--image", required=True, metavar="IMAGE", help="Image that each step runs in (make image), as nodes pull it."
+    "--image", required=True, metavar="IMAGE", help="Image in which each step runs (make image), as nodes pull it."
 )
-@click.option("--output", required=True, metavar="FILE", help="The pipeline, as YAML.")
+@click.option("--output", required=True, metavar="FILE", help="YAML file to write.")
 def compile_command(config_path: str, overrides: tuple[str, ...], image: str, output: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines 2, or for Vertex AI (kubeflow.platform: vertex).
 
-    It is the same graph as of `segpipe run`, with the parameters span, epochs and min_mean_iou. The same configuration,
-    label map, image and code give the same bytes. docs/kubeflow.md tells the rest.
+    The graph is the same as in `segpipe run`, with the parameters span, epochs and min_mean_iou. The same
+    configuration, label map, image, code and installed packages give the same bytes. For the rest, see
+    docs/kubeflow.md.
     """
     from pipeline.config import load_config
     from pipeline.runners.kubeflow.paths import on_cluster
 
     config = load_config(config_path, overrides)
     on_cluster(config)
+    for caveat in (*config.kubeflow.caveats(), *config.beam.caveats()):
+        click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
     quiet()
     from pipeline.runners.kubeflow.compiler import compile_pipeline
@@ -57,17 +57,17 @@ _PARAMETER_OPTION = click.option(
     "parameters",
     multiple=True,
     metavar="NAME=VALUE",
-    help="Of the runs, such as epochs=20. May be repeated.",
+    help="Parameter of the runs, such as epochs=20. May be repeated.",
 )
 
 
 _EXPERIMENT_OPTION = click.option(
-    "--experiment", default="segpipe", show_default=True, help="What the runs are listed under."
+    "--experiment", default="segpipe", show_default=True, help="Experiment that lists the runs."
 )
 
 
 _ROOT_OPTION = click.option(
-    "--pipeline-root", metavar="URI", help="Where artifacts go. [default: where the server says]"
+    "--pipeline-root", metavar="URI", help="Where artifacts go. [default: the server's setting]"
 )
 
 
@@ -76,7 +76,7 @@ def _parameters(texts: tuple[str, ...]) -> dict[str, Any]:
     for text in texts:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise UserError(f"--parameter {text}: takes name=value, such as epochs=20")
+            raise UserError(f"--parameter {text}: takes NAME=VALUE, such as epochs=20")
         found[name] = value
     return found
 
@@ -87,7 +87,11 @@ def _parameters(texts: tuple[str, ...]) -> dict[str, Any]:
 @_PARAMETER_OPTION
 @_EXPERIMENT_OPTION
 @_ROOT_OPTION
-@click.option("--wait", is_flag=True, help="Show its steps until it ends, and exit as `segpipe run` does.")
+@click.option(
+    "--wait",
+    is_flag=True,
+    help="Show the steps until the run ends, and exit like `segpipe run`; survives half an hour without the server.",
+)
 def submit(
     pipeline: str,
     host: str | None,
@@ -99,8 +103,8 @@ def submit(
 ) -> int:
     """Run a compiled pipeline on a Kubeflow Pipelines server.
 
-    It is uploaded, as a new version of the pipeline of its name if there is one. A token is taken from
-    KF_PIPELINES_TOKEN, a cookie from KF_PIPELINES_COOKIE; without them, in a cluster, the pod's service account counts.
+    The pipeline is uploaded, as a new version if the server has one of that name. A token is read from
+    KF_PIPELINES_TOKEN, a cookie from KF_PIPELINES_COOKIE; without them, a pod in a cluster uses its service account.
     """
     from pipeline.runners.kubeflow.client import read_pipeline
 
@@ -127,8 +131,8 @@ def schedule() -> None:
 @_PARAMETER_OPTION
 @_EXPERIMENT_OPTION
 @_ROOT_OPTION
-@click.option("--name", help="Of the schedule. [default: the pipeline's]")
-@click.option("--cron", metavar="FIELDS", help='Six fields in UTC, seconds first: "0 0 3 * * 1" is Mondays at three.')
+@click.option("--name", help="Name of the schedule. [default: the pipeline's]")
+@click.option("--cron", metavar="FIELDS", help='Six fields in UTC, seconds first: "0 0 3 * * 1" is Mondays at 3:00.')
 @click.option("--every", metavar="TIME", help="Instead of --cron: 30m, 12h or 7d.")
 def create_schedule(
     pipeline: str,
@@ -141,7 +145,7 @@ def create_schedule(
     cron: str | None,
     every: str | None,
 ) -> None:
-    """Start runs by a schedule: one at a time, and turns that were missed are not made up for.
+    """Start runs on a schedule: one at a time, and missed runs are skipped.
 
     A schedule of the same name is replaced; that is how a new version of the pipeline or the image gets into it.
     """
@@ -183,7 +187,7 @@ def list_schedules(host: str | None, namespace: str | None) -> None:
 @click.argument("name")
 @server_options
 def pause_schedule(name: str, host: str | None, namespace: str | None) -> None:
-    """Start no more runs, until `resume`."""
+    """Pause a schedule: no runs start until `resume`."""
     connect(host, namespace).pause(name)
     click.echo(f"Schedule {name} is paused.")
 
@@ -192,7 +196,7 @@ def pause_schedule(name: str, host: str | None, namespace: str | None) -> None:
 @click.argument("name")
 @server_options
 def resume_schedule(name: str, host: str | None, namespace: str | None) -> None:
-    """End a pause."""
+    """Resume a paused schedule."""
     connect(host, namespace).resume(name)
     click.echo(f"Schedule {name} is enabled.")
 

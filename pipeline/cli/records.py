@@ -1,4 +1,4 @@
-"""Commands that look at runs and versions, and clean up after them."""
+"""Commands that show runs and versions, roll back, and clean up."""
 
 from __future__ import annotations
 
@@ -13,12 +13,7 @@ import click
 
 from data.base.errors import UserError
 from data.base.files import exists, is_remote
-from pipeline.cli.common import (
-    SET_OPTION,
-    format_iou,
-    quiet,
-    relative,
-)
+from pipeline.cli.common import SET_OPTION, format_iou, quiet, relative
 from pipeline.cli.server_options import connect, server_options
 
 if TYPE_CHECKING:
@@ -27,7 +22,7 @@ if TYPE_CHECKING:
 
 
 RUNS_OPTION = click.option(
-    "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all of output/]"
+    "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all runs in output/]"
 )
 
 
@@ -42,7 +37,7 @@ def _load_runs(config_path: str | None, overrides: tuple[str, ...]) -> list[Run]
         return load_runs(database_of(config), config.name)
     paths = sorted(glob.glob(os.path.join("output", "*", "metadata.sqlite")))
     if not paths:
-        raise UserError("no run found in output/; name another place with --config")
+        raise UserError("there is no run in output/; name the runs' configuration with --config")
     from pipeline.records.metadata import sqlite_database
     from pipeline.records.runs import load_runs
 
@@ -53,28 +48,27 @@ def _load_runs(config_path: str | None, overrides: tuple[str, ...]) -> list[Run]
         except UserError as error:
             if len(paths) == 1:
                 raise
-            click.echo(f"left out: {error}", err=True)
+            click.echo(f"skipped: {error}", err=True)
     return listed
 
 
 def _find_run(runs: list[Run], wanted: str) -> Run:
     found = [run for run in runs if run.run_id.startswith(wanted)]
     if len(found) != 1:
-        raise UserError(
-            f"{'no run' if not found else 'more than one run'} begins with {wanted}; `segpipe runs` lists them"
-        )
+        count = "more than one run" if found else "no run"
+        raise UserError(f"{count} begins with {wanted}; `segpipe runs` lists them")
     return found[0]
 
 
 @click.command()
 @RUNS_OPTION
 @SET_OPTION
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known, one JSON object a line.")
 @server_options
 def runs(
     config_path: str | None, overrides: tuple[str, ...], as_json: bool, host: str | None, namespace: str | None
 ) -> None:
-    """List the runs of a pipeline, or of all pipelines in output/, oldest first; with --host, those on that server."""
+    """List the runs of a pipeline, or of all pipelines in output/, oldest first; with --host, the runs on a server."""
     from rich.console import Console
     from rich.table import Table
 
@@ -129,12 +123,12 @@ def _print_server_runs(
 @click.command()
 @RUNS_OPTION
 @SET_OPTION
-@click.option("--open", "open_it", is_flag=True, help="Open it in the browser.")
+@click.option("--open", "open_it", is_flag=True, help="Open the report in the browser.")
 @click.argument("run_id", metavar="[RUN]", required=False)
 def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, run_id: str | None) -> None:
-    """Print where the HTML report of a run is.
+    """Print the path of a run's HTML report.
 
-    RUN is the beginning of a run's name, as `segpipe runs` lists them; without it, the newest run that has a report.
+    RUN is the beginning of a run's name in `segpipe runs`; without it, the newest run that has a report is taken.
     """
     quiet()
     listed = _load_runs(config_path, overrides)
@@ -146,30 +140,30 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
     else:
         found = _find_run(listed, run_id)
     if not found.report:
-        raise UserError(f"run {found.run_id} has no report: it is {found.state}")
+        raise UserError(f"run {found.run_id} has no report; its state: {found.state}")
     if not exists(found.report):
-        raise UserError(f"the report of run {found.run_id} was removed; it was {found.report}")
+        raise UserError(f"the report of run {found.run_id} was deleted; it was {found.report}")
     click.echo(relative(found.report))
     if open_it and is_remote(found.report):
-        raise UserError("it is not on this machine; copy it to look at it")
+        raise UserError("the report is not on this machine; copy it here to open it")
     if open_it and click.launch(found.report):
-        raise UserError("no browser could be started")
+        raise UserError("cannot start a browser")
 
 
 @click.command(no_args_is_help=True)
 @RUNS_OPTION
 @SET_OPTION
-@click.option("--html", "html_path", metavar="FILE", help="Write the comparison as HTML, too.")
+@click.option("--html", "html_path", metavar="FILE", help="Also write the comparison as HTML.")
 @click.argument("run_ids", metavar="RUN RUN…", nargs=-1, required=True)
 def compare(
     config_path: str | None, overrides: tuple[str, ...], html_path: str | None, run_ids: tuple[str, ...]
 ) -> None:
-    """Put runs side by side: what was configured differently, and what came of it.
+    """Show runs side by side: outcomes, metrics, seconds, and what was configured differently.
 
-    RUN is the beginning of a run's name, as `segpipe runs` lists them.
+    RUN is the beginning of a run's name in `segpipe runs`.
     """
     if len(run_ids) < 2:
-        raise UserError("compare takes two runs or more; `segpipe runs` lists them")
+        raise UserError("compare takes at least two runs; `segpipe runs` lists all runs")
     listed = _load_runs(config_path, overrides)
     from pipeline.records.comparison import compare_runs
 
@@ -194,9 +188,9 @@ def _print_sections(
 @click.command(no_args_is_help=True)
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
 @SET_OPTION
-@click.option("--json", "as_json", is_flag=True, help="One JSON object a line, with everything that is known.")
+@click.option("--json", "as_json", is_flag=True, help="Print everything that is known, one JSON object a line.")
 def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List the versions that were pushed, oldest first: from which runs and data, how good, what each replaced."""
+    """List the pushed versions, oldest first, with their runs, data and mean IoU, and what each replaced."""
     from pipeline.config import load_config
 
     config = load_config(config_path, overrides)
@@ -204,7 +198,7 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
     from rich.console import Console
     from rich.table import Table
 
-    from pipeline.records.history import load_history
+    from pipeline.records.lineage import load_history
 
     listed = load_history(config)
     if as_json:
@@ -230,10 +224,10 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
 @click.command(no_args_is_help=True)
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
 @SET_OPTION
-@click.option("--html", "html_path", metavar="FILE", help="Write it as HTML, too.")
+@click.option("--html", "html_path", metavar="FILE", help="Also write the lineage as HTML.")
 @click.argument("version", metavar="VERSION", type=click.IntRange(0))
 def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None, version: int) -> None:
-    """Tell what a pushed version was made of: data, schema, configuration, code, packages, metrics."""
+    """Show what a pushed version was made of: data, schema, configuration, code, packages, metrics."""
     from pipeline.config import load_config
 
     config = load_config(config_path, overrides)
@@ -249,10 +243,10 @@ def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None,
 @SET_OPTION
 @click.argument("version", metavar="[VERSION]", type=click.IntRange(0), required=False)
 def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) -> None:
-    """Deploy an earlier version at once; without VERSION, the one before the deployed one.
+    """Deploy an earlier version at once: VERSION, or the one before the deployed one.
 
-    The versions that are newer are moved aside, where servers do not look, and the next runs do not push them again.
-    With the number of one of them, it comes back.
+    Newer versions are moved aside, where servers do not look, and later runs do not push them again. To bring one of
+    them back, give its number.
     """
     from pipeline.config import load_config
 
@@ -262,7 +256,7 @@ def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) 
 
     before, now = roll_back(destination, version)
     click.echo(
-        f"Version {now} is deployed in the place of version {before}: {relative(os.path.join(destination, str(now)))}"
+        f"Version {now} is deployed instead of version {before}: {relative(os.path.join(destination, str(now)))}"
     )
 
 
@@ -270,13 +264,17 @@ def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) 
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
 @SET_OPTION
 @click.option(
-    "--keep", type=click.IntRange(1), required=True, metavar="N", help="How many of the newest runs and versions stay."
+    "--keep",
+    type=click.IntRange(1),
+    required=True,
+    metavar="N",
+    help="Keep the newest N runs and N versions.",
 )
-@click.option("--yes", is_flag=True, help="Delete; without it, only show what would go.")
+@click.option("--yes", is_flag=True, help="Delete; without it, only list what would be deleted.")
 def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) -> None:
     """Delete what old runs left: artifacts, pushed versions, checkpoints and logs.
 
-    The newest N runs and the newest N versions stay, the deployed one among them, with everything that they were made
+    The newest N runs and the newest N versions, the deployed one among them, stay with everything that they were made
     of. Without --yes nothing is deleted.
     """
     from pipeline.config import load_config
@@ -289,8 +287,8 @@ def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) ->
     for item in leftovers:
         click.echo(f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})")
     total = sum(item.size for item in leftovers) / 1e6
-    verdict = "deleted" if yes else "would be deleted; --yes deletes"
+    fate = "deleted" if yes else "would be deleted; to delete them, add --yes"
     if leftovers:
-        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {verdict}")
+        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {fate}")
     else:
         click.echo("There is nothing to delete.")

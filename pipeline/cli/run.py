@@ -25,17 +25,20 @@ if TYPE_CHECKING:
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
 @SET_OPTION
 def run(config_path: str, overrides: tuple[str, ...]) -> int:
-    """Run the pipeline: validate, transform, train, evaluate, push what passes the gate.
+    """Run the pipeline: validate, transform, train, evaluate, and push the model if it passes the gate.
 
-    Components whose inputs, settings and code are the same as before are not run again.
+    Components whose inputs, settings and code have not changed are not run again.
     """
     from pipeline.config import load_config
 
     quiet()
     config = load_config(config_path, overrides)
+    config.check_output()
     config.data.newest_input()
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
+    for caveat in config.beam.caveats():
+        click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
     from rich.console import Console
 
@@ -54,11 +57,11 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
 @SET_OPTION
 def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
-    """Take one turn of a schedule: run the pipeline if there is a reason to, and tell how it ended.
+    """Run the pipeline if there is a reason to, and notify people and programs of how it ended; for schedules.
 
-    Nothing is trained if data, code, packages and configuration are those of the last run that ended, or, with
-    retrain.trigger: drift, if the newest data is like that which the deployed model was trained on. Whom to tell is in
-    the section notify. docs/retraining.md has units for systemd, a line for cron, and Kubeflow's way.
+    Nothing is trained if data, code, packages and configuration are those of the last finished run, or, with
+    retrain.trigger: drift, if the newest data resembles what the deployed model was trained on. The section notify of
+    FILE says whom to notify. docs/retraining.md shows units for systemd, a line for cron, and schedules on Kubeflow.
     """
     from pipeline.config import load_config
 
@@ -66,24 +69,24 @@ def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
     quiet()
     from rich.console import Console
 
-    from pipeline.retraining.turn import retrain as take_turn
+    from pipeline.retraining.retrain import retrain as run_if_needed
 
     console = Console()
-    turn = take_turn(config, console, lambda line: click.echo(line, err=True))
-    if turn.drift is not None:
-        shown = ", ".join(f"{name} {value:.3f}" for name, value in turn.drift.items())
+    result = run_if_needed(config, console, lambda line: click.echo(line, err=True))
+    if result.drift is not None:
+        shown = ", ".join(f"{name} {value:.3f}" for name, value in result.drift.items())
         click.echo(f"Drift of the newest data from what the deployed model was trained on: {shown}")
-    for problem in turn.problems:
-        click.echo(f"Not told: {problem}", err=True)
-    if turn.outcome == "ran":
-        assert turn.run is not None
-        print_summary(console, turn.run)
-        return EXIT_REFUSED if turn.run.state == "refused" else 0
-    if turn.outcome == "nothing new":
-        assert turn.run is not None
-        click.echo(f"Nothing is new since run {turn.run.run_id}, which ended {turn.run.state}; nothing was trained.")
+    for problem in result.problems:
+        click.echo(f"Notification failed: {problem}", err=True)
+    if result.outcome == "ran":
+        assert result.run is not None
+        print_summary(console, result.run)
+        return EXIT_REFUSED if result.run.state == "refused" else 0
+    if result.outcome == "nothing new":
+        assert result.run is not None
+        click.echo(f"Nothing has changed since run {result.run.run_id} ({result.run.state}); nothing was trained.")
     else:
-        click.echo(f"No drift above retrain.max_drift {config.retrain.max_drift:g}; nothing was trained.")
+        click.echo(f"The drift is not above retrain.max_drift, {config.retrain.max_drift:g}; nothing was trained.")
     return 0
 
 
@@ -91,10 +94,10 @@ def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the run.")
 @SET_OPTION
 def join(config_path: str, overrides: tuple[str, ...]) -> None:
-    """Take part in the training of a run on another machine (train.strategy: multi_worker).
+    """Join the training of a run on another machine (train.strategy: multi_worker).
 
-    Waits until `segpipe run`, with the same FILE, comes to its training on the machine that TF_CONFIG calls worker 0.
-    The output folder must be on a file system that all workers share.
+    Waits until `segpipe run` with the same FILE starts training on the machine that TF_CONFIG calls worker 0. The
+    output folder must be on a file system that all workers share.
     """
     from models.training.multi_worker import join as join_training
     from pipeline.config import load_config
@@ -108,19 +111,20 @@ def join(config_path: str, overrides: tuple[str, ...]) -> None:
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file with a section tune.")
 @SET_OPTION
 def tune(config_path: str, overrides: tuple[str, ...]) -> None:
-    """Search for hyperparameters: short trainings with values from tune.space, best first.
+    """Search for hyperparameters by short trainings with values from tune.space; lists the trials, best first.
 
-    Runs the pipeline up to its tuner; a search that was killed goes on where it stopped. `segpipe run` with the same
-    configuration then trains with the best values.
+    Runs the pipeline up to its tuner. A search that was interrupted continues where it stopped. `segpipe run` with the
+    same configuration then trains with the best values.
     """
     from pipeline.config import load_config
 
     config = load_config(config_path, overrides)
     if config.tune is None:
         raise UserError(
-            f"{config_path} has no section tune; add one such as\n"
+            f"{config_path} has no section tune; add one, such as\n"
             "  tune: {trials: 20, epochs: 10, space: {train.learning_rate: {low: 0.0001, high: 0.01, scale: log}}}"
         )
+    config.check_output()
     config.data.newest_input()
     config.load_label_map()
     click.echo("Loading TFX …", err=True)

@@ -1,37 +1,34 @@
-"""Commands that use a model."""
+"""Commands that use a model: `predict` and `serve`."""
 
 from __future__ import annotations
 
 import logging
 import os
 import re
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from data.base.errors import UserError
 from data.base.files import is_remote
-from pipeline.cli.common import (
-    EXIT_FAILED,
-    quiet,
-)
-
-if TYPE_CHECKING:
-    pass
+from pipeline.cli.common import EXIT_FAILED, quiet
 
 
 @click.command(no_args_is_help=True)
 @click.option(
-    "--model", required=True, metavar="DIR", help="A pushed version, or the push destination for the newest one."
+    "--model",
+    required=True,
+    metavar="DIR",
+    help="A push destination, for its deployed version, or a single version.",
 )
-@click.option("--output", required=True, metavar="DIR", help="Where masks and overlays go.")
+@click.option("--output", required=True, metavar="DIR", help="Folder for masks and overlays.")
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
 def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
-    """Segment images: a mask of class ids and a coloured overlay for each, at its own size.
+    """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
 
-    IMAGE is a file, a folder for all images below it, a quoted pattern, or a TFRecord file of `segpipe convert` for all
-    images in it. DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file
-    that cannot be read is reported, the others are done all the same, and the exit code is 1.
+    IMAGE is a file, a folder (all images below it), a quoted pattern, or a TFRecord file from `segpipe convert` (all
+    images in it). DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file
+    that cannot be read is reported and the others are still predicted; the exit code is then 1.
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
@@ -55,34 +52,65 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
 
 @click.command(no_args_is_help=True)
 @click.option(
-    "--model", required=True, metavar="DIR", help="The push destination, which is followed, or one version of a model."
+    "--model",
+    required=True,
+    metavar="DIR",
+    help="A push destination, which is followed, or a single version.",
 )
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen at; 0.0.0.0 for all.")
-@click.option("--port", type=click.IntRange(0, 65535), default=8501, show_default=True, help="0 takes a free one.")
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
-    "--poll-seconds", type=click.FloatRange(0.1), default=2.0, show_default=True, help="Between looks at DIR."
+    "--port",
+    type=click.IntRange(0, 65535),
+    default=8501,
+    show_default=True,
+    help="Port to listen on; 0 takes a free one.",
 )
-@click.option("--max-body-megabytes", type=click.FloatRange(0.001), default=32.0, show_default=True)
-@click.option("--max-pixels", type=click.IntRange(1), default=25_000_000, show_default=True, help="Of an image.")
-@click.option("--max-batch", type=click.IntRange(1), default=16, show_default=True, help="Images answered at once.")
-@click.option("--max-waiting", type=click.IntRange(1), default=128, show_default=True, help="Requests; others get 503.")
-@click.option("--receive-seconds", type=click.FloatRange(0.1), default=30.0, show_default=True, help="For a request.")
-@click.option("--answer-seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="For its answer.")
+@click.option(
+    "--poll-seconds",
+    type=click.FloatRange(0.1),
+    default=2.0,
+    show_default=True,
+    help="Time between two looks for a new version.",
+)
+@click.option(
+    "--max-body-megabytes", type=click.FloatRange(0.001), default=32.0, show_default=True, help="Largest request."
+)
+@click.option("--max-pixels", type=click.IntRange(1), default=25_000_000, show_default=True, help="Largest image.")
+@click.option(
+    "--max-batch",
+    type=click.IntRange(1),
+    default=16,
+    show_default=True,
+    help="Images that go through the model at once.",
+)
+@click.option(
+    "--max-waiting",
+    type=click.IntRange(1),
+    default=128,
+    show_default=True,
+    help="Requests that may wait; others get 503.",
+)
+@click.option(
+    "--receive-seconds", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Time to receive a request."
+)
+@click.option(
+    "--answer-seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Time to answer it."
+)
 def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **limits: Any) -> None:
-    """Try a model: a page for people, and TF Serving's REST paths for programs.
+    """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
 
     \b
       curl -d '{"instances": [{"b64": "'$(base64 -w0 photo.jpg)'"}]}' http://127.0.0.1:8501/v1/models/segpipe:predict
 
     A version that is pushed while the server runs takes over without losing a request; one that cannot be loaded is
-    left out. /healthz and /metrics (Prometheus) tell how it goes. Ends with Ctrl-C or SIGTERM, after finishing what it
-    has begun. For production use TF Serving itself; clients need no change.
+    passed over. /healthz and /metrics (Prometheus) show the server's state. Ctrl-C and SIGTERM end it once the requests
+    in progress are answered. In production, use TF Serving itself; clients need no change.
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
-        raise UserError("--name takes letters, digits and . _ -")
+        raise UserError("--name may consist of letters, digits and . _ -")
     click.echo("Loading TensorFlow …", err=True)
     quiet()
     import asyncio

@@ -23,7 +23,7 @@ from models.tuning.search_space import TunerConfig, TuneSettings, with_first_val
 from pipeline.config.data import DataSettings
 from pipeline.records.settings import MetadataSettings
 from pipeline.retraining.settings import NotifySettings, RetrainSettings
-from pipeline.runners.beam import BeamSettings
+from pipeline.runners.beam.settings import BeamSettings
 from pipeline.runners.kubeflow.settings import KubeflowSettings
 
 
@@ -95,6 +95,14 @@ class Config(Section):
         """Folder of the logs, one file a run."""
         return os.path.abspath(os.path.join(self.output, "logs"))
 
+    def check_output(self) -> None:
+        """Raises a UserError if the pipeline cannot run on this machine, because its output folder is not here."""
+        if is_remote(self.output):
+            raise UserError(
+                f"output: {self.output} must be a folder on this machine, for metadata and logs; what a cluster "
+                f"computes can be elsewhere, with artifacts: {self.output.rstrip('/')}/artifacts"
+            )
+
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.
 
@@ -103,11 +111,10 @@ class Config(Section):
         """
         path = self.data.label_map or os.path.join(self.data.newest_input(), LABEL_MAP_FILE)
         label_map = LabelMap.load(path)
-        unknown = sorted(set(self.gate.min_class_iou) - set(label_map.names))
-        if unknown:
-            raise UserError(
-                f"gate.min_class_iou: {', '.join(unknown)} is not in {path}, which has {', '.join(label_map.names)}"
-            )
+        for threshold in self.gate.thresholds():
+            if threshold.class_name and threshold.class_name not in label_map.names:
+                names = ", ".join(label_map.names)
+                raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
         return label_map
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:

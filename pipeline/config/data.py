@@ -9,7 +9,7 @@ from typing import Annotated
 import pydantic
 
 from data.base.errors import UserError
-from data.base.files import Found, find, is_remote
+from data.base.files import FileInfo, find, is_remote
 from data.base.section import Section
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.spans import SPAN, choose_window, find_spans
@@ -52,7 +52,7 @@ class DataSettings(Section):
                 raise UserError(f"data.input: {', '.join(places)} has no files {split}*")
         return folder
 
-    def input_files(self) -> list[Found]:
+    def input_files(self) -> list[FileInfo]:
         """The TFRecords of all splits and spans that a run takes, and the label map.
 
         Raises:
@@ -78,5 +78,5 @@ class DataSettings(Section):
         return folders[window.newest], {**of_split, "test": [folders[window.test]]}
 
 
-def _files(folder: str, split: str) -> list[Found]:
+def _files(folder: str, split: str) -> list[FileInfo]:
     return find(os.path.join(glob.escape(folder), f"{split}*"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from models.evaluation.metric_table import METRICS
 from pipeline.records.sections import Row
 
 if TYPE_CHECKING:
@@ -11,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def compare_runs(runs: list[Run]) -> dict[str, list[Row]]:
-    """Compares outcomes, metrics, the seconds of components, and what was configured differently.
+    """Compares outcomes, metrics, the components' seconds, and what was configured differently.
 
     Returns:
       Rows by heading, with a column for each run.
@@ -31,7 +32,7 @@ def compare_runs(runs: list[Run]) -> dict[str, list[Row]]:
         "Metrics on the test split": [
             _metric(name, [run.metrics.get(name) for run in runs])
             for name in dict.fromkeys(name for run in runs for name in run.metrics)
-            if not name.endswith(("_lower", "_upper")) and name != "images"
+            if _is_compared(name)
         ],
         "Configured differently": [
             Row(key, [configuration.get(key, "") for configuration in configurations])
@@ -51,6 +52,13 @@ def flat(value: Any, key: str = "") -> dict[str, str]:
             for name, text in flat(item, f"{key}.{inner}" if key else str(inner)).items()
         }
     return {key: str(value)} if key else {}
+
+
+def _is_compared(name: str) -> bool:
+    """Counts say nothing about the models, and ends of intervals have a row of their own or none."""
+    if name.startswith(METRICS["pixels"].key("")):
+        return False
+    return name not in METRICS or not (METRICS[name].is_count or name.endswith(("_lower", "_upper")))
 
 
 def _metric(name: str, values: list[float | None]) -> Row:

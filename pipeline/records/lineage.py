@@ -1,4 +1,4 @@
-"""What a pushed version was made of, followed back through ML Metadata."""
+"""Which runs pushed the versions at the push destination, and what they were made of."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ import datetime
 import hashlib
 import json
 import os
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Container, Iterable
+from typing import Any, Literal
 
 import yaml
-from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from components.evaluator import VERDICT_PROPERTY
@@ -19,11 +18,36 @@ from components.import_example_gen import INPUTS_PROPERTY
 from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
-from models.serving.versions import versions
+from models.serving.versions import rollbacks, rolled_back, servable_versions
 from pipeline.config import Config
-from pipeline.records.metadata import database_of
-from pipeline.records.runs import RUN_TYPE, Run, load_runs
+from pipeline.records.metadata import Database, Store, database_of
+from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs
 from pipeline.records.sections import Row
+
+VersionState = Literal["deployed", "older", "rolled back", "removed"]
+
+
+@dataclasses.dataclass(frozen=True)
+class Version:
+    """A version that is, or was, at the push destination.
+
+    Attributes:
+      version: its number.
+      state: `removed` means that its folder is gone.
+      run_id: the run that pushed it, or None if the metadata does not know.
+      mean_iou: on the test split.
+      replaced: the version that was deployed when the gate decided, or None.
+      data: folders of the examples that it was trained on.
+      rollbacks: each rollback from this version to an older one: `time`, `from`, `to`, `by`.
+    """
+
+    version: int
+    state: VersionState
+    run_id: str | None
+    mean_iou: float | None
+    replaced: int | None
+    data: list[str]
+    rollbacks: list[dict[str, Any]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -41,10 +65,10 @@ class Lineage:
 
 @dataclasses.dataclass(frozen=True)
 class Step:
-    """An execution that something was really made by, not found in the cache.
+    """An execution that really made something, rather than finding it in the cache.
 
     Attributes:
-      execution: as ML Metadata has it.
+      execution: ML Metadata's record of it.
       node: the component.
       run_id: the run in which it was executed.
     """
@@ -54,53 +78,102 @@ class Step:
     run_id: str
 
 
-def trace(config: Config, version: int) -> Lineage:
-    """Follows a version back.
+def load_history(config: Config) -> list[Version]:
+    """All versions, oldest first.
 
     Raises:
-      UserError: if the metadata does not know of it.
+      UserError: if nothing was pushed yet, or the metadata cannot be read.
+    """
+    destination = config.push_destination
+    by_version = pushed_runs(_runs(database_of(config)), destination)
+    present, aside, events = list(servable_versions(destination)), rolled_back(destination), rollbacks(destination)
+    numbers = sorted({*by_version, *present, *aside})
+    if not numbers:
+        raise UserError(f"no version was pushed to {destination} yet")
+    history = []
+    for number in numbers:
+        run = by_version.get(number)
+        state: VersionState = "deployed" if present and number == present[-1] else "older"
+        if number not in present:
+            state = "rolled back" if number in aside else "removed"
+        history.append(
+            Version(
+                version=number,
+                state=state,
+                run_id=run.run_id if run else None,
+                mean_iou=run.mean_iou if run else None,
+                replaced=(run.baseline_version or None) if run else None,
+                data=run.inputs.get("train", []) if run else [],
+                rollbacks=[event for event in events if event["to"] < number <= event["from"]],
+            )
+        )
+    return history
+
+
+def pushed_runs(runs: list[Run], destination: str) -> dict[int, Run]:
+    """The runs that pushed to a destination, by version, whatever failed in them after the push."""
+    by_version: dict[int, Run] = {}
+    for run in runs:
+        if run.has_pushed and run.pushed_version and os.path.dirname(str(run.pushed_path)) == destination:
+            # Pusher may run again and find its model deployed, but the first of these runs put it there.
+            by_version.setdefault(run.pushed_version, run)
+    return by_version
+
+
+def trace(config: Config, version: int) -> Lineage:
+    """Follows a version back to what it was made of.
+
+    Raises:
+      UserError: if the metadata does not know the version.
     """
     database = database_of(config)
-    runs = {run.run_id: run for run in load_runs(database)}
-    store = database.open(read_only=True)
+    runs = load_runs(database)
+    run = pushed_runs(runs, config.push_destination).get(version)
     path = os.path.join(config.push_destination, str(version))
-    pushed = _pushed_model(store, path)
-    if pushed is None:
+    if run is None:
         raise UserError(
-            f"the metadata in {database.description} knows of no push to {path}; `segpipe history` lists all"
+            f"the metadata in {database.description} knows of no push to {path}; `segpipe history` lists all versions"
         )
-    artifacts, steps = upstream(store, [pushed])
-    is_there = version in versions(config.push_destination)
-    return Lineage(_sections(path, is_there, artifacts, steps, runs), runs[steps[0].run_id].report)
+    store = database.open(read_only=True)
+    by_id = {run.run_id: run for run in runs}
+    artifacts, steps = upstream(store, [run_outputs(store, run.run_id)["PushedModel"]], by_id)
+    is_there = version in servable_versions(config.push_destination)
+    return Lineage(_sections(path, is_there, artifacts, steps, by_id), run.report)
 
 
 def statistics_of(config: Config, version: int) -> str | None:
-    """TFDV's statistics of what a version was trained on, `FeatureStats.pb`; None if they are not there any more."""
+    """TFDV's statistics of what a version was trained on, `FeatureStats.pb`; None if they are gone."""
     database = database_of(config)
-    if not database.exists:
+    runs = _runs(database)
+    run = pushed_runs(runs, config.push_destination).get(version)
+    if run is None:
         return None
     store = database.open(read_only=True)
-    pushed = _pushed_model(store, os.path.join(config.push_destination, str(version)))
-    for artifact in upstream(store, [pushed])[0].values() if pushed else ():
+    pushed = run_outputs(store, run.run_id)["PushedModel"]
+    for artifact in upstream(store, [pushed], {run.run_id for run in runs})[0].values():
         path = os.path.join(artifact.uri, "Split-train", "FeatureStats.pb")
         if artifact.type == "ExampleStatistics" and exists(path):
             return path
     return None
 
 
-def _pushed_model(store: metadata_store.MetadataStore, path: str) -> mlmd.Artifact | None:
-    """The artifact of the push that made a version's folder."""
-    for artifact in store.get_artifacts_by_type("PushedModel"):
-        properties = artifact.custom_properties
-        if properties["pushed"].int_value and properties["pushed_destination"].string_value == path:
-            return artifact
-    return None
+def _runs(database: Database) -> list[Run]:
+    try:
+        return load_runs(database)
+    except NoRunError:
+        return []
 
 
 def upstream(
-    store: metadata_store.MetadataStore, outputs: Iterable[mlmd.Artifact]
+    store: Store, outputs: Iterable[mlmd.Artifact], run_ids: Container[str]
 ) -> tuple[dict[int, mlmd.Artifact], list[Step]]:
     """Everything that artifacts were made of.
+
+    Args:
+      store: where the steps are recorded.
+      outputs: the artifacts.
+      run_ids: the runs whose steps count. Another pipeline that shares the database may also call our artifacts its
+        outputs, as TFX's Importer does with what it imports.
 
     Returns:
       By id these artifacts, all that they were made of, and what else the steps on the way made; and these steps, the
@@ -113,13 +186,13 @@ def upstream(
         events = store.get_events_by_artifact_ids(waiting)
         makers = {event.execution_id for event in events if event.type == mlmd.Event.OUTPUT} - steps.keys()
         for execution in store.get_executions_by_id(sorted(makers)):
+            contexts = store.get_contexts_by_execution(execution.id)
+            run_id = next((context.name for context in contexts if context.type == RUN_TYPE), "")
             # A cached execution has the outputs of the one that made them.
-            if execution.last_known_state == mlmd.Execution.COMPLETE:
-                contexts = store.get_contexts_by_execution(execution.id)
-                names = {context.type: context.name for context in contexts}
-                node = names.get("node", "").partition(".")[2]
-                steps[execution.id] = Step(execution, node, names.get(RUN_TYPE, ""))
-        found = store.get_events_by_execution_ids(sorted(makers & steps.keys())) if makers & steps.keys() else []
+            if execution.last_known_state == mlmd.Execution.COMPLETE and run_id in run_ids:
+                steps[execution.id] = Step(execution, component_name(execution), run_id)
+        makers &= steps.keys()
+        found = store.get_events_by_execution_ids(sorted(makers)) if makers else []
         new = {event.artifact_id for event in found} - artifacts.keys()
         artifacts |= {artifact.id: artifact for artifact in store.get_artifacts_by_id(sorted(new))} if new else {}
         waiting = sorted(new & {event.artifact_id for event in found if event.type == mlmd.Event.INPUT})
@@ -137,7 +210,7 @@ def _sections(
     newest = (verdict.get("newest_span") or {}).get("metrics") or {}
     return {
         "Version": [
-            Row("folder", [path + ("" if is_there else " (not there any more)")]),
+            Row("folder", [path + ("" if is_there else " (removed)")]),
             Row("pushed", [f"{_time(by_node['Pusher'].execution)}, by run {pushing.run_id} on {pushing.host}"]),
             Row("trained", [f"{_time(by_node['Trainer'].execution)}, by run {training.run_id} on {training.host}"]),
             Row(
@@ -180,7 +253,7 @@ def _data(examples: mlmd.Artifact) -> list[Row]:
 
 def _digest(path: str) -> str:
     if not exists(path):
-        return f"{path} (not there any more)"
+        return f"{path} (removed)"
     return f"{path}, SHA-256 {hashlib.sha256(read_bytes(path)).hexdigest()}"
 
 

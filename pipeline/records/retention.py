@@ -1,4 +1,4 @@
-"""Deleting what old runs left, and nothing that a run or a version that is kept was made of."""
+"""Deleting what old runs left, and nothing that the runs and versions that stay were made of."""
 
 from __future__ import annotations
 
@@ -9,20 +9,22 @@ import shutil
 import uuid
 from collections.abc import Iterator
 
-from ml_metadata import metadata_store
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.base.errors import UserError
 from data.base.locking import exclusive
 from models.serving.versions import rolled_back, rolled_back_path, servable_versions, version_path
 from pipeline.config import Config
-from pipeline.records.history import pushed_runs
-from pipeline.records.lineage import upstream
-from pipeline.records.metadata import database_of
-from pipeline.records.runs import RUN_TYPE, Run, claim_artifacts, load_runs
+from pipeline.records.lineage import pushed_runs, upstream
+from pipeline.records.metadata import Store, database_of
+from pipeline.records.recording import claim_artifacts
+from pipeline.records.runs import Run, State, load_runs, run_executions
 
 # Not a number, so no server takes it for a version while it is being deleted.
 _REMOVED_PREFIX = ".removed-"
+# After any other, the next run may go on from the checkpoints: after a failed or an interrupted one, and after one of
+# which only another machine, or a container that is gone, could say whether it still runs.
+_TRAINED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,13 +45,13 @@ class Leftover:
 def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
     """Deletes what neither the newest runs nor the newest versions need.
 
-    What is kept: the newest `keep` runs in the output folder, the newest `keep` versions that servers see, those newer
-    than them that were rolled back, and everything that they were made of; and whatever runs of other output folders in
-    the same database use.
+    What stays: the newest `keep` runs in the output folder, the newest `keep` versions that servers see, versions newer
+    than these that were rolled back, and everything that those were made of; what other runs in the same database read
+    or wrote, whichever pipeline's they are; and checkpoints, unless the newest run has trained its model.
 
     Args:
-      config: of the runs.
-      keep: how many runs and versions; 1 or more.
+      config: the runs' configuration.
+      keep: how many runs and versions stay; 1 or more.
       is_dry_run: delete nothing.
 
     Returns:
@@ -60,7 +62,7 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
     """
     for path in (config.output, config.artifacts_path, config.push_destination):
         if "://" in path:
-            raise UserError(f"clean works on local folders; {path} is none")
+            raise UserError(f"clean deletes local folders only; {path} is not local")
     database = database_of(config)
     with exclusive(config.output, "running a pipeline"):
         claim_artifacts(config)
@@ -72,14 +74,17 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
         versions = {*present, *rolled_back(config.push_destination)}
         kept_versions = {version for version in versions if not present or version >= present[-keep:][0]}
         by_version = pushed_runs(runs, config.push_destination)
-        needed = _artifacts_of(store, [*kept_runs, *(run for run in runs if run not in own)])
-        needed |= _origins(store, [by_version[version] for version in kept_versions if version in by_version])
+        run_ids = {run.run_id for run in runs}
+        origins = [by_version[version] for version in kept_versions if version in by_version]
+        needed = _artifacts_of(store, _executions_of(store, kept_runs))
+        needed |= _origins(store, origins, run_ids)
+        there = _artifacts_below(store, config.artifacts_path)
+        needed |= _used_by_others(store, there, _executions_of(store, own))
 
         leftovers = list(_old_versions(config.push_destination, versions - kept_versions))
-        folders, artifacts = _unneeded(store, config.artifacts_path, needed)
+        folders, artifacts = _unneeded(config.artifacts_path, there, needed)
         leftovers += folders
-        if kept_runs and kept_runs[-1].state not in ("interrupted", "failed"):
-            # A training that was interrupted goes on from them.
+        if kept_runs and kept_runs[-1].state in _TRAINED:
             paths = _entries(config.checkpoints_path)
             leftovers += [_leftover(path, "checkpoints of a training that has ended") for path in paths]
         if len(own) > keep:
@@ -94,44 +99,57 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
     return leftovers
 
 
-def _artifacts_of(store: metadata_store.MetadataStore, runs: list[Run]) -> set[int]:
-    """Ids of what runs read and wrote, also where it came from the cache."""
-    ids: set[int] = set()
-    for run in runs:
-        context = store.get_context_by_type_and_name(RUN_TYPE, run.run_id)
-        executions = [execution.id for execution in store.get_executions_by_context(context.id)]
-        if executions:
-            ids |= {event.artifact_id for event in store.get_events_by_execution_ids(executions)}
-    return ids
+def _executions_of(store: Store, runs: list[Run]) -> set[int]:
+    return {execution.id for run in runs for execution in run_executions(store, run.run_id)}
 
 
-def _origins(store: metadata_store.MetadataStore, runs: list[Run]) -> set[int]:
-    """Ids of everything that runs made, and of all that it was made of, in whichever runs."""
-    made = store.get_artifacts_by_id(sorted(_artifacts_of(store, runs)))
-    return set(upstream(store, made)[0])
+def _artifacts_of(store: Store, executions: set[int]) -> set[int]:
+    """Ids of what executions read and wrote, or found in the cache."""
+    events = store.get_events_by_execution_ids(sorted(executions)) if executions else []
+    return {event.artifact_id for event in events}
+
+
+def _origins(store: Store, runs: list[Run], run_ids: set[str]) -> set[int]:
+    """Ids of everything that runs made, and of all that it was made of in any run."""
+    ids = _artifacts_of(store, _executions_of(store, runs))
+    made = store.get_artifacts_by_id(sorted(ids)) if ids else []
+    return set(upstream(store, made, run_ids)[0])
+
+
+def _artifacts_below(store: Store, root: str) -> dict[str, mlmd.Artifact]:
+    """The artifacts whose folders are below the artifacts' root, by path.
+
+    They are recognized by component, output and number, which are theirs alone in a database: the output folder may
+    have had another path when they were made, as in a container.
+    """
+    by_place = {tuple(artifact.uri.split(os.sep)[-3:]): artifact for artifact in store.get_artifacts()}
+    found = {str(path): by_place.get(path.parts[-3:]) for path in pathlib.Path(root).glob("*/*/*")}
+    return {path: artifact for path, artifact in found.items() if artifact is not None}
+
+
+def _used_by_others(store: Store, artifacts: dict[str, mlmd.Artifact], own_executions: set[int]) -> set[int]:
+    """Ids of the artifacts that other executions in the database read or wrote."""
+    ids = [artifact.id for artifact in artifacts.values()]
+    events = store.get_events_by_artifact_ids(ids) if ids else []
+    return {event.artifact_id for event in events if event.execution_id not in own_executions}
 
 
 def _unneeded(
-    store: metadata_store.MetadataStore, root: str, needed: set[int]
+    root: str, artifacts: dict[str, mlmd.Artifact], needed: set[int]
 ) -> tuple[list[Leftover], list[mlmd.Artifact]]:
     """Folders below the artifacts' root that nothing needs, and the artifacts whose folders are gone then."""
-    by_path = {
-        os.path.abspath(artifact.uri): artifact
-        for artifact in store.get_artifacts()
-        if artifact.uri.startswith(root + os.sep)
-    }
     leftovers, gone = [], []
     for path in sorted(pathlib.Path(root).glob("*/*/*")):
         is_system = path.parent.name == ".system"
         places = sorted(path.iterdir()) if is_system and path.is_dir() else [path]
         for place in places:
-            artifact = by_path.get(str(place))
+            artifact = artifacts.get(str(place))
             if is_system:
                 leftovers += [item for item in [_leftover(place, "working files")] if item.size]
             elif artifact is None or artifact.state != mlmd.Artifact.LIVE:
-                leftovers.append(_leftover(place, "of a run that did not end"))
+                leftovers.append(_leftover(place, "left by a run that did not end"))
             elif artifact.id not in needed:
-                leftovers.append(_leftover(place, "of an old run"))
+                leftovers.append(_leftover(place, "made by an old run"))
                 gone.append(artifact)
     return leftovers, gone
 
@@ -154,11 +172,11 @@ def _leftover(path: pathlib.Path, reason: str) -> Leftover:
 
 def _delete(
     leftovers: list[Leftover],
-    store: metadata_store.MetadataStore,
+    store: Store,
     artifacts: list[mlmd.Artifact],
     destination: str,
 ) -> None:
-    # The metadata first: if this is interrupted, what is left is no artifact any more, and the next turn deletes it.
+    # The metadata first: if this is interrupted, what is left is no artifact any more, and the next clean deletes it.
     for artifact in artifacts:
         artifact.state = mlmd.Artifact.DELETED
     if artifacts:

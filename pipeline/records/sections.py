@@ -19,9 +19,9 @@ class Row:
     """One line.
 
     Attributes:
-      label: what it is about.
+      label: the line's name.
       texts: one for each column.
-      best: index of the best value, or None where there is no best.
+      best: index of the best value, or None if no value is best.
     """
 
     label: str
@@ -30,10 +30,10 @@ class Row:
 
 
 def to_table(columns: list[str], sections: dict[str, list[Row]]) -> Table:
-    """For the terminal; the best value of a row is bold.
+    """A table for the terminal; the best value of a row is bold.
 
     Args:
-      columns: their heads.
+      columns: the heads of the columns.
       sections: rows by heading.
     """
     from rich.table import Table
@@ -53,11 +53,11 @@ def to_table(columns: list[str], sections: dict[str, list[Row]]) -> Table:
 
 
 def to_html(title: str, columns: dict[str, str | None], sections: dict[str, list[Row]]) -> str:
-    """A page that needs nothing else.
+    """A self-contained HTML page.
 
     Args:
-      title: its heading.
-      columns: their heads, each with the path of the file that it links to, or None.
+      title: the page's heading.
+      columns: the heads of the columns, each with the path of the file that it links to, or None.
       sections: rows by heading.
     """
     environment = jinja2.Environment(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -14,18 +14,28 @@ class MetadataSettings(Section):
     """Where runs are recorded.
 
     Attributes:
-      database: `sqlite` is a file in the output folder; the others, of which `mysql` is MariaDB, too, are servers that
-        several machines may share.
-      host: of the server.
-      port: by default 3306 for `mysql` and 5432 for `postgresql`.
-      name: of the database, which is made if it is not there and the user may.
-      user: of the database.
-      password: of the user.
+      database: `sqlite` is a file in the output folder; `mysql` is a MySQL or MariaDB server, which several machines
+        may share.
+      host: the server's name or address.
+      port: the server's port.
+      name: the database on the server; it is created if it does not exist and the user may create it.
+      user: who connects.
+      password: the user's password.
     """
 
-    database: Literal["sqlite", "mysql", "postgresql"] = "sqlite"
+    database: Literal["sqlite", "mysql"] = "sqlite"
     host: Annotated[str, pydantic.Field(min_length=1)] = "127.0.0.1"
-    port: Annotated[int, pydantic.Field(ge=0, le=65535)] = 0
+    port: Annotated[int, pydantic.Field(ge=1, le=65535)] = 3306
     name: Annotated[str, pydantic.Field(pattern=r"^[A-Za-z0-9_]+$")] = "segpipe"
     user: str = ""
     password: Secret | None = None
+
+    @pydantic.field_validator("database", mode="before")
+    @classmethod
+    def _not_postgresql(cls, database: Any) -> Any:
+        if database == "postgresql":
+            raise ValueError(
+                "PostgreSQL is not supported, because ML Metadata breaks on texts with backslashes there; use mysql, a "
+                "MySQL or MariaDB server"
+            )
+        return database

@@ -1,1 +1,1 @@
-"""When does a schedule train, and who is told?"""
+"""When does a schedule train, and who learns about it?"""

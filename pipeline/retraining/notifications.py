@@ -1,4 +1,4 @@
-"""Tells people and programs how a run ended."""
+"""Notifies people and programs of how a run ended."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ def notify(settings: NotifySettings, summary: dict[str, Any]) -> list[str]:
     """Calls the command and the webhook.
 
     Args:
-      settings: whom to tell, and of what.
-      summary: of the run; `state` decides.
+      settings: whom to notify, and of which runs.
+      summary: the run's; `state` and `has_pushed` say whether the settings ask for it.
 
     Returns:
-      What went wrong, in words that hold no secret; nothing is raised.
+      What went wrong, one message each, without secrets; nothing is raised.
     """
-    if summary["state"] not in settings.states:
+    is_wanted = summary["state"] in settings.states
+    if not is_wanted and not (summary.get("has_pushed") and "pushed" in settings.states):
         return []
     text, problems = json.dumps(summary), []
     if settings.command:
@@ -42,7 +43,7 @@ def _call(command: list[str], text: str, timeout: float) -> list[str]:
     try:
         result = subprocess.run(command, input=text, capture_output=True, text=True, timeout=timeout, check=False)
     except subprocess.TimeoutExpired:
-        return [f"{name}: was ended after {timeout:g} s"]
+        return [f"{name}: stopped after {timeout:g} s"]
     except OSError as error:
         return [f"{name}: {error.strerror}"]
     if result.returncode:
@@ -52,11 +53,11 @@ def _call(command: list[str], text: str, timeout: float) -> list[str]:
 
 
 def _post(url: str, text: str, timeout: float) -> list[str]:
-    # The URL is in no message, as it may hold a key.
+    # No message has the URL, because it may contain a key.
     try:
         request = urllib.request.Request(url, text.encode(), {"Content-Type": "application/json"})
         if request.type not in ("http", "https"):
-            return ["notify.webhook: its URL begins with neither http:// nor https://"]
+            return ["notify.webhook: the URL must begin with http:// or https://"]
         with urllib.request.urlopen(request, timeout=timeout):
             return []
     except urllib.error.HTTPError as error:

@@ -1,4 +1,4 @@
-"""What can be configured about retraining by a schedule."""
+"""What can be configured about scheduled retraining."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ class RetrainSettings(Section):
     """When `segpipe retrain` trains.
 
     Attributes:
-      trigger: `change`: if data, code, packages or configuration are not those of the last finished run; `drift`: if
-        moreover the newest data is far from what the deployed model was trained on; `always`: each time.
-      max_drift: distance from 0 to 1 above which data has drifted: of class shares and image sizes (total variation),
-        and of features by TFDV's drift comparators.
+      trigger: `change`: if data, code, packages or configuration differ from those of the last finished run; `drift`:
+        if, in addition, the newest data is far from what the deployed model was trained on; `always`: each time.
+      max_drift: distance from 0 to 1 above which data counts as drifted: the total variation of class shares and of
+        image sizes, and what TFDV's drift comparators measure for features.
     """
 
     trigger: Literal["change", "drift", "always"] = "change"
@@ -25,13 +25,13 @@ class RetrainSettings(Section):
 
 
 class NotifySettings(Section):
-    """Who is told how a `segpipe retrain` ended; what goes wrong there fails no run.
+    """Who learns how a `segpipe retrain` ended; a notification that fails does not fail the run.
 
     Attributes:
-      command: program and arguments, which get the summary as JSON on standard input; by default none.
-      webhook: URL that the summary is posted to as JSON; it is a secret, as most hold a key.
-      states: of which runs.
-      timeout_seconds: for each of the two.
+      command: program and arguments; it gets the summary as JSON on standard input.
+      webhook: URL to which the summary is posted as JSON; it is a secret, because most such URLs contain a key.
+      states: how a run must have ended; `pushed` includes a run that failed after it had pushed its model.
+      timeout_seconds: for the command and for the webhook, each.
     """
 
     command: list[str] = []

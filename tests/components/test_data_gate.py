@@ -138,7 +138,10 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
             serialized(features(BOTH, **{contract.MASK: encoded(np.uint16(BOTH), "PNG")})),
             f"bad: {contract.MASK} is not a PNG",
         ),
-        (serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})), f"bad: {contract.MASK} is not an image"),
+        (
+            serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})),
+            f"bad: {contract.MASK} is not an image",
+        ),
         (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "bad: sizes differ"),
         (serialized(features(BOTH + 2)), "bad: class id 2, 3 is not in the label map"),
         (serialized(features(BOTH, **{contract.MASK: None})), f"bad: {contract.MASK} must hold one"),
@@ -172,7 +175,9 @@ def test_features_beyond_the_contract_are_let_through(tmp_path):
 def test_an_example_in_two_splits_stops_the_run(tmp_path):
     train = [serialized(features(BOTH, name)) for name in ("a", "b", "moved", "", "a")]
     other = [serialized(features(BOTH, name)) for name in ("moved", "c", "")]
-    with pytest.raises(DataGateError, match=r"1 example.* in more than one split:\n  moved: in train, eval\na model must"):
+    with pytest.raises(
+        DataGateError, match=r"1 example.* in more than one split:\n  moved: in train, eval\na model must"
+    ):
         run(tmp_path, train, other)
 
 

@@ -87,11 +87,11 @@ def test_tfx_reads_what_was_imported(tmp_path):
 @pytest.mark.parametrize(
     ("damage", "reason"),
     [
-        ("ends within a length", "truncated record at .*; write or copy the file anew"),
-        ("truncated", "truncated record at .*; write or copy the file anew"),
-        ("flipped", "corrupted record at .*; write or copy the file anew"),
-        ("text", "corrupted record at 0.*; write or copy the file anew"),
-        ("no example", r"holds a record that is no tf\.train\.Example"),
+        ("ends within a length", "truncated record at .*; write or copy the file again"),
+        ("truncated", "truncated record at .*; write or copy the file again"),
+        ("flipped", "corrupted record at .*; write or copy the file again"),
+        ("text", "corrupted record at 0.*; write or copy the file again"),
+        ("no example", r"holds a record that is not a tf\.train\.Example"),
         ("gzipped", r"is gzipped; only names of gzipped files end in \.gz"),
         ("dangling", "cannot be read and copied: .*No such file"),
     ],

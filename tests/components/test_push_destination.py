@@ -1,5 +1,6 @@
 """The push destination: versions appear whole, and the baseline is what stood there before the candidate."""
 
+import functools
 import json
 import os
 import pathlib
@@ -7,6 +8,7 @@ import shutil
 
 import pytest
 import tensorflow as tf
+from tfx.components.pusher import executor as tfx_pusher_executor
 from tfx.proto import pusher_pb2
 from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
@@ -16,13 +18,18 @@ from components.deployed_model import NO_VERSION, find_baseline
 from data.base.errors import UserError
 from models.serving.signatures import FACTS_PATH
 from models.serving.versions import (
+    MARKERS,
+    NotAModelError,
+    deployed_version,
     fingerprint,
+    model_folder,
+    numbers,
     roll_back,
     rollbacks,
     rolled_back,
     servable_versions,
+    taken_numbers,
     version_path,
-    versions,
 )
 
 
@@ -45,26 +52,27 @@ def artifact(kind, path):
     return result
 
 
+def push_to(destination, model_uri, executor=pusher.Executor):
+    """Pushes a model as the Pusher component would; the artifact's folder is new each time."""
+    blessing = standard_artifacts.ModelBlessing()
+    blessing.set_int_custom_property("blessed", 1)
+    pushed = artifact(standard_artifacts.PushedModel, model_uri.parent / f"pushed_{os.urandom(4).hex()}")
+    config = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
+    )
+    executor().Do(
+        {"model": [artifact(standard_artifacts.Model, model_uri)], "model_blessing": [blessing]},
+        {"pushed_model": [pushed]},
+        {"push_destination": proto_utils.proto_to_json(config)},
+    )
+    return pushed
+
+
 @pytest.fixture
 def push(tmp_path):
-    """Pushes a model as the Pusher component would; the artifact's folder is new each time."""
-    destination = tmp_path / "serving"
-
-    def push_model(model_uri):
-        blessing = standard_artifacts.ModelBlessing()
-        blessing.set_int_custom_property("blessed", 1)
-        pushed = artifact(standard_artifacts.PushedModel, tmp_path / f"pushed_{os.urandom(4).hex()}")
-        config = pusher_pb2.PushDestination(
-            filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
-        )
-        pusher.Executor().Do(
-            {"model": [artifact(standard_artifacts.Model, model_uri)], "model_blessing": [blessing]},
-            {"pushed_model": [pushed]},
-            {"push_destination": proto_utils.proto_to_json(config)},
-        )
-        return pushed
-
-    return push_model, str(destination)
+    """Pushes to a folder of this machine."""
+    destination = str(tmp_path / "serving")
+    return functools.partial(push_to, destination), destination
 
 
 def test_fingerprints_tell_weights_apart(tmp_path):
@@ -72,15 +80,35 @@ def test_fingerprints_tell_weights_apart(tmp_path):
     two = save_model(tmp_path / "two", 2)
     assert fingerprint(one) == fingerprint(one)
     assert fingerprint(one) != fingerprint(two)
-    with pytest.raises(FileNotFoundError):
-        fingerprint(str(tmp_path))
+    for marker in MARKERS:
+        pathlib.Path(two, marker).rename(tmp_path / "elsewhere")
+        with pytest.raises(NotAModelError, match=f"has no {marker}"):
+            fingerprint(two)
+        (tmp_path / "elsewhere").rename(pathlib.Path(two, marker))
+    pathlib.Path(two, "fingerprint.pb").write_bytes(b"no fingerprint")
+    with pytest.raises(NotAModelError):
+        fingerprint(two)
 
 
-def test_versions_are_the_numbered_folders(tmp_path):
+def test_the_names_of_versions_are_numbers(tmp_path):
     for name in ("3", "20", ".incoming", "notes", "007", "²", "٣"):
         (tmp_path / name).mkdir()
-    assert versions(str(tmp_path)) == [3, 20]
-    assert versions(str(tmp_path / "nowhere")) == []
+    assert numbers(str(tmp_path)) == [3, 20]
+    assert numbers(str(tmp_path / "nowhere")) == []
+
+
+def test_what_is_no_model_hides_no_version(tmp_path):
+    save_model(tmp_path / "5", 5)
+    save_model(tmp_path / "6", 6)
+    (tmp_path / "6" / "saved_model.pb").unlink()
+    (tmp_path / "7").mkdir()
+    (tmp_path / "8").touch()
+    assert list(servable_versions(str(tmp_path))) == [5]
+    assert deployed_version(str(tmp_path)) == 5
+    assert model_folder(str(tmp_path)) == model_folder(str(tmp_path / "5")) == str(tmp_path / "5")
+    for folder in ("7", "nowhere"):
+        with pytest.raises(UserError, match=f"{folder} holds no model"):
+            model_folder(str(tmp_path / folder))
 
 
 def test_versions_appear_whole_and_grow(push, tmp_path):
@@ -89,31 +117,33 @@ def test_versions_appear_whole_and_grow(push, tmp_path):
         uri = tmp_path / f"model_{value}"
         save_model(uri / "Format-Serving", value)
         # What a push that was killed leaves behind.
-        killed = tmp_path / "serving" / ".incoming-killed"
-        (killed / "7").mkdir(parents=True)
+        killed = tmp_path / "serving" / ".incoming-killed" / "saved_model.pb"
+        killed.parent.mkdir(parents=True)
+        killed.touch()
         os.utime(killed, (0, 0))
         pushed = push_model(uri)
-        newest = versions(destination)[-1]
+        newest = numbers(destination)[-1]
         assert pushed.get_string_custom_property("pushed_version") == str(newest)
         assert fingerprint(version_path(destination, newest)) == fingerprint(str(uri / "Format-Serving"))
-        assert sorted(os.listdir(destination)) == [str(version) for version in versions(destination)]
+        assert sorted(os.listdir(destination)) == [str(version) for version in numbers(destination)]
     # Two pushes within a second still are two versions.
-    assert len(versions(destination)) == 2
+    assert len(numbers(destination)) == 2
 
 
 def test_a_push_beside_one_that_is_going_on_and_after_one_that_failed(push, tmp_path, monkeypatch):
     push_model, destination = push
-    going_on = tmp_path / "serving" / ".incoming-other" / "7"
-    going_on.mkdir(parents=True)
+    going_on = tmp_path / "serving" / ".incoming-other" / "saved_model.pb"
+    going_on.parent.mkdir(parents=True)
+    going_on.touch()
     save_model(tmp_path / "model" / "Format-Serving", 1)
     with monkeypatch.context() as patch:
-        patch.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
+        patch.setattr(os, "rename", lambda *_: (_ for _ in ()).throw(OSError("disk full")))
         with pytest.raises(OSError, match="disk full"):
             push_model(tmp_path / "model")
     assert os.listdir(destination) == [".incoming-other"]
     push_model(tmp_path / "model")
     assert going_on.exists()
-    assert len(versions(destination)) == 1
+    assert len(numbers(destination)) == 1
 
 
 def test_stray_folders_hide_no_model_and_are_numbered_over(push, tmp_path):
@@ -142,7 +172,7 @@ def test_a_model_that_is_deployed_is_not_pushed_again(push, tmp_path):
     save_model(tmp_path / "model" / "Format-Serving", 1)
     first = push_model(tmp_path / "model")
     second = push_model(tmp_path / "model")
-    assert len(versions(destination)) == 1
+    assert len(numbers(destination)) == 1
     assert first.get_string_custom_property("pushed_version") == second.get_string_custom_property("pushed_version")
     assert second.get_int_custom_property("pushed") == 1
 
@@ -177,20 +207,20 @@ def test_a_rollback_moves_what_is_newer_aside_and_back(push, tmp_path, monkeypat
     push_model, destination = push
     first, second, third = push_three(push_model, tmp_path)
     present = []
-    rename = tf.io.gfile.rename
+    rename = os.rename
 
     def watched(source, target):
         present.append(max(servable_versions(destination)))
         rename(source, target)
 
-    monkeypatch.setattr(tf.io.gfile, "rename", watched)
+    monkeypatch.setattr(os, "rename", watched)
     assert roll_back(destination, first) == (third, first)
     # The newest was deployed until it was the last to go.
     assert present == [third, third]
-    assert versions(destination) == [first]
-    assert rolled_back(destination) == [second, third]
+    assert numbers(destination) == [first]
+    assert list(rolled_back(destination)) == [second, third]
     assert roll_back(destination, second) == (first, second)
-    assert versions(destination) == [first, second]
+    assert numbers(destination) == [first, second]
     assert roll_back(destination) == (second, first)
     assert [(event["from"], event["to"]) for event in rollbacks(destination)] == [
         (third, first),
@@ -213,6 +243,80 @@ def test_a_model_that_was_rolled_back_is_not_pushed_again(push, tmp_path):
     assert find_baseline(destination, str(tmp_path / "model_4" / "Format-Serving")) == second
 
 
+def test_a_folder_without_a_model_survives_a_rollback_and_breaks_no_push(push, tmp_path):
+    push_model, destination = push
+    first, second, third = push_three(push_model, tmp_path)
+    stray = third + 10
+    pathlib.Path(destination, str(stray)).mkdir()
+    assert roll_back(destination) == (third, second)
+    assert numbers(destination) == [first, second]
+    assert list(rolled_back(destination)) == [third]
+    with pytest.raises(UserError, match=f"no version {stray}"):
+        roll_back(destination, stray)
+    save_model(tmp_path / "model_4" / "Format-Serving", 4)
+    fourth = int(push_model(tmp_path / "model_4").get_string_custom_property("pushed_version"))
+    assert fourth == deployed_version(destination) == stray + 1
+    assert taken_numbers(destination) == {first, second, third, stray, fourth}
+    # Nor does a rollback mix a folder with another of the same number.
+    pathlib.Path(destination, str(third)).mkdir()
+    with pytest.raises(UserError, match=rf"\.rolled-back/{third} exists already"):
+        roll_back(destination, second)
+    assert deployed_version(destination) == fourth
+
+
+def test_an_artifact_says_of_a_push_what_tfx_would_say(push, tmp_path):
+    """Its executor has no public method for that, so the names of the properties are written out here."""
+    push_model, _ = push
+    save_model(tmp_path / "model" / "Format-Serving", 1)
+    theirs = push_to(tmp_path / "other", tmp_path / "model", tfx_pusher_executor.Executor)
+    ours = push_model(tmp_path / "model")
+    names = {"pushed", "pushed_destination", "pushed_version"}
+    for pushed in (theirs, ours):
+        assert set(pushed.mlmd_artifact.custom_properties) == names
+        version = pushed.get_string_custom_property("pushed_version")
+        assert os.path.basename(pushed.get_string_custom_property("pushed_destination")) == version
+        assert pushed.get_int_custom_property("pushed") == 1
+        assert fingerprint(pushed.uri) == fingerprint(str(tmp_path / "model" / "Format-Serving"))
+
+
+def test_in_a_bucket_a_version_becomes_a_model_with_its_last_file(bucket, tmp_path):
+    """As nothing there appears at once; a bucket's generations are in the order in which its files were written."""
+    destination = "gs://segpipe/serving"
+
+    def files(folder):
+        blobs = bucket.list_blobs(prefix=f"serving/{folder}/")
+        return [blob.name.rpartition("/")[2] for blob in sorted(blobs, key=lambda blob: int(blob.generation))]
+
+    _, second, third = push_three(functools.partial(push_to, destination), tmp_path)
+    assert files(third)[-2:] == list(MARKERS)
+    assert {blob.name.split("/")[1] for blob in bucket.list_blobs()} == {str(n) for n in numbers(destination)}
+    candidate = str(tmp_path / "model_3" / "Format-Serving")
+    assert fingerprint(version_path(destination, third)) == fingerprint(candidate)
+    assert find_baseline(destination, candidate) == second
+    # A version of which half is there.
+    bucket.blob(f"serving/{third + 5}/variables/variables.index").upload_from_string(b"1")
+    assert (deployed_version(destination), max(numbers(destination))) == (third, third + 5)
+    assert roll_back(destination) == (third, second)
+    assert [event["to"] for event in rollbacks(destination)] == [second]
+    assert files(f".rolled-back/{third}")[-2:] == list(MARKERS)
+    assert files(third) == []
+    again = push_to(destination, tmp_path / "model_3")
+    assert f"it is version {third}, which was rolled back" in again.get_string_custom_property("reason")
+    assert roll_back(destination, third) == (second, third)
+
+
+def test_in_a_bucket_what_killed_pushes_left_is_deleted_in_time(bucket, tmp_path, monkeypatch):
+    destination, left = "gs://segpipe/serving", bucket.blob("serving/.incoming-other/saved_model.pb")
+    left.upload_from_string(b"1")
+    for value, is_stale in ((1, False), (2, True)):
+        save_model(tmp_path / f"model_{value}" / "Format-Serving", value)
+        with monkeypatch.context() as patch:
+            if is_stale:
+                patch.setattr(pusher, "_STALE_SECONDS", 0)
+            push_to(destination, tmp_path / f"model_{value}")
+        assert left.exists() == (not is_stale)
+
+
 def test_rollbacks_that_are_none_are_refused(push, tmp_path):
     push_model, destination = push
     with pytest.raises(UserError, match="holds no version"):
@@ -222,5 +326,5 @@ def test_rollbacks_that_are_none_are_refused(push, tmp_path):
     for wanted, message in ((None, "no version before"), (version, "deployed already"), (7, f"there are {version}")):
         with pytest.raises(UserError, match=message):
             roll_back(destination, wanted)
-    assert versions(destination) == [version]
+    assert numbers(destination) == [version]
     assert rollbacks(destination) == []

@@ -125,7 +125,7 @@ def test_ids_and_colors_outside_the_label_map_are_named():
         class_ids(np.array([[[1, 2, 3]]], np.uint8), LABELS)
     with pytest.raises(BadImageError, match="class id -1"):
         class_ids(np.full((2, 2), -1, np.int32), LABELS)
-    with pytest.raises(BadImageError, match="the mode of this one is CMYK"):
+    with pytest.raises(BadImageError, match="this one has the mode CMYK"):
         read_mask(encoded("CMYK", "JPEG"), LIMIT)
     with pytest.raises(BadImageError, match="class id 40000"):
         class_ids(np.full((2, 2), 40000, np.uint16), LABELS)

@@ -160,7 +160,7 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
             "precision": "mixed_bfloat16",
             "small_sizes": 0.8,
         },
-        beam={"workers": 2},
+        beam={"options": {"workers": 2}},
     )
     result = run(config)
     assert result.state == "pushed", result.reasons

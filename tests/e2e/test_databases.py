@@ -1,15 +1,11 @@
-"""Metadata in the servers that Debian packages: MariaDB and PostgreSQL, started here."""
+"""Metadata in MariaDB, with a server that the tests start."""
 
-import dataclasses
-import glob
 import os
 import pathlib
 import shutil
-import signal
 import socket
 import subprocess
 import sys
-import tempfile
 import time
 
 import pytest
@@ -32,13 +28,17 @@ def free_port():
         return server.getsockname()[1]
 
 
-@dataclasses.dataclass
-class Server:
-    """A database server on loopback, with its files in a folder."""
+class MariaDb:
+    """A MariaDB server on loopback, with its files in a folder."""
 
-    kind: str
-    folder: pathlib.Path
-    port: int
+    def __init__(self, folder):
+        self.folder, self.port = folder, free_port()
+        self.settings = {
+            "database": "mysql",
+            "port": self.port,
+            "user": "segpipe",
+            "password": {"environment": "DB_PASSWORD"},
+        }
 
     def start(self):
         deadline = time.monotonic() + 60
@@ -49,16 +49,9 @@ class Server:
             time.sleep(0.1)
 
     def stop(self):
-        # PostgreSQL waits for its clients after SIGTERM.
-        self.process.send_signal(signal.SIGINT if self.kind == "postgresql" else signal.SIGTERM)
+        self.process.terminate()
         self.process.wait(60)
 
-    @property
-    def settings(self):
-        return {"database": self.kind, "port": self.port, "user": "segpipe", "password": {"environment": "DB_PASSWORD"}}
-
-
-class MariaDb(Server):
     def client(self, program):
         return [program, "--no-defaults", "--user=root", f"--socket={self.folder}/socket"]
 
@@ -92,57 +85,16 @@ class MariaDb(Server):
         return subprocess.run([*self.client("mariadb-dump"), "segpipe"], check=True, capture_output=True).stdout
 
 
-class PostgreSql(Server):
-    def make(self):
-        found = shutil.which("postgres") or max(glob.glob("/usr/lib/postgresql/*/bin/postgres"))
-        self.programs = pathlib.Path(found).resolve().parent
-        # PostgreSQL refuses to run as root.
-        self.as_user = ["setpriv", "--reuid=postgres", "--regid=postgres", "--init-groups"] if os.geteuid() == 0 else []
-        self.folder.mkdir()
-        (self.folder / "password").write_text(PASSWORD)
-        if self.as_user:
-            subprocess.run(["chown", "-R", "postgres", str(self.folder.parent)], check=True)
-        options = ["-U", "segpipe", "-A", "scram-sha-256", f"--pwfile={self.folder}/password"]
-        command = [*self.as_user, self.programs / "initdb", "-D", self.folder / "data", *options]
-        subprocess.run(command, check=True, capture_output=True)
-        self.start()
-
-    def command(self):
-        options = [
-            "-p",
-            str(self.port),
-            "-c",
-            "listen_addresses=127.0.0.1",
-            "-c",
-            f"unix_socket_directories={self.folder}",
-        ]
-        return [*self.as_user, self.programs / "postgres", "-D", self.folder / "data", *options]
-
-    def client(self, program, *arguments):
-        command = [self.programs / program, "-h", "127.0.0.1", "-p", str(self.port), "-U", "segpipe", *arguments]
-        return {"args": command, "env": {**os.environ, "PGPASSWORD": PASSWORD}, "capture_output": True}
-
-    def sql(self, text, check=True):
-        return subprocess.run(**self.client("psql", "-d", "postgres", "-c", text), check=check)
-
-    def dump(self):
-        return subprocess.run(**self.client("pg_dump", "segpipe"), check=True).stdout
-
-
-@pytest.fixture(scope="module", params=["mysql", "postgresql"])
-def server(request):
-    needed = {"mysql": shutil.which("mariadbd"), "postgresql": glob.glob("/usr/lib/postgresql/*/bin/postgres")}
-    if not needed[request.param]:
+@pytest.fixture(scope="module")
+def server(tmp_path_factory):
+    if not shutil.which("mariadbd"):
         if os.environ.get("CI"):
-            pytest.fail(f"{request.param} is missing")
-        pytest.skip("needs MariaDB and PostgreSQL, Debian's packages mariadb-server and postgresql")
-    kind = {"mysql": MariaDb, "postgresql": PostgreSql}[request.param]
-    # pytest's own folders are closed to other users, as which PostgreSQL runs.
-    with tempfile.TemporaryDirectory(prefix="segpipe-database-") as folder:
-        made = kind(request.param, pathlib.Path(folder) / "server", free_port())
-        made.make()
-        yield made
-        made.stop()
+            pytest.fail("mariadbd is missing")
+        pytest.skip("needs MariaDB, Debian's package mariadb-server")
+    made = MariaDb(tmp_path_factory.mktemp("mariadb") / "server")
+    made.make()
+    yield made
+    made.stop()
 
 
 @pytest.fixture(autouse=True)
@@ -163,7 +115,8 @@ def write(config, path):
 
 
 def test_two_checkouts_run_at_once_in_one_database_and_keep_no_password(server, small_config, segpipe, tmp_path):
-    configs = [small_config(tmp_path / name, name="shared", metadata=server.settings) for name in ("one", "two")]
+    quick = {"name": "shared", "metadata": server.settings, "train": {"epochs": 1}}
+    configs = [small_config(tmp_path / name, **quick) for name in ("one", "two")]
     paths = [write(config, tmp_path / f"{index}.yaml") for index, config in enumerate(configs)]
     processes = [segpipe.start("run", "--config", path) for path in paths]
     assert [process.wait() for process in processes] == [0, 0]
@@ -173,7 +126,7 @@ def test_two_checkouts_run_at_once_in_one_database_and_keep_no_password(server, 
         assert runs[config.output].pushed_path.startswith(config.output)
         assert runs[config.output].report.startswith(config.output)
 
-    # The other's runs are nothing to go by.
+    # The other checkout's runs do not count.
     again = run_locally(configs[0], Console(quiet=True))
     assert (again.state, again.pushed_version) == ("unchanged", runs[configs[0].output].pushed_version)
     listed = segpipe("runs", "--config", paths[1])
@@ -196,11 +149,11 @@ import time
 from ml_metadata.proto import metadata_store_pb2
 
 from pipeline.config import load_config
-from pipeline.metadata import database_of
+from pipeline.records.metadata import database_of
 
 store = database_of(load_config(sys.argv[1])).open()
 pause = time.sleep
-time.sleep = lambda seconds: pause(min(seconds, 0.1))  # So that the other has not ended after the first retry.
+time.sleep = lambda seconds: pause(min(seconds, 0.1))  # The other must not have ended after one retry.
 print("ready", flush=True)
 input()
 kind = store.get_execution_type("kind").id
@@ -213,7 +166,7 @@ for number in range(200):
 """
 
 
-def test_two_that_change_the_same_wait_for_each_other(server, config, tmp_path):
+def test_two_clients_that_change_the_same_rows_both_succeed(server, config, tmp_path):
     store = database_of(config).open()
     kind = store.put_context_type(metadata_store_pb2.ContextType(name="kind"))
     number = {"number": metadata_store_pb2.Value(int_value=0)}
@@ -233,7 +186,7 @@ def test_two_that_change_the_same_wait_for_each_other(server, config, tmp_path):
     assert store.get_context_by_type_and_name("kind", "shared").custom_properties["number"].int_value == 199
 
 
-def test_a_wrong_password_and_a_server_that_is_down_are_told(server, config, segpipe, tmp_path):
+def test_a_wrong_password_and_a_server_that_is_down_are_named(server, config, segpipe, monkeypatch, tmp_path):
     path = write(config, tmp_path / "run.yaml")
     for command in ("run", "runs"):
         wrong = segpipe(command, "--config", path, DB_PASSWORD="wrong-word")
@@ -241,9 +194,10 @@ def test_a_wrong_password_and_a_server_that_is_down_are_told(server, config, seg
         assert f"database segpipe at 127.0.0.1:{server.port} cannot be used" in wrong.stderr
         assert "Traceback" not in wrong.stderr
         assert "wrong-word" not in wrong.stdout + wrong.stderr
-    missing = segpipe("run", "--config", path, DB_PASSWORD="")
-    assert missing.returncode == 1
-    assert "metadata.password: the environment variable DB_PASSWORD is not set" in missing.stderr
+    with monkeypatch.context() as patch:
+        patch.setenv("DB_PASSWORD", "")
+        with pytest.raises(UserError, match=r"metadata.password: .* DB_PASSWORD is not set"):
+            run_locally(config, Console(quiet=True))
     server.stop()
     try:
         with pytest.raises(UserError, match=r"cannot be used: .*\nIs the server up"):
@@ -252,21 +206,7 @@ def test_a_wrong_password_and_a_server_that_is_down_are_told(server, config, seg
         server.start()
 
 
-def test_a_restart_of_the_server_during_a_run(server, config, segpipe, tmp_path):
-    path = write(config, tmp_path / "run.yaml")
-    process = segpipe.start("run", "--config", path)
-    logs = tmp_path / "output" / "logs"
-    while not any("epoch 2/" in log.read_text() for log in logs.glob("*.log")):
-        assert process.poll() is None
-        time.sleep(0.1)
-    server.stop()
-    server.start()
-    assert process.wait() == 0
-    (run,) = load_runs(database_of(config), config.name)
-    assert run.state == "pushed"
-
-
-def test_a_server_that_goes_away_for_longer_fails_the_run_and_the_next_goes_on(server, config, monkeypatch):
+def test_an_outage_fails_the_run_and_the_next_goes_on_through_a_restart(server, config, segpipe, monkeypatch, tmp_path):
     from components import data_gate
 
     original = data_gate.Executor.Do
@@ -283,7 +223,16 @@ def test_a_server_that_goes_away_for_longer_fails_the_run_and_the_next_goes_on(s
         finally:
             server.start()
     assert load_runs(database_of(config), config.name)[-1].state == "interrupted"
-    result = run_locally(config, Console(quiet=True))
+
+    process = segpipe.start("run", "--config", write(config, tmp_path / "run.yaml"))
+    logs = tmp_path / "output" / "logs"
+    while not any("epoch 2/" in log.read_text() for log in logs.glob("*.log")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    server.stop()
+    server.start()
+    assert process.wait() == 0
+    result = load_runs(database_of(config), config.name)[-1]
     assert result.state == "pushed"
     states = {component.name: component.state for component in result.components}
     assert (states["StatisticsGen"], states["DataGate"]) == ("cached", "done")

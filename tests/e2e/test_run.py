@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import html
 import json
 import os
 import pathlib
@@ -18,14 +19,14 @@ from components.evaluator import read_metrics
 from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
-from models.architectures import build_model
 from models.evaluation import metrics
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
+from models.network import build_model
 from models.serving.predict import find_inputs, predict
 from models.serving.signatures import feature_spec, read_facts
-from models.serving.versions import version_path, versions
+from models.serving.versions import numbers, version_path
 from models.settings import ModelSettings
 from models.training import trainer
 from pipeline.records.metadata import database_of
@@ -60,7 +61,7 @@ def test_a_model_that_passes_is_pushed_whole(first, small_config, output):
     assert set(states(first).values()) == {"done"}
     before, after = ["DataGate", "Transform", "Trainer", "DeployedModel", "Evaluator", "Pusher"], list(states(first))
     assert [name for name in after if name in before] == before
-    assert versions(destination) == [first.pushed_version]
+    assert numbers(destination) == [first.pushed_version]
     assert first.pushed_path == version_path(destination, first.pushed_version)
     assert os.listdir(destination) == [str(first.pushed_version)]
     assert [(check.metric, check.bound, check.passed) for check in first.checks] == [("mean_iou", 0.2, True)]
@@ -72,11 +73,11 @@ def test_nothing_new_computes_and_pushes_nothing(first, small_config, output):
     assert again.state == "unchanged"
     assert set(states(again).values()) == {"cached"}
     assert (again.mean_iou, again.pushed_version) == (first.mean_iou, first.pushed_version)
-    assert versions(small_config(output).push_destination) == [first.pushed_version]
+    assert numbers(small_config(output).push_destination) == [first.pushed_version]
 
 
 def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config, output, segpipe, tmp_path):
-    config = small_config(output, train={"epochs": 1, "learning_rate": 1e-6}, gate={"min_mean_iou": 0.01})
+    config = small_config(output, train={"epochs": 1, "learning_rate": 1e-6}, gate={"min": {"mean_iou": 0.01}})
     path = tmp_path / "worse.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
     before = digest(config.push_destination)
@@ -87,7 +88,7 @@ def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config
     assert worse.baseline_version == first.pushed_version
     assert worse.baseline_mean_iou == pytest.approx(first.mean_iou, abs=1e-6)
     assert worse.mean_iou < first.mean_iou - 0.02
-    for number in (f"{worse.mean_iou:.4f}", f"{first.mean_iou:.4f}", "gate.regression allows 0.02"):
+    for number in (f"{worse.mean_iou:.4f}", f"{first.mean_iou:.4f}", "below -0.02 (gate.regression)"):
         assert number in finished.stdout
     assert digest(config.push_destination) == before
 
@@ -116,7 +117,7 @@ def test_a_failure_before_a_component_begins_is_kept_with_its_run(first, small_c
 def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, output):
     config = small_config(
         output,
-        gate={"min_mean_iou": 0.99, "min_class_iou": {"csf": 0.98}},
+        gate={"min": {"mean_iou": 0.99, "boundary_iou": {"csf": 0.98}}},
         serving={"max_memory_megabytes": 10},
         push={"destination": str(output / "elsewhere")},
     )
@@ -125,11 +126,11 @@ def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, 
     assert refused.mean_iou == first.mean_iou
     assert states(refused)["Trainer"] == "cached"
     mean_iou, csf, serving = sorted(refused.reasons, key=lambda reason: (reason[0] != "m", reason))
-    assert mean_iou == f"mean IoU {first.mean_iou:.4f} is {0.99 - first.mean_iou:.4f} below gate.min_mean_iou 0.99"
-    assert csf.startswith("IoU of csf")
-    assert csf.endswith("below gate.min_class_iou 0.98")
+    assert mean_iou == f"mean IoU {first.mean_iou:.4f} is {0.99 - first.mean_iou:.4f} below 0.99 (gate.min.mean_iou)"
+    assert csf.startswith("boundary IoU of csf 0.")
+    assert csf.endswith("below 0.98 (gate.min.boundary_iou.csf)")
     assert serving.startswith("serving.max_memory_megabytes is 10, measured")
-    assert versions(config.push_destination) == []
+    assert numbers(config.push_destination) == []
 
 
 def test_slices_chance_and_the_original_size_decide_if_they_shall(first, small_config, output, brain_mri, pushed_model):
@@ -138,8 +139,12 @@ def test_slices_chance_and_the_original_size_decide_if_they_shall(first, small_c
         train={"epochs": 1, "learning_rate": 1e-6},
         evaluation={"resolution": "original"},
         gate={
-            "min_mean_iou": 0.01,
-            "min_slice_mean_iou": {"*": 0.01, "slice_1": 0.98, "nowhere": 0.1},
+            "min": {"mean_iou": 0.01},
+            "slices": {
+                "*": {"mean_iou": 0.01},
+                "slice_1": {"iou": {"csf": 0.98}, "mean_iou_change": 0.0},
+                "nowhere": {"mean_iou": 0.1},
+            },
             "regression": "not_significantly_worse",
         },
     )
@@ -149,15 +154,24 @@ def test_slices_chance_and_the_original_size_decide_if_they_shall(first, small_c
     assert {(check.metric, check.slice): check.passed for check in worse.checks} == {
         ("mean_iou", ""): True,
         ("mean_iou", "slice_0"): True,
-        ("mean_iou", "slice_1"): False,
+        ("mean_iou", "slice_1"): True,
+        ("iou", "slice_1"): False,
+        ("mean_iou_change", "slice_1"): False,
         ("mean_iou", "nowhere"): False,
         ("mean_iou_change_upper", ""): False,
     }
-    significance, nowhere, slice_1 = sorted(worse.reasons, key=len, reverse=True)
-    assert "that is significantly worse: the 95 % interval of the difference ends at -0." in significance
-    assert nowhere == "mean IoU on nowhere could not be measured: nothing of it occurs in the test split"
-    assert slice_1.startswith("mean IoU on slice_1")
-    assert slice_1.endswith("below gate.min_slice_mean_iou 0.98")
+    slice_1, change, nowhere, significance = worse.reasons
+    assert slice_1.startswith("IoU of csf on slice_1 0.")
+    assert slice_1.endswith("below 0.98 (gate.slices.slice_1.iou.csf)")
+    assert change.startswith("change of mean IoU on slice_1 -0.")
+    assert nowhere == (
+        "mean IoU on nowhere could not be measured: no test image is of slice nowhere (gate.slices.nowhere.mean_iou)"
+    )
+    assert significance.startswith("upper end of the 95 % interval of the change of mean IoU -0.")
+    assert f"below 0 (gate.regression); the deployed model's mean IoU is {worse.baseline_mean_iou:.4f}" in significance
+    page = pathlib.Path(worse.report).read_text()
+    assert "Refused by the gate" in page
+    assert all(html.escape(reason).replace("&#x27;", "&#39;") in page for reason in worse.reasons)
 
     # The deployed model, by TensorFlow's own resizing of its logits.
     confusion = np.zeros((4, 4), np.int64)
@@ -183,7 +197,7 @@ def test_a_better_model_is_compared_and_pushed_beside_the_old(first, small_confi
     log = max((output / "logs").iterdir()).read_text()
     assert f"starting from the weights of {first.pushed_path}" in log
     assert second.baseline_version == first.pushed_version
-    assert versions(config.push_destination) == [first.pushed_version, second.pushed_version]
+    assert numbers(config.push_destination) == [first.pushed_version, second.pushed_version]
 
 
 def raw_examples(folder, split):

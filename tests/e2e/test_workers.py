@@ -8,7 +8,7 @@ import time
 import yaml
 from rich.console import Console
 
-from models.serving.versions import versions
+from models.serving.versions import numbers
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import run_locally
@@ -53,12 +53,12 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
     assert "going on at step " in log
     assert "epoch 1/12" not in log
     assert "epoch 12/12" in log
-    assert len(versions(config.push_destination)) == 1
+    assert len(numbers(config.push_destination)) == 1
 
 
 def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path):
     config = small_config(
-        tmp_path / "output", train={"epochs": 2, "strategy": "multi_worker"}, gate={"min_mean_iou": 0}
+        tmp_path / "output", train={"epochs": 2, "strategy": "multi_worker"}, gate={"min": {"mean_iou": 0}}
     )
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -84,4 +84,4 @@ def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path)
     log = max((tmp_path / "output" / "logs").iterdir()).read_text()
     assert "2 replica(s)" in log
     assert "epoch 2/2" in log
-    assert len(versions(config.push_destination)) == 1
+    assert len(numbers(config.push_destination)) == 1

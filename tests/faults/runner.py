@@ -41,7 +41,9 @@ class Fault:
     def patch(self, component: Any) -> None:
         """Lets it happen in a component's executor."""
         if self.kind == "code":
-            component.executor_spec.add_extra_flags(["--code=other"])
+            from pipeline.pipeline import CACHE_KEY
+
+            component.exec_properties[CACHE_KEY] = "other"
             return
         executor = component.executor_spec.executor_class
         original = executor.Do

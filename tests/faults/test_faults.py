@@ -210,7 +210,7 @@ def bench(small_config: Any, brain_mri: pathlib.Path, tmp_path_factory: Any, wor
             data={"input": f"{folder}/spans/{{SPAN}}", "window": 2},
             model={"filters": 4, "depth": 1},
             train={"epochs": 1, "checkpoint_steps": 2},
-            gate={"min_mean_iou": 0.0, "regression": 1},
+            gate={"min": {"mean_iou": 0.0}, "regression": 1},
         )
         path = folder / "run.yaml"
         path.write_text(yaml.safe_dump(config.model_dump(mode="json")))

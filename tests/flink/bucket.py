@@ -1,6 +1,6 @@
 """Google Cloud Storage on this machine: fake-gcs-server, which Beam's and TensorFlow's own clients talk to.
 
-The emulator of the other tests is quicker to have, but takes no uploads of TensorFlow's.
+The emulator of the other tests is easier to install, but does not take TensorFlow's uploads.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from yarl import URL
 
 SERVER = pathlib.Path(__file__).parents[2] / ".cache" / "flink" / "fake-gcs-server"
 _NAME = "segpipe"
-# What TensorFlow calls, whatever is set; Beam's client goes where STORAGE_EMULATOR_HOST says.
+# What TensorFlow calls, whatever is set; Beam's client calls the host in STORAGE_EMULATOR_HOST.
 _HOSTS = ("storage.googleapis.com", "www.googleapis.com", "oauth2.googleapis.com")
 
 
@@ -39,11 +39,11 @@ class Bucket:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._server: subprocess.Popen[bytes] | None = None
-        self._connections: set[asyncio.Task[None]] = set()  # Nothing else holds what serves them.
+        self._connections: set[asyncio.Task[None]] = set()  # asyncio itself keeps no reference to its tasks.
 
     @property
     def environment(self) -> dict[str, str]:
-        """What makes clients come here, TensorFlow's by a proxy, and gives them a token as on a machine of Google's."""
+        """What leads clients here, TensorFlow's through a proxy, and gives them a token as Google's own machines do."""
         return {
             "STORAGE_EMULATOR_HOST": f"http://{self._host}:9004",
             "GCE_METADATA_HOST": f"{self._host}:9002",
@@ -66,7 +66,7 @@ class Bucket:
                     *(str(SERVER), "-backend", "memory", "-data", str(self._folder / "buckets")),
                     *("-scheme", "both", "-host", self._host, "-port", "9000", "-port-http", "9001"),
                     *("-cert-location", str(self._certificate), "-private-key-location", str(self._key)),
-                    # Where objects say that they are.
+                    # The address that objects name as theirs.
                     *("-external-url", f"http://{self._host}:9004"),
                     *("-public-host", _HOSTS[0], "-log-level", "warn"),
                 ],
@@ -116,7 +116,7 @@ class Bucket:
         await web.TCPSite(runner, self._host, 9004).start()
 
     async def _hand_on(self, request: web.Request) -> web.Response:
-        """To the server, with what it wants of each part of a batch, and Google does not."""
+        """Forwards to the server, adding to each part of a batch what this server wants and Google does not."""
         body = (await request.read()).replace(
             b"Content-Type: application/http", b"Content-ID: <any>\r\nContent-Type: application/http"
         )
@@ -128,7 +128,7 @@ class Bucket:
             return web.Response(status=answer.status, headers=kept, body=await answer.read())
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        """A proxy for HTTPS, and Google's metadata server with a token for everybody."""
+        """Acts as a proxy for HTTPS, and as Google's metadata server, with a token for everybody."""
         head = await reader.readuntil(b"\r\n\r\n")
         if head.startswith(b"CONNECT "):
             writer.write(b"HTTP/1.1 200 OK\r\n\r\n")
@@ -163,7 +163,7 @@ class Bucket:
 async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(1 << 16):
-            # TensorFlow's header, which is no standard's any more, and which Go's HTTP refuses.
+            # TensorFlow's header, which no standard has any more, and which Go's HTTP server refuses.
             writer.write(data.replace(b"\r\nTransfer-Encoding: identity", b""))
             await writer.drain()
     except OSError:

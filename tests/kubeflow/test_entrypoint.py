@@ -1,8 +1,16 @@
 import importlib.util
 import json
 import pathlib
+import shutil
 
 import pytest
+from tfx.proto import pusher_pb2
+from tfx.types import standard_artifacts
+from tfx.utils import path_utils, proto_utils
+
+from components.pusher import Executor
+from models.evaluation.gate import Threshold, Verdict, decide
+from models.serving.versions import roll_back
 
 PATH = pathlib.Path(__file__).parent.parent.parent / "kubeflow" / "entrypoint.py"
 SCHEMA = {"instanceSchema": "title: tfx.Schema\ntype: object\n"}
@@ -115,12 +123,11 @@ def test_all_spans_or_those_up_to_the_wanted_one_are_found(run, tmp_path):
     assert found[-1]["input_fingerprint"] != found[9]["input_fingerprint"]
 
 
-def verdict(run, tmp_path, blessed, infra):
-    checks = [{"metric": "mean_iou", "slice": "", "value": 0.3, "bound": 0.8, "passed": False}]
+def verdict(run, tmp_path, checks, serving_reason, pushed):
     properties = {
-        "model_blessing": {"blessed": blessed},
-        "evaluation": {"verdict": json.dumps({"metrics": {"mean_iou": 0.3}, "checks": checks})},
-        "infra_blessing": {"blessed": infra, "reason": "" if infra else "too slow"},
+        "evaluation": {"verdict": Verdict({"mean_iou": 0.3}, None, checks, 0, "model").to_json()},
+        "infra_blessing": {"blessed": int(not serving_reason), "reason": serving_reason},
+        "pushed_model": pushed,
     }
     artifacts = {name: {"artifacts": [{"uri": "/x", "metadata": values}]} for name, values in properties.items()}
     executor_input = {"inputs": {"artifacts": artifacts}, "outputs": {"outputFile": str(tmp_path / "output.json")}}
@@ -128,7 +135,49 @@ def verdict(run, tmp_path, blessed, infra):
 
 
 def test_the_verdict_fails_for_a_refused_model(run, tmp_path):
-    assert verdict(run, tmp_path, 1, 1).returncode == 0
-    refused = verdict(run, tmp_path, 0, 0)
+    passed, missed = (
+        decide([Threshold("mean_iou", bound, "gate.min.mean_iou")], {"": {"mean_iou": 0.3}}, None)
+        for bound in (0.2, 0.8)
+    )
+    assert verdict(run, tmp_path, passed, "", {"pushed": 1}).returncode == 0
+    refused = verdict(run, tmp_path, missed, "too slow", {"pushed": 0})
     assert refused.returncode == 1
-    assert "mean IoU 0.3000 is 0.5000 below gate.min_mean_iou 0.8; too slow" in refused.stderr
+    expected = "The model was not pushed: mean IoU 0.3000 is 0.5000 below 0.8 (gate.min.mean_iou)"
+    assert f"{expected}; too slow" in refused.stderr
+    # Whatever else it is told, a model that was not pushed was not pushed.
+    assert verdict(run, tmp_path, passed, "", {"pushed": 0}).returncode == 1
+
+
+def test_the_verdict_fails_for_a_threshold_that_nothing_could_be_measured_for(run, tmp_path):
+    checks = decide([Threshold("mean_iou", 0.1, "gate.slices.*.mean_iou", slice="*")], {"": {"mean_iou": 0.3}}, None)
+    refused = verdict(run, tmp_path, checks, "", {"pushed": 0})
+    assert refused.returncode == 1
+    assert "mean IoU on each slice could not be measured: no test image has a slice (gate.slices.*" in refused.stderr
+
+
+def test_the_verdict_fails_for_a_model_that_pusher_declines(run, tmp_path, push):
+    """The properties of the pushed model are those that Pusher itself leaves for a model that was rolled back."""
+    destination = tmp_path / "serving"
+    for version in (1, 2):
+        push(destination, version, class_id=version)
+    roll_back(str(destination), 1)
+    pushed = standard_artifacts.PushedModel()
+    pushed.uri = str(tmp_path / "pushed")
+    model = standard_artifacts.Model()
+    model.uri = str(tmp_path / "model")
+    shutil.copytree(destination / ".rolled-back" / "2", path_utils.serving_model_dir(model.uri))
+    push_destination = pusher_pb2.PushDestination(
+        filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
+    )
+    Executor().Do(
+        {"model": [model]},
+        {"pushed_model": [pushed]},
+        {"push_destination": proto_utils.proto_to_json(push_destination)},
+    )
+    properties = {
+        "pushed": pushed.get_int_custom_property("pushed"),
+        "reason": pushed.get_string_custom_property("reason"),
+    }
+    declined = verdict(run, tmp_path, [], "", properties)
+    assert declined.returncode == 1
+    assert "The model was not pushed: it is version 2, which was rolled back" in declined.stderr

@@ -1,17 +1,24 @@
-from pipeline.pipeline import create_pipeline
+import json
+
+from pipeline import pipeline as module
+from pipeline.pipeline import CACHE_KEY, create_pipeline
 
 
-def test_the_cache_notices_changed_code(small_config, tmp_path, monkeypatch):
-    from pipeline import pipeline as module
-
-    def flags():
+def test_the_cache_notices_changed_code_and_packages(small_config, tmp_path, monkeypatch):
+    def keys():
         components = create_pipeline(small_config(tmp_path)).components
-        return {component.id: list(component.executor_spec.extra_flags) for component in components}
+        return {component.id: json.loads(component.exec_properties[CACHE_KEY]) for component in components}
 
-    before = flags()
-    assert all(of_one[0].startswith("--code=") for of_one in before.values())
-    assert flags() == before
-    monkeypatch.setitem(module._FILES, "ImportSchemaGen", [])
-    monkeypatch.setitem(module._CODE, "Transform", "")
-    after = flags()
-    assert {name for name in before if after[name] != before[name]} == {"ImportSchemaGen", "Transform"}
+    def changed():
+        after = keys()
+        return {name for name in before if after[name] != before[name]}
+
+    before = keys()
+    assert changed() == set()
+    assert {key["artifacts"] for key in before.values()} == {str(tmp_path / "artifacts")}
+    with monkeypatch.context() as patch:
+        patch.setitem(module._FILES, "ImportSchemaGen", [])
+        patch.setitem(module._CODE, "Transform", "")
+        assert changed() == {"ImportSchemaGen", "Transform"}
+    monkeypatch.setattr(module, "package_versions", lambda: {"tensorflow": "newer"})
+    assert changed() == set(before)

@@ -1,1 +1,1 @@
-"""A small server for trying a model, with TF Serving's REST paths."""
+"""How does a client try a model? A small server with TF Serving's REST paths."""

@@ -1,4 +1,4 @@
-"""Answers concurrent requests together: what waits while the model is busy becomes the next batch."""
+"""Answers concurrent requests together: those that wait while the model is busy become the next batch."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from models.serving.server.loaded_model import LoadedModel, Segmentation
 
 
 class BusyError(Exception):
-    """More requests wait than the server takes."""
+    """More requests are waiting than the server allows."""
 
 
 @dataclasses.dataclass
 class Answer:
-    """Of one request, by one version of the model."""
+    """The answer to one request, from one version of the model."""
 
     model: LoadedModel
     segmentations: list[Segmentation]
@@ -30,15 +30,15 @@ class _Request:
 
 
 class Batcher:
-    """Hands requests to the model, as many at once as wait.
+    """Hands all waiting requests to the model at once.
 
-    Nothing waits for a batch to fill: a request that comes alone is answered at once.
+    Nothing waits for a batch to fill: a request that comes alone is answered immediately.
 
     Args:
-      current_model: gives the model to answer with; asked for each batch.
+      current_model: returns the model to answer with; called for each batch.
       max_batch: images that go through the model at once.
       max_waiting: requests that may wait.
-      observe: is told of the number of images in each batch.
+      observe: called with the number of images in each batch.
     """
 
     def __init__(
@@ -50,19 +50,19 @@ class Batcher:
     ):
         self._current_model, self._max_batch, self._observe = current_model, max_batch, observe
         self._queue: asyncio.Queue[_Request] = asyncio.Queue(max_waiting)
-        # One call at a time: TensorFlow uses all cores for it.
+        # One call at a time, for which TensorFlow uses all cores.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     @property
     def waiting(self) -> int:
-        """Requests that no batch has taken yet."""
+        """Requests that are not in a batch yet."""
         return self._queue.qsize()
 
     async def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> Answer:
         """Segments the images of one request.
 
         Raises:
-          BusyError: if too many requests wait.
+          BusyError: if too many requests are waiting.
           BadImageError: if one of its images cannot be decoded.
         """
         request = _Request(images, sizes, asyncio.get_running_loop().create_future())
@@ -73,13 +73,13 @@ class Batcher:
         return await request.answer
 
     async def run(self) -> None:
-        """Answers requests until it is cancelled."""
+        """Answers requests until it is canceled."""
         loop = asyncio.get_running_loop()
         while True:
             requests = [await self._queue.get()]
             while not self._queue.empty() and sum(len(item.images) for item in requests) < self._max_batch:
                 requests.append(self._queue.get_nowait())
-            # Nobody waits for them any more.
+            # Nobody waits for the others any more.
             requests = [request for request in requests if not request.answer.done()]
             if requests:
                 await loop.run_in_executor(self._thread, self._answer, requests, loop)
@@ -92,7 +92,7 @@ class Batcher:
             segmentations = self._segment(model, images, sizes)
         except Exception as error:
             if len(requests) > 1:
-                # Each by itself, so that only those that deserve it fail.
+                # One by one, so that only the faulty ones fail.
                 for request in requests:
                     self._answer([request], loop)
             else:

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
-import os
 import threading
 from collections.abc import Sequence
 from typing import Any
@@ -13,19 +11,19 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
-from data.images import encode_png
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, read_facts
-from models.serving.versions import fingerprint, version_path, versions
+from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
+from data.images import encode_png, open_image
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
 _LOG = logging.getLogger("segpipe.model_server")
 
 
 class BadImageError(ValueError):
-    """An image that the model does not take; the message is for the client."""
+    """An image that the model cannot use; the message is for the client."""
 
 
 class TooManyPixelsError(BadImageError):
@@ -34,7 +32,7 @@ class TooManyPixelsError(BadImageError):
 
 @dataclasses.dataclass(frozen=True)
 class Segmentation:
-    """What the model makes of one image.
+    """The model's output for one image.
 
     Attributes:
       class_ids: [h, w] uint8.
@@ -46,19 +44,19 @@ class Segmentation:
 
 
 def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
-    """Height and width of an encoded image, by its header alone: nothing is decoded that is too large.
+    """Height and width of an encoded image, from its header alone, so that nothing too large is decoded.
 
     Args:
       content: the file.
-      max_pixels: the most that are taken.
+      max_pixels: the limit.
 
     Raises:
-      BadImageError: if it is no JPEG or PNG.
+      BadImageError: if it is neither JPEG nor PNG.
       TooManyPixelsError: if it has more pixels.
     """
     try:
-        # Pillow's other formats are none of the model's.
-        width, height = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).size
+        # The model decodes none of Pillow's other formats.
+        width, height = open_image(content, formats=("JPEG", "PNG")).size
     except Exception:  # Pillow raises nearly anything on broken headers.
         raise BadImageError("not a JPEG or PNG image") from None
     if width * height > max_pixels:
@@ -70,21 +68,21 @@ class LoadedModel:
     """A SavedModel that is ready to answer.
 
     Args:
-      folder: of the SavedModel.
+      folder: the SavedModel.
       version: its number.
 
     Raises:
-      ValueError: if it is no model of segpipe's, or does not answer.
+      ValueError: if it is not a segpipe model, or does not answer.
     """
 
     def __init__(self, folder: str, version: int):
         facts = read_facts(folder)
         if facts is None:
-            raise ValueError(f"{folder} holds no model of segpipe's")
+            raise ValueError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
         self.folder, self.version, self.facts = folder, version, facts
         self._model = tf.saved_model.load(folder)
         self.signatures = self._model.signatures
-        # The first request makes TensorFlow optimize the graph; no client shall wait for that.
+        # The first request makes TensorFlow optimize the graph; no client should wait for that.
         size = [facts["preprocessing"][name] for name in ("height", "width")]
         self.segment([encode_png(np.zeros(size, np.uint8))], [(size[0], size[1])])
 
@@ -101,19 +99,16 @@ class LoadedModel:
         try:
             outputs = self.signatures["serving_default"](tf.constant(list(images)))
         except tf.errors.InvalidArgumentError:
-            raise BadImageError(
-                "the image cannot be decoded: it is damaged, or its channels are neither grey nor RGB"
-            ) from None
+            raise BadImageError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB") from None
         class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
-        # Without resizing each map has its image's size, and the batch that of the largest.
+        # Without resizing, each map has its image's size, and the batch has the size of the largest.
         own_size = self.facts["preprocessing"]["resize"] == "none"
         areas = [np.s_[:height, :width] if own_size else np.s_[:, :] for height, width in sizes]
         return [Segmentation(class_ids[i][area], confidence[i][area]) for i, area in enumerate(areas)]
 
     def signature_definitions(self) -> dict[str, Any]:
         """The signatures as TF Serving describes them."""
-        with tf.io.gfile.GFile(os.path.join(self.folder, "saved_model.pb"), "rb") as file:
-            graph = saved_model_pb2.SavedModel.FromString(file.read()).meta_graphs[0]
+        graph = saved_model_pb2.SavedModel.FromString(read_bytes(join(self.folder, GRAPH_FILE))).meta_graphs[0]
         return {
             name: json_format.MessageToDict(signature, preserving_proto_field_name=True)
             for name, signature in graph.signature_def.items()
@@ -122,10 +117,10 @@ class LoadedModel:
 
 
 class Follower:
-    """Keeps the newest version of a push destination loaded; of a single SavedModel, that one.
+    """Keeps the newest version at a push destination loaded; or a single SavedModel.
 
-    A version that cannot be loaded is left out until it changes, and the one before it stays. If the newest one is
-    removed, the newest that is there is taken again.
+    A version that is incomplete or cannot be loaded is passed over until its files change, and the one before it stays.
+    If the newest version is removed, the newest of those that remain is loaded again.
 
     Args:
       model: folder of numbered versions, or of a SavedModel.
@@ -137,20 +132,21 @@ class Follower:
 
     def __init__(self, model: str, poll_seconds: float):
         self._destination, self._poll_seconds = model, poll_seconds
-        self._broken: dict[int, str] = {}
-        self._current: tuple[LoadedModel, str] | None = None
+        # By version, its files at the time of the attempt: a copy may still have been going on.
+        self._failed: dict[int, list[FileInfo]] = {}
+        self._current: tuple[LoadedModel, list[FileInfo]] | None = None
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)
-        if read_facts(model) is not None:
+        if exists(join(model, GRAPH_FILE)):
             try:
-                self._current = LoadedModel(model, 1), ""
+                self._current = LoadedModel(model, 1), []
             except Exception as error:
                 raise UserError(f"{model} cannot be served: {_one_line(error)}") from None
             return
         self._look()
         if self._current is None:
             raise UserError(
-                f"{model} holds no model that can be served; a run that passed its gate says where it pushed one"
+                f"{model} holds no model that can be served; a run whose model passes the gate says where it was pushed"
             )
         self._thread.start()
 
@@ -161,7 +157,7 @@ class Follower:
         return self._current[0]
 
     def stop(self) -> None:
-        """Ends the following."""
+        """Stops following the folder."""
         self._stopping.set()
 
     def _follow(self) -> None:
@@ -172,29 +168,26 @@ class Follower:
                 _LOG.exception("cannot look for versions in %s", self._destination)
 
     def _look(self) -> None:
-        for version in reversed(versions(self._destination)):
+        for version in reversed(numbers(self._destination)):
             folder = version_path(self._destination, version)
-            state = _state(folder)
-            if self._current and (self._current[0].version, self._current[1]) == (version, state):
+            files = find_below(folder)  # Before the attempt, so that what arrives meanwhile leads to another one.
+            if self._current and (self._current[0].version, self._current[1]) == (version, files):
                 return
-            if self._broken.get(version) == state:
+            if self._failed.get(version) == files:
                 continue
             try:
-                self._current = LoadedModel(folder, version), state
+                fingerprint(folder)
+                self._current = LoadedModel(folder, version), files
+            except UnreachableError:  # The next look may reach it.
+                raise
             except Exception as error:
-                self._broken[version] = state
-                _LOG.error("version %d cannot be served and is left out: %s", version, _one_line(error))
+                if not (isinstance(error, NotAModelError) and version in self._failed):  # Not for each file that comes.
+                    _LOG.error("version %d is passed over until its files change: %s", version, _one_line(error))
+                self._failed[version] = files
                 continue
+            self._failed.pop(version, None)
             _LOG.info("serving version %d", version)
             return
-
-
-def _state(folder: str) -> str:
-    """What changes when a folder's model does."""
-    try:
-        return fingerprint(folder)
-    except (FileNotFoundError, RuntimeError):
-        return f"no SavedModel, {len(tf.io.gfile.listdir(folder))} entries"
 
 
 def _one_line(error: Exception) -> str:

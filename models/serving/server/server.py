@@ -33,16 +33,16 @@ VERSION_HEADER = "Model-Version"
 
 @dataclasses.dataclass(frozen=True)
 class Limits:
-    """What one client may cost the others.
+    """How much of the server one client may use.
 
     Attributes:
-      max_body_megabytes: of a request, 10⁶ bytes.
-      max_pixels: of an image.
+      max_body_megabytes: size of a request, in 10⁶ bytes.
+      max_pixels: pixels in an image.
       max_instances: images in a request.
       max_batch: images that go through the model at once.
       max_waiting: requests that may wait for the model.
-      receive_seconds: for a client to send its request.
-      answer_seconds: from then to the answer.
+      receive_seconds: time for a client to send its request.
+      answer_seconds: time from then to the answer.
     """
 
     max_body_megabytes: float = 32.0
@@ -55,7 +55,7 @@ class Limits:
 
 
 class _Metrics:
-    """For Prometheus."""
+    """Metrics for Prometheus."""
 
     def __init__(self, server: ModelServer):
         self.registry = prometheus_client.CollectorRegistry()
@@ -69,7 +69,7 @@ class _Metrics:
             "segpipe_batch_images", "Images in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
         )
         waiting = prometheus_client.Gauge(
-            "segpipe_waiting_requests", "Requests that wait for the model.", registry=self.registry
+            "segpipe_waiting_requests", "Requests waiting for the model.", registry=self.registry
         )
         waiting.set_function(lambda: server.batcher.waiting)
         version = prometheus_client.Gauge("segpipe_model_version", "The version that answers.", registry=self.registry)
@@ -80,9 +80,9 @@ class ModelServer:
     """An aiohttp application that answers with a model.
 
     Args:
-      follower: gives the model.
-      name: of the model in the paths.
-      limits: on requests.
+      follower: keeps the model.
+      name: the model's name in the paths.
+      limits: limits on requests.
     """
 
     def __init__(self, follower: Follower, name: str = "segpipe", limits: Limits | None = None):
@@ -91,7 +91,7 @@ class ModelServer:
         self.batcher = Batcher(
             lambda: follower.model, self._limits.max_batch, self._limits.max_waiting, self._metrics.batch.observe
         )
-        # Connections on which no whole head of a request has come yet.
+        # Connections that have not yet sent the whole head of a request.
         self._silent: set[Any] = set()
         self.application = web.Application(
             middlewares=[self._errors], client_max_size=int(self._limits.max_body_megabytes * 1e6)
@@ -124,7 +124,7 @@ class ModelServer:
             await task
 
     def protocol(self, runner: web.AppRunner) -> asyncio.Protocol:
-        """aiohttp's, but closed if no whole head of a request comes in time."""
+        """aiohttp's protocol, but closed if the head of a request is not complete in time."""
         assert runner.server is not None
         connection = runner.server()
 
@@ -142,7 +142,7 @@ class ModelServer:
     async def _errors(
         self, request: web.Request, handler: Callable[[web.Request], Awaitable[web.StreamResponse]]
     ) -> web.StreamResponse:
-        """Gives every error the form of TF Serving's, and counts predictions."""
+        """Answers every error as TF Serving does, and counts predictions."""
         self._silent.discard(request.protocol)
         started = time.monotonic()
         try:
@@ -156,7 +156,7 @@ class ModelServer:
             raise
         except Exception:
             _LOG.exception("%s %s", request.method, request.path)
-            response = _error(500, "internal error; the server's log has it")
+            response = _error(500, "internal error; see the server's log")
         if request.path.endswith(":predict"):
             self._metrics.requests.labels(response.status).inc()
             self._metrics.seconds.observe(time.monotonic() - started)
@@ -177,7 +177,7 @@ class ModelServer:
         return web.Response(body=body, headers={"Content-Type": prometheus_client.CONTENT_TYPE_LATEST})
 
     async def _facts(self, _: web.Request) -> web.Response:
-        """What clients need to make sense of the maps: classes with their colours, and how images were resized."""
+        """What clients need to interpret the maps: classes with their colors, and how images were resized."""
         facts = self.follower.model.facts
         classes = [label.model_dump() for label in LabelMap.model_validate(facts["label_map"]).classes]
         return _json({"classes": classes, "preprocessing": facts["preprocessing"]})
@@ -185,7 +185,7 @@ class ModelServer:
     def _check_version(self, request: web.Request) -> None:
         wanted = request.match_info.get("version")
         if wanted is not None and int(wanted) != self.follower.model.version:
-            raise web.HTTPNotFound(reason=f"Version {wanted} is not served, {self.follower.model.version} is")
+            raise web.HTTPNotFound(reason=f"Version {wanted} is not served; version {self.follower.model.version} is")
 
     async def _status(self, request: web.Request) -> web.Response:
         self._check_version(request)
@@ -208,7 +208,7 @@ class ModelServer:
         try:
             body = await asyncio.wait_for(request.read(), self._limits.receive_seconds)
         except asyncio.TimeoutError:
-            response = _error(408, f"the request did not come within {self._limits.receive_seconds:g} s")
+            response = _error(408, f"the request did not arrive within {self._limits.receive_seconds:g} s")
             response.force_close()
             return response
         try:
@@ -220,10 +220,10 @@ class ModelServer:
         except BadImageError as error:
             return _error(400, str(error))
         except BusyError:
-            return _error(503, "too many requests wait; try again", {"Retry-After": "1"})
+            return _error(503, "too many requests are waiting; try again", {"Retry-After": "1"})
         except asyncio.TimeoutError:
             return _error(504, f"no answer within {self._limits.answer_seconds:g} s")
-        # Not on the event loop: others wait for it.
+        # Not on the event loop, which others wait for.
         text = await asyncio.to_thread(_encode, answer, by_rows)
         return web.Response(
             body=text, content_type="application/json", headers={VERSION_HEADER: str(answer.model.version)}
@@ -231,10 +231,10 @@ class ModelServer:
 
 
 def _images(body: bytes, max_instances: int) -> tuple[list[bytes], bool]:
-    """The images of a request, and whether they came as `instances` (rows), not as `inputs` (columns).
+    """The images of a request, and whether they came as `instances` (rows) rather than `inputs` (columns).
 
     Raises:
-      BadImageError: if the request is not one of TF Serving's forms for this signature.
+      BadImageError: if the request has none of TF Serving's forms for this signature.
     """
     try:
         request = orjson.loads(body)
@@ -244,7 +244,7 @@ def _images(body: bytes, max_instances: int) -> tuple[list[bytes], bool]:
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise BadImageError(form)
     if request.get("signature_name", _SIGNATURE) != _SIGNATURE:
-        raise BadImageError(f"signature_name must be {_SIGNATURE}, or be left out")
+        raise BadImageError(f"signature_name must be {_SIGNATURE} or be left out")
     by_rows = "instances" in request
     values = request["instances" if by_rows else "inputs"]
     if not by_rows and isinstance(values, dict) and values.keys() == {IMAGES}:
@@ -271,7 +271,7 @@ def _encode(answer: Answer, by_rows: bool) -> bytes:
     content: dict[str, Any] = {"predictions": rows}
     if not by_rows:
         content = {"outputs": {name: [row[name] for row in rows] for name in (CLASS_IDS, CONFIDENCE)}}
-    # Arrays must be contiguous; what was cut from a larger map is not.
+    # orjson takes contiguous arrays only; what was cut from a larger map is not contiguous.
     return orjson.dumps(content, default=lambda array: array.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
 
 
@@ -286,26 +286,26 @@ def _error(status: int, message: str, headers: Any = None) -> web.Response:
 
 
 async def serve(server: ModelServer, host: str, port: int, ready: Callable[[int], None]) -> None:
-    """Serves until SIGTERM or SIGINT, then finishes what has begun.
+    """Serves until SIGTERM or SIGINT, then finishes the requests in progress.
 
     Args:
       server: what to serve.
-      host: address to listen at.
-      port: to listen at; 0 takes a free one.
-      ready: is called with the port once requests are answered.
+      host: address to listen on.
+      port: port to listen on; 0 takes a free one.
+      ready: called with the port once requests are answered.
 
     Raises:
-      UserError: if nothing can listen there.
+      UserError: if the server cannot listen there.
     """
     loop = asyncio.get_running_loop()
-    # A client that was sent away may finish sending for a second, else it would not read why.
+    # A client that is turned away may go on sending for a second; otherwise it would not read why.
     runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=60.0, lingering_time=1.0)
     await runner.setup()
     try:
         listening = await loop.create_server(lambda: server.protocol(runner), host, port)
     except OSError as error:
         await runner.cleanup()
-        raise UserError(f"cannot listen at {host}:{port}: {error.strerror}; choose another with --port") from None
+        raise UserError(f"cannot listen on {host}:{port}: {error.strerror}; choose another port with --port") from None
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)

@@ -1,10 +1,11 @@
-"""Runs and schedules on a Kubeflow Pipelines server, by `kfp.Client`."""
+"""Runs and schedules on a Kubeflow Pipelines server, through `kfp.Client`."""
 
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import datetime
+import http
+import logging
 import os
 import re
 import time
@@ -15,60 +16,27 @@ from typing import Any
 import yaml
 
 from data.base.errors import UserError
-from pipeline.runners.kubeflow.compiler import VERDICT, require_sdk
+from pipeline.runners.kubeflow.compiler import require_sdk
+from pipeline.runners.kubeflow.server_records import Schedule, ServerRun
 
-_OVER = {"SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"}
 _PAGE = 100
+_KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number", "STRING": "text"}
+# How long `wait` goes on asking a server that does not answer.
+OUTAGE_SECONDS = 30 * 60.0
+_FIRST_SERVER_ERROR = 500
+_IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"
 _FIRST_LINE = re.compile(r"\s*\n.*", re.DOTALL)
 
 
-@dataclasses.dataclass(frozen=True)
-class ServerRun:
-    """A run on a server.
-
-    Attributes:
-      run_id: the server's.
-      name: for people.
-      state: `running`, `pushed`, `refused`, `failed`, `canceled`, as far as the server knows it.
-      created: when.
-      seconds: from its creation to its end; None while it runs.
-      reason: why it failed.
-      steps: state of each step, by name.
-    """
-
-    run_id: str
-    name: str
-    state: str
-    created: datetime.datetime | None
-    seconds: float | None
-    reason: str
-    steps: dict[str, str]
-
-
-@dataclasses.dataclass(frozen=True)
-class Schedule:
-    """A recurring run.
-
-    Attributes:
-      schedule_id: the server's.
-      name: for people.
-      trigger: a cron expression, or `every N s`.
-      is_enabled: whether it starts runs.
-      pipeline_id: of the pipeline.
-    """
-
-    schedule_id: str
-    name: str
-    trigger: str
-    is_enabled: bool
-    pipeline_id: str
+class OutageError(UserError):
+    """The server cannot be reached, or cannot answer, at the moment."""
 
 
 class Server:
     """A Kubeflow Pipelines server.
 
-    It is reached as the SDK does it: a host or, without one, the service in the same cluster; a token or a cookie from
-    KF_PIPELINES_TOKEN or KF_PIPELINES_COOKIE, else the service account of the pod.
+    It is reached as the SDK does it: at a host or, without one, as the service in the same cluster; with a token from
+    KF_PIPELINES_TOKEN or a cookie from KF_PIPELINES_COOKIE, else as the pod's service account.
     """
 
     def __init__(self, host: str | None, namespace: str | None = None):
@@ -76,7 +44,7 @@ class Server:
 
         Args:
           host: URL of the API, such as `http://localhost:8888`.
-          namespace: of a server with several users.
+          namespace: the user's, if the server has several users.
 
         Raises:
           UserError: if the server cannot be reached, refuses, or is too old.
@@ -86,14 +54,19 @@ class Server:
 
         class Client(kfp.Client):
             def get_kfp_healthz(self, sleep_duration: int = 0) -> Any:
-                # The SDK asks five times in 25 seconds, and then does not tell what was wrong.
-                api = self._healthz_api
-                # The older name is that of kfp 2.5.
-                new, old = "healthz_service_get_healthz", "get_healthz"
-                return getattr(api, new if hasattr(api, new) else old)()
+                # The SDK asks five times in 25 seconds, logs a traceback each time, and does not say what was wrong.
+                logging.disable()
+                try:
+                    return super().get_kfp_healthz(sleep_duration)
+                except TimeoutError:
+                    self.list_pipelines(page_size=1)  # What is wrong is wrong here, too, and raised.
+                    raise
+                finally:
+                    logging.disable(logging.NOTSET)
 
         self._namespace = namespace
-        self._host = host or os.environ.get("KF_PIPELINES_ENDPOINT") or "the cluster of this machine"
+        self._url = host or os.environ.get("KF_PIPELINES_ENDPOINT")
+        self._host = self._url or "the cluster of this machine"
         token, cookie = (os.environ.get(f"KF_PIPELINES_{name}") for name in ("TOKEN", "COOKIE"))
         with self._plain_errors(), _no_output(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -104,17 +77,17 @@ class Server:
     def submit(
         self, path: str, parameters: dict[str, Any], experiment: str, name: str | None = None, root: str | None = None
     ) -> str:
-        """Uploads a compiled pipeline, as a new version where there is one of its name, and starts a run.
+        """Uploads a compiled pipeline, as a new version if the server has one of that name, and starts a run.
 
         Args:
-          path: of the YAML of `segpipe compile`.
-          parameters: of the run, by name.
-          experiment: that the run is listed under; made if there is none.
-          name: of the run; by default the pipeline's and the time.
-          root: URI for the artifacts; by default the pipeline's or the server's.
+          path: the YAML file that `segpipe compile` made.
+          parameters: parameters of the run, by name.
+          experiment: name of the experiment that lists the run; it is created if there is none.
+          name: name of the run; by default, the pipeline's name and the time.
+          root: URI for the artifacts; by default, the pipeline's or the server's.
 
         Returns:
-          The run's id.
+          The run's ID.
         """
         pipeline = read_pipeline(path, parameters)
         with self._plain_errors():
@@ -131,29 +104,60 @@ class Server:
                 )
         return run.run_id
 
-    def wait(self, run_id: str, progress: Callable[[str], None], seconds: float = 10.0) -> ServerRun:
-        """Waits for the end of a run, and tells each step's states."""
-        told: dict[str, str] = {}
+    def wait(
+        self, run_id: str, progress: Callable[[str], None], seconds: float = 10.0, patience: float = OUTAGE_SECONDS
+    ) -> ServerRun:
+        """Waits for the end of a run.
+
+        Args:
+          run_id: ID of the run.
+          progress: called with a line for each step's new state, and for the beginning and end of an outage.
+          seconds: how long to wait before asking the server again.
+          patience: how many seconds an outage may last. A server being upgraded, or a port forwarding that somebody has
+            to start again, should be back by then.
+
+        Raises:
+          UserError: if the server refuses to answer, or an outage lasts longer; the run goes on.
+        """
+        shown: dict[str, str] = {}
+        outage: float | None = None  # When it began.
         while True:
-            run = self.get_run(run_id)
+            try:
+                run = self.get_run(run_id)
+            except UserError as error:
+                now = time.monotonic()
+                if not isinstance(error, OutageError) or (outage is not None and now - outage >= patience):
+                    again = f"segpipe runs --host {self._url or _IN_CLUSTER}"
+                    again += f" --namespace {self._namespace}" if self._namespace else ""
+                    raise UserError(
+                        f"{error}\nRun {run_id} goes on without this command; `{again}` shows it"
+                    ) from error
+                if outage is None:
+                    outage = now
+                    progress(f"{error}\nThe run goes on; trying again for up to {patience / 60:g} minutes.")
+                time.sleep(seconds)
+                continue
+            if outage is not None:
+                outage = None
+                progress("The server answers again.")
             for step, state in run.steps.items():
-                if told.get(step) != state:
-                    told[step] = state
+                if shown.get(step) != state:
+                    shown[step] = state
                     progress(f"{step}: {state}")
             if run.state != "running":
                 return run
             time.sleep(seconds)
 
     def get_run(self, run_id: str) -> ServerRun:
-        """A run by its id."""
+        """Looks up a run by its ID."""
         with self._plain_errors():
-            return _run(self._client.get_run(run_id))
+            return ServerRun.from_api(self._client.get_run(run_id))
 
     def list_runs(self, pipeline: str | None = None) -> list[ServerRun]:
-        """The runs on the server, oldest first.
+        """Lists the runs on the server, oldest first.
 
         Args:
-          pipeline: name of the pipeline; by default all.
+          pipeline: name of the pipeline whose runs to list; by default, all runs.
         """
         with self._plain_errors():
             pipeline_id = self._pipeline_id(pipeline) if pipeline else None
@@ -163,7 +167,7 @@ class Server:
             for run in runs
             if pipeline is None or getattr(run.pipeline_version_reference, "pipeline_id", None) == pipeline_id
         ]
-        return sorted(map(_run, wanted), key=lambda run: str(run.created))
+        return sorted(map(ServerRun.from_api, wanted), key=lambda run: str(run.created))
 
     def schedule(
         self,
@@ -175,21 +179,21 @@ class Server:
         every_seconds: int | None = None,
         root: str | None = None,
     ) -> str:
-        """Uploads a compiled pipeline and runs it again and again: one at a time, and no missed turn is made up for.
+        """Uploads a compiled pipeline and runs it again and again: one run at a time, and missed runs are skipped.
 
-        A schedule of the same name is replaced, once the new one is there.
+        A schedule of the same name is replaced once the new one exists.
 
         Args:
-          path: of the YAML of `segpipe compile`.
-          parameters: of the runs, by name.
-          experiment: that they are listed under; made if there is none.
-          name: of the schedule.
+          path: the YAML file that `segpipe compile` made.
+          parameters: parameters of the runs, by name.
+          experiment: name of the experiment that lists the runs; it is created if there is none.
+          name: name of the schedule.
           cron: six fields, seconds first, in UTC.
-          every_seconds: instead of `cron`.
+          every_seconds: the interval, instead of `cron`.
           root: URI for the artifacts.
 
         Returns:
-          The schedule's id.
+          The schedule's ID.
         """
         pipeline = read_pipeline(path, parameters)
         with self._plain_errors():
@@ -213,20 +217,20 @@ class Server:
         return created.recurring_run_id
 
     def list_schedules(self) -> list[Schedule]:
-        """The schedules on the server, by name."""
+        """Lists the schedules on the server, sorted by name."""
         with self._plain_errors():
             found = self._pages(
                 lambda **page: self._client.list_recurring_runs(**page, **self._in_namespace()), "recurring_runs"
             )
-        return sorted(map(_schedule, found), key=lambda item: item.name)
+        return sorted(map(Schedule.from_api, found), key=lambda item: item.name)
 
     def pause(self, name: str) -> None:
-        """Lets a schedule start no more runs, until `resume`."""
+        """Keeps a schedule from starting runs until `resume`."""
         with self._plain_errors():
             self._client.disable_recurring_run(self._schedule_id(name))
 
     def resume(self, name: str) -> None:
-        """Ends a pause."""
+        """Lets a paused schedule start runs again."""
         with self._plain_errors():
             self._client.enable_recurring_run(self._schedule_id(name))
 
@@ -259,12 +263,12 @@ class Server:
             return self._client.create_experiment(name=name, **self._in_namespace()).experiment_id
 
     def _pipeline_id(self, name: str) -> str | None:
-        # Not `get_pipeline_id`, whose filter finds no pipeline of a namespace.
+        # Not `get_pipeline_id`, whose filter does not find pipelines in a namespace.
         pages = self._pages(lambda **page: self._client.list_pipelines(**page, **self._in_namespace()), "pipelines")
         return next((item.pipeline_id for item in pages if item.display_name == name), None)
 
     def _upload(self, path: str, name: str) -> tuple[str, str]:
-        """Makes the pipeline, or a new version of it; gives the ids of both."""
+        """Creates the pipeline, or a new version of it; returns the IDs of the pipeline and the version."""
         pipeline_id = self._pipeline_id(name)
         with _no_output():
             if pipeline_id is None:
@@ -278,35 +282,40 @@ class Server:
 
     @contextlib.contextmanager
     def _plain_errors(self) -> Iterator[None]:
-        """Turns what the SDK raises into what is wrong and what to do."""
+        """Turns the SDK's exceptions into messages that say what is wrong and what to do."""
         import kfp_server_api
         import urllib3
 
         try:
             yield
         except kfp_server_api.ApiException as error:
-            raise UserError(f"{self._host}: {_explain(error.status, str(error.body or error.reason))}") from error
+            text = f"{self._host}: {_explain(error.status, str(error.body or error.reason))}"
+            is_outage = (
+                error.status >= http.HTTPStatus.INTERNAL_SERVER_ERROR
+                or error.status == http.HTTPStatus.TOO_MANY_REQUESTS
+            )
+            raise (OutageError if is_outage else UserError)(text) from error
         except urllib3.exceptions.HTTPError as error:
             reason = _FIRST_LINE.sub("", str(getattr(error, "reason", error)))
-            raise UserError(
+            raise OutageError(
                 f"{self._host} cannot be reached ({reason}); is --host right, and is there a "
                 "`kubectl port-forward --namespace kubeflow service/ml-pipeline 8888` for it?"
             ) from error
         except (TimeoutError, RuntimeError, ValueError, TypeError) as error:
-            # What the SDK raises when nothing, or something else than Kubeflow Pipelines, answers.
+            # The SDK raises these when nothing answers, or something other than Kubeflow Pipelines.
             text = _FIRST_LINE.sub("", str(error))
-            raise UserError(f"{self._host} is no Kubeflow Pipelines server that can be used: {text}") from error
+            raise UserError(f"{self._host} is not a usable Kubeflow Pipelines server: {text}") from error
 
 
 def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
-    """The name of a compiled pipeline, once its parameters are checked and typed in place.
+    """Reads the name of a compiled pipeline, and checks a run's parameters.
 
     Args:
-      path: of the YAML of `segpipe compile`.
-      parameters: of a run, by name; texts become what the pipeline wants.
+      path: the YAML file that `segpipe compile` made.
+      parameters: parameters of a run, by name; text is converted, in place, to the type that the pipeline takes.
 
     Raises:
-      UserError: if the file is no pipeline, or a parameter is none of its or has a wrong value.
+      UserError: if the file is not a pipeline, or a parameter is unknown or has a value of the wrong type.
     """
     try:
         with open(path, encoding="utf-8") as file:
@@ -316,57 +325,17 @@ def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the pipeline {path}: {error}") from None
     except (yaml.YAMLError, KeyError, TypeError, AttributeError, StopIteration):
-        raise UserError(f"{path} is no pipeline; `segpipe compile` makes one") from None
-    kinds: dict[str, Any] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "STRING": str}
+        raise UserError(f"{path} is not a compiled pipeline; `segpipe compile` makes one") from None
+    types: dict[str, Any] = {"NUMBER_INTEGER": int, "NUMBER_DOUBLE": float, "STRING": str}
     for key, value in parameters.items():
         if key not in known:
             raise UserError(f"the pipeline has no parameter {key}; it has {', '.join(sorted(known))}")
         kind = known[key]["parameterType"]
         try:
-            parameters[key] = kinds[kind](value)
+            parameters[key] = types[kind](value)
         except ValueError:
-            raise UserError(f"parameter {key} takes {kind.lower().replace('_', ' ')}; got {value}") from None
+            raise UserError(f"parameter {key} takes {_KINDS[kind]}; got {value}") from None
     return name
-
-
-def _run(run: Any) -> ServerRun:
-    details = run.run_details.task_details if run.run_details and run.run_details.task_details else []
-    names = {task.display_name: task for task in details if _is_step(task.display_name)}
-    steps = {name: str(task.state or "PENDING").lower() for name, task in names.items()}
-    over = run.state in _OVER
-    state = {"SUCCEEDED": "pushed", "FAILED": "failed"}.get(run.state, str(run.state).lower() if over else "running")
-    # All other steps went well, and the last one tells by failing.
-    failed = [name for name, step in steps.items() if step == "failed"]
-    if failed == [VERDICT]:
-        state = "refused"
-    messages = [run.error.message if run.error else ""]
-    messages += [task.error.message for task in names.values() if task.error and task.error.message]
-    reason = next(filter(None, reversed(messages)), "") or (f"failed: {', '.join(failed)}" if failed else "")
-    seconds = (
-        (run.finished_at - run.created_at).total_seconds() if over and run.finished_at and run.created_at else None
-    )
-    return ServerRun(run.run_id, run.display_name, state, run.created_at, seconds, reason, steps)
-
-
-def _is_step(name: str | None) -> bool:
-    """Kubeflow lists its own drivers, the containers of steps, and the whole graph beside the steps."""
-    return bool(name) and name not in ("root", "executor") and not str(name).endswith("-driver")
-
-
-def _schedule(item: Any) -> Schedule:
-    trigger = ""
-    if item.trigger and item.trigger.cron_schedule:
-        trigger = item.trigger.cron_schedule.cron
-    elif item.trigger and item.trigger.periodic_schedule:
-        trigger = f"every {item.trigger.periodic_schedule.interval_second} s"
-    reference = item.pipeline_version_reference
-    return Schedule(
-        item.recurring_run_id,
-        item.display_name,
-        trigger,
-        item.status == "ENABLED",
-        reference.pipeline_id if reference else "",
-    )
 
 
 def _explain(status: int, body: str) -> str:
@@ -377,7 +346,7 @@ def _explain(status: int, body: str) -> str:
             f"and the namespace with --namespace: {text}"
         )
     if status == 404:
-        return f"has no such thing, or is older than Kubeflow Pipelines 2.0 (404): {text}"
+        return f"not found (404), or the server is older than Kubeflow Pipelines 2.0: {text}"
     return f"answered {status}: {text}"
 
 
@@ -387,6 +356,6 @@ def _now() -> str:
 
 @contextlib.contextmanager
 def _no_output() -> Iterator[None]:
-    """Keeps the links that the SDK prints to itself."""
+    """Discards the links that the SDK prints."""
     with open(os.devnull, "w", encoding="utf-8") as sink, contextlib.redirect_stdout(sink):
         yield

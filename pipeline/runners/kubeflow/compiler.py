@@ -1,4 +1,4 @@
-"""Compiles the graph for Kubeflow Pipelines 2: pipeline spec 2.1, with Kubernetes' part beside it."""
+"""Compiles the graph for Kubeflow Pipelines 2: a pipeline spec 2.1, followed by a platform spec for Kubernetes."""
 
 from __future__ import annotations
 
@@ -19,17 +19,18 @@ _ROOT = pathlib.Path(__file__).parents[3]
 IMAGE_ROOT = "/opt/segpipe"
 COMMAND = ("python", f"{IMAGE_ROOT}/entrypoint.py")
 NEWEST_SPAN = -1
-# The step that fails when the gate refused the model.
+# The step that fails if the model was not pushed.
 VERDICT = "Verdict"
 # What can be changed in each run: the step that takes it, and what it is.
 _PARAMETERS = {
     "span": ("FindInput", "the newest span that data.window ends with; -1 for the newest there is"),
     "epochs": ("Trainer", "train.epochs"),
-    "min_mean_iou": ("Evaluator", "gate.min_mean_iou"),
+    "min_mean_iou": ("Evaluator", "gate.min.mean_iou"),
 }
-# Steps that ask the drivers of components, and what these find out, with its type. TFX hands drivers to Vertex AI as
-# hooks, which open-source Kubeflow Pipelines ignores; as steps of their own, their answers are part of the key of
-# Kubeflow's cache, as they are of TFX's. (Not called `…-driver`, which Kubeflow adds to the names of all steps.)
+# Steps that run the drivers of components, and the parameters that these find, with their types. TFX passes drivers to
+# Vertex AI as hooks, which open-source Kubeflow Pipelines ignores. As steps of their own, their answers become part of
+# the key of Kubeflow's cache, as they are of TFX's. (Not called `…-driver`: Kubeflow appends that to the names of all
+# steps.)
 _DRIVERS = {
     "ImportExampleGen": (
         "FindInput",
@@ -42,21 +43,24 @@ _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}
 
 
 def require_sdk() -> None:
-    """Raises UserError where Kubeflow's SDK is not installed."""
+    """Raises a UserError if Kubeflow's SDK is not installed."""
     if importlib.util.find_spec("kfp") is None:
-        raise UserError("Kubeflow's SDK is not installed here; segpipe's extra `kubeflow` has it")
+        raise UserError("Kubeflow's SDK is not installed; it comes with segpipe's extra `kubeflow`")
 
 
 def compile_pipeline(config: Config, image: str) -> str:
-    """The pipeline as YAML: the same bytes for the same configuration, label map, image and code.
+    """Compiles the pipeline.
 
     Args:
       config: the run.
-      image: that each step runs in, made by kubeflow/Dockerfile.
+      image: name of the image in which each step runs, built from kubeflow/Dockerfile.
+
+    Returns:
+      YAML: the same bytes for the same configuration, label map, image, code and versions of packages on this machine.
 
     Raises:
-      UserError: if a path of the configuration is not there for the steps, a step is unknown, or there is no label map
-        or no SDK.
+      UserError: if the steps cannot see a path of the configuration, a step is unknown, or the label map or the SDK is
+        missing.
     """
     require_sdk()
     from tfx.orchestration.kubeflow.v2.kubeflow_v2_dag_runner import KubeflowV2DagRunner, KubeflowV2DagRunnerConfig
@@ -78,14 +82,14 @@ def compile_pipeline(config: Config, image: str) -> str:
     for component in pipeline.components:
         container = _container(spec, component.id)
         container.pop("lifecycle", None)
-        container["args"] += [*component.executor_spec.extra_flags, f"--artifacts={settings.artifacts}"]
+        container["args"].append(f"--artifacts={settings.artifacts}")
         step = settings.step(component.id)
         _set_resources(spec, component.id, step)
         spec["root"]["dag"]["tasks"][component.id]["cachingOptions"] = {"enableCache": step.cache}
         if component.id in _DRIVERS:
             driver = f"{component.driver_class.__module__}.{component.driver_class.__name__}"
             _add_driver(spec, component.id, driver, settings.step(component.id))
-    # Not as TFX's RuntimeParameter, which takes a default of 0 for none, and loses the others on the way.
+    # TFX's RuntimeParameter cannot be used: it takes a default of 0 for no default, and loses the other defaults.
     spec["root"]["inputDefinitions"] = {"parameters": {}}
     for name, (step_name, _) in _PARAMETERS.items():
         kind = spec["components"][step_name]["inputDefinitions"]["parameters"][name]["parameterType"]
@@ -122,7 +126,7 @@ def _container(spec: dict[str, Any], name: str) -> dict[str, Any]:
 
 
 def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSettings) -> None:
-    """Puts a component's driver before it, as a step whose answers are parameters of the component."""
+    """Adds a component's driver as a step before it, whose outputs become parameters of the component."""
     driver, answers = _DRIVERS[name]
     component, task = spec["components"][name], spec["root"]["dag"]["tasks"][name]
     inputs = json.loads(json.dumps(component["inputDefinitions"]))
@@ -143,7 +147,8 @@ def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSe
     spec["root"]["dag"]["tasks"][driver] = driver_task
     container = json.loads(json.dumps(_container(spec, name)))
     args = container["args"]
-    args[:2] = ["--driver_class_path", driver_class]
+    executor = args.index("--executor_class_path")
+    args[executor : executor + 2] = ["--driver_class_path", driver_class]
     spec["deploymentSpec"]["executors"][f"{driver}_executor"] = {"container": container}
     _set_resources(spec, driver, step.model_copy(update={"gpus": 0}))
 
@@ -152,19 +157,19 @@ def _add_driver(spec: dict[str, Any], name: str, driver_class: str, step: StepSe
         task["inputs"]["parameters"][key] = {"taskOutputParameter": {"producerTask": driver, "outputParameterKey": key}}
     task["dependentTasks"] = sorted([*task.get("dependentTasks", []), driver])
     for each in (name, driver):
-        # The entrypoint takes the types of inputs from here.
+        # The entrypoint reads the types of inputs here.
         args = _container(spec, each)["args"]
         definitions = json.dumps(spec["components"][each]["inputDefinitions"], sort_keys=True)
         args[args.index("--json_serialized_inputs_spec_args") + 1] = definitions
 
 
 def _add_verdict(spec: dict[str, Any]) -> None:
-    """Puts a step at the end that fails if the model was refused: Kubeflow knows no other state for such a run."""
+    """Puts a step at the end that fails if the model was not pushed: Kubeflow knows no other state for such a run."""
     tasks, components = spec["root"]["dag"]["tasks"], spec["components"]
     producers = {
-        "model_blessing": ("Evaluator", "blessing"),
         "evaluation": ("Evaluator", "evaluation"),
         "infra_blessing": ("ServingCheck", "blessing"),
+        "pushed_model": ("Pusher", "pushed_model"),
     }
     artifacts = {
         name: components[task]["outputDefinitions"]["artifacts"][key] for name, (task, key) in producers.items()
@@ -196,7 +201,7 @@ def _add_verdict(spec: dict[str, Any]) -> None:
 
 def _set_resources(spec: dict[str, Any], name: str, step: StepSettings) -> None:
     resources: dict[str, Any] = {}
-    # Newer servers read the fields that begin with "resource"; older ones and Vertex AI the numbers, memory in GB.
+    # Newer servers read the fields that begin with "resource"; older ones and Vertex AI read numbers, memory in GB.
     for key, value, unit in (("cpu", step.cpu, 1.0), ("memory", step.memory, 1e9)):
         if value:
             for kind in ("Limit", "Request"):
@@ -224,13 +229,13 @@ def _set_resources(spec: dict[str, Any], name: str, step: StepSettings) -> None:
 
 
 def _quantity(text: str) -> float:
-    """A quantity of Kubernetes' as a number."""
+    """Converts a Kubernetes quantity, such as 500m or 2Gi, to a number."""
     number = text.rstrip("mkKMGTi")
     return float(number) * _UNITS[text[len(number) :]]
 
 
 def _kubernetes(config: Config, step: StepSettings) -> dict[str, Any]:
-    """A step's part of Kubernetes' platform spec (KubernetesExecutorConfig of kfp-kubernetes)."""
+    """A step's part of the platform spec for Kubernetes (KubernetesExecutorConfig of kfp-kubernetes)."""
     settings = config.kubeflow
     result: dict[str, Any] = {}
     if settings.platform == "vertex":
@@ -268,7 +273,7 @@ def _kubernetes(config: Config, step: StepSettings) -> dict[str, Any]:
 
 
 def _use_image_paths(spec: dict[str, Any]) -> None:
-    """Files of segpipe's own, such as the schema, lie elsewhere in the image than here."""
+    """Replaces paths of segpipe's own files, such as the schema, by their paths in the image."""
     for task in spec["root"]["dag"]["tasks"].values():
         for parameter in task.get("inputs", {}).get("parameters", {}).values():
             value = parameter.get("runtimeValue", {}).get("constant")
@@ -277,7 +282,7 @@ def _use_image_paths(spec: dict[str, Any]) -> None:
 
 
 def _rename(spec: dict[str, Any]) -> None:
-    """Gives components and executors the names of Kubeflow's own compiler, whose tools cut the prefix off."""
+    """Renames components and executors as Kubeflow's own compiler does; its tools strip the prefixes."""
     spec["components"] = {f"comp-{name}": component for name, component in spec["components"].items()}
     for name, component in spec["components"].items():
         component["executorLabel"] = "exec-" + name.removeprefix("comp-")

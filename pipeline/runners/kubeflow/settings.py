@@ -91,7 +91,7 @@ class KubeflowSettings(Section):
     """How the pipeline runs on a cluster; `segpipe compile` reads it, runs on this machine do not.
 
     Attributes:
-      platform: open-source Kubeflow Pipelines, or `vertex` for Vertex AI's.
+      platform: open-source Kubeflow Pipelines, or `vertex` for Vertex AI, on which no pipeline was ever run.
       pipeline_root: where artifacts go, such as `minio://mlpipeline/segpipe`; by default where the server says.
       artifacts: `local` reads and writes artifacts at the paths where the launcher puts them (/minio, /s3, /gcs);
         `direct` opens their URIs, which TensorFlow can of `gs://`.
@@ -108,6 +108,12 @@ class KubeflowSettings(Section):
     image_pull_secret: str = ""
     defaults: StepSettings = StepSettings()
     steps: dict[str, StepSettings] = {}
+
+    def caveats(self) -> list[str]:
+        """What users should know of the platform before they rely on it."""
+        if self.platform == "kubeflow":
+            return []
+        return ["segpipe was never run on Vertex AI: its pipelines are only compiled and checked against the format."]
 
     def step(self, component: str) -> StepSettings:
         """What a component's pod gets."""

@@ -2,12 +2,13 @@ import random
 
 import numpy as np
 
-from models.evaluation import tfma_metrics
-from models.evaluation.tfma_metrics import _Sum, _Sums
+from models.evaluation import metrics, sums
+from models.evaluation.sums import Sums
+from models.evaluation.tfma_metrics import _Sum
 
 
 def test_sums_name_some_of_many_images_whoever_counted_them(monkeypatch):
-    monkeypatch.setattr(tfma_metrics, "NAMED_IMAGES", 5)
+    monkeypatch.setattr(sums, "NAMED_IMAGES", 5)
     generator = np.random.default_rng(0)
     confusions = generator.integers(0, 100, [200, 2, 2])
     confusions[3] = 0  # Nothing is labelled: it has no mean IoU.
@@ -20,18 +21,18 @@ def test_sums_name_some_of_many_images_whoever_counted_them(monkeypatch):
         random.Random(workers).shuffle(images)
         accumulators = []
         for worker in range(workers):
-            sums = _Sums.zeros(2)
+            counted = Sums.zeros(2)
             for name, seed, confusion in images[worker::workers]:
-                sums.add(name, seed, confusion, np.zeros([3, 2], np.int64), np.array([10, 10]))
-            assert len(sums.images) <= 30
-            accumulators.append(sums)
+                counted.add(name, seed, confusion, np.zeros([3, 2], np.int64), np.array([10, 10]))
+            assert len(counted.images) <= 30
+            accumulators.append(counted)
         (merged,) = combiner.extract_output(combiner.merge_accumulators(accumulators)).values()
         assert len(merged.images) <= 30
         assert (merged.count, merged.confusion.tolist()) == (200, confusions.sum(axis=0).tolist())
         found.append(sorted(merged.named()))
     assert found[0] == found[1] == found[2]
     every = sorted(
-        (float(tfma_metrics.metrics.mean_iou(tfma_metrics.metrics.class_totals(confusion))), name, seed)
+        (float(metrics.mean_iou(metrics.class_totals(confusion))), name, seed)
         for name, seed, confusion in images
         if confusion.any()
     )

@@ -133,7 +133,7 @@ def is_alive(server):
     assert np.unique(content["predictions"][0]["class_ids"]).tolist() == [1]
 
 
-def test_it_speaks_as_tensorflow_serving_does(server):
+def test_it_answers_as_tensorflow_serving_does(server):
     path = "/v1/models/segpipe"
     status, headers, content = server.predict(BRIGHT, DARK)
     assert (status, headers["Model-Version"]) == (200, "1")
@@ -208,7 +208,7 @@ def test_a_slow_client_is_let_go(server):
         slow.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
         answer = slow.makefile("rb").read().decode()
     assert answer.startswith("HTTP/1.1 408 ")
-    assert "did not come within 2 s" in answer
+    assert "did not arrive within 2 s" in answer
     with socket.create_connection(("127.0.0.1", server.port), SECONDS) as slower:
         slower.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHo")
         assert slower.makefile("rb").read() == b""
@@ -285,7 +285,7 @@ def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, pus
     (tmp_path / "broken").mkdir()
     (tmp_path / "broken" / "saved_model.pb").write_bytes(b"no model")
     (tmp_path / "broken").rename(destination / "3")
-    server.wait_for("version 3 cannot be served and is left out")
+    server.wait_for("version 3 is passed over until its files change")
     answered_by("2")
     # A roll-back.
     shutil.rmtree(destination / "2")
@@ -295,7 +295,7 @@ def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, pus
         thread.join()
     assert {answer[0] for answer in answers} == {200}
     assert {(version, tuple(classes)) for _, version, classes in answers} == {("1", (1,)), ("2", (2,))}
-    assert server.log.read_text().count("version 3 cannot be served") == 1
+    assert server.log.read_text().count("version 3 is passed over") == 1
     assert server.stop() == 0
 
 
@@ -314,11 +314,11 @@ def test_it_finishes_what_it_has_begun(destination):
 
 
 @pytest.mark.one_line
-def test_mistakes_are_told_in_a_line(segpipe, destination, tmp_path):
+def test_a_mistake_is_answered_with_one_line(segpipe, destination, tmp_path):
     for arguments, message in {
         ("--model", str(tmp_path / "nowhere")): "is not a folder",
-        ("--model", str(tmp_path)): "holds no model that can be served; a run that passed its gate says where",
-        ("--model", str(destination), "--name", "a/b"): "--name takes letters",
+        ("--model", str(tmp_path)): "holds no model that can be served; a run whose model passes the gate says where",
+        ("--model", str(destination), "--name", "a/b"): "--name may consist of letters",
     }.items():
         finished = segpipe("serve", *arguments)
         assert finished.returncode == 1
@@ -327,7 +327,7 @@ def test_mistakes_are_told_in_a_line(segpipe, destination, tmp_path):
         port = taken.getsockname()[1]
         finished = segpipe("serve", "--model", str(destination), "--port", str(port))
     assert finished.returncode == 1
-    assert f"cannot listen at 127.0.0.1:{port}" in finished.stderr.splitlines()[-1]
+    assert f"cannot listen on 127.0.0.1:{port}" in finished.stderr.splitlines()[-1]
 
 
 def test_the_page_shows_the_classes_of_a_picture(server, browser, tmp_path):
@@ -359,5 +359,5 @@ def test_the_page_shows_the_classes_of_a_picture(server, browser, tmp_path):
     (tmp_path / "notes.jpg").write_text("no picture")
     browser.find_element(By.ID, "file").send_keys(str(tmp_path / "notes.jpg"))
     message = browser.find_element(By.ID, "message")
-    WebDriverWait(browser, SECONDS).until(lambda _: "notes.jpg is no picture" in message.text)
+    WebDriverWait(browser, SECONDS).until(lambda _: "notes.jpg is not an image" in message.text)
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from models.inputs import input_pipeline
 from models.settings import ModelSettings
-from models.training import trainer
+from models.training import checkpoints, trainer
 from models.training.checkpoints import Checkpoints, delete_exported, run_folder
 from models.training.loop import TrainingError, fit
 from models.training.settings import TrainerConfig, TrainSettings
@@ -121,10 +121,13 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     assert saved.step == step
 
 
-def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_path):
+def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_path, monkeypatch):
     folders = [run_folder(str(tmp_path), {"epochs": epochs}, ["train"]) for epochs in (1, 2, 3)]
     assert len(set(folders)) == 3
     assert run_folder(str(tmp_path), {"epochs": 1}, ["train"]) == folders[0]
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints, "package_versions", lambda: {"tensorflow": "another"})
+        assert run_folder(str(tmp_path), {"epochs": 1}, ["train"]) not in folders
     for folder in folders:
         os.mkdir(folder)
     for folder in folders[:2]:

@@ -53,3 +53,10 @@ def test_mistakes_end_with_one_message_and_exit_code_1(segpipe, arguments, messa
     assert "Traceback" not in finished.stderr
     assert message in finished.stderr + finished.stdout
     assert finished.returncode == 1
+
+
+def test_an_output_folder_elsewhere_is_refused_before_tfx_is_loaded(segpipe):
+    finished = segpipe("run", "--config", "configs/brain_mri.yaml", "--set", "output=gs://bucket/runs")
+    assert finished.returncode == 1
+    assert "output: gs://bucket/runs must be a folder on this machine" in finished.stderr
+    assert "Loading" not in finished.stderr

@@ -26,11 +26,23 @@ def test_the_ready_made_configurations_are_complete(path):
 
 def test_set_overrides_the_file(write):
     config = load_config(
-        write(MINIMAL), ("train.epochs=3", "gate.min_class_iou={pet: 0.5}", "train.augmentation.scale=2", "name=b")
+        write(MINIMAL), ("train.epochs=3", "gate.min.iou.pet=0.5", "train.augmentation.scale=2", "name=b")
     )
-    assert (config.train.epochs, config.gate.min_class_iou, config.name) == (3, {"pet": 0.5}, "b")
+    assert (config.train.epochs, config.gate.min["iou"], config.name) == (3, {"pet": 0.5}, "b")
     assert config.train.augmentation.scale == 2
     assert config.train.augmentation.flip_horizontal
+
+
+@pytest.mark.parametrize(
+    ("overrides", "expected"),
+    [
+        ((), {"mean_iou": 0.5}),
+        (("gate.min.pixel_accuracy=0.9",), {"mean_iou": 0.5, "pixel_accuracy": 0.9}),
+        (("gate.min.mean_iou=0",), {"mean_iou": 0}),
+    ],
+)
+def test_mean_iou_keeps_its_threshold_beside_others(write, overrides, expected):
+    assert load_config(write(MINIMAL), overrides).gate.min == expected
 
 
 def test_an_empty_section_has_its_defaults(write):
@@ -46,11 +58,28 @@ def test_an_empty_section_has_its_defaults(write):
         (MINIMAL + "colour: 3", (), "colour: there is no such key; there are name, output, artifacts, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "run.yaml is not YAML: month must be in"),
         (MINIMAL, ("train.epochs=2024-13-45",), "the value is not YAML: month must be in"),
-        (MINIMAL + "model: {architecture: segnet, depth: 3}", (), "the depth of a segnet is 5; leave depth out$"),
+        (
+            MINIMAL + "model: {encoder: resnet50, depth: 3}",
+            (),
+            "model: depth is no option of encoder resnet50 or decoder",
+        ),
+        (MINIMAL + "model: {encoder: resnet50, filters: 0}", (), "model.filters: .*; got 0"),
+        (MINIMAL + "train: {loss: {focal: {gamma: 0}}}", (), "train.loss.focal.gamma: .*; got 0"),
         (MINIMAL + "train: {epochs: many}", (), r"train.epochs: .*integer.*; got 'many'"),
         (MINIMAL + "train: {strategy: two}", (), r"train.strategy: .*'mirrored' or 'multi_worker'; got 'two'"),
-        (MINIMAL, ("gate.min_mean_iou=80",), r"gate.min_mean_iou: .*less than or equal to 1; got 80"),
-        (MINIMAL, ("preprocessing.height=32", "model.depth=6"), "model.depth 6 halves an input of 32 pixels too often"),
+        (MINIMAL, ("gate.min.mean_iou=80",), r"gate.min.mean_iou: .*less than or equal to 1; got 80"),
+        (
+            MINIMAL,
+            ("gate.min.mean_iu=0.3",),
+            r"gate.min: there is no metric mean_iu; there are mean_iou, .*boundary_iou",
+        ),
+        (MINIMAL, ("gate.slices.a.iou=0.3",), r"gate.slices.a.iou: takes classes and their least values, .*; got 0.3"),
+        (MINIMAL, ("gate.min=0.3",), r"gate.min: takes metrics and their least values, such as .*; got 0.3"),
+        (MINIMAL + "gate: {slices: {7: {}}}", (), r"gate.slices.7.*: takes a name; .*quotes; got 7"),
+        (MINIMAL, ("gate.min_mean_iou=0.3",), r"gate.min_mean_iou: write gate.min.mean_iou$"),
+        (MINIMAL + "gate: {min_class_iou: {pet: 0.5}}", (), r"gate.min_class_iou: write gate.min.iou, such as"),
+        (MINIMAL + "gate: {min_slice_mean_iou: {}}", (), r"gate.min_slice_mean_iou: write gate.slices, such as"),
+        (MINIMAL, ("preprocessing.height=32", "model.depth=6"), "at least 64 pixels each way, not 32; a depth"),
         (MINIMAL + "tune: {space: {}}", (), "tune.space: .*at least 1 item"),
         (MINIMAL + "tune: {trials: 3}", (), "tune.space: missing"),
         (MINIMAL + "tune: {space: {train.seed: 3}}", (), r"train.seed: takes a list of values, or a range .*; got 3"),
@@ -101,8 +130,8 @@ def test_the_newest_span_is_the_largest_number(tmp_path, write):
 
 
 def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):
-    config = load_config(write(MINIMAL), (f"data.input={brain_mri}", "gate.min_class_iou={tumor: 0.5}"))
-    with pytest.raises(UserError, match=r"gate.min_class_iou: tumor is not in .*white_matter"):
+    config = load_config(write(MINIMAL), (f"data.input={brain_mri}", "gate.slices.night.dice.tumor=0.5"))
+    with pytest.raises(UserError, match=r"gate\.slices\.night\.dice\.tumor: .* has no class tumor; .*white_matter"):
         config.load_label_map()
 
 

@@ -39,20 +39,25 @@ def test_command_and_webhook_get_the_summary(webhook, tmp_path, monkeypatch):
     url, got, _ = webhook
     (tmp_path / "url").write_text(url + "\n")
     settings = NotifySettings(
-        command=[sys.executable, "-c", WRITE, str(tmp_path / "told")], webhook=Secret(file=str(tmp_path / "url"))
+        command=[sys.executable, "-c", WRITE, str(tmp_path / "summary")], webhook=Secret(file=str(tmp_path / "url"))
     )
     assert notify(settings, SUMMARY) == []
-    assert json.loads((tmp_path / "told").read_text()) == SUMMARY
+    assert json.loads((tmp_path / "summary").read_text()) == SUMMARY
     assert [(path, kind, json.loads(body)) for path, kind, body in got] == [("/key-7", "application/json", SUMMARY)]
 
 
-def test_states_that_nobody_asked_for_are_not_told(webhook, tmp_path):
+def test_only_states_that_are_asked_for_are_notified():
     settings = NotifySettings(command=["false"], states=["failed"])
+    called = ["notify.command false: exit code 1: no message"]
     assert notify(settings, SUMMARY) == []
-    assert notify(settings, {**SUMMARY, "state": "failed"}) == ["notify.command false: exit code 1: no message"]
+    assert notify(settings, {**SUMMARY, "state": "failed"}) == called
+    # Who wants to know of each push learns of one after which something failed.
+    settings = NotifySettings(command=["false"], states=["pushed"])
+    assert notify(settings, {**SUMMARY, "state": "failed", "has_pushed": False}) == []
+    assert notify(settings, {**SUMMARY, "state": "failed", "has_pushed": True}) == called
 
 
-def test_what_goes_wrong_is_told_without_the_url(webhook, monkeypatch):
+def test_problems_are_named_without_the_url(webhook, monkeypatch):
     url, _, answer = webhook
     monkeypatch.setenv("HOOK", url)
     settings = NotifySettings(webhook=Secret(environment="HOOK"), timeout_seconds=60)
@@ -60,7 +65,7 @@ def test_what_goes_wrong_is_told_without_the_url(webhook, monkeypatch):
     assert notify(settings, SUMMARY) == ["notify.webhook: the server answered 500"]
     for value, problem in (
         ("http://127.0.0.1:1/key-7", "notify.webhook: Connection refused"),
-        ("file:///etc/passwd", "notify.webhook: its URL begins with neither http:// nor https://"),
+        ("file:///etc/passwd", "notify.webhook: the URL must begin with http:// or https://"),
         ("key-7 is no URL", "notify.webhook: ValueError"),
         ("", "notify.webhook: the environment variable HOOK is not set"),
     ):
@@ -72,11 +77,11 @@ def test_what_goes_wrong_is_told_without_the_url(webhook, monkeypatch):
     ("command", "seconds", "problem"),
     [
         (["no-such-program"], 60, "notify.command no-such-program: No such file or directory"),
-        (["sleep", "600"], 0.2, "notify.command sleep: was ended after 0.2 s"),
+        (["sleep", "600"], 0.2, "notify.command sleep: stopped after 0.2 s"),
         (["sh", "-c", "echo away >&2; exit 3"], 60, "notify.command sh: exit code 3: away"),
     ],
 )
-def test_a_command_that_fails_is_told(command, seconds, problem):
+def test_a_command_that_fails_is_named(command, seconds, problem):
     assert notify(NotifySettings(command=command, timeout_seconds=seconds), SUMMARY) == [problem]
 
 

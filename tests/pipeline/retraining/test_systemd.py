@@ -1,4 +1,4 @@
-"""The units for systemd, as systemd itself judges them."""
+"""The units for systemd, checked by systemd itself."""
 
 import os
 import pathlib
@@ -14,8 +14,8 @@ def test_the_units_are_valid(tmp_path):
     if not shutil.which("systemd-analyze"):
         if os.environ.get("CI"):
             pytest.fail("systemd-analyze is missing")
-        pytest.skip("needs systemd-analyze, of the package systemd")
-    # The program is where this checkout is, not at the place that the units take for an example.
+        pytest.skip("needs systemd-analyze from the package systemd")
+    # The program is in this checkout, not in the folder that the units name as an example.
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "segpipe").touch(mode=0o755)
     units = []

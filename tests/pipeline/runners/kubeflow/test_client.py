@@ -8,6 +8,7 @@ import http.server
 import json
 import re
 import threading
+import time
 import urllib.parse
 
 import kfp_server_api
@@ -42,7 +43,10 @@ def check(body, kind):
 
 
 class FakeServer(http.server.ThreadingHTTPServer):
-    """Keeps pipelines, experiments, runs and recurring runs; `refusal` is an answer to everything."""
+    """Keeps pipelines, experiments, runs and recurring runs.
+
+    `refusal` is the answer to everything, if it is set; without a status, connections end without an answer.
+    """
 
     def __init__(self):
         super().__init__(("127.0.0.1", 0), Handler)
@@ -82,6 +86,9 @@ class Handler(http.server.BaseHTTPRequestHandler):
         body = json.loads(content) if content and is_json else content
         self.server.requests.append((method, path, {**query, "headers": dict(self.headers)}, body))
         status, answer = self.server.refusal or self._route(method, path, query, body)
+        if status is None:
+            self.close_connection = True
+            return
         data = json.dumps(kfp_server_api.ApiClient().sanitize_for_serialization(answer)).encode()
         self.send_response(status)
         self.send_header("Content-Type", "application/json")
@@ -192,7 +199,7 @@ def details(**states):
         ("CANCELED", {"Trainer": "CANCELED"}, "canceled"),
     ],
 )
-def test_wait_tells_each_step_and_what_came_of_the_run(fake, pipeline, state, steps, expected):
+def test_wait_shows_each_step_and_what_came_of_the_run(fake, pipeline, state, steps, expected):
     server = Server(fake.host)
     run_id = server.submit(pipeline, {}, "tests")
     run = fake.kept["runs"][0]
@@ -211,6 +218,54 @@ def test_wait_tells_each_step_and_what_came_of_the_run(fake, pipeline, state, st
     assert set(result.steps) == set(steps)
 
 
+@pytest.mark.parametrize("outage", ["unavailable", "gone"])
+def test_wait_survives_an_outage(fake, pipeline, outage):
+    server = Server(fake.host)
+    run_id = server.submit(pipeline, {}, "tests")
+    run = fake.kept["runs"][0]
+    run.state, run.run_details = "RUNNING", details(Trainer="RUNNING")
+    told = []
+
+    def progress(line):
+        told.append(line)
+        if line == "Trainer: running":
+            fake.refusal = (503, {"error": "no healthy upstream"}) if outage == "unavailable" else (None, None)
+        elif "trying again" in line:
+            healing.start()
+        elif "again" in line:
+            run.state = "SUCCEEDED"
+
+    def heal():
+        count = len(fake.requests)
+        while len(fake.requests) < count + 3:
+            time.sleep(0.01)
+        fake.refusal = None
+
+    healing = threading.Thread(target=heal)
+
+    assert server.wait(run_id, progress, seconds=0.01).state == "pushed"
+    assert told[0] == "Trainer: running"
+    assert told[1].startswith(f"{fake.host}")
+    assert told[1].endswith("The run goes on; trying again for up to 30 minutes.")
+    assert told[2:] == ["The server answers again."]
+    healing.join()
+
+
+@pytest.mark.parametrize(("status", "message"), [(503, "answered 503"), (401, "KF_PIPELINES_TOKEN")])
+def test_whoever_no_longer_waits_learns_that_the_run_goes_on(fake, pipeline, status, message):
+    server = Server(fake.host, namespace="team")
+    run_id = server.submit(pipeline, {}, "tests")
+    fake.refusal = (status, {"error": "no"})
+    told = []
+    with pytest.raises(UserError, match=message) as caught:
+        server.wait(run_id, told.append, seconds=0.01, patience=0.05)
+    assert f"Run {run_id} goes on without this command; `segpipe runs --host {fake.host} --namespace team`" in str(
+        caught.value
+    )
+    # Only what may end by itself is waited for.
+    assert len(told) == (1 if status == 503 else 0)
+
+
 def test_runs_of_a_pipeline_are_listed_from_all_pages(fake, pipeline, tmp_path):
     server = Server(fake.host)
     other = tmp_path / "other.yaml"
@@ -221,7 +276,7 @@ def test_runs_of_a_pipeline_are_listed_from_all_pages(fake, pipeline, tmp_path):
     assert server.list_runs("unknown") == []
 
 
-def test_a_schedule_runs_one_at_a_time_and_makes_up_for_nothing(fake, pipeline):
+def test_a_schedule_runs_one_at_a_time_and_skips_missed_runs(fake, pipeline):
     server = Server(fake.host)
     server.schedule(pipeline, {"epochs": 20}, "tests", "weekly", cron="0 0 3 * * 1")
     (body,) = fake.bodies("POST", "/recurringruns")
@@ -262,13 +317,13 @@ def test_a_token_and_a_cookie_are_sent(fake, monkeypatch):
 @pytest.mark.parametrize(
     ("status", "message"), [(401, "KF_PIPELINES_TOKEN"), (403, "--namespace"), (404, "older"), (500, "answered 500")]
 )
-def test_a_refusal_is_told_in_words(fake, status, message):
+def test_a_refusal_is_explained(fake, status, message):
     fake.refusal = (status, {"error": "no"})
     with pytest.raises(UserError, match=message):
         Server(fake.host)
 
 
-def test_a_server_that_is_not_there_is_told_in_words(segpipe, pipeline):
+def test_a_server_that_is_not_there_is_named(segpipe, pipeline):
     result = segpipe("submit", pipeline, "--host", "http://127.0.0.1:1")
     assert result.returncode == 1
     assert "http://127.0.0.1:1 cannot be reached" in result.stderr
@@ -291,16 +346,16 @@ def test_the_commands_submit_and_schedule(fake, pipeline, segpipe):
     ("arguments", "message"),
     [
         (("submit", "{}", "--parameter", "epoch=1"), "no parameter epoch; it has epochs, min_mean_iou"),
-        (("submit", "{}", "--parameter", "epochs=many"), "epochs takes number integer; got many"),
-        (("submit", "{}", "--parameter", "epochs"), "takes name=value"),
+        (("submit", "{}", "--parameter", "epochs=many"), "epochs takes a whole number; got many"),
+        (("submit", "{}", "--parameter", "epochs"), "takes NAME=VALUE"),
         (("submit", "nowhere.yaml"), "cannot read the pipeline nowhere.yaml"),
-        (("submit", "setup.py"), "setup.py is no pipeline"),
+        (("submit", "setup.py"), "setup.py is not a compiled pipeline"),
         (("schedule", "create", "{}", "--every", "soon"), "takes a number and m, h or d"),
         (("schedule", "create", "{}", "--cron", "* * *"), "takes six fields"),
         (("schedule", "create", "{}"), "give --cron or --every"),
     ],
 )
-def test_mistakes_are_told_before_anything_is_sent(fake, pipeline, segpipe, arguments, message):
+def test_mistakes_are_reported_before_anything_is_sent(fake, pipeline, segpipe, arguments, message):
     result = segpipe(*(argument.format(pipeline) for argument in arguments), "--host", fake.host)
     assert result.returncode == 1
     assert message in result.stderr

@@ -1,5 +1,6 @@
 import copy
 import importlib.metadata
+import json
 import pathlib
 import re
 import subprocess
@@ -135,7 +136,7 @@ def test_relative_paths_are_below_the_volume(compiled):
     [
         ({"push": {"destination": "/srv/models"}}, "push.destination: /srv/models is not below /mnt/segpipe"),
         ({"push": {"destination": "../models"}}, "push.destination: ../models is not below /mnt/segpipe"),
-        ({"kubeflow": {"volume": None}}, "output: .* is on no volume"),
+        ({"kubeflow": {"volume": None}}, "output: the cluster cannot see .*"),
     ],
 )
 def test_a_path_that_no_step_sees_is_a_mistake(small_config, sections, message):
@@ -152,7 +153,7 @@ def test_a_data_set_that_is_not_here_needs_its_label_map(small_config):
 
 
 def test_parameters_of_a_run(compiled):
-    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min_mean_iou": 0.4})
+    pipeline, _, _ = compiled(train={"epochs": 7}, gate={"min": {"mean_iou": 0.4}})
     parameters = pipeline["root"]["inputDefinitions"]["parameters"]
     assert {name: value["defaultValue"] for name, value in parameters.items()} == {
         "span": -1,
@@ -173,6 +174,33 @@ def test_drivers_are_asked_each_time_and_their_answers_are_in_the_cache_key(comp
     answers = tasks["ImportExampleGen"]["inputs"]["parameters"]
     assert answers["input_fingerprint"]["taskOutputParameter"]["producerTask"] == "FindInput"
     assert tasks["Verdict"]["cachingOptions"] == {"enableCache": False}
+
+
+def test_the_verdict_sees_whether_the_model_was_pushed(compiled):
+    inputs = compiled()[0]["root"]["dag"]["tasks"]["Verdict"]["inputs"]["artifacts"]
+    assert inputs["pushed_model"]["taskOutputArtifact"] == {
+        "producerTask": "Pusher",
+        "outputArtifactKey": "pushed_model",
+    }
+
+
+def test_drivers_have_steps_without_their_executors(compiled):
+    pipeline, _, _ = compiled()
+    for name, driver in (("FindInput", "components.import_example_gen"), ("FindBaseline", "components.deployed_model")):
+        args = pipeline["deploymentSpec"]["executors"][f"exec-{name}"]["container"]["args"]
+        assert "--executor_class_path" not in args
+        assert args[args.index("--driver_class_path") + 1] == f"{driver}.Driver"
+
+
+def test_code_and_packages_are_in_the_cache_key(compiled, monkeypatch):
+    def keys():
+        return {name: json.loads(values["cache_key"]) for name, values in constants(compiled()[0]).items() if values}
+
+    before = keys()
+    assert set(before) == set(compiled()[0]["root"]["dag"]["tasks"]) - {"Verdict"}
+    assert all(key["code"] for key in before.values())
+    monkeypatch.setattr("pipeline.pipeline.package_versions", lambda: {"tensorflow": "newer"})
+    assert all(key["packages"] == {"tensorflow": "newer"} for key in keys().values())
 
 
 def test_what_a_step_gets(compiled):
@@ -223,7 +251,7 @@ def test_an_unknown_step_is_a_mistake(compiled):
 
 
 def test_training_on_several_machines_is_not_for_kubeflow(compiled):
-    with pytest.raises(UserError, match="multi_worker has no place"):
+    with pytest.raises(UserError, match="multi_worker does not work on Kubeflow"):
         compiled(train={"strategy": "multi_worker"})
 
 

@@ -1,0 +1,221 @@
+"""Which numbers are measured, what are they called, and how are they computed? One row each.
+
+TFMA's results, the keys of `gate.min` and `gate.slices`, the report and the table in docs/evaluation.md come from these
+rows. A new metric is a function in `models/evaluation/metrics.py` and a row here. Nothing here imports TensorFlow.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from models.evaluation import metrics
+from models.evaluation.sums import SIZES, Sums
+
+
+@dataclasses.dataclass(frozen=True)
+class Metric:
+    """One row: a number, or one for each class, of a split or slice. The higher it is, the better.
+
+    Attributes:
+      name: its key in the configuration. In TFMA's results it is `NAME`, or `NAME_CLASS` for each class.
+      words: what people call it.
+      definition: one line for the docs.
+      compute: from `Sums` to the number, or to an array [C] if it is by class; NaN where there is nothing to measure.
+        If it is a change: from the candidate's and the deployed model's `Sums`.
+      by_class: whether there is one for each class.
+      change_of: the metric whose change against the deployed model it is.
+      most: the largest bound that a threshold may have.
+      is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
+    """
+
+    name: str
+    words: str
+    definition: str
+    compute: Callable[..., Any]
+    by_class: bool = False
+    change_of: str = ""
+    most: float = 1.0
+    is_headline: bool = False
+
+    @property
+    def least(self) -> float:
+        """The smallest bound that a threshold may have."""
+        return -1.0 if self.change_of else 0.0
+
+    @property
+    def is_count(self) -> bool:
+        """Whether it is a number of things, not a share."""
+        return self.most > 1
+
+    def key(self, class_name: str = "") -> str:
+        """Its name in TFMA's results."""
+        return f"{self.name}_{class_name}" if self.by_class else self.name
+
+    def label(self, class_name: str = "", slice_name: str = "") -> str:
+        """It in words, such as `IoU of car on night`."""
+        of_class = f" of {class_name}" if self.by_class else ""
+        return self.words + of_class + (f" on {slice_name}" if slice_name else "")
+
+
+def _change(candidate: Sums, deployed: Sums) -> float:
+    return metrics.mean_iou(candidate.totals) - metrics.mean_iou(deployed.totals)
+
+
+def _change_interval(candidate: Sums, deployed: Sums) -> tuple[float, float]:
+    """The replicates of both come from the same draws of images, so their differences are paired."""
+    return metrics.confidence_interval(metrics.mean_iou(candidate.replicates) - metrics.mean_iou(deployed.replicates))
+
+
+def _interval(sums: Sums) -> tuple[float, float]:
+    return metrics.confidence_interval(metrics.mean_iou(sums.replicates))
+
+
+def _of_size(what: str, index: int) -> Callable[[Sums], Any]:
+    return lambda sums: metrics.mean_iou(getattr(sums, f"by_{what}_size")[index])
+
+
+# By small, medium and large.
+_SIZE_DEFINITIONS = {
+    "image": ("images below 256² pixels", "from 256² to below 1024² pixels", "from 1024² pixels"),
+    "region": ("of each class, over the images of which it takes less than 1 %", "1 % to below 10 %", "10 % and more"),
+}
+_ROWS = (
+    Metric(
+        "mean_iou",
+        "mean IoU",
+        "mean of the classes' IoU",
+        lambda sums: metrics.mean_iou(sums.totals),
+        is_headline=True,
+    ),
+    Metric(
+        "mean_iou_lower",
+        "lower end of the 95 % interval of mean IoU",
+        "over images: a Poisson bootstrap of 1,000 replicates",
+        lambda sums: _interval(sums)[0],
+    ),
+    Metric(
+        "mean_iou_upper",
+        "upper end of the 95 % interval of mean IoU",
+        "likewise",
+        lambda sums: _interval(sums)[1],
+    ),
+    Metric(
+        "iou",
+        "IoU",
+        "TP / (TP + FP + FN) over all pixels",
+        lambda sums: metrics.class_iou(sums.totals),
+        by_class=True,
+        is_headline=True,
+    ),
+    Metric(
+        "mean_dice",
+        "mean Dice",
+        "mean of the classes' Dice",
+        lambda sums: metrics.mean_over_classes(metrics.class_dice(sums.totals)),
+        is_headline=True,
+    ),
+    Metric(
+        "dice",
+        "Dice",
+        "2 TP / (2 TP + FP + FN) over all pixels",
+        lambda sums: metrics.class_dice(sums.totals),
+        by_class=True,
+        is_headline=True,
+    ),
+    Metric(
+        "mean_boundary_iou",
+        "mean boundary IoU",
+        "mean of the classes' boundary IoU",
+        lambda sums: metrics.mean_iou(sums.boundary),
+        is_headline=True,
+    ),
+    Metric(
+        "boundary_iou",
+        "boundary IoU",
+        "IoU of the pixels within 2 % of the image's diagonal of a region's contour",
+        lambda sums: metrics.class_iou(sums.boundary),
+        by_class=True,
+        is_headline=True,
+    ),
+    Metric(
+        "pixel_accuracy",
+        "pixel accuracy",
+        "share of pixels with the right class",
+        lambda sums: metrics.pixel_accuracy(sums.totals),
+        is_headline=True,
+    ),
+    Metric(
+        "frequency_weighted_iou",
+        "frequency-weighted IoU",
+        "IoU weighted by the classes' shares of the labeled pixels",
+        lambda sums: metrics.frequency_weighted_iou(sums.totals),
+        is_headline=True,
+    ),
+    *(
+        Metric(f"mean_iou_{size}_{what}s", f"mean IoU of {size} {what}s", definition, _of_size(what, index))
+        for what, definitions in _SIZE_DEFINITIONS.items()
+        for index, (size, definition) in enumerate(zip(SIZES, definitions, strict=True))
+    ),
+    Metric("images", "number of images", "images that were evaluated", lambda sums: sums.count, most=np.inf),
+    Metric(
+        "pixels",
+        "number of labeled pixels",
+        "pixels of the class in the labels",
+        lambda sums: sums.totals[1],
+        by_class=True,
+        most=np.inf,
+    ),
+    Metric(
+        "mean_iou_change",
+        "change of mean IoU",
+        "candidate less deployed model, same images",
+        _change,
+        change_of="mean_iou",
+    ),
+    Metric(
+        "mean_iou_change_lower",
+        "lower end of the 95 % interval of the change of mean IoU",
+        "paired by image",
+        lambda *both: _change_interval(*both)[0],
+        change_of="mean_iou",
+    ),
+    Metric(
+        "mean_iou_change_upper",
+        "upper end of the 95 % interval of the change of mean IoU",
+        "likewise",
+        lambda *both: _change_interval(*both)[1],
+        change_of="mean_iou",
+    ),
+)
+# By name. What a class is called never makes two keys of TFMA's results the same, because the name of a metric by class
+# and an underscore begin no other name.
+METRICS = {metric.name: metric for metric in _ROWS}
+
+
+def measure(class_names: Iterable[str], sums: Sums, deployed: Sums | None = None) -> dict[str, float]:
+    """All numbers of a split or slice, by their names in TFMA's results.
+
+    Args:
+      class_names: names by class id.
+      sums: of the model.
+      deployed: of the deployed model, to measure changes too.
+    """
+    values: dict[str, float] = {}
+    names = list(class_names)
+    for metric in METRICS.values():
+        if metric.change_of and deployed is None:
+            continue
+        value = metric.compute(sums, deployed) if metric.change_of else metric.compute(sums)
+        keys = [metric.key(name) for name in names] if metric.by_class else [metric.key()]
+        values |= {key: float(number) for key, number in zip(keys, np.ravel(value), strict=True)}
+    return values
+
+
+def of_classes(name: str, values: dict[str, Any]) -> dict[str, Any]:
+    """The values of a metric by class, by class name; from all values by their names in TFMA's results."""
+    prefix = METRICS[name].key("")
+    return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}

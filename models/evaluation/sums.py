@@ -1,0 +1,99 @@
+"""Which sums over images do all metrics come from?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+
+from models.evaluation import metrics
+
+SIZES = ("small", "medium", "large")
+# Where medium and large images begin, in pixels.
+IMAGE_SIZES = (256**2, 1024**2)
+# Where medium and large regions begin, as shares of their image.
+REGION_SIZES = (0.01, 0.1)
+# Of more than three times as many images, this many of the worst, of the best and of all are named: sums must not grow.
+NAMED_IMAGES = 1000
+
+
+@dataclasses.dataclass
+class Sums:
+    """What was counted in a split or slice; `totals` are those of `metrics.class_totals`.
+
+    Attributes:
+      confusion: [C, C].
+      boundary: [3, C] totals.
+      by_image_size: [3, 3, C] totals of small, medium and large images.
+      by_region_size: [3, 3, C] totals of each class over the images in which its region is small, medium or large.
+      replicates: [REPLICATES, 3, C] totals of the bootstrap.
+      count: number of images.
+      images: mean IoU, name and seed of each image, or of those that are kept of many.
+    """
+
+    confusion: np.ndarray
+    boundary: np.ndarray
+    by_image_size: np.ndarray
+    by_region_size: np.ndarray
+    replicates: np.ndarray
+    count: int
+    images: list[tuple[float, str, int]]
+
+    @classmethod
+    def zeros(cls, num_classes: int) -> Sums:
+        def zeros(*shape: int) -> np.ndarray:
+            return np.zeros([*shape, num_classes], np.int64)
+
+        return cls(zeros(num_classes), zeros(3), zeros(3, 3), zeros(3, 3), zeros(metrics.REPLICATES, 3), 0, [])
+
+    @property
+    def totals(self) -> np.ndarray:
+        """[3, C] totals of all pixels."""
+        return metrics.class_totals(self.confusion)
+
+    def add(self, name: str, seed: int, confusion: np.ndarray, boundary: np.ndarray, size: np.ndarray) -> None:
+        """Adds an image.
+
+        Args:
+          name: its name.
+          seed: of its bootstrap weights.
+          confusion: [C, C].
+          boundary: [3, C] totals.
+          size: its height and width in pixels.
+        """
+        totals = metrics.class_totals(confusion)
+        labeled = totals[1]
+        self.confusion += confusion
+        self.boundary += boundary
+        self.by_image_size[np.searchsorted(IMAGE_SIZES, np.prod(size), side="right")] += totals
+        shares = np.searchsorted(REGION_SIZES, labeled / max(1, labeled.sum()), side="right")
+        for class_id in np.flatnonzero(labeled):
+            self.by_region_size[shares[class_id], :, class_id] += totals[:, class_id]
+        self.replicates += metrics.bootstrap_weights(seed)[:, np.newaxis, np.newaxis] * totals
+        self.count += 1
+        self.images.append((float(metrics.mean_iou(totals)), name, seed))
+        self._forget()
+
+    def merge(self, other: Sums) -> None:
+        """Adds what another one counted."""
+        for field in dataclasses.fields(self):
+            mine = getattr(self, field.name)
+            mine += getattr(other, field.name)
+            setattr(self, field.name, mine)
+        self._forget()
+
+    def named(self) -> list[tuple[float, str, int]]:
+        """The images to name; they do not depend on the order in which images were added."""
+        return self.images if self.count <= 3 * NAMED_IMAGES else _named(self.images)
+
+    def _forget(self) -> None:
+        if len(self.images) > 6 * NAMED_IMAGES:  # Not at each image: it sorts.
+            self.images = _named(self.images)
+
+
+def _named(images: list[tuple[float, str, int]]) -> list[tuple[float, str, int]]:
+    """The worst, the best, and as many that their seeds, which are as good as random, choose."""
+    images = list(set(images))  # The same image twice counts twice, but is named once.
+    numbers = sorted(image for image in images if not np.isnan(image[0]))
+    by_seed = sorted(images, key=lambda image: (image[2], image[1]))
+    return list({*numbers[:NAMED_IMAGES], *numbers[-NAMED_IMAGES:], *by_seed[:NAMED_IMAGES]})

@@ -1,0 +1,146 @@
+import pathlib
+import subprocess
+import sys
+
+import pytest
+
+from models.evaluation.gate import Check, Threshold, Verdict, decide, why_not_pushed, with_min_mean_iou
+from models.evaluation.metric_table import METRICS, of_classes
+from models.evaluation.settings import GateSettings
+
+ROOT = pathlib.Path(__file__).parents[3]
+ARRAYS = ("confusion_matrix", "image_names", "image_mean_iou")
+
+
+def check(threshold, measured, deployed=None):
+    (found,) = decide([threshold], measured, deployed)
+    return found
+
+
+def test_no_class_name_makes_two_metrics_the_same():
+    """Keys of metrics by class begin as no other key does, so what follows is the class, whatever it is called."""
+    names = [*METRICS, *ARRAYS]
+    for metric in METRICS.values():
+        if metric.by_class:
+            assert not [name for name in names if name.startswith(metric.key(""))]
+    classes = ("iou_x", "mean", "*", "a.b", "Straße 7", "")
+    values = {metric.key(name): name for metric in METRICS.values() if metric.by_class for name in classes}
+    for metric in METRICS.values():
+        if metric.by_class:
+            assert of_classes(metric.name, values) == {name: name for name in classes}
+
+
+def test_configuration_and_command_line_need_no_tensorflow():
+    code = "import models.evaluation.settings, sys; sys.exit('tensorflow' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False).returncode == 0
+
+
+def test_each_threshold_knows_its_key():
+    gate = GateSettings.model_validate(
+        {
+            "min": {"mean_iou": 0.6, "boundary_iou": {"road": 0.4}, "images": 20},
+            "slices": {"night": {"iou": {"car": 0.4}}, "*": {"mean_iou": 0.3}},
+            "regression": 0.02,
+        }
+    )
+    assert gate.thresholds() == [
+        Threshold("mean_iou", 0.6, "gate.min.mean_iou"),
+        Threshold("boundary_iou", 0.4, "gate.min.boundary_iou.road", "road"),
+        Threshold("images", 20, "gate.min.images"),
+        Threshold("iou", 0.4, "gate.slices.night.iou.car", "car", "night"),
+        Threshold("mean_iou", 0.3, "gate.slices.*.mean_iou", slice="*"),
+        Threshold("mean_iou_change", -0.02, "gate.regression"),
+    ]
+    assert GateSettings.model_validate({"regression": "not_significantly_worse"}).thresholds()[-1] == Threshold(
+        "mean_iou_change_upper", 0.0, "gate.regression"
+    )
+    # The least mean IoU of a Kubeflow run takes the place of the configured one, and of no other.
+    changed = with_min_mean_iou(gate.thresholds(), 0.9)
+    assert [item.bound for item in changed] == [0.9, 0.4, 20, 0.4, 0.3, -0.02]
+
+
+@pytest.mark.parametrize(
+    ("threshold", "reason"),
+    [
+        (Threshold("mean_iou", 0.6, "KEY"), "mean IoU 0.5500 is 0.0500 below 0.6 (KEY)"),
+        (Threshold("dice", 0.4, "KEY", "car", "night"), "Dice of car on night 0.2000 is 0.2000 below 0.4 (KEY)"),
+        (Threshold("images", 2000, "KEY"), "number of images 1234 is 766 below 2000 (KEY)"),
+        (
+            Threshold("mean_iou_change", -0.1, "KEY"),
+            "change of mean IoU -0.1500 is 0.0500 below -0.1 (KEY); the deployed model's mean IoU is 0.7000",
+        ),
+        (
+            Threshold("iou", 0, "KEY", "cow"),
+            "IoU of cow could not be measured: no pixel of these images is labeled cow (KEY)",
+        ),
+        (
+            Threshold("mean_iou", 0, "KEY", slice="fog"),
+            "mean IoU on fog could not be measured: no test image is of slice fog (KEY)",
+        ),
+        (
+            Threshold("mean_iou_small_images", 0, "KEY"),
+            "mean IoU of small images could not be measured: nothing of it is in these images (KEY)",
+        ),
+    ],
+)
+def test_a_refusal_is_worded_by_the_row_of_its_metric(threshold, reason):
+    measured = {
+        "": {
+            "mean_iou": 0.55,
+            "images": 1234,
+            "mean_iou_change": -0.15,
+            "mean_iou_small_images": None,
+            "iou_cow": 0.0,
+            "pixels_cow": 0.0,
+        },
+        "night": {"dice_car": 0.2, "pixels_car": 9},
+    }
+    found = check(threshold, measured, {"": {"mean_iou": 0.7}, "night": {}})
+    assert (found.passed, found.reason) == (False, reason)
+
+
+def test_each_slice_is_checked_and_none_is_a_refusal():
+    threshold = Threshold("mean_iou", 0.3, "gate.slices.*.mean_iou", slice="*")
+    measured = {"": {"mean_iou": 0.5}, "b": {"mean_iou": 0.2}, "a": {"mean_iou": 0.3}}
+    assert [(item.slice, item.passed) for item in decide([threshold], measured, None)] == [("a", True), ("b", False)]
+    found = check(threshold, {"": {"mean_iou": 0.5}})
+    assert not found.passed
+    assert found.reason == (
+        "mean IoU on each slice could not be measured: no test image has a slice (gate.slices.*.mean_iou)"
+    )
+
+
+def test_changes_are_checked_only_against_a_deployed_model():
+    threshold = Threshold("mean_iou_change", -0.1, "gate.regression")
+    assert decide([threshold], {"": {}}, None) == []
+    assert not check(threshold, {"": {}}, {"": {"mean_iou": 0.5}}).passed
+
+
+def test_a_verdict_comes_back_from_its_record():
+    checks = decide([Threshold("mean_iou", 0.6, "KEY"), Threshold("mean_iou", 0.1, "KEY", slice="x")], {"": {}}, None)
+    verdict = Verdict({"mean_iou": None}, {"mean_iou": 0.3}, checks, 3, "model")
+    assert Verdict.from_json(verdict.to_json()) == verdict
+    assert not verdict.passed
+    assert len(verdict.reasons) == 2
+
+
+def test_a_model_that_was_not_pushed_has_a_reason():
+    passed = Verdict({}, None, [], 0, "model")
+    assert why_not_pushed(passed, "too slow", "") == ["too slow"]
+    assert why_not_pushed(passed, "", "rolled back") == ["rolled back"]
+    assert why_not_pushed(passed, "", "") == ["Pusher did not push it, and left no reason; see its log"]
+
+
+def test_records_of_earlier_versions_can_still_be_told():
+    old = Check(**{"metric": "iou_csf", "slice": "", "value": 0.3, "bound": 0.8, "passed": False})
+    assert old.reason == "iou_csf 0.3000 is 0.5000 below 0.8 (gate)"
+
+
+def test_the_docs_have_the_table():
+    text = (ROOT / "docs" / "evaluation.md").read_text()
+    rows = [
+        f"| `{metric.name}`{', by class' if metric.by_class else ''} | {metric.words} | {metric.definition} |"
+        for metric in METRICS.values()
+    ]
+    begin = text.index("| name |")
+    assert text[begin:].split("\n\n")[0].splitlines()[2:] == rows
