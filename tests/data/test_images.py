@@ -1,12 +1,14 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import BadImageError, class_ids, encode_png, read_image, read_mask
+from data.images import BadImageError, class_ids, encode_png, open_image, read_image, read_mask
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["a", "b", "c"])
@@ -66,6 +68,25 @@ def test_exif_orientation_is_applied_where_the_mask_is_upright():
 def test_bad_images_are_named_by_their_fault(content, message):
     with pytest.raises(BadImageError, match=message):
         read_image(content, (6, 4), LIMIT)
+
+
+def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
+    # Far below what is read here; another user of Pillow in this process may have set it.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    content = encoded("RGB", "PNG", (50, 50))
+    assert read_image(content, (50, 50), LIMIT).width == 50
+    assert open_image(content).size == (50, 50)
+    for broken in (b"", content[:-40]):
+        with pytest.raises(BadImageError, match="unreadable"):
+            read_mask(broken, LIMIT)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(content))
+
+
+def test_importing_data_images_leaves_pillow_as_it_is():
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.images"
+    subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
 
 
 def test_masks_hold_ids_or_colors():
