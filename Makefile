@@ -4,19 +4,20 @@ SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
-.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults test-some-faults test-fuzz audit \
-	bench clean
+.PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
+	test-some-faults test-fuzz nightly audit bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
 	@echo "make test              lint, types and the test suite"
 	@echo "make image             the container image of Kubeflow's steps, as segpipe"
 	@echo "make test-kubeflow     a compiled pipeline, each step in its container (needs Docker, or root to install it)"
-	@echo "make test-current-tfx  make test in that image: the TFX line for glibc 2.39 and newer (needs the same)"
+	@echo "make test-current-tfx  what can differ on the TFX line for glibc 2.39 and newer, in that image (needs the same)"
 	@echo "make test-flink        conversion and runs on a Flink cluster of this machine (needs root; fetches Flink)"
 	@echo "make test-spark        a conversion and a run on a Spark cluster of this machine (needs root; fetches Spark)"
 	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; half an hour)"
 	@echo "make test-fuzz         20,000 damaged and hostile inputs (make test has 1,000)"
+	@echo "make nightly           all of the above, in full, on both TFX lines"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
 	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
@@ -41,7 +42,7 @@ lint: .venv/ready
 
 test: lint
 	@tools/install_for_tests.sh
-	@.venv/bin/pytest --numprocesses 2 --dist loadfile
+	@.venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(if $(MARKERS),-m "$(MARKERS)")
 
 image:
 	docker build --file kubeflow/Dockerfile --tag segpipe .
@@ -69,6 +70,10 @@ test-some-faults: .venv/ready
 
 test-fuzz: .venv/ready
 	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz
+
+# What CI leaves out: most faults, new fuzzing, clusters, and on the current TFX line the tests marked `one_line`.
+nightly: test test-faults test-fuzz test-kubeflow test-flink test-spark
+	@tools/test_current_tfx.sh --all
 
 audit: .venv/ready
 	@for line in 1.16 1.21; do \

@@ -33,7 +33,7 @@ _MODELS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16)
+    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16, models=len(_MODELS), timed_epochs=10)
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
         "gate": {"min": {"mean_iou": 0}},
@@ -41,10 +41,12 @@ def main() -> None:
     lines, maps = {}, {}
     with scratch() as folder:
         output = str(folder / "run")
-        for name, chosen in _MODELS.items():
+        for name, chosen in list(_MODELS.items())[: sizes.models]:
             sections = {**base, "model": chosen}
             # In a folder of its own: TFX would answer a training of as many epochs from its cache.
-            epochs = epochs_in(sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {})
+            epochs = epochs_in(
+                sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {}, sizes.timed_epochs
+            )
             measured = run_pipeline(output, sample_folder(), "Evaluator", **sections, train={"epochs": epochs})
             models = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
             model = max(models, key=os.path.getmtime)
@@ -66,8 +68,7 @@ def main() -> None:
         "mean IoU",
         "mean of all models",
         statistics.mean(values.values()),
-        **vars(sizes),
-        models=lines,
+        **{**vars(sizes), "models": lines},
         picture=picture,
     )
 

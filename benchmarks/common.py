@@ -22,6 +22,16 @@ ROOT = pathlib.Path(__file__).resolve().parent.parent
 PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
 CACHE = ROOT / "output" / "benchmarks"
 
+# What components import when they start; imported before, so that it counts for none of them.
+_IMPORTS = (
+    "pipeline.pipeline",
+    "models.training.trainer",
+    "tensorflow_data_validation",
+    "tensorflow_transform.beam",
+    "components.evaluator",
+    "components.report.content",
+)
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
@@ -188,8 +198,7 @@ def run_pipeline(
       `images_per_second` of its last epoch, without the evaluation, and the `epoch_seconds` of all, with it.
     """
     values = {"name": "bench", "output": output, "data": {"input": str(data)}, **sections}
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(_run_pipeline, (values, to, cores))
+    return in_fresh_process(_run_pipeline, values, to, cores)
 
 
 def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> dict[str, dict[str, Any]]:
@@ -200,14 +209,7 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     from tfx.orchestration.local.local_dag_runner import LocalDagRunner
     from tfx.orchestration.pipeline import RunOptions
 
-    # Executors import these when they start; here, so that it counts for no component.
-    for module in (
-        "models.training.trainer",
-        "tensorflow_data_validation",
-        "tensorflow_transform.beam",
-        "components.evaluator",
-        "components.report.content",
-    ):
+    for module in _IMPORTS:
         importlib.import_module(module)
 
     from pipeline.config import Config
@@ -219,14 +221,21 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     root.handlers[:] = [components]
     absl.logging.set_verbosity(absl.logging.INFO)  # Else Keras and others set the level back when they are imported.
     options = RunOptions(to_nodes=[to]) if to else None
-    LocalDagRunner().run(create_pipeline(Config.model_validate(values)), run_options=options)
+    config = Config.model_validate(values)
+    os.makedirs(config.output, exist_ok=True)  # For the metadata; `segpipe run` makes it, too.
+    LocalDagRunner().run(create_pipeline(config), run_options=options)
     return components.measured
 
 
 def epochs_in(
-    seconds: float, output: str, data: pathlib.Path, sections: dict[str, dict[str, Any]], train: dict[str, Any]
+    seconds: float,
+    output: str,
+    data: pathlib.Path,
+    sections: dict[str, dict[str, Any]],
+    train: dict[str, Any],
+    few: int,
 ) -> int:
-    """How many epochs the Trainer gets done in a time, by what a few of them take."""
+    """How many epochs the Trainer gets done in a time, by what a few of them take; not fewer than these."""
     from models.inputs.settings import PreprocessingSettings
     from models.settings import ModelSettings
     from models.training.settings import TrainerConfig, TrainSettings
@@ -240,7 +249,6 @@ def epochs_in(
         )
         return config.stages
 
-    few = 10
     measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
     # The first epoch of a stage traces its steps, so the last one counts.
     of_stage = {halvings: measured["epoch_seconds"][end - 1] for halvings, end in stages(few)}
@@ -299,8 +307,10 @@ def peak_megabytes() -> float:
 
 
 def in_fresh_process(function: Callable[..., Any], *args: Any) -> Any:
-    """Calls a function of a script's module level in a process of its own."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
+    """Calls a function of a script's module level in a process of its own, which has done nothing but imports."""
+    context = multiprocessing.get_context("forkserver")
+    context.set_forkserver_preload(list(_IMPORTS))
+    with context.Pool(1) as pool:
         return pool.apply(function, args)
 
 

@@ -12,10 +12,10 @@ from common import arguments, dataset, in_fresh_process, num_classes, report, ru
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, small=50, large=300, filters=32, pixels=128, batch_size=64)
+    sizes = arguments(__doc__, small=50, large=300, filters=32, depth=4, pixels=128, batch_size=64)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters},
+        "model": {"filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1},
     }
     with scratch() as folder:

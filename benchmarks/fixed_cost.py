@@ -13,10 +13,10 @@ from common import arguments, dataset, report, run_pipeline, scratch
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, images=20, pixels=128, filters=32)
+    sizes = arguments(__doc__, images=20, pixels=128, filters=32, depth=4)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters},
+        "model": {"filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1, "batch_size": sizes.images - 8},
         "gate": {"min": {"mean_iou": 0}},
     }

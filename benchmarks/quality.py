@@ -45,7 +45,7 @@ LOOPS = {"keras": "plain_keras.py", "pytorch": "plain_pytorch.py"}
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=90, seeds=3, pixels=128, filters=16)
+    sizes = arguments(__doc__, seconds=90, seeds=3, pixels=128, filters=16, timed_epochs=10)
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"filters": sizes.filters},
@@ -55,7 +55,10 @@ def main() -> None:
     results: dict[str, list[tuple[float, float]]] = {}
     with scratch() as folder:
         output = str(folder / "run")
-        epochs = {name: epochs_in(sizes.seconds, output, data, base, recipe) for name, recipe in RECIPES.items()}
+        epochs = {
+            name: epochs_in(sizes.seconds, output, data, base, recipe, sizes.timed_epochs)
+            for name, recipe in RECIPES.items()
+        }
         arrays = str(folder / "arrays.npz")
         in_fresh_process(_save_arrays, output, base, arrays)
         for seed in range(sizes.seeds):

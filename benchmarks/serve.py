@@ -21,10 +21,10 @@ _CLIENTS = (1, 4, 16)
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, filters=32, pixels=128, images=64, seconds=4)
+    sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=64, seconds=4)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters},
+        "model": {"filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1},
     }
     with scratch() as folder:

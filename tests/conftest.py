@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import dataclasses
+import fcntl
+import json
 import os
 import pathlib
+import random
 import shutil
 import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -22,26 +26,88 @@ ROOT = pathlib.Path(__file__).parent.parent
 PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
 
 
-class Segpipe:
-    """The command line, in processes of its own."""
+# What no program of a test takes; one that hangs fails its test.
+_LIMIT_SECONDS = 1800
+# Tests that take longest: they come first, so that no process is left with one of them at the end.
+_LONGEST = (
+    "faults", "e2e/test_retraining", "test_benchmarks", "e2e/test_report", "e2e/test_run", "e2e",
+    "pipeline/records", "models/training", "fuzz", "data/test_convert", "models",
+)  # fmt: skip
 
-    _command = (sys.executable, "-m", "pipeline.cli")
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests of a file stay in one process, as do those of files that share a run."""
+    for item in items:
+        if "browser" in getattr(item, "fixturenames", ()):
+            item.add_marker("one_line")
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(str(item.path.relative_to(ROOT / "tests"))))
+
+    def place(item: pytest.Item) -> int:
+        path = str(item.path.relative_to(ROOT / "tests"))
+        return next((index for index, start in enumerate(_LONGEST) if path.startswith(start)), len(_LONGEST))
+
+    items.sort(key=place)
+
+
+class WarmPython:
+    """A Python that has loaded TFX already: see warm_python.py."""
+
+    def __init__(self) -> None:
+        self._server: subprocess.Popen[bytes] | None = None
+
+    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+        """Runs a program to its end: `-m` a module, `-c` code, or a script, and its arguments."""
+        order = {"arguments": arguments, "folder": str(ROOT), "environment": {**os.environ, **environment}}
+        with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
+            connection = self._connection()
+            socket.send_fds(connection, [json.dumps(order).encode()], [output.fileno(), errors.fileno()])
+            try:
+                answer = connection.recv(100)
+                assert answer, "warm_python.py has ended"
+            except (TimeoutError, AssertionError):
+                self.close(signal.SIGKILL)
+                raise
+            output.seek(0)
+            errors.seek(0)
+            return subprocess.CompletedProcess(arguments, int(answer), output.read(), errors.read())
+
+    def _connection(self) -> socket.socket:
+        if self._server is None:
+            self._ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+            self._ours.settimeout(_LIMIT_SECONDS)
+            with theirs:
+                self._server = subprocess.Popen(
+                    [sys.executable, "-W", "ignore", "tests/warm_python.py", str(theirs.fileno())],
+                    cwd=ROOT,
+                    pass_fds=[theirs.fileno()],
+                )
+        return self._ours
+
+    def close(self, signal_number: int = 0) -> None:
+        """Lets it end, or sends it a signal."""
+        if self._server is not None:
+            self._ours.close()
+            self._server.send_signal(signal_number)
+            self._server.wait()
+            self._server = None
+
+
+class Segpipe:
+    """The command line, in processes of its own: what is called begins with TFX loaded, what is started without."""
+
+    def __init__(self, warm_python: WarmPython) -> None:
+        self._warm_python = warm_python
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
         """Runs a command to its end."""
-        return subprocess.run(
-            [*self._command, *arguments],
-            cwd=ROOT,
-            env={**os.environ, **environment},
-            capture_output=True,
-            text=True,
-            check=False,
-        )
+        return self._warm_python("-m", "pipeline.cli", *arguments, **environment)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Starts a command in a process group of its own; what it prints is in pytest's report of a failure."""
         return subprocess.Popen(
-            [*self._command, *arguments],
+            [sys.executable, "-m", "pipeline.cli", *arguments],
             cwd=ROOT,
             env={**os.environ, **environment},
             start_new_session=True,
@@ -54,9 +120,17 @@ class Segpipe:
 
 
 @pytest.fixture(scope="session")
-def segpipe() -> Segpipe:
+def warm_python() -> Iterator[WarmPython]:
+    """A Python whose programs need not load TFX."""
+    python = WarmPython()
+    yield python
+    python.close()
+
+
+@pytest.fixture(scope="session")
+def segpipe(warm_python: WarmPython) -> Segpipe:
     """The command line."""
-    return Segpipe()
+    return Segpipe(warm_python)
 
 
 @pytest.fixture(scope="session")
@@ -69,21 +143,51 @@ def pets() -> pathlib.Path:
     return PETS
 
 
+@pytest.fixture(autouse=True)
+def _seeds() -> None:
+    """A test draws the same each time, alone and after any other."""
+    random.seed(0)
+    if "keras" in sys.modules:  # Of tests without models none imports it for this.
+        sys.modules["keras"].utils.set_random_seed(0)
+
+
 @pytest.fixture(scope="session")
-def brain_mri(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+def once_for_all(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., pathlib.Path]:
+    """Makes what all of pytest's processes share and none changes: `once_for_all(name, make)`, with `make(path)`."""
+    folder = tmp_path_factory.getbasetemp()
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        folder = folder.parent
+
+    def once_for_all(name: str, make: Callable[[pathlib.Path], object]) -> pathlib.Path:
+        made, unfinished = folder / "shared" / name, folder / "shared" / f"{name}.unfinished"
+        made.parent.mkdir(exist_ok=True)
+        with (folder / f"{name}.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            if not made.exists():
+                make(unfinished)
+                unfinished.rename(made)
+        return made
+
+    return once_for_all
+
+
+@pytest.fixture(scope="session")
+def brain_mri(once_for_all: Callable[..., pathlib.Path]) -> pathlib.Path:
     """The offline sample as TFRecords, with two slices."""
-    from data.convert import convert
-    from data.formats import Listing
-    from data.formats.brain_mri import BrainMriReader
 
-    class SlicedReader(BrainMriReader):
-        def listing(self) -> Listing:
-            sources = super().listing().sources
-            return Listing([dataclasses.replace(item, slice=f"slice_{int(item.image) % 2}") for item in sources])
+    def make(destination: pathlib.Path) -> None:
+        from data.convert import convert
+        from data.formats import Listing
+        from data.formats.brain_mri import BrainMriReader
 
-    destination = tmp_path_factory.mktemp("converted") / "brain_mri"
-    convert(SlicedReader(), str(destination))
-    return destination
+        class SlicedReader(BrainMriReader):
+            def listing(self) -> Listing:
+                sources = super().listing().sources
+                return Listing([dataclasses.replace(item, slice=f"slice_{int(item.image) % 2}") for item in sources])
+
+        convert(SlicedReader(), str(destination))
+
+    return once_for_all("brain_mri", make)
 
 
 @pytest.fixture(scope="session")
@@ -98,7 +202,14 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
             "data": {"input": str(brain_mri)},
             "preprocessing": {"height": 48, "width": 40, "channels": 1, "resize": "pad"},
             "model": {"filters": 8, "depth": 2},
-            "train": {"epochs": 6, "batch_size": 8, "learning_rate": 0.01, "precision": "float32"},
+            # At one size: the steps of each are traced anew, which takes longer than to train.
+            "train": {
+                "epochs": 6,
+                "batch_size": 8,
+                "learning_rate": 0.01,
+                "precision": "float32",
+                "small_sizes": 0,
+            },
             "gate": {"min": {"mean_iou": 0.2}, "regression": 0.02},
         }
         for section, settings in sections.items():

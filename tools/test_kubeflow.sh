@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Makes the image and runs what needs it: the tests of a pipeline whose steps are containers. Docker and its base image
-# are made here where they are missing (as root, on Debian and Ubuntu); all else is in .cache/kubeflow.
+# are made here where they are missing (as root, on Debian and Ubuntu); all else is in .cache/kubeflow. With --prepare it
+# makes what the tests need, and ends.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 cache=$PWD/.cache/kubeflow
@@ -23,4 +24,5 @@ if [ ! -x "$cache/versitygw" ]; then
     { tail -n 20 "$cache/go.log" >&2; exit 1; }
   rm -rf "$cache/go"
 fi
+if [ "${1:-}" = --prepare ]; then exit; fi
 S3_SERVER=$cache/versitygw "$cache/venv/bin/python" -m pytest -m kubeflow tests/kubeflow

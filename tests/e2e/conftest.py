@@ -1,4 +1,8 @@
-"""A run of the whole graph on the offline sample, with a small model, from which the tests of a file go on."""
+"""A run of the whole graph on the offline sample, with a small model, from which tests of several files go on.
+
+They are in the group `first` of pytest-xdist, so that one process has them all. Those of the report come before those
+that push another model.
+"""
 
 import os
 
@@ -8,11 +12,11 @@ from rich.console import Console
 from pipeline.runners.local import run_locally
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def output(tmp_path_factory):
     return tmp_path_factory.mktemp("run") / "output"
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def first(small_config, output):
     return run_locally(small_config(output), Console(file=open(os.devnull, "w")))

@@ -3,13 +3,9 @@
 import dataclasses
 import hashlib
 import html
-import io
 import json
 import os
 import pathlib
-import socket
-import tempfile
-import time
 
 import numpy as np
 import pytest
@@ -23,7 +19,6 @@ from components.evaluator import read_metrics
 from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
-from data.images import encode_png
 from models.evaluation import metrics
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
@@ -37,6 +32,8 @@ from models.training import trainer
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import RunFailedError, run_locally
+
+pytestmark = pytest.mark.xdist_group("first")
 
 
 def run(config):
@@ -403,195 +400,3 @@ def test_runs_are_listed(first, small_config, output, segpipe, tmp_path):
 def test_a_second_run_in_the_same_folder_is_refused(small_config, tmp_path):
     with exclusive(str(tmp_path), "running a pipeline"), pytest.raises(UserError, match="another process is running"):
         run(small_config(tmp_path))
-
-
-def rewrite(source, destination, change, count):
-    """Copies a data set, changing the first `count` training examples."""
-    destination.mkdir()
-    for path in source.iterdir():
-        (destination / path.name).write_bytes(path.read_bytes())
-    (path,) = destination.glob("train-*.tfrecord")
-    records = raw_examples(source, "train")
-    with tf.io.TFRecordWriter(str(path)) as writer:
-        for index, record in enumerate(records):
-            example = tf.train.Example.FromString(record)
-            if index < count:
-                change(example.features.feature)
-            writer.write(example.SerializeToString())
-
-
-def unknown_class(feature):
-    mask = np.zeros((233, 197), np.uint8)
-    mask[5, 5] = 9
-    feature[contract.MASK].bytes_list.value[0] = encode_png(mask)
-
-
-def wrong_type(feature):
-    feature[contract.HEIGHT].ClearField("int64_list")
-    feature[contract.HEIGHT].float_list.value.append(233.0)
-
-
-def undecodable(feature):
-    feature[contract.IMAGE].bytes_list.value[0] = b"no image"
-
-
-def other_size(feature):
-    buffer = io.BytesIO()
-    Image.new("L", (20, 30)).save(buffer, "PNG")
-    feature[contract.IMAGE].bytes_list.value[0] = buffer.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("change", "count", "message"),
-    [
-        (unknown_class, 1, r"split train, example icbm152/axial_\d+: class id 9 is not in the label map \(0 to 3\)"),
-        (wrong_type, 75, r"split train, feature image/height: "),
-        (undecodable, 2, r"split train, example icbm152/axial_\d+: image/encoded is neither a JPEG nor a PNG image"),
-        (other_size, 1, r"the image has 20x30 pixels, the mask 197x233"),
-    ],
-)
-def test_a_broken_data_set_stops_at_the_data_gate(change, count, message, small_config, brain_mri, tmp_path):
-    rewrite(brain_mri, tmp_path / "broken", change, count)
-    config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
-    with pytest.raises(RunFailedError, match=message):
-        run(config)
-    failed = load_runs(database_of(config))[-1]
-    assert failed.state == "failed"
-    assert states(failed)["DataGate"] == "failed"
-    assert not {"Transform", "Trainer"} & set(states(failed))
-    assert "DataGate: " in failed.reasons[0]
-    assert not (tmp_path / "output" / "serving").exists()
-
-
-def test_a_second_span_is_trained_on_and_measured_apart(small_config, brain_mri, tmp_path):
-    for span, splits in (("1", contract.SPLITS), ("2", ("train", "test"))):
-        (tmp_path / "spans" / span).mkdir(parents=True)
-        for path in brain_mri.iterdir():
-            if path.name.startswith((*splits, "labels", "conversion")):
-                (tmp_path / "spans" / span / path.name).symlink_to(path)
-    config = small_config(tmp_path / "output", data={"input": f"{tmp_path}/spans/{{SPAN}}"})
-    result = run(config)
-    assert result.state == "pushed", result.reasons
-    # Both hold the same images here.
-    assert result.newest_span == 2
-    assert result.newest_mean_iou == pytest.approx(result.mean_iou)
-    facts = read_facts(result.pushed_path)
-    counts = {split: values["examples"] for split, values in facts["statistics"]["splits"].items()}
-    assert counts == {"train": 150, "eval": 10, "test": 20, "newest": 20}
-    page = pathlib.Path(result.report).read_text()
-    assert "On the test images of the newest data, span 2" in page
-    # The newest span says nothing new of a model that the first alone made.
-    assert run(config).state == "unchanged"
-
-
-def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_path):
-    rewrite(brain_mri, tmp_path / "broken", undecodable, 0)
-    (path,) = (tmp_path / "broken").glob("train-*.tfrecord")
-    path.write_bytes(path.read_bytes()[:-100])
-    config = small_config(tmp_path / "output", data={"input": str(tmp_path / "broken")})
-    with pytest.raises(RunFailedError, match="ImportExampleGen failed: files that cannot be imported") as caught:
-        run(config)
-    assert str(path) in str(caught.value)
-    assert str(path) in load_runs(database_of(config))[-1].reasons[0]
-
-
-def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat16(
-    small_config, brain_mri, tmp_path, monkeypatch
-):
-    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
-    foreign = tmp_path / "foreign"
-    foreign.mkdir()
-    (foreign / contract.LABEL_MAP_FILE).write_text((brain_mri / contract.LABEL_MAP_FILE).read_text())
-    for split in contract.SPLITS:
-        for shard in range(2):
-            with tf.io.TFRecordWriter(str(foreign / f"{split}-{shard}.tfrecord.gz"), "GZIP") as writer:
-                for record in raw_examples(brain_mri, split)[shard::2]:
-                    example = tf.train.Example.FromString(record)
-                    feature = example.features.feature
-                    for name in (contract.SOURCE_ID, contract.HEIGHT, contract.WIDTH, contract.SLICE):
-                        del feature[name]
-                    feature[contract.IMAGE_FORMAT].bytes_list.value[0] = b"jpg"
-                    feature["image/filename"].bytes_list.value.append(b"a.jpg")
-                    writer.write(example.SerializeToString())
-    config = small_config(
-        tmp_path / "output",
-        data={"input": str(foreign)},
-        train={"cache": "disk", "class_weights": "root_median_frequency", "precision": "mixed_bfloat16"},
-        beam={"options": {"workers": 2}},
-    )
-    result = run(config)
-    assert result.state == "pushed", result.reasons
-    (log,) = (tmp_path / "output" / "logs").iterdir()
-    assert "decoded images are kept: disk" in log.read_text()
-    assert "mixed_bfloat16, 1 replica(s)" in log.read_text()
-    assert not list(tmp_path.glob("segpipe-cache-*"))
-
-    # Without names of their own, predictions are numbered.
-    test_file = str(foreign / "test-0.tfrecord.gz")
-    found = list(predict(result.pushed_path, find_inputs([test_file]), str(tmp_path / "predictions")))
-    assert [prediction.image for prediction in found[:2]] == ["test-0_00000", "test-0_00001"]
-    assert (tmp_path / "predictions" / "test-0_00001_mask.png").exists()
-
-
-def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):
-    config = small_config(tmp_path / "output", train={"epochs": 12, "checkpoint_steps": 5})
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    process = segpipe.start("run", "--config", str(path))
-    logs = tmp_path / "output" / "logs"
-    while not any("epoch 2/12" in log.read_text() for log in logs.glob("*.log")):
-        assert process.poll() is None
-        time.sleep(0.1)
-    segpipe.kill(process)
-    (killed,) = load_runs(database_of(config))
-    assert killed.state == "interrupted"
-    assert states(killed)["Trainer"] == "running"
-
-    finished = run(config)
-    assert finished.state == "pushed"
-    before_trainer = [
-        "ImportExampleGen",
-        "StatisticsGen",
-        "ImportSchemaGen",
-        "ExampleValidator",
-        "DataGate",
-        "Transform",
-    ]
-    assert {states(finished)[name] for name in before_trainer} == {"cached"}
-    assert states(finished)["Trainer"] == "done"
-    log = max(logs.iterdir()).read_text()
-    assert "going on at step " in log
-    assert "epoch 1/12" not in log
-    assert "epoch 12/12" in log
-    assert len(numbers(config.push_destination)) == 1
-
-
-def test_two_workers_train_the_model_of_one_run(small_config, segpipe, tmp_path):
-    config = small_config(
-        tmp_path / "output", train={"epochs": 2, "strategy": "multi_worker"}, gate={"min": {"mean_iou": 0}}
-    )
-    path = tmp_path / "run.yaml"
-    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
-    for command in ("run", "join"):
-        refused = segpipe(command, "--config", str(path), TF_CONFIG="")
-        assert refused.returncode == 1
-        assert "needs the environment variable TF_CONFIG, such as" in refused.stderr
-        assert "Traceback" not in refused.stderr
-    assert not (tmp_path / "output").exists()
-
-    with socket.socket() as first, socket.socket() as second:
-        for opened in (first, second):
-            opened.bind(("127.0.0.1", 0))
-        addresses = [f"127.0.0.1:{opened.getsockname()[1]}" for opened in (first, second)]
-
-    def as_worker(index):
-        return json.dumps({"cluster": {"worker": addresses}, "task": {"type": "worker", "index": index}})
-
-    other = segpipe.start("join", "--config", str(path), TF_CONFIG=as_worker(1))
-    finished = segpipe("run", "--config", str(path), TF_CONFIG=as_worker(0))
-    assert finished.returncode == 0, finished.stdout + finished.stderr
-    assert other.wait(timeout=60) == 0
-    log = max((tmp_path / "output" / "logs").iterdir()).read_text()
-    assert "2 replica(s)" in log
-    assert "epoch 2/2" in log
-    assert len(numbers(config.push_destination)) == 1

@@ -1,7 +1,8 @@
 """Damaged and hostile input to everything that reads input: by mutation of good files, and by generated ones.
 
 Each case ends within a limit of time and memory: with a result, or with a message that names the input. `make test`
-runs 1,000 cases from fixed seeds; `make test-fuzz` 20,000 from new ones.
+runs 1,000 cases from fixed seeds; `make test-fuzz` 20,000 from new ones. What TensorFlow reads is tried on both
+TFX lines, except damaged models, each of which takes a second.
 """
 
 from __future__ import annotations
@@ -134,6 +135,7 @@ def check_message(error, *parts):
     assert not parts or any(str(part) in text for part in parts), text
 
 
+@pytest.mark.one_line
 @hypothesis.given(mutated(IMAGES), st.sampled_from([None, (30, 20)]))
 def test_images(content, size):
     try:
@@ -144,6 +146,7 @@ def test_images(content, size):
     assert (image.format, image.height * image.width > 0) == ({"jpeg": "jpeg"}.get(image.format, "png"), True)
 
 
+@pytest.mark.one_line
 @hypothesis.given(mutated(MASKS))
 def test_masks(content):
     try:
@@ -169,6 +172,7 @@ LABEL_FILES = [
 ]
 
 
+@pytest.mark.one_line
 @hypothesis.given(mutated(LABEL_FILES) | VALUES.map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode()))
 def test_label_maps(folder, content):
     path = folder / "labels.yaml"
@@ -199,6 +203,7 @@ KEYS = st.sampled_from(
 )
 
 
+@pytest.mark.one_line
 @hypothesis.given(
     mutated(CONFIGS)
     | st.fixed_dictionaries(
@@ -219,6 +224,7 @@ def test_configurations(folder, content, overrides):
     assert json.loads(config.model_dump_json())["name"] == config.name
 
 
+@pytest.mark.one_line
 @hypothesis.given(st.text(max_size=30) | st.sampled_from(["train=nan,eval=1", "train=1e999", "train=0.5,train=0.5"]))
 def test_shares(text):
     try:
@@ -329,6 +335,7 @@ def test_predictions(folder, predictor, data):
     assert {file for file in output.rglob("*") if file.is_file()} == masks
 
 
+@pytest.mark.one_line
 @hypothesis.given(st.data())
 def test_models(folder, model, data):
     copy = folder / "model" / "1"
@@ -380,6 +387,7 @@ PATHS = [
 ]
 
 
+@pytest.mark.one_line
 @hypothesis.given(
     mutated([path.encode() for path in PATHS]) | st.sampled_from([PATHS[0].encode()] * 4),
     mutated(BODIES)

@@ -2,8 +2,6 @@ import importlib.util
 import json
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 from tfx.proto import pusher_pb2
@@ -26,16 +24,20 @@ def entrypoint():
     return module
 
 
-def run(executor_input, inputs_spec, *arguments):
-    command = [sys.executable, str(PATH), *arguments]
-    command += ["--json_serialized_invocation_args", json.dumps(executor_input)]
-    command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec)]
-    return subprocess.run(
-        command, cwd=PATH.parent.parent, env={"PYTHONPATH": "."}, capture_output=True, text=True, check=False
-    )
+@pytest.fixture
+def run(warm_python):
+    """Runs the entrypoint as the image does."""
+
+    def run(executor_input, inputs_spec, *arguments):
+        command = [str(PATH), *arguments]
+        command += ["--json_serialized_invocation_args", json.dumps(executor_input)]
+        command += ["--json_serialized_inputs_spec_args", json.dumps(inputs_spec)]
+        return warm_python(*command)
+
+    return run
 
 
-def import_schema(source, folder):
+def import_schema(run, source, folder):
     """Runs the executor of ImportSchemaGen, the smallest one there is."""
     executor_input = {
         "inputs": {"parameterValues": {"schema_file": str(source)}},
@@ -51,20 +53,20 @@ def import_schema(source, folder):
     )
 
 
-def test_an_executor_runs_and_its_output_appears_whole(tmp_path):
-    result = import_schema("data/schema.pbtxt", tmp_path)
+def test_an_executor_runs_and_its_output_appears_whole(run, tmp_path):
+    result = import_schema(run, "data/schema.pbtxt", tmp_path)
     assert result.returncode == 0, result.stderr
     assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
     output = json.loads((tmp_path / "outputs" / "output.json").read_text())
     assert output["artifacts"]["schema"]["artifacts"][0]["uri"] == str(tmp_path / "schema")
     # A second try at the same place replaces what is there.
     (tmp_path / "schema" / "old").touch()
-    assert import_schema("data/schema.pbtxt", tmp_path).returncode == 0
+    assert import_schema(run, "data/schema.pbtxt", tmp_path).returncode == 0
     assert [path.name for path in (tmp_path / "schema").iterdir()] == ["schema.pbtxt"]
 
 
-def test_a_failed_executor_leaves_nothing_and_says_why_in_one_line(tmp_path):
-    result = import_schema("nowhere.pbtxt", tmp_path)
+def test_a_failed_executor_leaves_nothing_and_says_why_in_one_line(run, tmp_path):
+    result = import_schema(run, "nowhere.pbtxt", tmp_path)
     assert result.returncode == 1
     assert list(tmp_path.rglob("*")) == []
     last = result.stderr.strip().splitlines()[-1]
@@ -92,7 +94,7 @@ def test_types_that_were_lost_are_restored(entrypoint):
     assert artifact["type"] == SCHEMA
 
 
-def find_input(source, output, span=-1):
+def find_input(run, source, output, span=-1):
     config = json.dumps({"splits": [{"name": "train", "pattern": "span-{SPAN}/train*"}]})
     executor_input = {
         "inputs": {"parameterValues": {"input_base": str(source), "input_config": config, "span": span}},
@@ -103,13 +105,13 @@ def find_input(source, output, span=-1):
     return run(executor_input, spec, "--driver_class_path", "components.import_example_gen.Driver")
 
 
-def test_all_spans_or_those_up_to_the_wanted_one_are_found(tmp_path):
+def test_all_spans_or_those_up_to_the_wanted_one_are_found(run, tmp_path):
     for span in (9, 10):
         (tmp_path / f"span-{span}").mkdir()
         (tmp_path / f"span-{span}" / "train.tfrecord").write_bytes(bytes(span))
     found = {}
     for wanted in (-1, 9):
-        result = find_input(tmp_path, tmp_path / "out" / "output.json", wanted)
+        result = find_input(run, tmp_path, tmp_path / "out" / "output.json", wanted)
         assert result.returncode == 0, result.stderr
         found[wanted] = json.loads((tmp_path / "out" / "output.json").read_text())["parameterValues"]
     assert (found[-1]["span"], found[9]["span"]) == (10, 9)
@@ -121,7 +123,7 @@ def test_all_spans_or_those_up_to_the_wanted_one_are_found(tmp_path):
     assert found[-1]["input_fingerprint"] != found[9]["input_fingerprint"]
 
 
-def verdict(tmp_path, checks, serving_reason, pushed):
+def verdict(run, tmp_path, checks, serving_reason, pushed):
     properties = {
         "evaluation": {"verdict": Verdict({"mean_iou": 0.3}, None, checks, 0, "model").to_json()},
         "infra_blessing": {"blessed": int(not serving_reason), "reason": serving_reason},
@@ -132,28 +134,28 @@ def verdict(tmp_path, checks, serving_reason, pushed):
     return run(executor_input, {}, "--verdict")
 
 
-def test_the_verdict_fails_for_a_refused_model(tmp_path):
+def test_the_verdict_fails_for_a_refused_model(run, tmp_path):
     passed, missed = (
         decide([Threshold("mean_iou", bound, "gate.min.mean_iou")], {"": {"mean_iou": 0.3}}, None)
         for bound in (0.2, 0.8)
     )
-    assert verdict(tmp_path, passed, "", {"pushed": 1}).returncode == 0
-    refused = verdict(tmp_path, missed, "too slow", {"pushed": 0})
+    assert verdict(run, tmp_path, passed, "", {"pushed": 1}).returncode == 0
+    refused = verdict(run, tmp_path, missed, "too slow", {"pushed": 0})
     assert refused.returncode == 1
     expected = "The model was not pushed: mean IoU 0.3000 is 0.5000 below 0.8 (gate.min.mean_iou)"
     assert f"{expected}; too slow" in refused.stderr
     # Whatever else it is told, a model that was not pushed was not pushed.
-    assert verdict(tmp_path, passed, "", {"pushed": 0}).returncode == 1
+    assert verdict(run, tmp_path, passed, "", {"pushed": 0}).returncode == 1
 
 
-def test_the_verdict_fails_for_a_threshold_that_nothing_could_be_measured_for(tmp_path):
+def test_the_verdict_fails_for_a_threshold_that_nothing_could_be_measured_for(run, tmp_path):
     checks = decide([Threshold("mean_iou", 0.1, "gate.slices.*.mean_iou", slice="*")], {"": {"mean_iou": 0.3}}, None)
-    refused = verdict(tmp_path, checks, "", {"pushed": 0})
+    refused = verdict(run, tmp_path, checks, "", {"pushed": 0})
     assert refused.returncode == 1
     assert "mean IoU on each slice could not be measured: no test image has a slice (gate.slices.*" in refused.stderr
 
 
-def test_the_verdict_fails_for_a_model_that_pusher_declines(tmp_path, push):
+def test_the_verdict_fails_for_a_model_that_pusher_declines(run, tmp_path, push):
     """The properties of the pushed model are those that Pusher itself leaves for a model that was rolled back."""
     destination = tmp_path / "serving"
     for version in (1, 2):
@@ -176,6 +178,6 @@ def test_the_verdict_fails_for_a_model_that_pusher_declines(tmp_path, push):
         "pushed": pushed.get_int_custom_property("pushed"),
         "reason": pushed.get_string_custom_property("reason"),
     }
-    declined = verdict(tmp_path, [], "", properties)
+    declined = verdict(run, tmp_path, [], "", properties)
     assert declined.returncode == 1
     assert "The model was not pushed: it is version 2, which was rolled back" in declined.stderr

@@ -165,6 +165,7 @@ def test_health_and_metrics(server):
     assert "segpipe_batch_images_bucket" in text
 
 
+@pytest.mark.one_line
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
@@ -192,6 +193,7 @@ def test_a_bad_request_gets_its_status_and_costs_little(server, body, status, me
     is_alive(server)
 
 
+@pytest.mark.one_line
 def test_what_is_not_there_is_not_found(server):
     for path in ("/v1/models/other", "/v1/models/segpipe/versions/7", "/elsewhere"):
         status, _, content = server.request("GET", path)
@@ -200,6 +202,7 @@ def test_what_is_not_there_is_not_found(server):
     assert (status, headers["Allow"]) == (405, "POST")
 
 
+@pytest.mark.one_line
 def test_a_slow_client_is_let_go(server):
     with socket.create_connection(("127.0.0.1", server.port), SECONDS) as slow:
         slow.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
@@ -212,6 +215,7 @@ def test_a_slow_client_is_let_go(server):
     is_alive(server)
 
 
+@pytest.mark.one_line
 def test_one_bad_image_fails_for_its_client_alone(server):
     """However they are batched: the others get their answers."""
     found = []
@@ -228,11 +232,17 @@ def test_one_bad_image_fails_for_its_client_alone(server):
     assert found == [True] * 160
 
 
+@pytest.mark.one_line
 def test_too_many_requests_are_sent_away(destination):
     server = Server(destination, "--max-waiting", "1", "--max-batch", "1")
-    large = picture(200, (2000, 2000))
-    answers = []
-    threads = [threading.Thread(target=lambda: answers.append(server.predict(large))) for _ in range(12)]
+    body = json.dumps({"instances": [encoded(picture(200, (2000, 2000)))]})
+    answers, together = [], threading.Barrier(12)
+
+    def send():
+        together.wait()
+        answers.append(server.request("POST", "/v1/models/segpipe:predict", body))
+
+    threads = [threading.Thread(target=send) for _ in range(12)]
     for thread in threads:
         thread.start()
     for thread in threads:
@@ -303,6 +313,7 @@ def test_it_finishes_what_it_has_begun(destination):
     assert (answers[0][0], len(answers[0][2]["predictions"])) == (200, 30)
 
 
+@pytest.mark.one_line
 def test_a_mistake_is_answered_with_one_line(segpipe, destination, tmp_path):
     for arguments, message in {
         ("--model", str(tmp_path / "nowhere")): "is not a folder",

@@ -24,27 +24,26 @@ SCRIPT = pathlib.Path(__file__).with_name("resumable_training.py")
 STEPS = 30  # 5 epochs of 22 examples in batches of 4.
 
 
-def train(folder, settings, ends_by=0, after_step=0):
+@pytest.fixture
+def train(warm_python):
     """Trains in a process of its own; returns its exit status and what it printed at its end."""
-    os.makedirs(folder, exist_ok=True)
-    finished = subprocess.run(
-        [sys.executable, str(SCRIPT), str(folder), json.dumps(settings), str(int(ends_by)), str(after_step)],
-        cwd=ROOT,
-        env={**os.environ, "PYTHONPATH": str(ROOT)},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    if finished.returncode not in (0, -ends_by, 128 + ends_by):
-        pytest.fail(finished.stderr[-3000:])
-    return finished.returncode, json.loads(finished.stdout.splitlines()[-1]) if finished.returncode == 0 else None
+
+    def train(folder, settings, ends_by=0, after_step=0):
+        os.makedirs(folder, exist_ok=True)
+        arguments = (str(folder), json.dumps(settings), str(int(ends_by)), str(after_step))
+        finished = warm_python(str(SCRIPT), *arguments, PYTHONPATH=str(ROOT))
+        if finished.returncode not in (0, -ends_by, 128 + ends_by):
+            pytest.fail(finished.stderr[-3000:])
+        return finished.returncode, json.loads(finished.stdout.splitlines()[-1]) if finished.returncode == 0 else None
+
+    return train
 
 
 def newest_step(folder):
     return max(int(path.stem.rsplit("-", 1)[1]) for path in (folder / "checkpoints" / "steps").glob("*.index"))
 
 
-def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(tmp_path):
+def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(train, tmp_path):
     settings = {"checkpoint_steps": 4}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
     assert undisturbed["steps"] == STEPS
@@ -65,7 +64,7 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_on
     assert train(folder, settings)[1] == undisturbed
 
 
-def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(tmp_path):
+def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(train, tmp_path):
     settings = {
         **{"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "optimizer": "sgd"},
         **{"early_stopping_epochs": 1, "learning_rate": 1e-9, "epochs": 9},
@@ -79,7 +78,7 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
     assert train(folder, settings, signal.SIGKILL, undisturbed["steps"] + 1) == (0, undisturbed)
 
 
-def test_a_run_goes_on_before_at_and_after_a_change_of_size(tmp_path):
+def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
     assert undisturbed["steps"] == STEPS
@@ -137,7 +136,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
 
 
-def test_two_workers_train_as_one_and_the_first_alone_saves(tmp_path):
+def test_two_workers_train_as_one_and_the_first_alone_saves(train, tmp_path):
     # Without dropout, which each worker draws for itself.
     settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "dropout": 0}
     _, alone = train(tmp_path / "alone", settings)

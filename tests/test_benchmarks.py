@@ -1,0 +1,70 @@
+"""Every benchmark runs, with sizes at which its figures mean nothing."""
+
+import json
+import math
+import pathlib
+import shutil
+
+import pytest
+
+ROOT = pathlib.Path(__file__).parent.parent
+pytestmark = pytest.mark.one_line
+_SMALL = ("--small", "8", "--large", "12")
+_MODEL = ("--filters", "2", "--pixels", "16", "--depth", "1")
+SIZES = {
+    "ingest": _SMALL,
+    "transform": (*_SMALL, "--pixels", "16"),
+    "memory": (*_SMALL, "--pixels", "16"),
+    "stored_bytes": (*_SMALL, "--pixels", "16"),
+    "workers": (*_SMALL, "--pixels", "16", "--workers", "1"),
+    "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
+    "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
+    "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
+    "evaluate": (*_SMALL, *_MODEL),
+    "evaluate_memory": (*_SMALL, *_MODEL),
+    "fixed_cost": ("--images", "12", *_MODEL),
+    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
+    "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16", "--timed-epochs", "1"),
+}
+# They share what is imported, and a folder of data sets.
+_RUN_ALL = """
+import contextlib, io, json, pathlib, runpy, sys, traceback
+
+folder, sizes = pathlib.Path(sys.argv[1]), json.loads(sys.argv[2])
+sys.path.insert(0, str(folder))
+for name, arguments in sizes.items():
+    sys.argv = [str(folder / f"{name}.py"), *arguments]
+    printed, error = io.StringIO(), ""
+    try:
+        with contextlib.redirect_stdout(printed):
+            runpy.run_path(sys.argv[0], run_name="__main__")
+    except BaseException:
+        error = traceback.format_exc()
+    print(json.dumps([name, printed.getvalue(), error]), flush=True)
+"""
+
+
+@pytest.fixture(scope="module")
+def results(warm_python, tmp_path_factory):
+    """Of each script what it printed and its error, run from a copy, which makes its own data sets of the sample."""
+    folder = tmp_path_factory.mktemp("checkout") / "benchmarks"
+    shutil.copytree(ROOT / "benchmarks", folder)
+    finished = warm_python("-c", _RUN_ALL, str(folder), json.dumps(SIZES), PYTHONPATH=str(ROOT))
+    lines = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('["')]
+    assert len(lines) == len(SIZES), finished.stderr
+    return {name: (printed, error) for name, printed, error in lines}
+
+
+@pytest.mark.parametrize("name", SIZES)
+def test_a_benchmark_prints_its_line(results, name):
+    printed, error = results[name]
+    assert not error, error
+    line = json.loads(printed.splitlines()[-1])
+    assert line["name"] == name
+    assert math.isfinite(line["value"])
+
+
+def test_none_is_left_out():
+    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's loop is part of `quality`."""
+    parts = {"common", "reference", "plain_keras", "plain_pytorch"}
+    assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}
