@@ -24,6 +24,7 @@ setuptools.setup(
         "keras-tuner[bayesian]>=1.4.8,<2",
         "aiohttp>=3.10",
         "click>=8",
+        "docstring-parser>=0.15",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=1.26",

@@ -71,7 +71,7 @@ def _converted(name: str) -> pathlib.Path:
         from data.formats.brain_mri import BrainMriReader
         from data.formats.oxford_pets import OxfordPetsReader
 
-        convert(OxfordPetsReader(str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+        convert(OxfordPetsReader(folder=str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
     return folder
 
 

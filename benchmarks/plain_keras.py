@@ -10,7 +10,7 @@ import keras
 import numpy as np
 import tensorflow as tf
 
-from models.architectures import build_model
+from models.network import build_model
 from models.settings import ModelSettings
 
 _BATCH_SIZE = 8

@@ -1,4 +1,4 @@
-"""The conversion: a Beam pipeline from any reader to sharded TFRecords by the data contract."""
+"""The conversion: a Beam pipeline that takes any reader and writes sharded TFRecords by the data contract."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ import json
 import logging
 import os
 import random
-import shutil
 import tempfile
 import time
 import uuid
@@ -27,7 +26,6 @@ from data.base.errors import UserError
 from data.base.files import (
     UnreachableError,
     copy_file,
-    delete,
     find,
     is_remote,
     join,
@@ -38,6 +36,7 @@ from data.base.files import (
 )
 from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
+from data.destination import check_destination, empty, remove, replace
 from data.formats import Reader, SetAside, Source
 from data.images import BadImageError, encode_png
 
@@ -46,6 +45,8 @@ EXAMPLES_PER_SHARD = 1000
 _BYTES_PER_SHARD = 100_000_000
 _SAMPLED = 100
 _PROGRESS_SECONDS = 5.0
+# The default of newer Beam versions. The older one's cannot pickle a reader that is defined in a notebook.
+_PICKLER = "--pickle_library=cloudpickle"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,11 +54,11 @@ class _Shard:
     """A file that was written.
 
     Attributes:
-      name: what it shall be called.
-      path: where it is.
-      split: what it is part of.
-      counts: [257], examples and then pixels of each class id.
-      set_aside: inputs that are not in it, each with its reason.
+      name: its final name.
+      path: where it is now.
+      split: the split it belongs to.
+      counts: [257], the number of examples, then the pixels of each class id.
+      set_aside: inputs that were left out, each with its reason.
     """
 
     name: str
@@ -68,10 +69,10 @@ class _Shard:
 
 
 class _WriteShard(beam.DoFn):
-    """Start and size of a line of the listing → the TFRecord file of that shard, and a line that tells of it.
+    """Start and size of a line of the listing → the TFRecord file of that shard, and a line that describes it.
 
-    Nothing but that goes from worker to worker: images would, if Beam's own sink were to bring them into shards. A
-    worker that dies leaves a file under a name of its own, which no line tells of.
+    Only these lines go from worker to worker; with Beam's own sink, which distributes examples over shards, all images
+    would. A worker that dies leaves a file with a unique name that no line mentions.
     """
 
     def __init__(self, reader: Reader, listing: str, folder: str):
@@ -98,12 +99,12 @@ class _WriteShard(beam.DoFn):
                     try:
                         image, class_ids = self._reader.read(source)
                     except UnreachableError:
-                        raise  # Beam tries again; an image is not to be lost because a bucket is away for a moment.
+                        raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
                     except (BadImageError, OSError) as error:
                         self._set_aside.inc()
                         set_aside.append([source.image, str(error)])
                         continue
-                    self._tell_progress()
+                    self._log_progress()
                     vector += np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
                     example = SegmentationExample(
                         image=image.encoded,
@@ -119,10 +120,10 @@ class _WriteShard(beam.DoFn):
                 copy_file(local, path)
         yield json.dumps([name, path, split, vector.tolist(), set_aside])
 
-    def _tell_progress(self) -> None:
+    def _log_progress(self) -> None:
         self._read.inc()
         self._done += 1
-        if self._done == 1:  # What comes before it, such as reading a whole volume, is no progress.
+        if self._done == 1:  # What precedes it, such as reading a whole volume, is not progress.
             self._last_progress = time.monotonic()
         elif time.monotonic() - self._last_progress > _PROGRESS_SECONDS:
             logging.info("%d images converted by this worker", self._done)
@@ -141,40 +142,38 @@ def convert(
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
 
-    Everything is written to `DESTINATION.incomplete`, which becomes DESTINATION in one rename at the end. An earlier
-    conversion waits in a new folder `DESTINATION.replaced-…` meanwhile; a process killed there leaves it behind. Where
-    files are objects (`gs://`, `s3://`) they are moved one by one at the end, the label map last, without which no
-    pipeline takes the folder.
+    Everything is written to `DESTINATION.incomplete`, which takes the place of DESTINATION at the end
+    (`data.destination.replace`).
 
     Args:
       reader: the data set.
       destination: folder to make, wherever Beam can write: `SPLIT-00000-of-0000N.tfrecord`, `labels.yaml`,
         `conversion.json`.
-      shards: TFRecord files a split, each by one worker; by default one for every 1,000 examples or 100 MB.
+      shards: TFRecord files per split, each written by one worker; by default one for every 1,000 examples or 100 MB.
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
-      is_addition: it is trained on together with others, so splits may be empty.
+      is_addition: it will be trained on together with others, so splits may be empty.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
 
     Returns:
-      What `conversion.json` holds: per split the number of examples and each class's share of the labelled pixels;
-      every input set aside, with its reason; and inputs that the data set does not list.
+      What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
+      every input that was set aside, with its reason; and inputs that the data set does not list.
 
     Raises:
       UserError: if there is nothing to convert, a split would be empty, too much was set aside, or the destination is
         taken. The destination is left as it was.
     """
     destination = destination.rstrip("/")
-    _check_destination(destination, overwrite)
-    listing = reader.list()
+    check_destination(destination, overwrite)
+    listing = reader.listing()
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-        raise UserError(f"no pair of image and mask found{reasons}")
+        raise UserError(f"no pair of image and mask was found{reasons}")
     _check_splits({split: sum(source.split == split for source in listing.sources) for split in SPLITS}, is_addition)
 
     incomplete = f"{destination}.incomplete"
     with contextlib.nullcontext() if is_remote(destination) else exclusive(incomplete, "converting"):
-        _empty(incomplete)
+        empty(incomplete)
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, written, listing.set_aside, listing.ignored)
@@ -182,64 +181,54 @@ def convert(
             _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
-            _check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
-            _replace(destination, incomplete)
+            check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
+            replace(destination, incomplete)
         except BaseException:
-            _remove(incomplete)
+            remove(incomplete)
             raise
     return report
-
-
-def _check_destination(destination: str, overwrite: bool) -> None:
-    if os.path.isfile(destination):
-        raise UserError(f"{destination} is a file; name a folder to make")
-    found = list_files(destination) or (os.path.isdir(destination) and os.listdir(destination))
-    if not found:
-        return
-    if not overwrite:
-        raise UserError(f"{destination} is not empty; choose another folder, or replace it with --overwrite")
-    if join(destination, REPORT_FILE) not in found:
-        raise UserError(f"{destination} is not an earlier conversion (no {REPORT_FILE} in it); --overwrite leaves it")
 
 
 def _check_splits(counts: dict[str, int], is_addition: bool) -> None:
     empty = [split for split in SPLITS if not counts.get(split)]
     if len(empty) == len(SPLITS) or (empty and not is_addition):
         found = ", ".join(f"{split} {counts.get(split, 0)}" for split in SPLITS)
-        raise UserError(f"the split {' and '.join(empty)} would be empty ({found}); add images or change --split")
+        raise UserError(
+            f"the split {' and '.join(empty)} would be empty ({found}); add images, or change the shares of the splits"
+        )
 
 
 def _run_beam(
     reader: Reader, sources: list[Source], folder: str, shards: int | None, beam_arguments: Sequence[str]
 ) -> list[_Shard]:
-    # What workers that died left is here as well, and goes with it.
+    # Files of workers that died are here too, and are deleted with the folder.
     work = join(folder, "work")
     if not is_remote(work):
         os.mkdir(work)
-    # A file, since what is in the graph itself goes to each worker, and Dataflow takes 10 MB of it. The graph has the
-    # places of its lines: if Beam read them, Flink would leave them all to the worker that did.
+    # In a file, since the graph goes to each worker, and Dataflow limits it to 10 MB. The graph holds the places of the
+    # lines in it: if Beam read the lines, Flink would give all of them to the worker that read them.
     listing = join(work, "sources.json")
     lines = [json.dumps(shard) + "\n" for shard in _deal(sources, shards)]
     write_text(listing, "".join(lines))
     sizes = [len(line) for line in lines]  # JSON is ASCII.
     places = list(zip(itertools.accumulate(sizes, initial=0), sizes, strict=False))
     try:
-        with beam.Pipeline(options=PipelineOptions(list(beam_arguments))) as pipeline:
+        with beam.Pipeline(options=PipelineOptions([_PICKLER, *beam_arguments])) as pipeline:
             _ = (
                 pipeline
                 | "List" >> beam.Create(places)
                 | "Spread" >> beam.Reshuffle()
                 | "WriteShard" >> beam.ParDo(_WriteShard(reader, listing, work))
-                | "Tell" >> beam.io.WriteToText(join(work, "written"))
+                | "Describe" >> beam.io.WriteToText(join(work, "written"))
             )
-    except RuntimeError as error:  # What Beam makes of all that goes wrong in a worker.
+    except RuntimeError as error:  # Beam's, for whatever goes wrong in a worker.
         if os.strerror(errno.ENOSPC) in str(error):
-            raise UserError(f"{folder}: {os.strerror(errno.ENOSPC)}; nothing is left of it") from error
+            raise UserError(f"{folder}: {os.strerror(errno.ENOSPC)}; it was deleted again") from error
         raise
-    told = [path for path in list_files(work) if path.startswith(join(work, "written-"))]
-    written = [_Shard(*json.loads(line)) for path in told for line in read_bytes(path).splitlines()]
+    descriptions = [path for path in list_files(work) if path.startswith(join(work, "written-"))]
+    written = [_Shard(*json.loads(line)) for path in descriptions for line in read_bytes(path).splitlines()]
     move([shard.path for shard in written], [join(folder, shard.name) for shard in written])
-    _remove(work)
+    remove(work)
     return written
 
 
@@ -248,7 +237,7 @@ def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str,
     bytes_each = _mean_bytes(sources)
     for split in SPLITS:
         dealt = [source for source in sources if source.split == split]
-        # A data set's own order is often that of its classes.
+        # Data sets are often sorted by class.
         random.Random(0).shuffle(dealt)
         by_size = max(-(-len(dealt) // EXAMPLES_PER_SHARD), int(len(dealt) * bytes_each / _BYTES_PER_SHARD))
         count = (shards or by_size) if dealt else 0
@@ -258,7 +247,7 @@ def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str,
 
 
 def _mean_bytes(sources: list[Source]) -> float:
-    """Of images and masks, by a sample; 0 if they are no files."""
+    """Size of an image with its mask, estimated from a sample; 0 if they are not files."""
     sample = sources[:: max(1, len(sources) // _SAMPLED)]
     paths = [path for source in sample for path in (source.image, source.mask)]
     return sum(file.size for path in paths for file in find(glob.escape(path))) / len(sample)
@@ -271,10 +260,10 @@ def _report(
     splits = {}
     for split in SPLITS:
         vector = sum((np.array(shard.counts) for shard in written if shard.split == split), np.zeros(257, np.int64))
-        labelled = vector[1 : 1 + len(names)]
+        labeled = vector[1 : 1 + len(names)]
         splits[split] = {
             "examples": int(vector[0]),
-            "pixel_shares": dict(zip(names, (labelled / max(labelled.sum(), 1)).round(6).tolist(), strict=True)),
+            "pixel_shares": dict(zip(names, (labeled / max(labeled.sum(), 1)).round(6).tolist(), strict=True)),
             "ignored_pixel_share": round(float(vector[256] / max(vector[1:].sum(), 1)), 6),
         }
     entries = [{"input": entry.input, "reason": entry.reason} for entry in set_aside]
@@ -298,48 +287,3 @@ def _check_report(report: dict[str, Any], max_set_aside: float) -> None:
             f"{len(bad)} of {kept + len(bad)} inputs ({share:.1%}) cannot be used, more than --max-set-aside "
             f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}"
         )
-
-
-def _empty(folder: str) -> None:
-    if is_remote(folder):
-        delete(list_files(folder))
-        return
-    for entry in os.scandir(folder):
-        if entry.is_dir(follow_symlinks=False):
-            shutil.rmtree(entry.path)
-        else:
-            os.remove(entry.path)
-
-
-def _remove(folder: str) -> None:
-    if is_remote(folder):
-        delete(list_files(folder))
-    else:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _replace(destination: str, complete: str) -> None:
-    """Puts the finished folder in place; an earlier conversion is deleted only once the new one is complete."""
-    if is_remote(destination):
-        marker = join(complete, LABEL_MAP_FILE)
-        delete(list_files(destination))
-        sources = sorted(list_files(complete), key=lambda path: path == marker)
-        for part in (sources[:-1], sources[-1:]):
-            move(part, [destination + path[len(complete) :] for path in part])
-        return
-    if not os.path.exists(destination):
-        os.rename(complete, destination)
-        return
-    parent, name = os.path.split(destination)
-    # A new folder, so that nothing of somebody else is deleted with it.
-    folder = tempfile.mkdtemp(prefix=f"{name}.replaced-", dir=parent or os.curdir)
-    replaced = os.path.join(folder, name)
-    try:
-        os.rename(destination, replaced)
-        os.rename(complete, destination)
-    except BaseException:
-        if os.path.lexists(replaced):
-            os.rename(replaced, destination)
-        os.rmdir(folder)
-        raise
-    shutil.rmtree(folder, ignore_errors=True)

@@ -1,11 +1,12 @@
-"""Label maps: the name and the colour of each class id, kept in `labels.yaml` beside the TFRecords."""
+"""Label maps: the name and the color of each class id, in `labels.yaml` beside the TFRecords."""
 
 from __future__ import annotations
 
 import colorsys
 import json
 import pathlib
-from typing import Annotated
+from collections.abc import Sequence
+from typing import Annotated, Any
 
 import pydantic
 import yaml
@@ -16,7 +17,7 @@ from data.contract import IGNORE_LABEL
 
 Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
 
-# Okabe and Ito's palette, which colour-blind people can tell apart (https://jfly.uni-koeln.de/color/).
+# Okabe and Ito's palette, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _PALETTE = (
     (0, 114, 178),
     (230, 159, 0),
@@ -29,7 +30,7 @@ _PALETTE = (
 
 
 class Label(pydantic.BaseModel):
-    """One class: its id in the masks, its name, and its colour as red, green, blue (0 to 255)."""
+    """One class: its id in the masks, its name, and its color as red, green, blue (0 to 255)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
@@ -39,7 +40,7 @@ class Label(pydantic.BaseModel):
 
 
 class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
-    """All classes of a data set, ids 0 to C-1 in order; an entry with id 255 may give "ignore" a colour."""
+    """All classes of a data set, ids 0 to C-1 in order; an entry with id 255 may give "ignore" a color."""
 
     model_config = pydantic.ConfigDict(frozen=True)
 
@@ -49,17 +50,17 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
         labels = tuple(sorted(labels, key=lambda label: label.id))
         ids = [label.id for label in labels if label.id != IGNORE_LABEL]
         if len(ids) < 2 or ids != list(range(len(ids))):
-            raise ValueError(f"ids must run from 0 upwards without a gap, two classes at least (ids: {ids})")
+            raise ValueError(f"ids must run from 0 without a gap, and there must be at least two classes (ids: {ids})")
         for what in ("id", "name", "color"):
             values = [getattr(label, what) for label in labels]
             twice = {value for value in values if values.count(value) > 1}
             if twice:
-                raise ValueError(f"each {what} may occur once (more than once: {sorted(twice)})")
+                raise ValueError(f"each {what} may occur only once (more than once: {sorted(twice)})")
         return labels
 
     @property
     def classes(self) -> tuple[Label, ...]:
-        """The labels that are learned: all but "ignore"."""
+        """The labels that are learned: all except "ignore"."""
         return tuple(label for label in self.root if label.id != IGNORE_LABEL)
 
     @property
@@ -69,27 +70,27 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
 
     @property
     def palette(self) -> list[tuple[int, int, int]]:
-        """Class colours, by id."""
+        """Class colors, by id."""
         return [label.color for label in self.classes]
 
     def __len__(self) -> int:
         return len(self.classes)
 
     @classmethod
-    def from_names(cls, names: list[str]) -> LabelMap:
-        """A label map with ids in the order of `names` and colours that are easy to tell apart.
+    def from_names(cls, names: Sequence[str]) -> LabelMap:
+        """A label map with ids in the order of `names` and colors that are easy to tell apart.
 
         Raises:
           UserError: if there are fewer than two names or more than 255, or one occurs twice.
         """
         if len(names) > IGNORE_LABEL:
             raise UserError(
-                f"{len(names)} class names are too many: ids run from 0 to {IGNORE_LABEL - 1}, as {IGNORE_LABEL} means "
-                "ignore; merge classes"
+                f"{len(names)} class names are too many: ids run from 0 to {IGNORE_LABEL - 1}, and {IGNORE_LABEL} "
+                "means ignore; merge some classes"
             )
         colors = list(_PALETTE[: len(names)])
         for index in range(len(names) - len(colors)):
-            # Golden-ratio steps around the colour circle never come back to the same hue.
+            # Golden-ratio steps around the color circle never come back to the same hue.
             hue = (index * 0.618034) % 1.0
             red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (index % 2), 0.9 - 0.3 * (index // 2 % 2))
             colors.append((round(red * 255), round(green * 255), round(blue * 255)))
@@ -101,10 +102,10 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
 
     @classmethod
     def parse(cls, text: str, source: str) -> LabelMap:
-        """Reads the YAML of a `labels.yaml`; `source` is the name that errors give it.
+        """Reads the YAML of a `labels.yaml`; `source` is what error messages call it.
 
         Raises:
-          UserError: if the text is no YAML, or not a label map.
+          UserError: if the text is not YAML, or not a label map.
         """
         try:
             return cls.model_validate(yaml.safe_load(text))
@@ -112,7 +113,7 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
             raise UserError(f"{source} is not YAML: {error}") from None
         except pydantic.ValidationError as error:
             raise UserError(explain(error, source)) from None
-        except ValueError as error:  # PyYAML's own, from what looks like a date and is none.
+        except ValueError as error:  # PyYAML's own, for text that looks like a date but is not one.
             raise UserError(f"{source} has a value that cannot be read: {error}; put text in quotes") from None
 
     @classmethod
@@ -135,3 +136,17 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
             for label in self.root
         )
         return "\n".join(lines) + "\n"
+
+
+def _split_names(value: Any) -> Any:
+    return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
+
+
+def _load(value: Any) -> Any:
+    return LabelMap.load(value) if isinstance(value, str) else value
+
+
+# Class names in the order of their ids; as text, separated by commas.
+ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names), pydantic.Field(title="A,B,…")]
+# A label map; as text, the path of a `labels.yaml`, which is read at once: the workers may not see it.
+LabelMapFile = Annotated[LabelMap, pydantic.BeforeValidator(_load), pydantic.Field(title="FILE")]

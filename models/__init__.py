@@ -1,1 +1,1 @@
-"""What is learned and how it is measured: preprocessing, architectures, training, export and metrics."""
+"""What is learned, and how is it measured?"""

@@ -1,64 +1,112 @@
-"""What can be configured about the model."""
+"""What can be configured about the model: an encoder, a decoder, and the options of both."""
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pydantic
+from pydantic_core import PydanticUndefined
 
-from data.base.section import Section, Share
+from data.base.section import Section
+from data.base.variants import check_options, find_variant
+from models.decoders import DECODERS, Decoder
+from models.encoders import ENCODERS, Encoder
 
-# Of unet this project's, of the others their papers'.
-_DEFAULTS = {
-    "unet": {"filters": 32, "depth": 4},
-    "unet_resnet": {"filters": 32, "depth": 5},
-    "segnet": {"filters": 64, "depth": 5},
-    "deeplab_v3_plus": {"filters": 256, "depth": 4},
+_FORMER_ARCHITECTURES = {
+    "unet": "leave it out",
+    "unet_resnet": "write encoder: resnet50",
+    "segnet": "write encoder: vgg16 and decoder: segnet",
+    "deeplab_v3_plus": "write encoder: resnet50 and decoder: deeplab_v3_plus",
 }
 
 
 class ModelSettings(Section):
-    """The model.
+    """The model. Further keys are options of the chosen encoder and decoder, described in their files.
+
+    An option that both have goes to both, and its default is the encoder's.
 
     Attributes:
-      architecture: the folder `models/architectures` has a file for each.
-      filters: of the first level; each level below has twice as many. Of `unet_resnet` the decoder's; of
-        `deeplab_v3_plus` those of pyramid and decoder. By default 32, of a segnet 64, of a deeplab_v3_plus 256.
-      depth: how often the encoder halves the resolution; by default 4. Only a `unet` has a choice.
-      normalization: layer after each convolution. Only a `unet` has a choice.
-      dropout: share of channels dropped at the two deepest levels; of `deeplab_v3_plus` after the pyramid.
-      encoder_weights: a local file with weights of Keras' ResNet50 (unet_resnet, deeplab_v3_plus) or VGG16 (segnet)
-        without the top, from which training starts; nothing is ever downloaded. By default they are random.
+      encoder: a name in `models.encoders.ENCODERS`, or the import path of your own.
+      decoder: a name in `models.decoders.DECODERS`, or the import path of your own.
     """
 
-    architecture: Literal["unet", "unet_resnet", "segnet", "deeplab_v3_plus"] = "unet"
-    filters: Annotated[int, pydantic.Field(ge=1, le=512)] = 32
-    depth: Annotated[int, pydantic.Field(ge=1, le=7)] = 4
-    normalization: Literal["batch", "group", "none"] = "batch"
-    dropout: Share = 0.0
-    encoder_weights: str = ""
+    model_config = pydantic.ConfigDict(extra="allow")
 
-    @property
-    def smallest_input(self) -> int:
-        """Pixels that height and width must have."""
-        return 2**self.depth if self.architecture == "unet" else 32
+    encoder: str = "plain"
+    decoder: str = "unet"
 
     @pydantic.model_validator(mode="before")
     @classmethod
     def _fill_in(cls, values: Any) -> Any:
-        return {**_DEFAULTS.get(str(values.get("architecture")), {}), **values} if isinstance(values, dict) else values
+        """Checks the options, and adds defaults of those that are left out."""
+        if not isinstance(values, dict):
+            return values
+        if "architecture" in values:
+            former = _FORMER_ARCHITECTURES.get(str(values["architecture"]), "write encoder and decoder")
+            raise ValueError(f"there is no key architecture any more; {former}")
+        names = {key: values.get(key, cls.model_fields[key].default) for key in cls.model_fields}
+        if not all(isinstance(name, str) for name in names.values()):
+            return values  # Their own errors say so.
+        options = {key: value for key, value in values.items() if key not in names}
+        encoder_type, decoder_type = _types(names["encoder"], names["decoder"])
+        defaults = _defaults(encoder_type, decoder_type)
+        known = [*encoder_type.model_fields, *decoder_type.model_fields]
+        check_options(options, list(dict.fromkeys(known)), f"encoder {names['encoder']} or decoder {names['decoder']}")
+        encoder, decoder = (_section(kind, {**defaults, **options}) for kind in (encoder_type, decoder_type))
+        decoder.check_encoder(encoder)
+        return {**names, **decoder.model_dump(), **encoder.model_dump()}
 
-    @pydantic.model_validator(mode="after")
-    def _check_choices(self) -> ModelSettings:
-        name, default = self.architecture, _DEFAULTS[self.architecture]
-        if name == "unet":
-            if self.encoder_weights:
-                raise ValueError("there are no encoder_weights for a unet; take unet_resnet, or leave them out")
-            return self
-        if self.depth != default["depth"]:
-            raise ValueError(f"the depth of a {name} is {default['depth']}; leave depth out")
-        if self.normalization != "batch":
-            raise ValueError(f"a {name} has batch normalization; leave normalization out")
-        if name == "segnet" and self.encoder_weights and self.filters != default["filters"]:
-            raise ValueError(f"encoder_weights fit a segnet of {default['filters']} filters only; leave filters out")
-        return self
+    @property
+    def chosen_encoder(self) -> Encoder:
+        """The encoder with its options."""
+        return _section(_types(self.encoder, self.decoder)[0], self.model_extra or {})
+
+    @property
+    def chosen_decoder(self) -> Decoder:
+        """The decoder with its options."""
+        return _section(_types(self.encoder, self.decoder)[1], self.model_extra or {})
+
+    @property
+    def encoder_weights(self) -> str:
+        """The file of pretrained weights; "" where there is none, or the encoder has no such option."""
+        return str((self.model_extra or {}).get("encoder_weights", ""))
+
+    @property
+    def smallest_input(self) -> int:
+        """Pixels that height and width must have."""
+        return self.chosen_encoder.smallest_input
+
+    def size_problem(self, pixels: int) -> str:
+        """Why an input of so many pixels, the smaller of height and width, cannot be used; "" if it can."""
+        encoder = self.chosen_encoder
+        least = encoder.smallest_input
+        if pixels >= least:
+            return ""
+        problem = f"encoder {self.encoder} needs an input of at least {least} pixels each way, not {pixels}"
+        return "; ".join(filter(None, (problem, encoder.remedy(pixels))))
+
+    def without_defaults(self) -> dict[str, Any]:
+        """Encoder, decoder, and the options that differ from their defaults.
+
+        With another encoder or decoder, the other options take that one's defaults.
+        """
+        defaults = _defaults(*_types(self.encoder, self.decoder))
+        options = {key: value for key, value in (self.model_extra or {}).items() if value != defaults.get(key)}
+        return {"encoder": self.encoder, "decoder": self.decoder, **options}
+
+
+def _types(encoder: str, decoder: str) -> tuple[type[Encoder], type[Decoder]]:
+    return (
+        find_variant(encoder, ENCODERS, Encoder, "encoder"),  # type: ignore[type-abstract]
+        find_variant(decoder, DECODERS, Decoder, "decoder"),  # type: ignore[type-abstract]
+    )
+
+
+def _defaults(encoder: type[Encoder], decoder: type[Decoder]) -> dict[str, Any]:
+    fields = {**decoder.model_fields, **encoder.model_fields}
+    defaults = {name: field.get_default(call_default_factory=True) for name, field in fields.items()}
+    return {name: default for name, default in defaults.items() if default is not PydanticUndefined}
+
+
+def _section(kind: type[Any], options: dict[str, Any]) -> Any:
+    return kind.model_validate({name: options[name] for name in kind.model_fields if name in options})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import pathlib
 
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -24,6 +25,7 @@ from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
 from data.base.packages import package_versions
+from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.tfma_metrics import evaluation_config
 from models.serving.signatures import EVALUATION
@@ -105,12 +107,12 @@ def create_pipeline(config: Config) -> Pipeline:
             transform_graph=transform.outputs["transform_graph"],
             data_statistics=data_gate.outputs["statistics"],
             tuner_fn="models.tuning.tuner.tuner_fn",
-            custom_config=tuning.model_copy(update={"code": code_digest([_CODE["Tuner"]])}).model_dump(mode="json"),
+            custom_config=tuning.model_copy(update={"code": _training_code(config, "Tuner")}).model_dump(mode="json"),
         )
 
     # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
-    training = config.trainer_config(label_map).model_copy(update={"code": code_digest([_CODE["Trainer"]])})
+    training = config.trainer_config(label_map).model_copy(update={"code": _training_code(config, "Trainer")})
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -206,6 +208,13 @@ def create_pipeline(config: Config) -> Pipeline:
         components=components,
         enable_cache=True,
     )
+
+
+def _training_code(config: Config, component: str) -> str:
+    """A digest of a component's code, of users' own encoders, decoders and losses, and of the pretrained weights."""
+    weights = pathlib.Path(config.model.encoder_weights)
+    own = import_paths([config.model, config.train, config.tune])
+    return code_digest([_CODE[component]], [weights] if weights.is_file() else [], own)
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

@@ -1,9 +1,10 @@
-"""Digests of the code that components run: TFX's cache knows of data and settings, not of code."""
+"""Digests of the code that components run: TFX's cache knows about data and settings, not about code."""
 
 from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import pathlib
 import subprocess
 from collections.abc import Iterable
@@ -12,16 +13,24 @@ _ROOT = pathlib.Path(__file__).parents[2]
 _ROOMS = ("data", "models", "components", "pipeline")
 
 
-def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root: pathlib.Path = _ROOT) -> str:
-    """A digest of modules, of everything of segpipe's that they import, and of further files.
+def code_digest(
+    modules: Iterable[str],
+    files: Iterable[pathlib.Path] = (),
+    import_paths: Iterable[str] = (),
+    root: pathlib.Path = _ROOT,
+) -> str:
+    """A digest of modules, of everything in segpipe that they import, of users' own code, and of further files.
 
     Args:
       modules: names; those outside segpipe's folders do not count.
-      files: that the code reads.
+      files: read by the code; those outside segpipe's folders count by their names and contents, not by their places.
+      import_paths: of variants, `package.module:Class`. All Python files of the package count, wherever it is; a string
+        that leads to none does not.
       root: folder that holds segpipe's folders.
     """
+    import_paths = list(import_paths)
     paths: set[pathlib.Path] = set()
-    waiting = list(modules)
+    waiting = [*modules, *(path.partition(":")[0] for path in import_paths)]
     while waiting:
         module = waiting.pop()
         path = _path(module, root)
@@ -29,20 +38,20 @@ def code_digest(modules: Iterable[str], files: Iterable[pathlib.Path] = (), root
         if path is not None and path not in paths:
             paths.add(path)
             waiting += _imported(path)
-    digest = hashlib.sha256()
-    for path in sorted(paths.union(files)):
-        digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+    named = {_name(path, root): path for path in paths.union(files)}
+    return _digest({**named, **_own_files(import_paths)})
 
 
-def tree_digest(root: pathlib.Path = _ROOT) -> str:
-    """A digest of all of segpipe's code and the files beside it."""
-    digest = hashlib.sha256()
-    for room in _ROOMS:
-        for path in sorted((root / room).rglob("*")):
-            if path.is_file() and "__pycache__" not in path.parts:
-                digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes())
-    return digest.hexdigest()[:16]
+def tree_digest(import_paths: Iterable[str] = (), root: pathlib.Path = _ROOT) -> str:
+    """A digest of all of segpipe's code, the files beside it, and users' own code.
+
+    Args:
+      import_paths: as in `code_digest`.
+      root: folder that holds segpipe's folders.
+    """
+    paths = [path for room in _ROOMS for path in (root / room).rglob("*")]
+    files = {_name(path, root): path for path in paths if path.is_file() and "__pycache__" not in path.parts}
+    return _digest({**files, **_own_files(import_paths)})
 
 
 def code_version(root: pathlib.Path = _ROOT) -> str:
@@ -53,6 +62,36 @@ def code_version(root: pathlib.Path = _ROOT) -> str:
     except (OSError, subprocess.TimeoutExpired):
         return ""
     return result.stdout.strip() if (root / ".git").exists() else ""
+
+
+def _digest(files: dict[str, pathlib.Path]) -> str:
+    digest = hashlib.sha256()
+    for name, path in sorted(files.items()):
+        digest.update(name.encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()[:16]
+
+
+def _name(path: pathlib.Path, root: pathlib.Path) -> str:
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+
+
+def _own_files(import_paths: Iterable[str]) -> dict[str, pathlib.Path]:
+    """The Python files of the packages, or the single modules, that import paths begin with; segpipe's are left out."""
+    files: dict[str, pathlib.Path] = {}
+    for package in {path.partition(":")[0].partition(".")[0] for path in import_paths}.difference(_ROOMS):
+        try:
+            spec = importlib.util.find_spec(package)
+        except (ImportError, ValueError):  # ValueError: of modules without one, such as __main__.
+            continue
+        if spec is None:
+            continue
+        if spec.submodule_search_locations is None:
+            places = [pathlib.Path(spec.origin or "")]
+            files |= {path.name: path for path in places if path.suffix == ".py"}
+            continue
+        for folder in map(pathlib.Path, spec.submodule_search_locations):
+            files |= {f"{package}/{path.relative_to(folder).as_posix()}": path for path in folder.rglob("*.py")}
+    return files
 
 
 def _path(module: str, root: pathlib.Path) -> pathlib.Path | None:

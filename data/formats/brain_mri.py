@@ -1,23 +1,22 @@
-"""The offline sample: axial slices of the ICBM152 T1 template, real MRI that the `nilearn` package ships.
+"""The offline sample: axial slices of the ICBM152 T1 template, real MRI that comes with the package `nilearn`.
 
 The volume is the average of 152 brains (Fonov et al., "Unbiased nonlinear average age-appropriate brain templates
-from birth to adulthood", NeuroImage 47, 2009). Its grey and white matter maps give the masks.
+from birth to adulthood", NeuroImage 47, 2009). Its gray and white matter maps give the masks.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 
 import numpy as np
 
 from data.base.errors import UserError
-from data.formats import Listing, Source
+from data.formats.reader import Listing, Reader, Source
 from data.images import EncodedImage, encode_png
 from data.label_map import LabelMap
 
-# Slabs of axial slices (1 mm apart), first and last + 1. Neighbouring slices look alike, so slabs of different splits
-# are kept at least five slices apart: no test slice has a neighbour that was trained on.
+# Slabs of axial slices (1 mm apart), first and last + 1. Neighboring slices look alike, so slabs of different splits
+# are at least five slices apart: no test slice has a neighbor that was trained on.
 SLABS = (
     ("train", 20, 60),
     ("test", 65, 85),
@@ -27,9 +26,11 @@ SLABS = (
 CLASSES = ("background", "csf", "grey_matter", "white_matter")
 
 
-@dataclasses.dataclass(frozen=True)
-class BrainMriReader:
-    """Slices of one volume as grey PNGs of 197×233 pixels, with background, CSF, grey and white matter."""
+class BrainMriReader(Reader):
+    """The offline sample: slices of a brain template that comes with the package nilearn.
+
+    Gray PNGs of 197×233 pixels with four classes: background, cerebrospinal fluid, gray and white matter.
+    """
 
     @property
     def label_map(self) -> LabelMap:
@@ -42,12 +43,12 @@ class BrainMriReader:
             ]
         )
 
-    def list(self) -> Listing:
+    def listing(self) -> Listing:
         try:
             import nilearn  # noqa: F401
         except ImportError:
             raise UserError(
-                "the brain-mri sample lies in the package nilearn; install segpipe with its extra `samples`"
+                "brain-mri comes with the package nilearn; install segpipe with its extra, segpipe[samples]"
             ) from None
         return Listing(
             [
@@ -60,7 +61,7 @@ class BrainMriReader:
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         image, ids = _volume()
         index = int(source.image)
-        # Axial slices are shown with the front of the head upwards.
+        # Axial slices are shown with the front of the head up.
         pixels = np.ascontiguousarray(np.rot90(image[:, :, index]))
         mask = np.ascontiguousarray(np.rot90(ids[:, :, index]))
         return EncodedImage(encode_png(pixels), "png", *pixels.shape), mask
@@ -68,15 +69,15 @@ class BrainMriReader:
 
 @functools.cache
 def _volume() -> tuple[np.ndarray, np.ndarray]:
-    """The T1 volume as uint8 and its class ids, both [197, 233, 189]; read once per worker."""
+    """The T1 volume as uint8 and its class ids, both [197, 233, 189]; read once in each worker."""
     from nilearn import datasets
 
     intensity = datasets.load_mni152_template(resolution=1).get_fdata()
     grey = datasets.load_mni152_gm_template(resolution=1).get_fdata()
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata()
     brain = datasets.load_mni152_brain_mask(resolution=1).get_fdata() > 0.5
-    # A voxel is grey or white matter where that is the likelier of the two and likelier than not; the rest of the
-    # brain is cerebrospinal fluid.
+    # A voxel is gray or white matter, whichever is likelier, if it is likelier than not; the rest of the brain is
+    # cerebrospinal fluid.
     ids = np.where(np.maximum(grey, white) < 0.5, 1, np.where(grey >= white, 2, 3))
     image = np.clip(intensity / intensity.max() * 255, 0, 255).round().astype(np.uint8)
     return image, np.where(brain, ids, 0).astype(np.uint8)

@@ -1,45 +1,67 @@
-"""Two folders, `images/` and `masks/`, with files paired by their path without the extension."""
+"""Two folders, `images/` and `masks/`, whose files are paired by their path without the extension."""
 
 from __future__ import annotations
 
-import dataclasses
+import functools
 import os
 
 import numpy as np
+import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
-from data.formats import Listing, SetAside, Source, set_aside_duplicates
+from data.formats.reader import (
+    MAX_PIXELS,
+    Listing,
+    PixelLimit,
+    Reader,
+    SetAside,
+    Source,
+    set_aside_duplicates,
+)
 from data.images import EncodedImage, class_ids, read_image, read_mask
-from data.label_map import LabelMap
-from data.splits import split_of
+from data.label_map import ClassNames, LabelMap, LabelMapFile
+from data.splits import Shares, split_of
 
 DEFAULT_SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
 _EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 _SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
 
 
-@dataclasses.dataclass(frozen=True)
-class MaskFolderReader:
-    """Images and masks in parallel folders, with any subfolders.
+class MaskFolderReader(Reader):
+    """Folders images/ and masks/, with files of the same names and any subfolders.
 
-    Subfolders of `images` named train, eval (or val, validation) and test are the splits; without them, or where shares
-    are given, a hash of the name decides. A pair beside such subfolders is an error: nothing says which split is meant,
-    and to leave it out would hide a mistake that is mended in a moment.
+    Masks hold class ids, or the colors of --labels. Subfolders train, eval (or val, validation) and test are the
+    splits; without them, or with --split, a stable hash of each name decides. A pair beside such subfolders is an
+    error, since nothing says which split it belongs to.
 
     Attributes:
-      folder: the folder that holds `images` and `masks`.
-      label_map: the classes; masks hold their ids, or their colours.
-      shares: the share of each split, or None for the subfolders or the default shares.
-      max_pixels: images with more are set aside.
+      folder: holds `images` and `masks`.
+      classes: class names, in the order of the ids in the masks.
+      labels: a labels.yaml with names and colors, instead of --classes.
+      split: share of each split, by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1; by default these
+        shares, or the subfolders train, eval and test where there are any.
+      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
-    label_map: LabelMap
-    shares: dict[str, float] | None = None
-    max_pixels: int = 100_000_000
+    classes: ClassNames = ()
+    labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
+    split: Shares | None = pydantic.Field(None, title="SHARES")
+    max_pixels: PixelLimit = MAX_PIXELS
 
-    def list(self) -> Listing:
+    @pydantic.model_validator(mode="after")
+    def _check_classes(self) -> MaskFolderReader:
+        if bool(self.classes) == bool(self.labels):
+            raise ValueError("needs --classes with the names of the classes, or --labels with a labels.yaml")
+        _ = self.label_map  # Which says what is wrong with the names.
+        return self
+
+    @functools.cached_property
+    def label_map(self) -> LabelMap:
+        return self.labels or LabelMap.from_names(self.classes)
+
+    def listing(self) -> Listing:
         images, masks = join(self.folder, "images"), join(self.folder, "masks")
         set_aside: list[SetAside] = []
         image_paths, mask_paths = _files(images, set_aside), _files(masks, set_aside)
@@ -57,14 +79,14 @@ class MaskFolderReader:
             if name not in mask_by_name:
                 set_aside.append(SetAside(path, f"no mask {join(masks, name)}.*"))
                 continue
-            split = _SPLIT_FOLDERS.get(name.partition("/")[0]) if self.shares is None and "/" in name else None
+            split = _SPLIT_FOLDERS.get(name.partition("/")[0]) if self.split is None and "/" in name else None
             (inside if split else outside).append(
-                Source(name, split or split_of(name, self.shares or DEFAULT_SHARES), path, mask_by_name[name])
+                Source(name, split or split_of(name, self.split or DEFAULT_SHARES), path, mask_by_name[name])
             )
         if inside and outside:
             raise UserError(
-                f"{outside[0].image} lies outside the split folders, and {inside[0].image} in one; move it into train, "
-                "eval or test (its mask too), or give shares with --split, which let a hash of each name decide"
+                f"{outside[0].image} lies outside the split folders, and {inside[0].image} in one; move it and its "
+                "mask into train, eval or test, or give shares with --split, so that a hash of each name decides"
             )
         image_names = {_name(path, images) for path in image_paths}
         set_aside += [
@@ -82,10 +104,10 @@ class MaskFolderReader:
 
 
 def _files(folder: str, set_aside: list[SetAside]) -> list[str]:
-    """The image files in a folder; those with names that are not UTF-8, as TFRecords need it, are set aside."""
+    """The image files in a folder; those whose names are not UTF-8, as TFRecords need it, are set aside."""
     found = list_files(folder)
     if not found and not os.path.isdir(folder):
-        raise UserError(f"{folder} is not a folder; a mask-folder data set has `images` and `masks`")
+        raise UserError(f"{folder} is not a folder; the format mask-folder has images/ and masks/")
     files = []
     for path in found:
         if path.lower().endswith(_EXTENSIONS) and not path.rpartition("/")[2].startswith("."):

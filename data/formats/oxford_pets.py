@@ -2,61 +2,75 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
+from typing import Literal
 
 import numpy as np
+import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
 from data.contract import IGNORE_LABEL
-from data.formats import Listing, SetAside, Source, set_aside_duplicates
+from data.formats.reader import (
+    MAX_PIXELS,
+    Listing,
+    PixelLimit,
+    Reader,
+    SetAside,
+    Source,
+    set_aside_duplicates,
+)
 from data.images import BadImageError, EncodedImage, read_image, read_mask
 from data.label_map import LabelMap
-from data.splits import split_of
+from data.splits import Shares, split_of
 
 DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}
 
 
-@dataclasses.dataclass(frozen=True)
-class OxfordPetsReader:
-    """`images/NAME.jpg`, `annotations/trimaps/NAME.png` and the authors' lists.
+class OxfordPetsReader(Reader):
+    """The Oxford-IIIT Pet data set as published, with images/ and annotations/.
 
-    `test.txt` is the test split; a stable part of `trainval.txt` is the eval split. The breed is the slice.
+    The authors' test.txt is the test split; a stable part of their trainval.txt is the eval split. The breed is the
+    slice.
 
     Attributes:
-      folder: the folder that holds `images` and `annotations`.
-      border: `class` makes the trimap's unclassified border a class, `ignore` makes it label 255.
-      shares: how `trainval.txt` is divided into train and eval.
-      max_pixels: images with more are set aside.
+      folder: holds `images` and `annotations`.
+      border: whether the trimap's unclassified border becomes a class or is ignored (label 255).
+      split: how trainval.txt is divided into train and eval, by a stable hash of each name.
+      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
-    border: str = "class"
-    shares: dict[str, float] = dataclasses.field(default_factory=lambda: dict(DEFAULT_SHARES))
-    max_pixels: int = 100_000_000
+    border: Literal["class", "ignore"] = "class"
+    split: Shares = DEFAULT_SHARES
+    max_pixels: PixelLimit = MAX_PIXELS
+
+    @pydantic.field_validator("split")
+    @classmethod
+    def _check_split(cls, split: dict[str, float]) -> dict[str, float]:
+        if "test" in split:
+            raise ValueError("the data set has its own test list; give shares of train and eval only")
+        return split
 
     @property
     def label_map(self) -> LabelMap:
         return LabelMap.from_names(["pet", "background"] + (["border"] if self.border == "class" else []))
 
-    def list(self) -> Listing:
+    def listing(self) -> Listing:
         images, annotations = join(self.folder, "images"), join(self.folder, "annotations")
         found = list_files(images)
         if not found and not os.path.isdir(images):
-            raise UserError(f"{images} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout")
+            raise UserError(f"{images} is missing; {self.folder} is not the Oxford-IIIT Pet data set as published")
         lists = {}
         for list_name in ("trainval.txt", "test.txt"):
             path = join(annotations, list_name)
             try:
-                # A name that is not UTF-8 is shown escaped; no file is called so, and reading it sets it aside.
+                # A name that is not UTF-8 is escaped; no file has the escaped name, so reading it sets it aside.
                 lists[list_name] = read_bytes(path).decode("utf-8", "backslashreplace")
             except OSError:
                 raise UserError(
-                    f"{path} is missing; {self.folder} is not the Oxford-IIIT Pet data set in its layout"
+                    f"{path} is missing; {self.folder} is not the Oxford-IIIT Pet data set as published"
                 ) from None
-        if "test" in self.shares:
-            raise UserError("--split: the data set has its own test list; give shares of train and eval alone")
         listed, outside = [], []
         for list_name, listing in lists.items():
             for line in listing.splitlines():
@@ -64,9 +78,9 @@ class OxfordPetsReader:
                     continue
                 name = line.split()[0]
                 if "/" in name:
-                    outside.append(SetAside(name, f"{list_name}: not a name but a path"))
+                    outside.append(SetAside(name, f"{list_name}: a path instead of a name"))
                     continue
-                split = "test" if list_name == "test.txt" else split_of(name, self.shares)
+                split = "test" if list_name == "test.txt" else split_of(name, self.split)
                 listed.append(
                     Source(
                         name,

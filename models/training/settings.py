@@ -8,10 +8,11 @@ from typing import Annotated, Any, Literal
 import pydantic
 
 from data.base.section import Section, Share, set_value
+from data.base.variants import check_options, find_variant
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.losses import LOSSES, Loss, PixelLoss, RegionLoss
+from models.losses.cross_entropy import CrossEntropy
 from models.settings import ModelSettings
-
-LossName = Literal["cross_entropy", "focal", "dice", "lovasz_softmax"]
 
 
 class TrainSettings(Section):
@@ -19,47 +20,50 @@ class TrainSettings(Section):
 
     Attributes:
       epochs: passes over the train split.
-      batch_size: images a step, over all replicas together.
-      loss: `cross_entropy`, `focal`, `dice` or `lovasz_softmax`, or a sum: each one's factor by its name.
-      class_weights: `median_frequency` weights each class's pixels, in cross-entropy and focal loss, by median
+      batch_size: images per step, on all replicas together.
+      loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
+        weight or its options.
+      class_weights: `median_frequency` weights each class's pixels, in losses that are reduced over pixels, by median
         frequency / frequency; `root_median_frequency` by the square root of that.
       sampling: `class_balanced` shows images with rare classes more often.
-      small_sizes: share of the epochs, at their beginning, in which images and labels have a quarter of the height and
-        width, then half of them; they are many times as fast (progressive resizing: Tan and Le, "EfficientNetV2", 2021,
+      small_sizes: share of the epochs, the first ones, in which images and labels have a quarter of the height and
+        width, then half; these epochs are many times as fast (progressive resizing: Tan and Le, "EfficientNetV2", 2021,
         section 4). Sizes that are too small for the model are left out.
-      optimizer: one of Keras'; `sgd` has Nesterov momentum of 0.9.
-      schedule: of the learning rate after the warm-up and the epochs at small sizes: along a cosine or a `polynomial`
-        of degree 0.9 to zero, `exponential` to a hundredth, or `constant`.
-      learning_rate: at the end of the warm-up.
-      warmup_epochs: epochs of linear warm-up.
-      weight_decay: a step takes that share of the weights, times the learning rate, away; of biases and normalization
-        none.
-      gradient_clip_norm: largest norm of all gradients together; 0 is none.
-      ema_momentum: of the moving average of the weights, which is what is evaluated and exported; 0 is none.
-      early_stopping_epochs: ends the training after that many epochs without a better mean IoU on the eval split; 0 is
+      optimizer: one of Keras' optimizers; `sgd` has a Nesterov momentum of 0.9.
+      schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
+        `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
+      learning_rate: its value at the end of the warm-up.
+      warmup_epochs: epochs in which the learning rate rises from zero.
+      weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
+        not decay.
+      gradient_clip_norm: largest norm of all gradients together; 0 for no limit.
+      ema_momentum: momentum of the moving average of the weights, which is what is evaluated and exported; 0 for none.
+      early_stopping_epochs: ends the training after so many epochs without a better mean IoU on the eval split; 0 for
         never.
       augmentation: random changes to the training images.
       warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
-        classes, input and architecture; else, and by default, with random ones or `model.encoder_weights`.
-      cache: where decoded images are kept, in 8 bits: `memory`, a temporary file on `disk` (in TMPDIR), or `none`, to
-        read and decode anew in each epoch. `auto` is memory if they take up at most a quarter of it, else none.
-      checkpoint_minutes: least time between checkpoints. A run that is killed loses no more than what it did since; the
-        same command takes it up again there.
-      checkpoint_steps: also write one every so many steps; 0 is by the clock alone.
+        classes, input, encoder, decoder and options. Otherwise, and with `none`, training begins with random weights or
+        `model.encoder_weights`.
+      cache: where decoded images are kept, in 8 bits: in `memory`, in a temporary file on `disk` (in TMPDIR), or
+        nowhere (`none`), which means decoding them anew in each epoch. `auto` is memory if they fill at most a quarter
+        of it, else none.
+      checkpoint_minutes: least time between checkpoints. A run that is killed loses only what it did since the last
+        one; the same command resumes it there.
+      checkpoint_steps: also write a checkpoint every so many steps; 0 for by the clock alone.
       precision: `auto` is mixed_bfloat16 where the hardware computes in it, else float32.
       devices: `auto` is GPUs where there are any, else the CPU.
-      strategy: `one` device, all local ones (`mirrored`), or those of all workers in TF_CONFIG (`multi_worker`; there
-        checkpoints are written at the ends of epochs and by `checkpoint_steps`, not by the clock). `auto` is mirrored
-        on several GPUs, else one.
-      xla: whether the training step is compiled; `auto` is on GPUs and TPUs, where Keras finds that it can be.
+      strategy: `one` device, all local ones (`mirrored`), or those of all workers in TF_CONFIG (`multi_worker`, where
+        checkpoints are written at the end of each epoch and by `checkpoint_steps`, not by the clock). `auto` is
+        mirrored on several GPUs, else one.
+      xla: whether XLA compiles the training step; `auto` is yes on GPUs and TPUs, if Keras can.
       deterministic: the same weights, bit for bit, from each run on one kind of device; slower.
-      seed: of weights, order and augmentation.
+      seed: decides the initial weights, the order of examples and their augmentation.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
-    loss: Annotated[dict[LossName, Annotated[float, pydantic.Field(gt=0)]], pydantic.Field(min_length=1)] = {
-        "cross_entropy": 1.0
+    loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
+        "cross_entropy": CrossEntropy()
     }
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
@@ -86,24 +90,41 @@ class TrainSettings(Section):
 
     @pydantic.field_validator("loss", mode="before")
     @classmethod
-    def _one_loss(cls, value: Any) -> Any:
-        return {value: 1.0} if isinstance(value, str) else value
+    def _read_losses(cls, value: Any) -> Any:
+        terms = {value: {}} if isinstance(value, str) else value
+        if not isinstance(terms, dict):
+            raise ValueError("takes a name, or weights or options by names, such as {cross_entropy: 1, dice: 0.5}")
+        return {name: _read_loss(name, term) for name, term in terms.items()}
+
+
+def _read_loss(name: Any, term: Any) -> Loss:
+    """A loss from its options, or from its weight alone."""
+    if isinstance(term, Loss):
+        return term
+    kind = find_variant(str(name), LOSSES, Loss, "loss")  # type: ignore[type-abstract]
+    if not issubclass(kind, PixelLoss | RegionLoss):
+        raise ValueError(f"{name} must derive from PixelLoss or RegionLoss of models.losses, not from Loss itself")
+    options = term if isinstance(term, dict) else {"weight": term}
+    check_options(options, list(kind.model_fields), f"loss {name}")
+    # As an entry of a dictionary, so that errors name the loss.
+    losses = pydantic.TypeAdapter(dict[str, kind])  # type: ignore[valid-type]
+    return losses.validate_python({str(name): options})[str(name)]
 
 
 class TrainerConfig(Section):
-    """Everything that the trainer's `run_fn` gets as TFX `custom_config`.
+    """What the trainer's `run_fn` gets as TFX's `custom_config`.
 
     Attributes:
       preprocessing: the model's input.
-      model: the architecture.
+      model: encoder and decoder.
       train: the training run.
       label_map: entries of the label map, as in `labels.yaml`.
-      checkpoints: folder for checkpoints that outlive the process; by default that of the component's run, which does
-        not outlive a failure.
-      code: tells versions of the code apart, so that no checkpoint of another one is taken up.
-      push_destination: where the model of a warm start is looked for.
-      deployed_model: folder of that model, "" for none; put in by the Trainer component.
-      statistics: the data gate's statistics of the data set; put in by the Trainer component.
+      checkpoints: folder for checkpoints that outlive the process; by default the folder of the component's run, which
+        does not outlive a failure.
+      code: a digest of the code and of the pretrained weights; a checkpoint made with others is not resumed.
+      push_destination: where to look for the model of a warm start.
+      deployed_model: folder of that model, "" for none; filled in by the Trainer component.
+      statistics: the data gate's statistics of the data set; filled in by the Trainer component.
     """
 
     preprocessing: PreprocessingSettings
@@ -118,7 +139,7 @@ class TrainerConfig(Section):
 
     @property
     def stages(self) -> list[tuple[int, int]]:
-        """How often images are halved and until which epoch, one after the other; the last is (0, `train.epochs`)."""
+        """Stages of training: how often images are halved, and up to which epoch; the last is (0, `train.epochs`)."""
         small = int(self.train.small_sizes * self.train.epochs)
         stages = [(2, small // 2), (1, small), (0, self.train.epochs)]
         return [
@@ -128,38 +149,30 @@ class TrainerConfig(Section):
         ]
 
     def _size(self, halvings: int) -> tuple[int, int]:
-        """Height and width, halved as often, rounded up."""
+        """Height and width after so many halvings, rounded up."""
         shape = self.preprocessing
         return -(-shape.height // 2**halvings), -(-shape.width // 2**halvings)
 
     def halved(self, halvings: int) -> TrainerConfig:
-        """The same for images of half the height and width, as often."""
+        """The same configuration for images whose height and width are halved so many times."""
         height, width = self._size(halvings)
         shape = self.preprocessing.model_copy(update={"height": height, "width": width})
         return self.model_copy(update={"preprocessing": shape})
 
     def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
-        """The same with other values at dotted keys, such as `train.learning_rate`.
+        """The same configuration with other values at dotted keys, such as `train.learning_rate`.
 
         Raises:
           ValidationError: if there is no such key, or it does not take the value.
         """
-        changed = self.model_dump()
+        # Another encoder or decoder may have other defaults and other options.
+        changed = {**self.model_dump(), "model": self.model.without_defaults()}
         for key, value in values.items():
             set_value(changed, key, value)
         return type(self).model_validate(changed)
 
     @pydantic.model_validator(mode="after")
     def _check_size(self) -> TrainerConfig:
-        smallest = min(self.preprocessing.height, self.preprocessing.width)
-        if smallest >= self.model.smallest_input:
-            return self
-        if self.model.architecture == "unet":
-            raise ValueError(
-                f"model.depth {self.model.depth} halves an input of {smallest} pixels too often; "
-                f"it takes at most {smallest.bit_length() - 1}"
-            )
-        raise ValueError(
-            f"a {self.model.architecture} needs an input of at least {self.model.smallest_input} pixels each way, "
-            f"preprocessing gives it {smallest}"
-        )
+        if problem := self.model.size_problem(min(self.preprocessing.height, self.preprocessing.width)):
+            raise ValueError(problem)
+        return self

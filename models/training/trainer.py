@@ -19,11 +19,10 @@ import tensorflow_transform as tft
 from data.base.files import find
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
-from models.architectures import build_model
-from models.architectures.encoder_weights import load_encoder_weights
 from models.inputs import input_pipeline
 from models.inputs.patches import Patches
-from models.losses import SegmentationLoss
+from models.losses.segmentation_loss import SegmentationLoss
+from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
 from models.training.loop import TrainingError, fit
@@ -38,7 +37,7 @@ def run_fn(fn_args: Any) -> None:
 
     Args:
       fn_args: TFX's FnArgs; `custom_config` holds a `TrainerConfig`, and `hyperparameters` the tuner's best values,
-        which come before its own, or None.
+        which take precedence, or None.
 
     Raises:
       TrainingError: if the loss is no longer a number, or the data set's statistics are missing.
@@ -48,11 +47,11 @@ def run_fn(fn_args: Any) -> None:
 
 
 def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
-    """Trains by a strategy; of several workers only the first one writes anything.
+    """Trains with a strategy; of several workers only the first one writes anything.
 
     Args:
       fn_args: TFX's FnArgs; `custom_config` holds a `TrainerConfig`.
-      strategy: of TensorFlow's.
+      strategy: where the model lives.
 
     Raises:
       TrainingError: as `run_fn`.
@@ -108,13 +107,13 @@ def train_model(
     """Trains the configured model, from its newest checkpoint on if there is one.
 
     Args:
-      config: of the trainer.
+      config: what to train, and how.
       strategy: where the model lives.
       training: the train split.
       evaluation: the eval split.
-      folder: of this training's checkpoints and no other's.
+      folder: for the checkpoints of this training and no other.
       logs: folder for TensorBoard's curves, or "" for none.
-      worker: index of this one among several.
+      worker: index of this worker among several.
 
     Returns:
       The checkpoints, with the best weights among them.
@@ -157,7 +156,7 @@ def train_model(
 def decoded_examples(
     fn_args: Any, config: TrainerConfig, transform: Any
 ) -> Iterator[tuple[input_pipeline.DecodedExamples, input_pipeline.DecodedExamples]]:
-    """The train and the eval split; decoded examples on disk are deleted at the end."""
+    """The train and the eval split; decoded examples that were kept on disk are deleted at the end."""
     shape = config.preprocessing
     splits = {"train": fn_args.train_files, "eval": fn_args.eval_files}
     statistics = {split: config.statistics["splits"][split] for split in splits}
@@ -186,10 +185,10 @@ def decoded_examples(
 
 
 def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
-    """Gives a model the weights of the deployed one, and tells whether it could.
+    """Gives a model the weights of the deployed one, and returns whether they fit.
 
-    A retraining that nobody watches must not end because somebody changed the architecture: a deployed model that does
-    not fit is logged and left out.
+    A retraining that nobody watches must not fail because somebody changed the model: a deployed model that does not
+    fit is logged and left out.
     """
     facts = signatures.read_facts(config.deployed_model) or {}
     wanted = _facts(config)
@@ -208,7 +207,7 @@ def _facts(config: TrainerConfig) -> dict[str, Any]:
     return {
         "label_map": config.label_map,
         "preprocessing": config.preprocessing.model_dump(),
-        "model": config.model.model_dump(),
+        "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         # What the model learned from, so that later data can be compared with it.
         "statistics": config.statistics,
@@ -234,17 +233,16 @@ def compiled_model(
     """The configured model with optimizer, loss and metric; call it in the scope of the strategy.
 
     Args:
-      config: of the trainer.
+      config: what to build.
       num_classes: C.
       precision: Keras' dtype policy.
-      weights: [C] of the classes' pixels in the loss, or None.
+      weights: [C] weights of each class's pixels in the loss, or None.
 
     Raises:
-      UserError: if `model.encoder_weights` cannot be used.
+      UserError: if the encoder's pretrained weights cannot be used.
     """
     model = _build(config, num_classes, precision)
-    if config.model.encoder_weights:
-        load_encoder_weights(model, config.model.encoder_weights)
+    config.model.chosen_encoder.load_weights(model)
     optimizer = _optimizer(config.train)
     # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -252,7 +250,7 @@ def compiled_model(
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
         optimizer=optimizer,
-        loss=SegmentationLoss(config.train.loss, weights),
+        loss=SegmentationLoss(config.train.loss.values(), weights),
         metrics=[mean_iou_metric(num_classes)],
         jit_compile=_jit_compile(config.train),
     )
@@ -264,7 +262,7 @@ def compiled_model(
 def _jit_compile(settings: TrainSettings) -> bool | str:
     if settings.xla != "auto":
         return settings.xla == "on"
-    # On a CPU a step compiled by XLA took four times as long as one that was not.
+    # On a CPU a step took four times as long when XLA had compiled it.
     return "auto" if _gpus(settings) or settings.devices == "tpu" else False
 
 
@@ -274,7 +272,7 @@ def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Mod
 
 
 def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:
-    """Keras' mean IoU over logits, with label 255 not counted."""
+    """Keras' mean IoU of logits, with label 255 not counted."""
     return keras.metrics.MeanIoU(num_classes, ignore_class=IGNORE_LABEL, sparse_y_pred=False, name="mean_iou")
 
 
@@ -283,7 +281,7 @@ def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
         {
             "class_name": settings.optimizer,
             "config": {
-                # The training loop sets it: a schedule in the graph would be traced for each variable.
+                # The training loop changes it: a schedule in the graph would be traced for each variable.
                 "learning_rate": settings.learning_rate,
                 "weight_decay": settings.weight_decay or None,
                 "global_clipnorm": settings.gradient_clip_norm or None,
@@ -296,10 +294,10 @@ def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
 
 
 def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
-    """The devices of this machine that train.
+    """The devices of this machine to train on.
 
     Raises:
-      TrainingError: if there are none of the wanted kind.
+      TrainingError: if there are none of the kind that is wanted.
     """
     if settings.devices == "tpu":
         try:
@@ -342,13 +340,13 @@ def resolve_precision(settings: TrainSettings) -> str:
 
 
 def class_weights(statistics: dict[str, Any], class_names: tuple[str, ...], kind: str) -> np.ndarray | None:
-    """Weights of the classes' pixels in the loss: median frequency / frequency over the train split, or its root.
+    """Weights of each class's pixels in the loss: median frequency / frequency in the train split, or its root.
 
     After Eigen and Fergus, "Predicting Depth, Surface Normals and Semantic Labels", 2015, section 6.3.2, with the
-    class's share of all labelled pixels as its frequency.
+    class's share of all labeled pixels as its frequency.
 
     Args:
-      statistics: of the data gate.
+      statistics: the data gate's.
       class_names: in the order of the ids.
       kind: `median_frequency`, `root_median_frequency`, or `none`, for which None is returned.
     """

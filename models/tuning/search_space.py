@@ -12,12 +12,12 @@ from data.base.errors import UserError, explain
 from data.base.section import Section
 from models.training.settings import TrainerConfig
 
-# Keys that a trial cannot have for itself, with the reason.
+# Keys whose value trials cannot choose, with the reason.
 _NOT_TUNED = {
     "train.epochs": "tune.epochs is the number of epochs of every trial",
     "train.cache": "all trials share the decoded images",
     "train.strategy": "all trials share the devices",
-    "train.deterministic": "holds for a whole process, and with it for all trials",
+    "train.deterministic": "it holds for a whole process, and so for all trials",
 }
 
 
@@ -28,7 +28,7 @@ class Range(Section):
       low: smallest number.
       high: largest number.
       step: between neighbouring numbers; by default every number of the setting's type.
-      scale: `log` draws as many numbers from 0.001 to 0.01 as from 0.01 to 0.1.
+      scale: `log` draws as many numbers between 0.001 and 0.01 as between 0.01 and 0.1.
     """
 
     low: float
@@ -68,11 +68,11 @@ class TuneSettings(Section):
 
     Attributes:
       trials: how many combinations of values are trained, at most; fewer where the space has no more.
-      algorithm: draws combinations at `random`, or where a Gaussian process fitted to the trials so far hopes for the
-        most (`bayesian`; its first trials, three for each key of the space, are random).
+      algorithm: `random` draws combinations at random; `bayesian` draws them where a Gaussian process, fitted to the
+        trials so far, expects the most (its first trials, three for each key of the space, are random).
       epochs: passes over the train split in each trial.
-      seed: of the drawn combinations.
-      space: for keys of `train` and `model` the values to choose from: a list, or a range of numbers.
+      seed: decides which combinations are drawn.
+      space: keys of `train` and `model`, and the values to choose from: a list, or a range of numbers.
     """
 
     trials: Annotated[int, pydantic.Field(ge=1)] = 20
@@ -83,7 +83,7 @@ class TuneSettings(Section):
 
 
 class TunerConfig(TrainerConfig):
-    """Everything that the tuner's `tuner_fn` gets as TFX `custom_config`.
+    """What the tuner's `tuner_fn` gets as TFX's `custom_config`.
 
     Attributes:
       tune: the search.
@@ -93,14 +93,14 @@ class TunerConfig(TrainerConfig):
 
 
 def checked_space(base: TrainerConfig, space: dict[str, Range | list[Any]]) -> dict[str, list[Any]]:
-    """What the settings make of the space's values: of a list all of them, of a range its two ends.
+    """The space's values as the settings read them: all values of a list, the two ends of a range.
 
     Args:
       base: the configuration that the trials change.
-      space: of `TuneSettings`.
+      space: as in `TuneSettings`.
 
     Raises:
-      UserError: naming a key that there is not, or a value that its setting would not take.
+      UserError: naming a key that does not exist, or a value that its setting does not take.
     """
     return {key: _checked(base, key, dimension) for key, dimension in space.items()}
 
@@ -109,7 +109,7 @@ def with_first_values(base: TrainerConfig, settings: TuneSettings) -> TrainerCon
     """A configuration with the first value of each key of the space, and the trials' epochs.
 
     Raises:
-      UserError: as `checked_space`, or if the trainer runs on several machines.
+      UserError: as `checked_space` does, or if the trainer runs on several machines.
       ValidationError: if the values do not go together.
     """
     if base.train.strategy == "multi_worker":
@@ -121,7 +121,7 @@ def with_first_values(base: TrainerConfig, settings: TuneSettings) -> TrainerCon
 def _checked(base: TrainerConfig, key: str, dimension: Range | list[Any]) -> list[Any]:
     name = f"tune.space.{key}"
     if not key.startswith(("train.", "model.")):
-        raise UserError(f"{name}: takes keys of train and of model, such as train.learning_rate")
+        raise UserError(f"{name}: takes keys of train and model, such as train.learning_rate")
     if key in _NOT_TUNED:
         raise UserError(f"{name} cannot be tuned: {_NOT_TUNED[key]}")
     try:
@@ -135,9 +135,9 @@ def _checked(base: TrainerConfig, key: str, dimension: Range | list[Any]) -> lis
         if not all(type(value) in (int, float) for value in values):
             raise UserError(f"{name}: takes a list of values, not a range")
         if type(values[0]) is int and dimension.step and not dimension.step.is_integer():
-            raise UserError(f"{name}: takes a whole number as step; got {dimension.step:g}")
+            raise UserError(f"{name}: takes a whole number as its step; got {dimension.step:g}")
     elif len({json.dumps(value) for value in values}) < len(values):
-        raise UserError(f"{name}: names a value twice; got {dimension}")
+        raise UserError(f"{name}: has a value twice; got {dimension}")
     return values
 
 
@@ -149,22 +149,22 @@ def _value(config: TrainerConfig, key: str) -> Any:
 
 
 def to_choices(values: list[Any]) -> list[Any]:
-    """Values as KerasTuner chooses from: numbers of one type, or texts; others become JSON."""
+    """Values that KerasTuner can choose from: numbers of one type, or strings; others become JSON."""
     if {type(value) for value in values} in ({int}, {float}):
         return values
     return [value if isinstance(value, str) else json.dumps(value) for value in values]
 
 
 def from_choices(chosen: dict[str, Any]) -> dict[str, Any]:
-    """The settings' values by dotted keys, from KerasTuner's."""
+    """Turns KerasTuner's values into the settings', by dotted keys."""
     return {key: _from_choice(value) for key, value in chosen.items()}
 
 
 def _from_choice(value: Any) -> Any:
     if isinstance(value, float):
-        return float(f"{value:.12g}")  # Ranges with a step come with errors like that of 0.1 + 0.2.
+        return float(f"{value:.12g}")  # Steps add up with rounding errors, such as that of 0.1 + 0.2.
     if isinstance(value, str):
-        with contextlib.suppress(ValueError):  # Plain texts are no JSON.
+        with contextlib.suppress(ValueError):  # Plain strings are not JSON.
             return json.loads(value)
     return value
 

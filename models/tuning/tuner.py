@@ -1,4 +1,4 @@
-"""The tuner: TFX calls `tuner_fn` and lets KerasTuner choose values; each trial trains as the trainer would."""
+"""The tuner: TFX calls `tuner_fn`, KerasTuner chooses values, and each trial trains as the trainer would."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ _OBJECTIVE = "mean_iou"
 
 
 class TuningError(trainer.TrainingError):
-    """No trial came to an end; the message says why."""
+    """No trial could be finished; the message says why."""
 
 
 def tuner_fn(fn_args: Any) -> TunerFnResult:
@@ -37,14 +37,14 @@ def tuner_fn(fn_args: Any) -> TunerFnResult:
     """
     config = TunerConfig.model_validate(fn_args.custom_config)
     trainer.require_statistics(config)
-    # More trials go on with those that there are.
+    # A search for more trials continues the one for fewer.
     described = config.model_dump(mode="json", exclude={"tune": {"trials"}})
     identity = [described, fn_args.train_files, fn_args.eval_files, fn_args.transform_graph_path]
     folder = checkpoints.run_folder(config.checkpoints or fn_args.working_dir, *identity)
     try:
         tuner = SegmentationTuner(config, fn_args, folder)
-    except (KeyError, RuntimeError, ValueError) as error:  # A machine that lost power leaves what it likes.
-        _LOG.warning("the search in %s cannot be read and begins anew: %s", folder, error)
+    except (KeyError, RuntimeError, ValueError) as error:  # A machine that lost power may leave anything.
+        _LOG.warning("the search in %s cannot be read and starts over: %s", folder, error)
         delete_tree(folder)
         tuner = SegmentationTuner(config, fn_args, folder)
     return TunerFnResult(tuner=tuner, fit_kwargs={})
@@ -65,7 +65,7 @@ def hyperparameters(config: TunerConfig) -> keras_tuner.HyperParameters:
 
 
 def oracle(config: TunerConfig) -> keras_tuner.Oracle:
-    """What chooses the values of each trial."""
+    """KerasTuner's oracle, which chooses the values of each trial."""
     kinds = {
         "random": keras_tuner.oracles.RandomSearchOracle,
         "bayesian": keras_tuner.oracles.BayesianOptimizationOracle,
@@ -74,20 +74,20 @@ def oracle(config: TunerConfig) -> keras_tuner.Oracle:
         objective=keras_tuner.Objective(_OBJECTIVE, "max"),
         max_trials=config.tune.trials,
         hyperparameters=hyperparameters(config),
-        seed=config.tune.seed + 1,  # KerasTuner takes 0 as none.
-        max_consecutive_failed_trials=None,  # Values that do not train are an answer, too.
+        seed=config.tune.seed + 1,  # KerasTuner takes 0 for no seed.
+        max_consecutive_failed_trials=None,  # Values that cannot be trained are a result too.
     )
     made.verbose = 0
     return made
 
 
 class SegmentationTuner(base_tuner.BaseTuner):
-    """Trains each trial's model for `tune.epochs` epochs; a search that was killed goes on where it stopped.
+    """Trains each trial's model for `tune.epochs` epochs; a search that was killed continues where it stopped.
 
     Args:
-      config: of the tuner.
+      config: the search, and what its trials change.
       fn_args: TFX's FnArgs.
-      folder: of this search and no other.
+      folder: for this search and no other.
     """
 
     def __init__(self, config: TunerConfig, fn_args: Any, folder: str):
@@ -98,7 +98,7 @@ class SegmentationTuner(base_tuner.BaseTuner):
         """Runs the trials that are left.
 
         Raises:
-          TuningError: if none came to an end.
+          TuningError: if none could be finished.
         """
         config = self._config
         if config.train.deterministic:
@@ -110,10 +110,10 @@ class SegmentationTuner(base_tuner.BaseTuner):
         trials = self.oracle.trials.values()
         if not any(trial.status == "COMPLETED" for trial in trials):
             last = max(trials, key=lambda trial: int(trial.trial_id))
-            raise TuningError(f"none of {len(trials)} trials could be trained; the last one: {_reason(last)}")
+            raise TuningError(f"none of {len(trials)} trials could be trained; the last one failed: {_reason(last)}")
 
     def on_search_begin(self) -> None:
-        # Else KerasTuner would forget a first trial that is killed.
+        # Otherwise KerasTuner would forget a first trial that is killed.
         self.save()
 
     def run_trial(self, trial: Any, train: Any, evaluation: Any) -> dict[str, float]:
@@ -142,12 +142,12 @@ class SegmentationTuner(base_tuner.BaseTuner):
             _LOG.info("trial %d of %d: mean IoU on eval %.4f", number, trials, trial.score)
         else:
             _LOG.warning("trial %d of %d failed: %s", number, trials, _reason(trial))
-        # What counts is with KerasTuner now; weights would fill the disk.
+        # KerasTuner has the result now, and weights would fill the disk.
         delete_tree(self._checkpoints(trial))
 
 
 def _most_demanding(config: TunerConfig) -> Any:
-    """The configuration whose decoded examples do for every trial."""
+    """The configuration whose decoded examples suffice for every trial."""
     samplings = checked_space(config, config.tune.space).get("train.sampling", [])
     return config.with_values({"train.sampling": "class_balanced"}) if "class_balanced" in samplings else config
 

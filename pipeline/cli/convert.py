@@ -1,115 +1,200 @@
-"""Commands that make data sets."""
+"""The command that makes data sets; each format declares its own options."""
 
 from __future__ import annotations
 
 import logging
 import os
-from typing import TYPE_CHECKING
+import re
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 
 import click
 
 from data.base.errors import UserError
-from pipeline.cli.common import (
-    quiet,
-)
+from pipeline.cli.common import quiet
 
 if TYPE_CHECKING:
+    import pydantic
+
     from data.formats import Reader
 
-
-@click.command(no_args_is_help=True)
-@click.option(
-    "--format",
-    "dataset_format",
+_CHOSEN = "segpipe.format"
+_FORMAT = click.Option(
+    ["--format", "dataset_format"],
     required=True,
-    type=click.Choice(["oxford-pets", "mask-folder", "brain-mri"]),
-    help="Layout of the data set; brain-mri needs no SOURCE.",
+    metavar="FORMAT",
+    help="Format of the data set: one of the above, or the import path of your own, package.module:Class, which Beam's "
+    "workers must be able to import.",
 )
-@click.option("--classes", metavar="A,B,…", help="mask-folder: class names in the order of the ids in the masks.")
+
+
+class _ConvertCommand(click.Command):
+    """Has the options of the format that --format names; its help without --format lists all formats."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A first look, for --format alone: it decides which other options there are.
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+        only_format = click.Command(self.name, params=[_FORMAT], add_help_option=False, context_settings=settings)
+        name = only_format.make_context(self.name, list(args), resilient_parsing=True).params["dataset_format"]
+        if name is not None:
+            ctx.meta[_CHOSEN] = (name, _find(name))
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _explained(error, name) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        common = [*super().get_params(ctx)]
+        if _CHOSEN not in ctx.meta:
+            return [*common, click.Argument(["paths"], nargs=-1, metavar="[SOURCE] DEST")]
+        _, reader = ctx.meta[_CHOSEN]
+        options, taken = _options(reader), {flag for parameter in common for flag in parameter.opts}
+        for option in options:
+            if clash := taken.intersection(option.opts):
+                raise UserError(f"{reader.__module__}:{reader.__name__}: {clash.pop()} is an option of all formats")
+        paths = ["source", "destination"] if _takes_source(reader) else ["destination"]
+        metavars = {"source": "SOURCE", "destination": "DEST"}
+        return [*common, *options, *(click.Argument([path], metavar=metavars[path]) for path in paths)]
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from data.base.help_text import description, summary
+        from data.formats import FORMATS
+
+        chosen = ctx.meta.get(_CHOSEN)
+        for name, reader in [chosen] if chosen else FORMATS.items():
+            with formatter.section(f"--format {name} {'SOURCE DEST' if _takes_source(reader) else 'DEST'}"):
+                formatter.write_text(summary(reader))
+                if chosen and description(reader):
+                    formatter.write_paragraph()
+                    formatter.write_text(description(reader))
+                _write_options(ctx, formatter, _options(reader))
+        with formatter.section("Options of all formats"):
+            _write_options(ctx, formatter, [*self.params, self.get_help_option(ctx)])
+
+
+def _write_options(ctx: click.Context, formatter: click.HelpFormatter, parameters: list[Any]) -> None:
+    records = [record for parameter in parameters if (record := parameter.get_help_record(ctx))]
+    if records:
+        formatter.write_dl(records)
+
+
+def _find(name: str) -> type[Reader]:
+    from data.base.variants import find_variant
+    from data.formats import FORMATS, Reader
+
+    try:
+        found = find_variant(name, FORMATS, Reader, "format")  # type: ignore[type-abstract]
+    except ValueError as error:
+        raise UserError(f"--format: {error}") from None
+    if missing := sorted(getattr(found, "__abstractmethods__", ())):
+        raise UserError(f"--format: {name} lacks {', '.join(missing)}, which every Reader has")
+    return found
+
+
+def _takes_source(reader: type[Reader]) -> bool:
+    return "folder" in reader.model_fields
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _options(reader: type[Reader]) -> list[click.Option]:
+    """An option for each field of a format."""
+    from data.base.help_text import key_help
+
+    texts = key_help(reader)
+    fields = {key: field for key, field in reader.model_fields.items() if key != "folder"}
+    return [_option(key, field, texts.get(key, "")) for key, field in fields.items()]
+
+
+def _option(key: str, field: pydantic.fields.FieldInfo, text: str) -> click.Option:
+    # The option itself has no default: a value that is not given is left to the format.
+    help_text = text[:1].upper() + text[1:]
+    if not field.is_required() and (default := _as_text(field.default)):
+        help_text += f"  [default: {default}]"
+    settings: dict[str, Any] = {"required": field.is_required(), "help": help_text}
+    if field.annotation is bool:
+        return click.Option([f"{_flag(key)}/{_flag('no_' + key)}", key], default=None, **settings)
+    if get_origin(field.annotation) is Literal:
+        return click.Option([_flag(key), key], type=click.Choice(get_args(field.annotation)), **settings)
+    return click.Option([_flag(key), key], metavar=field.title or "VALUE", **settings)
+
+
+def _as_text(default: Any) -> str:
+    """A default as it would be written as the value of an option; empty if there is nothing to show."""
+    if isinstance(default, dict):
+        return ",".join(f"{key}={value}" for key, value in default.items())
+    return "" if default is None or default == () else str(default)
+
+
+def _explained(error: click.NoSuchOption, name: str | None) -> click.UsageError:
+    """Says which format has the option, if another has it."""
+    from data.formats import FORMATS
+
+    owners = [owner for owner, reader in FORMATS.items() if any(error.option_name in o.opts for o in _options(reader))]
+    if not owners:
+        return error
+    belongs = f"{error.option_name} is an option of --format {' and '.join(owners)}"
+    message = f"No such option with --format {name}: {belongs}." if name else f"Missing option '--format': {belongs}."
+    return click.UsageError(message, error.ctx)
+
+
+@click.command(cls=_ConvertCommand, params=[_FORMAT], no_args_is_help=True)
 @click.option(
-    "--labels", metavar="FILE", help="mask-folder: a labels.yaml with names and colors, instead of --classes."
-)
-@click.option(
-    "--split",
-    metavar="SHARES",
-    help="Shares by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1. oxford-pets has its own test "
-    "list: give train and eval. By default mask-folder takes subfolders train, eval and test, if there are.",
-)
-@click.option(
-    "--border",
-    type=click.Choice(["class", "ignore"]),
-    default="class",
-    show_default=True,
-    help="oxford-pets: the unclassified border is a class, or ignored.",
-)
-@click.option(
-    "--shards", type=click.IntRange(1), metavar="N", help="TFRecord files a split [default: 1 per 1000 or 100 MB]"
+    "--shards",
+    type=click.IntRange(1),
+    metavar="N",
+    help="TFRecord files per split  [default: 1 per 1000 examples or 100 MB]",
 )
 @click.option(
     "--max-set-aside",
     type=click.FloatRange(0, 1),
     default=0.05,
     show_default=True,
+    metavar="SHARE",
     help="Share of the inputs that may be unusable before the conversion fails.",
 )
 @click.option(
-    "--max-pixels", type=click.IntRange(1), default=100_000_000, show_default=True, help="Larger images are set aside."
-)
-@click.option(
-    "--workers",
-    type=click.IntRange(1),
-    metavar="N",
-    help="Beam worker processes on this machine [default: 1]",
+    "--workers", type=click.IntRange(1), metavar="N", help="Beam worker processes on this machine  [default: 1]"
 )
 @click.option(
     "--config",
     "config_path",
     metavar="FILE",
-    help="Take the section beam of a run's configuration: converts on that cluster. SOURCE and DEST must be paths that "
-    "its workers see.",
+    help="Convert on the cluster that the section beam of this configuration names. Its workers must see SOURCE and "
+    "DEST under these paths.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST.")
+@click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST, once the new one is complete.")
 @click.option(
     "--span",
     metavar="N|DATE",
-    help="Add to what is there already: write to DEST/N. A date such as 2026-11-23 is the number 20261123. With "
-    "data.input: DEST/{SPAN} a run trains on all spans, or on the newest data.window of them.",
+    help="Add to the data that is already there: write to DEST/N. A date such as 2026-11-23 is the number 20261123. "
+    "With data.input: DEST/{SPAN} a run trains on all spans, or on the newest data.window of them.",
 )
-@click.argument("paths", nargs=-1, metavar="[SOURCE] DEST")
 def convert(
     dataset_format: str,
-    classes: str | None,
-    labels: str | None,
-    split: str | None,
-    border: str,
     shards: int | None,
     max_set_aside: float,
-    max_pixels: int,
     workers: int | None,
     config_path: str | None,
     overwrite: bool,
     span: str | None,
-    paths: tuple[str, ...],
+    destination: str,
+    source: str | None = None,
+    **options: Any,
 ) -> None:
     """Convert a data set to TFRecords in DEST.
 
-    \b
-    oxford-pets  images/, annotations/: the Oxford-IIIT Pet data set as published
-    mask-folder  images/ and masks/, paired by name, with any subfolders
-    brain-mri    slices of a brain template that the package nilearn ships
-
-    Unusable inputs are set aside and listed with the reason in DEST/conversion.json.
+    Inputs that cannot be used are set aside and listed, with the reason, in DEST/conversion.json.
     """
-    wanted = 1 if dataset_format == "brain-mri" else 2
-    if len(paths) != wanted:
-        raise UserError(f"--format {dataset_format} takes {'DEST' if wanted == 1 else 'SOURCE and DEST'}")
     if workers and config_path:
         raise UserError("--workers is for this machine; with --config, beam.options.workers counts")
     quiet()
-    # Workers of a cluster have other current folders.
-    paths = tuple(path if "://" in path else os.path.abspath(path) for path in paths) if config_path else paths
-    reader = _reader(dataset_format, paths[0], classes, labels, split, border, max_pixels)
-    destination = paths[-1].rstrip("/")
+    if config_path:  # Workers of a cluster have other current folders.
+        source, destination = _absolute(source), _absolute(destination)
+    reader = _make_reader(dataset_format, {**options, "folder": source})
+    destination = destination.rstrip("/")
     is_addition = False
     if span is not None:
         from data.spans import SPAN, parse_span, span_path, spans_beside
@@ -130,12 +215,7 @@ def convert(
     beam.options.check()
     if beam.options.caveat:
         click.echo(beam.options.caveat, err=True)
-
-    # Progress comes from the workers' log.
-    handler = logging.StreamHandler()
-    handler.addFilter(lambda record: "converted by this worker" in record.getMessage())
-    logging.getLogger().handlers[:] = [handler]
-    logging.getLogger().setLevel(logging.INFO)
+    _show_progress()
     report = run_conversion(
         reader,
         destination,
@@ -143,7 +223,7 @@ def convert(
         max_set_aside=max_set_aside,
         is_addition=is_addition,
         overwrite=overwrite,
-        beam_arguments=beam.pipeline_arguments(f"convert-{dataset_format}"),
+        beam_arguments=beam.pipeline_arguments(f"convert-{re.sub('[^a-z0-9]+', '-', dataset_format.lower())}"),
     )
     for name, counts in report["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())
@@ -151,42 +231,34 @@ def convert(
     for entry in report["set_aside"]:
         click.echo(f"set aside: {entry['input']}: {entry['reason']}")
     if report["ignored"]:
-        click.echo(f"not listed by the data set, left out: {len(report['ignored'])}")
+        click.echo(f"left out, since the data set does not list them: {len(report['ignored'])}")
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
 
 
-def _reader(
-    dataset_format: str,
-    source: str,
-    classes: str | None,
-    labels: str | None,
-    split: str | None,
-    border: str,
-    max_pixels: int,
-) -> Reader:
-    from data.label_map import LabelMap
-    from data.splits import parse_shares
+def _absolute(path: Any) -> Any:
+    return path if path is None or "://" in path else os.path.abspath(path)
 
-    shares = parse_shares(split) if split else None
-    if dataset_format != "mask-folder" and (classes or labels):
-        raise UserError(f"--classes and --labels are for mask-folder; {dataset_format} has its own classes")
-    if dataset_format != "oxford-pets" and border != "class":
-        raise UserError("--border is for oxford-pets")
-    if dataset_format == "brain-mri":
-        from data.formats.brain_mri import BrainMriReader
 
-        if shares:
-            raise UserError("--split: brain-mri has fixed splits, slabs of slices with gaps between them")
-        return BrainMriReader()
-    if dataset_format == "oxford-pets":
-        from data.formats import oxford_pets
+def _make_reader(name: str, values: Mapping[str, Any]) -> Reader:
+    import pydantic
 
-        return oxford_pets.OxfordPetsReader(source, border, shares or oxford_pets.DEFAULT_SHARES, max_pixels)
-    from data.formats.mask_folder import MaskFolderReader
+    reader = _find(name)
+    try:
+        return reader.model_validate({key: value for key, value in values.items() if value is not None})
+    except pydantic.ValidationError as error:
+        lines = []
+        for item in error.errors():
+            message = item["msg"].removeprefix("Value error, ")
+            place = f"{_flag(str(item['loc'][0]))} {item['input']}" if item["loc"] else f"--format {name}"
+            lines.append(f"{place}: {message}")
+        raise UserError("\n".join(lines)) from None
 
-    if bool(classes) == bool(labels):
-        raise UserError("mask-folder needs --classes with the names of the classes, or --labels with a labels.yaml")
-    label_map = (
-        LabelMap.load(labels) if labels else LabelMap.from_names([name.strip() for name in str(classes).split(",")])
+
+def _show_progress() -> None:
+    """Lets through only what the workers log about their progress, and segpipe's warnings."""
+    handler = logging.StreamHandler()
+    handler.addFilter(
+        lambda record: record.name.startswith("segpipe") or "converted by this worker" in record.getMessage()
     )
-    return MaskFolderReader(source, label_map, shares, max_pixels)
+    logging.getLogger().handlers[:] = [handler]
+    logging.getLogger().setLevel(logging.INFO)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import json
 import os
@@ -13,8 +14,9 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.base.code_digest import code_version, tree_digest
 from data.base.errors import UserError
-from data.base.files import exists, is_remote, read_bytes, write_text
+from data.base.files import exists, find, is_remote, read_bytes, write_text
 from data.base.packages import package_versions
+from data.base.variants import import_paths
 from pipeline.config import Config, absolute
 from pipeline.records import runs
 from pipeline.records.metadata import Database
@@ -33,7 +35,7 @@ def begin_run(database: Database, run_id: str, config: Config) -> None:
         runs.OUTPUT: absolute(config.output),
         runs.HOST: socket.gethostname(),
         runs.CONFIGURATION: config.model_dump_json(),
-        runs.CODE: " ".join(filter(None, (code_version(), tree_digest()))),
+        runs.CODE: " ".join(filter(None, (code_version(), tree_digest(import_paths(config))))),
         runs.PACKAGES: json.dumps(package_versions()),
         runs.INPUTS_DIGEST: inputs_digest(config),
     }
@@ -54,9 +56,10 @@ def inputs_digest(config: Config) -> str:
     """
     digest = hashlib.sha256()
     settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
-    for part in (settings, package_versions(), tree_digest()):
+    for part in (settings, package_versions(), tree_digest(import_paths(settings))):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
-    for file in config.data.input_files():
+    weights = glob.escape(config.model.encoder_weights)
+    for file in [*config.data.input_files(), *(find(weights) if weights else [])]:
         digest.update(f"{file.path} {file.size} {file.changed}\0".encode())
     return digest.hexdigest()[:16]
 

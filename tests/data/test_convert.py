@@ -44,7 +44,7 @@ def make_mask_folder(folder: pathlib.Path, count: int = 40) -> pathlib.Path:
 
 
 def test_pets_keep_all_listed_pairs_by_the_contract(pets, tmp_path):
-    report = convert(OxfordPetsReader(str(pets)), str(tmp_path / "out"), shards=2)
+    report = convert(OxfordPetsReader(folder=str(pets)), str(tmp_path / "out"), shards=2)
     assert report["set_aside"] == []
     assert len(report["ignored"]) == 1
     assert {split: values["examples"] for split, values in report["splits"].items()}["test"] == 180
@@ -73,8 +73,8 @@ def test_pets_keep_all_listed_pairs_by_the_contract(pets, tmp_path):
 
 
 def test_pets_border_can_be_ignored(pets):
-    reader = OxfordPetsReader(str(pets), border="ignore")
-    _, ids = reader.read(reader.list().sources[0])
+    reader = OxfordPetsReader(folder=str(pets), border="ignore")
+    _, ids = reader.read(reader.listing().sources[0])
     assert set(np.unique(ids)) == {0, 1, 255}
 
 
@@ -105,7 +105,9 @@ def test_each_bad_pair_is_set_aside_with_its_reason(tmp_path):
     (images / "007.jpg").unlink()
     (images / "._008.jpg").write_bytes(b"resource fork")
     report = convert(
-        MaskFolderReader(str(folder), LABELS, THIRDS, max_pixels=10_000), str(tmp_path / "out"), max_set_aside=0.2
+        MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS, max_pixels=10_000),
+        str(tmp_path / "out"),
+        max_set_aside=0.2,
     )
     reasons = {pathlib.Path(entry["input"]).name: entry["reason"] for entry in report["set_aside"]}
     for name, reason in {
@@ -144,8 +146,8 @@ def test_a_listed_pet_whose_name_is_not_utf_8_is_set_aside(tmp_path):
     (tmp_path / "images").mkdir()
     (annotations / "trainval.txt").write_bytes(b"caf\xe9_1 1 1 1\n")
     (annotations / "test.txt").touch()
-    reader = OxfordPetsReader(str(tmp_path))
-    (source,) = reader.list().sources
+    reader = OxfordPetsReader(folder=str(tmp_path))
+    (source,) = reader.listing().sources
     assert source.source_id == r"caf\xe9_1"
     with pytest.raises(FileNotFoundError):  # Which `convert` sets aside.
         reader.read(source)
@@ -156,9 +158,9 @@ def test_the_lists_of_pets_cannot_leave_their_folder(tmp_path):
         (tmp_path / "pets" / folder).mkdir(parents=True)
     for name in ("trainval.txt", "test.txt"):
         (tmp_path / "pets" / "annotations" / name).write_text("../../away 1 1 1\nbeagle_1 1 1 1\n/etc/passwd 1 1 1\n")
-    listing = OxfordPetsReader(str(tmp_path / "pets")).list()
+    listing = OxfordPetsReader(folder=str(tmp_path / "pets")).listing()
     assert {source.source_id for source in listing.sources} == {"beagle_1"}
-    paths = [entry for entry in listing.set_aside if "not a name but a path" in entry.reason]
+    paths = [entry for entry in listing.set_aside if "a path instead of a name" in entry.reason]
     assert [entry.input for entry in paths] == ["../../away", "/etc/passwd"] * 2
 
 
@@ -219,7 +221,7 @@ def test_too_much_set_aside_is_fatal_and_leaves_nothing(tmp_path):
     for index in range(5):
         (folder / "images" / f"{index:03d}.jpg").write_bytes(b"no image")
     with pytest.raises(UserError, match=r"5 of 40 inputs \(12.5%\).*\n.*000.jpg: unreadable"):
-        convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+        convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"))
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 
@@ -231,7 +233,7 @@ def test_subfolders_are_splits_and_colors_are_classes(tmp_path):
         ids = np.array([[0, 1], [1, 0]])
         Image.fromarray(colors[ids]).save(tmp_path / "in" / "images" / split / "a.png")
         Image.fromarray(colors[ids]).save(tmp_path / "in" / "masks" / split / "a.png")
-    convert(MaskFolderReader(str(tmp_path / "in"), LABELS), str(tmp_path / "out"))
+    convert(MaskFolderReader(folder=str(tmp_path / "in"), labels=LABELS), str(tmp_path / "out"))
     for split, folder in {"train": "train", "eval": "val", "test": "test"}.items():
         (features,) = read_examples(tmp_path / "out", split)
         assert features[contract.SOURCE_ID].bytes_list.value[0].decode() == f"{folder}/a"
@@ -246,10 +248,10 @@ def test_an_image_outside_the_split_folders_is_an_error(tmp_path):
             (tmp_path / kind / name).parent.mkdir(parents=True, exist_ok=True)
             (tmp_path / kind / f"{name}.png").touch()
     with pytest.raises(UserError, match=r"images/b\.png lies outside the split folders.*--split"):
-        MaskFolderReader(str(tmp_path), LABELS).list()
-    assert len(MaskFolderReader(str(tmp_path), LABELS, THIRDS).list().sources) == 4
+        MaskFolderReader(folder=str(tmp_path), labels=LABELS).listing()
+    assert len(MaskFolderReader(folder=str(tmp_path), labels=LABELS, split=THIRDS).listing().sources) == 4
     (tmp_path / "masks" / "b.png").unlink()  # What is set aside needs no split.
-    assert [source.split for source in MaskFolderReader(str(tmp_path), LABELS).list().sources] == [
+    assert [source.split for source in MaskFolderReader(folder=str(tmp_path), labels=LABELS).listing().sources] == [
         "test",
         "train",
         "eval",
@@ -258,16 +260,16 @@ def test_an_image_outside_the_split_folders_is_an_error(tmp_path):
 
 def test_fatal_inputs_have_one_clear_message(tmp_path):
     with pytest.raises(UserError, match="images is not a folder"):
-        convert(MaskFolderReader(str(tmp_path), LABELS), str(tmp_path / "out"))
+        convert(MaskFolderReader(folder=str(tmp_path), labels=LABELS), str(tmp_path / "out"))
     (tmp_path / "in" / "images").mkdir(parents=True)
     (tmp_path / "in" / "masks").mkdir()
     with pytest.raises(UserError, match="no pair"):
-        convert(MaskFolderReader(str(tmp_path / "in"), LABELS), str(tmp_path / "out"))
+        convert(MaskFolderReader(folder=str(tmp_path / "in"), labels=LABELS), str(tmp_path / "out"))
     few = make_mask_folder(tmp_path / "few", 1)
     with pytest.raises(UserError, match="would be empty"):
-        convert(MaskFolderReader(str(few), LABELS), str(tmp_path / "out"))
+        convert(MaskFolderReader(folder=str(few), labels=LABELS), str(tmp_path / "out"))
     with pytest.raises(UserError, match=r"trimaps is missing|images is missing"):
-        convert(OxfordPetsReader(str(tmp_path)), str(tmp_path / "out"))
+        convert(OxfordPetsReader(folder=str(tmp_path)), str(tmp_path / "out"))
 
 
 def test_a_destination_is_only_replaced_when_told_and_when_it_is_ours(tmp_path, brain_mri):
@@ -291,8 +293,10 @@ def test_images_and_tfrecords_may_be_in_a_bucket(bucket, tmp_path):
     (folder / "masks" / "broken.png").write_bytes(b"no image")
     for path in folder.rglob("*.*"):
         bucket.blob(f"in/{path.relative_to(folder)}").upload_from_filename(path)
-    expected = convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"), max_set_aside=0.5)
-    reader = MaskFolderReader("gs://segpipe/in", LABELS, THIRDS)
+    expected = convert(
+        MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"), max_set_aside=0.5
+    )
+    reader = MaskFolderReader(folder="gs://segpipe/in", labels=LABELS, split=THIRDS)
     for overwrite in (False, True):
         found = convert(reader, "gs://segpipe/out/", max_set_aside=0.5, overwrite=overwrite)
         assert found["splits"] == expected["splits"]
@@ -313,19 +317,19 @@ def test_shards_hold_100_megabytes_or_1000_examples(tmp_path, monkeypatch):
     folder = make_mask_folder(tmp_path / "in")
     size = sum(path.stat().st_size for path in folder.rglob("*.*"))
     monkeypatch.setattr("data.convert._BYTES_PER_SHARD", size / 8)
-    convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+    convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"))
     shards = {split: len(list((tmp_path / "out").glob(f"{split}-*"))) for split in THIRDS}
     counts = {split: len(read_examples(tmp_path / "out", split)) for split in THIRDS}
     assert shards == {split: int(count / 40 * 8 + 1e-6) for split, count in counts.items()}
     monkeypatch.setattr("data.convert.EXAMPLES_PER_SHARD", 4)
-    convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "more"))
+    convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "more"))
     assert len(list((tmp_path / "more").glob("train-*"))) == -(-counts["train"] // 4)
 
 
 def test_each_shard_has_its_share_of_every_part_of_the_listing(tmp_path):
     folder = make_mask_folder(tmp_path / "in", 200)
     shares = {"train": 0.9, "eval": 0.05, "test": 0.05}
-    convert(MaskFolderReader(str(folder), LABELS, shares), str(tmp_path / "out"), shards=3)
+    convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=shares), str(tmp_path / "out"), shards=3)
     shards = sorted((tmp_path / "out").glob("train-*"))
     assert [path.name for path in shards] == [f"train-0000{index}-of-00003.tfrecord" for index in range(3)]
     numbers = [
@@ -347,10 +351,10 @@ def test_what_a_dead_worker_wrote_is_not_taken(tmp_path):
             work = tmp_path / "out.incomplete" / "work"
             (work / f"{source.split}-00000-of-00001.tfrecord.dead").write_bytes(b"half a record")
             (work / "beam-temp-written-dead").mkdir(exist_ok=True)
-            return MaskFolderReader.read(self, source)
+            return super().read(source)
 
     folder = make_mask_folder(tmp_path / "in")
-    convert(Dying(str(folder), LABELS, THIRDS), str(tmp_path / "out"))
+    convert(Dying(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"))
     assert sum(len(read_examples(tmp_path / "out", split)) for split in THIRDS) == 40
     assert len(list((tmp_path / "out").iterdir())) == 5
 
@@ -361,12 +365,12 @@ def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypa
 
     good, bad = make_mask_folder(tmp_path / "good"), make_mask_folder(tmp_path / "bad")
     destination = str(tmp_path / "out")
-    convert(MaskFolderReader(str(good), LABELS, THIRDS), destination)
+    convert(MaskFolderReader(folder=str(good), labels=LABELS, split=THIRDS), destination)
     old = contents()
     for path in (bad / "images").iterdir():
         path.write_bytes(b"no image")
     with pytest.raises(UserError, match="40 of 40 inputs"):
-        convert(MaskFolderReader(str(bad), LABELS, THIRDS), destination, overwrite=True)
+        convert(MaskFolderReader(folder=str(bad), labels=LABELS, split=THIRDS), destination, overwrite=True)
     assert contents() == old
 
     rename = os.rename
@@ -378,7 +382,7 @@ def test_a_conversion_that_fails_leaves_the_old_one_untouched(tmp_path, monkeypa
 
     monkeypatch.setattr(os, "rename", fail_to_put_in_place)
     with pytest.raises(OSError, match="disk on fire"):
-        convert(MaskFolderReader(str(good), LABELS, THIRDS), destination, overwrite=True)
+        convert(MaskFolderReader(folder=str(good), labels=LABELS, split=THIRDS), destination, overwrite=True)
     assert contents() == old
     assert sorted(path.name for path in tmp_path.iterdir()) == ["bad", "good", "out"]
 
@@ -390,7 +394,7 @@ def test_a_full_disk_is_told_and_leaves_nothing(tmp_path, pets):
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "segpipe-small", str(disk)], check=True)
     try:
         with pytest.raises(UserError, match=r"disk/out\.incomplete: No space left on device"):
-            convert(OxfordPetsReader(str(pets)), str(disk / "out"))
+            convert(OxfordPetsReader(folder=str(pets)), str(disk / "out"))
         assert list(disk.iterdir()) == []
     finally:
         subprocess.run(["umount", str(disk)], check=True)
@@ -400,19 +404,22 @@ def test_what_appears_at_the_destination_meanwhile_is_kept(tmp_path):
     folder, destination = make_mask_folder(tmp_path / "in"), tmp_path / "out"
 
     class Meanwhile(MaskFolderReader):
-        def list(self):
+        def listing(self):
             destination.mkdir()
             (destination / "conversion.json").write_text("of somebody else")
-            return MaskFolderReader.list(self)
+            return super().listing()
 
     with pytest.raises(UserError, match="out is not empty"):
-        convert(Meanwhile(str(folder), LABELS, THIRDS), str(destination))
+        convert(Meanwhile(folder=str(folder), labels=LABELS, split=THIRDS), str(destination))
     assert [path.read_text() for path in destination.iterdir()] == ["of somebody else"]
     assert sorted(path.name for path in tmp_path.iterdir()) == ["in", "out"]
 
 
 def test_a_folder_that_is_called_like_a_replaced_one_is_kept(tmp_path):
-    reader, destination = MaskFolderReader(str(make_mask_folder(tmp_path / "in")), LABELS, THIRDS), tmp_path / "out"
+    reader, destination = (
+        MaskFolderReader(folder=str(make_mask_folder(tmp_path / "in")), labels=LABELS, split=THIRDS),
+        tmp_path / "out",
+    )
     convert(reader, str(destination))
     (tmp_path / "out.replaced").mkdir()
     (tmp_path / "out.replaced" / "thesis.txt").write_text("precious")
@@ -446,7 +453,9 @@ def test_a_bucket_that_is_away_for_a_moment_costs_no_image(tmp_path, monkeypatch
 
     monkeypatch.setattr("data.formats.mask_folder.read_bytes", unreachable)
     with pytest.raises(OSError, match="try again later"):
-        convert(MaskFolderReader(str(folder), LABELS, THIRDS), str(tmp_path / "out"), max_set_aside=1.0)
+        convert(
+            MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"), max_set_aside=1.0
+        )
     assert [path.name for path in tmp_path.iterdir()] == ["in"]
 
 

@@ -1,12 +1,14 @@
 import io
 import struct
+import subprocess
+import sys
 import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import BadImageError, class_ids, encode_png, read_image, read_mask
+from data.images import BadImageError, class_ids, encode_png, open_image, read_image, read_mask
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["a", "b", "c"])
@@ -68,6 +70,25 @@ def test_bad_images_are_named_by_their_fault(content, message):
         read_image(content, (6, 4), LIMIT)
 
 
+def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
+    # Far below what is read here; another user of Pillow in this process may have set it.
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
+    content = encoded("RGB", "PNG", (50, 50))
+    assert read_image(content, (50, 50), LIMIT).width == 50
+    assert open_image(content).size == (50, 50)
+    for broken in (b"", content[:-40]):
+        with pytest.raises(BadImageError, match="unreadable"):
+            read_mask(broken, LIMIT)
+    assert Image.MAX_IMAGE_PIXELS == 10
+    with pytest.raises(Image.DecompressionBombError):
+        Image.open(io.BytesIO(content))
+
+
+def test_importing_data_images_leaves_pillow_as_it_is():
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.images"
+    subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
+
+
 def test_masks_hold_ids_or_colors():
     ids = np.array([[0, 1, 2], [255, 1, 0]], np.uint8)
     np.testing.assert_array_equal(class_ids(read_mask(encode_png(ids), LIMIT), LABELS), ids)
@@ -125,7 +146,7 @@ def test_ids_and_colors_outside_the_label_map_are_named():
         class_ids(np.array([[[1, 2, 3]]], np.uint8), LABELS)
     with pytest.raises(BadImageError, match="class id -1"):
         class_ids(np.full((2, 2), -1, np.int32), LABELS)
-    with pytest.raises(BadImageError, match="the mode of this one is CMYK"):
+    with pytest.raises(BadImageError, match="this one has the mode CMYK"):
         read_mask(encoded("CMYK", "JPEG"), LIMIT)
     with pytest.raises(BadImageError, match="class id 40000"):
         class_ids(np.full((2, 2), 40000, np.uint16), LABELS)

@@ -41,8 +41,11 @@ def test_ignore_may_have_a_color_and_is_no_class():
     [
         ("- {id: 0, name: a, color: [0, 0, 1]}", "two classes"),
         ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 2, name: b, color: [0, 0, 2]}", "without a gap"),
-        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: a, color: [0, 0, 2]}", "each name may occur once"),
-        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: b, color: [0, 0, 1]}", "each color may occur once"),
+        ("- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: a, color: [0, 0, 2]}", "each name may occur only once"),
+        (
+            "- {id: 0, name: a, color: [0, 0, 1]}\n- {id: 1, name: b, color: [0, 0, 1]}",
+            "each color may occur only once",
+        ),
         ("- {id: 0, name: a, color: [0, 0, 256]}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color.2"),
         ("- {id: 0, name: a}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: missing"),
         ("just text", "not valid"),

@@ -24,11 +24,11 @@ from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
 from data.images import encode_png
-from models.architectures import build_model
 from models.evaluation import metrics
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
+from models.network import build_model
 from models.serving.predict import find_inputs, predict
 from models.serving.signatures import feature_spec, read_facts
 from models.serving.versions import numbers, version_path

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import io
 import logging
 import threading
 from collections.abc import Sequence
@@ -12,12 +11,11 @@ from typing import Any
 import numpy as np
 import tensorflow as tf
 from google.protobuf import json_format
-from PIL import Image
 from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
-from data.images import encode_png
+from data.images import encode_png, open_image
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
@@ -58,7 +56,7 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
     """
     try:
         # The model decodes none of Pillow's other formats.
-        width, height = Image.open(io.BytesIO(content), formats=("JPEG", "PNG")).size
+        width, height = open_image(content, formats=("JPEG", "PNG")).size
     except Exception:  # Pillow raises nearly anything on broken headers.
         raise BadImageError("not a JPEG or PNG image") from None
     if width * height > max_pixels:

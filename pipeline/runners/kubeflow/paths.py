@@ -46,8 +46,9 @@ def on_cluster(config: Config) -> Config:
             ) from None
     data = config.data.model_copy(update={"input": seen("data.input", config.data.input), "label_map": label_map})
     push = config.push.model_copy(update={"destination": seen("push.destination", config.push.destination)})
-    weights = seen("model.encoder_weights", config.model.encoder_weights)
-    model = config.model.model_copy(update={"encoder_weights": weights})
+    model = config.model
+    if model.encoder_weights:
+        model = model.model_copy(update={"encoder_weights": seen("model.encoder_weights", model.encoder_weights)})
     # Kubeflow has its own metadata server, and its own place for artifacts.
     update = {"output": seen("output", config.output), "artifacts": "", "metadata": MetadataSettings()}
     return config.model_copy(update={**update, "data": data, "push": push, "model": model})

@@ -37,7 +37,7 @@ def test_auto_precision_is_what_the_hardware_computes_in():
 
 _TRAIN_ON_A_GPU = """
 from models.training.settings import TrainSettings
-from models.training import distribution_strategy
+from models.training.trainer import distribution_strategy
 
 distribution_strategy(TrainSettings(devices="gpu"))
 """
@@ -65,7 +65,7 @@ def test_a_cache_that_does_not_fit_on_the_disk_is_refused():
 
 
 def test_a_model_too_deep_for_its_input_is_refused():
-    with pytest.raises(ValueError, match="it takes at most 5"):
+    with pytest.raises(ValueError, match="a depth of at most 5 would do"):
         TrainerConfig(
             preprocessing=PreprocessingSettings(height=32, width=48),
             model=ModelSettings(depth=6),
@@ -83,7 +83,7 @@ tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfigur
 from models.settings import ModelSettings
 from models.inputs.settings import PreprocessingSettings
 from models.training.settings import TrainerConfig, TrainSettings
-from models.training import compiled_model, distribution_strategy
+from models.training.trainer import compiled_model, distribution_strategy
 generator = np.random.default_rng(0)
 images = generator.normal(size=(32, 32, 32, 1)).astype(np.float32)
 labels = (images[..., 0] > 0).astype(np.uint8)
@@ -196,15 +196,8 @@ def test_few_epochs_have_the_full_size():
     assert config.with_values({"train.epochs": 2}).stages == [(1, 1), (0, 2)]
 
 
-def test_a_loss_is_a_name_or_a_sum_of_known_ones():
-    assert TrainSettings(loss="focal").loss == {"focal": 1.0}
-    assert TrainSettings(loss={"cross_entropy": 1, "dice": 0.5}).loss == {"cross_entropy": 1.0, "dice": 0.5}
-    for wrong in ("hinge", {}, {"dice": 0}, {"dice": -1}):
-        with pytest.raises(ValueError, match="loss"):
-            TrainSettings(loss=wrong)
-
-
 def test_half_precision_scales_the_loss_and_learns():
+    keras.utils.set_random_seed(0)
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=16, width=16, channels=1),
         model=ModelSettings(filters=4, depth=1),

@@ -43,7 +43,10 @@ def test_trials_draw_values_that_the_settings_take(algorithm):
         return [json.loads(text) for text in sorted({json.dumps(trial[key]) for trial in trials})]
 
     assert seen("train.optimizer") == ["adamw", "sgd"]
-    assert seen("train.loss") == [{"cross_entropy": 1.0, "dice": 0.5}, {"focal": 1.0}]
+    assert seen("train.loss") == [
+        {"cross_entropy": {"weight": 1.0}, "dice": {"weight": 0.5}},
+        {"focal": {"weight": 1.0, "gamma": 2.0}},
+    ]
     assert seen("train.augmentation.flip_vertical") == [False, True]
     assert seen("train.weight_decay") == [0.0, 0.0001]
     assert seen("train.ema_momentum") == [0.0, 0.3, 0.6, 0.9]
@@ -63,7 +66,7 @@ def test_values_are_read_as_the_settings_read_them():
     config = tuner_config(SPACE)
     checked = checked_space(config, config.tune.space)
     assert checked["train.learning_rate"] == [1e-4, 1e-2]
-    assert checked["train.loss"][0] == {"focal": 1.0}
+    assert checked["train.loss"][0] == {"focal": {"weight": 1.0, "gamma": 2.0}}
     assert [type(value) for value in checked["model.filters"]] == [int, int]
 
 
@@ -71,8 +74,8 @@ def test_values_are_read_as_the_settings_read_them():
     ("space", "message"),
     [
         ({"train.learnin_rate": [0.1, 0.2]}, "train.learnin_rate: there is no such key"),
-        ({"gate.min.mean_iou": [0.1, 0.2]}, "gate.min.mean_iou: takes keys of train and of model"),
-        ({"train": [0.1, 0.2]}, "takes keys of train and of model"),
+        ({"gate.min.mean_iou": [0.1, 0.2]}, "gate.min.mean_iou: takes keys of train and model"),
+        ({"train": [0.1, 0.2]}, "takes keys of train and model"),
         ({"train.epochs": [1, 2]}, r"train.epochs cannot be tuned: tune.epochs"),
         ({"train.epochs.a": [1, 2]}, "train.epochs.a: epochs is a value, not a section"),
         ({"train.cache": ["disk", "none"]}, "train.cache cannot be tuned"),
@@ -80,10 +83,12 @@ def test_values_are_read_as_the_settings_read_them():
         ({"train.optimizer": {"low": 1, "high": 2}}, r"train.optimizer: .*'lion'; got 1.0"),
         ({"train.learning_rate": {"low": 0.1, "high": 20}}, "less than or equal to 10; got 20"),
         ({"train.batch_size": {"low": 1, "high": 2.5}}, "train.batch_size: .*fractional part"),
-        ({"train.batch_size": {"low": 1, "high": 9, "step": 0.5}}, "takes a whole number as step; got 0.5"),
+        ({"train.batch_size": {"low": 1, "high": 9, "step": 0.5}}, "takes a whole number as its step; got 0.5"),
         ({"train.augmentation.flip_vertical": {"low": 0, "high": 1}}, "takes a list of values, not a range"),
-        ({"train.weight_decay": [0, 0.0]}, "names a value twice"),
-        ({"model.depth": {"low": 2, "high": 6}}, "model.depth 6 halves an input of 32 pixels too often"),
+        ({"train.weight_decay": [0, 0.0]}, "has a value twice"),
+        ({"model.encoder": ["plain", "vnet"]}, "there is no encoder 'vnet'"),
+        ({"model.encoder_weights": ["a", "b"]}, "encoder_weights is no option of encoder plain or decoder unet"),
+        ({"model.depth": {"low": 2, "high": 6}}, "at least 64 pixels each way, not 32; a depth of at most 5"),
     ],
 )
 def test_a_space_that_the_settings_would_not_take_is_refused(space, message):

@@ -109,7 +109,9 @@ def test_values_that_do_not_train_are_passed_over(search):
     (best,) = tuner.get_best_hyperparameters()
     assert rate(best) == max(tried for tried in rates(tuner) if tried <= 0.03)
 
-    with pytest.raises(tuner.TuningError, match="none of 1 trials could be trained; the last one: 2 of 3 are broken"):
+    with pytest.raises(
+        tuner.TuningError, match="none of 1 trials could be trained; the last one failed: 2 of 3 are broken"
+    ):
         search(failing(trainer.TrainingError("2 of 3\nare broken")), trials=1, seed=9)
     # A mistake in the code ends the search at once.
     with pytest.raises(Exception, match="IndexError: no such thing"):

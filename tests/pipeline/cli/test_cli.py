@@ -41,10 +41,8 @@ def test_every_command_explains_itself(segpipe, command):
         (["run", "--config", "configs/brain_mri.yaml", "--set", "data.input=nowhere"], "nowhere is not a folder"),
         (["tune", "--config", "configs/brain_mri.yaml"], "has no section tune"),
         (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
-        (["convert", "--format", "oxford-pets", "only_one"], "takes SOURCE and DEST"),
-        (["convert", "--format", "mask-folder", "a", "b"], "needs --classes"),
+        (["convert", "--format", "oxford-pets", "only_one"], "Missing argument 'DEST'"),
         (["convert", "--format", "mask-folder", "--classes", "x", "a", "b"], "two classes"),
-        (["convert", "--format", "brain-mri", "--split", "train=1", "b"], "fixed splits"),
         (["predict", "--model", "nowhere", "--output", "x", "a.jpg"], "nowhere is not a folder"),
     ],
 )

@@ -24,6 +24,6 @@ def test_a_folder_of_artifacts_belongs_to_one_output_folder(small_config, tmp_pa
 
 def test_the_digest_of_inputs_leaves_out_what_results_do_not_depend_on(small_config, tmp_path):
     config = small_config(tmp_path)
-    same = small_config(tmp_path, beam={"workers": 2}, retrain={"max_drift": 0.2})
+    same = small_config(tmp_path, beam={"options": {"workers": 2}}, retrain={"max_drift": 0.2})
     assert inputs_digest(same) == inputs_digest(config)
     assert inputs_digest(small_config(tmp_path, train={"epochs": 7})) != inputs_digest(config)

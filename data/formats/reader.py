@@ -1,0 +1,110 @@
+"""What a dataset format is: a reader that lists the examples of a data set and reads them one by one."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+from typing import Annotated
+
+import numpy as np
+import pydantic
+
+from data.base.section import Section
+from data.images import EncodedImage
+from data.label_map import LabelMap
+
+PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
+MAX_PIXELS = 100_000_000
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """An example that was listed but not yet read.
+
+    Attributes:
+      source_id: stable name, unique in the data set.
+      split: `train`, `eval` or `test`.
+      image: path of the image, or whatever the reader needs to find it.
+      mask: path of the mask, likewise.
+      slice: group to report separately, or an empty string.
+    """
+
+    source_id: str
+    split: str
+    image: str
+    mask: str
+    slice: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class SetAside:
+    """An input that was left out, and why."""
+
+    input: str
+    reason: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Listing:
+    """What a data set holds, as far as can be said without opening an image.
+
+    Attributes:
+      sources: the examples.
+      set_aside: inputs that should have been examples; they count toward the limit.
+      ignored: inputs that the data set itself does not list.
+    """
+
+    sources: list[Source]
+    set_aside: list[SetAside] = dataclasses.field(default_factory=list)
+    ignored: list[SetAside] = dataclasses.field(default_factory=list)
+
+
+class Reader(Section, abc.ABC):
+    """A dataset format. Each subclass is one, and its fields are the format's options.
+
+    `segpipe convert --format …` derives its command line from the class: a field `folder` is the SOURCE, and a format
+    without it takes none; every other field is an option with the field's type and default. The docstring's first line
+    is the help of the format, its `Attributes:` those of the options; a field's `title` is the name of its value there.
+    Pydantic checks the values, so a type that is not a word or a number needs a validator that reads the text of an
+    option, as `data.label_map.ClassNames`, `data.label_map.LabelMapFile` and `data.splits.Shares` have it.
+
+    A format outside of segpipe is named by its import path, `--format my_team.formats:PairsReader`. Readers travel to
+    Beam workers by pickling, so they hold paths and settings only, and workers must be able to import the module: on
+    this machine (`--workers`) from a folder in PYTHONPATH or an installed package, on a cluster from a package that is
+    installed in the workers' image.
+    """
+
+    @property
+    @abc.abstractmethod
+    def label_map(self) -> LabelMap:
+        """The classes of the data set."""
+
+    @abc.abstractmethod
+    def listing(self) -> Listing:
+        """All examples of the data set, without opening an image.
+
+        Raises:
+          UserError: if the folder is not a data set of this format.
+        """
+
+    @abc.abstractmethod
+    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+        """Reads one image and its mask: [height, width] uint8 class ids, 255 for "ignore".
+
+        Raises:
+          BadImageError: if the pair cannot be used; the message is the reason.
+          OSError: if a file cannot be read, which sets the pair aside too.
+        """
+
+
+def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:
+    """Keeps the first source of each name; the others are set aside."""
+    first: dict[str, Source] = {}
+    duplicates = []
+    for source in sources:
+        if source.source_id in first:
+            taken = first[source.source_id].image
+            duplicates.append(SetAside(source.image, f"duplicate name {source.source_id}: already taken by {taken}"))
+        else:
+            first[source.source_id] = source
+    return list(first.values()), duplicates

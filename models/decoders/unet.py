@@ -1,0 +1,57 @@
+"""The decoder of U-Net (Ronneberger, Fischer and Brox, "U-Net: Convolutional Networks for Biomedical Image
+Segmentation", 2015)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from data.base.errors import UserError
+from data.base.section import Share
+from models.decoders.decoder import Decoder
+from models.layers.options import Filters, Normalization
+
+if TYPE_CHECKING:
+    import keras
+
+    from models.encoders.encoder import FeatureMaps
+
+
+class UNet(Decoder):
+    """U-Net's decoder (section 2 of the paper): up-convolutions, and the encoder's maps concatenated at each level.
+
+    The encoder's coarsest maps are the bottom. Where an encoder has nothing at full resolution, the image itself takes
+    that place.
+
+    Attributes:
+      filters: channels at full resolution; each level below has twice as many.
+      normalization: layer after each convolution: `batch`, `group` or `none`.
+      dropout: share of the channels dropped at the deepest level; at the two deepest ones where the encoder has nothing
+        at full resolution.
+    """
+
+    filters: Filters = 32
+    normalization: Normalization = "batch"
+    dropout: Share = 0.0
+
+    def build(
+        self, image: keras.KerasTensor, features: list[FeatureMaps], num_classes: int, dtype: str
+    ) -> keras.KerasTensor:
+        import keras
+
+        from models.layers.blocks import UpsampleBlock
+
+        strides = [level.stride for level in features]
+        if strides not in ([first * 2**level for level in range(len(features))] for first in (1, 2)):
+            raise UserError(f"model.decoder: unet takes maps at strides 2, 4, 8, …; the encoder gives {strides}")
+        *skips, outputs = [level.maps for level in features]
+        skips = skips if strides[0] == 1 else [image, *skips]
+        for level in reversed(range(len(skips))):
+            block = UpsampleBlock(
+                self.filters * 2**level,
+                self.normalization,
+                self.dropout if level >= len(features) - 2 else 0.0,
+                name=f"decoder_{level}",
+                dtype=dtype,
+            )
+            outputs = block([outputs, skips[level]])
+        return keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)

@@ -1,0 +1,71 @@
+"""VGG16 (Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", 2014, table 1,
+column D)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar
+
+import pydantic
+
+from data.base.section import Share
+from models.encoders.encoder import Encoder, FeatureMaps
+from models.layers.options import Filters
+
+if TYPE_CHECKING:
+    import keras
+
+# Convolutions of each block, and their filters in multiples of those of the first.
+_CONVOLUTIONS = (2, 2, 3, 3, 3)
+_WIDTHS = (1, 2, 4, 8, 8)
+_FILTERS = 64
+
+
+class VGG16(Encoder):
+    """VGG16's 13 convolutions, each followed by batch normalization and ReLU; it keeps where its maxima were.
+
+    The convolutions have the names that they have in Keras' VGG16, whose weights fit with 64 filters.
+
+    Attributes:
+      filters: channels of the first block; the paper has 64. The blocks have 1, 2, 4, 8 and 8 times as many.
+      dropout: share of the channels dropped after the two deepest blocks.
+      encoder_weights: a local file with weights of Keras' VGG16 without the top, from which training starts; nothing is
+        ever downloaded. By default they are random.
+    """
+
+    keeps_places: ClassVar[bool] = True
+
+    filters: Filters = _FILTERS
+    dropout: Share = 0.0
+    encoder_weights: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _check_weights(self) -> VGG16:
+        if self.encoder_weights and self.filters != _FILTERS:
+            raise ValueError(f"encoder_weights fit {_FILTERS} filters only; leave filters out")
+        return self
+
+    def build(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
+        import keras
+
+        from models.layers.blocks import convolve
+        from models.layers.imagenet import ImageNetInput
+        from models.layers.pooling import MaxPoolWithIndices
+
+        maps = ImageNetInput(name="imagenet_input", dtype="float32")(image)
+        features = []
+        for level, (count, width) in enumerate(zip(_CONVOLUTIONS, _WIDTHS, strict=True)):
+            block, stride = f"block{level + 1}", 2**level
+            for index in range(count):
+                maps = convolve(maps, self.filters * width, 3, name=f"{block}_conv{index + 1}", dtype=dtype)
+            pooled, places = MaxPoolWithIndices(name=f"{block}_pool", dtype=dtype)(maps)
+            features.append(FeatureMaps(maps, stride, offset=(stride - 1) / 2, places=places))
+            maps = pooled
+            if self.dropout and level >= 3:
+                maps = keras.layers.SpatialDropout2D(self.dropout, name=f"{block}_dropout", dtype=dtype)(maps)
+        return [*features, FeatureMaps(maps, 32, offset=15.5)]
+
+    def load_weights(self, model: keras.Model) -> None:
+        from models.encoders.keras_weights import load_keras_weights
+
+        if self.encoder_weights:
+            load_keras_weights(model, "VGG16", self.encoder_weights)

@@ -1,0 +1,1 @@
+"""Of which layers are networks made?"""

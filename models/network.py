@@ -1,0 +1,41 @@
+"""The network: an encoder and a decoder, from normalized images to logits at the images' resolution."""
+
+from __future__ import annotations
+
+import keras
+
+from data.base.errors import UserError
+from models.settings import ModelSettings
+
+
+def build_model(
+    settings: ModelSettings, input_shape: tuple[int, int, int], num_classes: int, dtype: str
+) -> keras.Model:
+    """Builds the configured network, with random weights.
+
+    Args:
+      settings: which encoder and decoder.
+      input_shape: height and width, each at least `settings.smallest_input`, and channels, 3 (RGB) or 1 (gray).
+      num_classes: C.
+      dtype: Keras' dtype policy, such as `mixed_bfloat16`; weights and logits are float32 under any of them.
+
+    Returns:
+      A model from [batch, height, width, channels] normalized images to [batch, height, width, C] float32 logits.
+
+    Raises:
+      ValueError: if the input is too small.
+      UserError: if a user's own encoder or decoder does not give what it must.
+    """
+    if problem := settings.size_problem(min(input_shape[:2])):
+        raise ValueError(problem)
+    encoder, decoder = settings.chosen_encoder, settings.chosen_decoder
+    image = keras.Input(input_shape, name="image")
+    features = encoder.build(image, decoder.output_stride, dtype)
+    logits = decoder.build(image, features, num_classes, dtype)
+    expected = (None, *input_shape[:2], num_classes)
+    if tuple(logits.shape) != expected or logits.dtype != "float32":
+        raise UserError(
+            f"model.decoder: {settings.decoder} gives logits of shape {tuple(logits.shape)} in {logits.dtype}, "
+            f"not {expected} in float32"
+        )
+    return keras.Model(image, logits, name="segmentation")

@@ -1,0 +1,202 @@
+"""The command line of `segpipe convert`, which is that of the chosen format."""
+
+import json
+import logging
+import os
+import pathlib
+import re
+import subprocess
+import sys
+from typing import Literal
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from PIL import Image
+
+from data.contract import SPLITS
+from data.formats import FORMATS, Listing, Reader, Source
+from data.formats.mask_folder import MaskFolderReader
+from data.images import EncodedImage, encode_png
+from data.label_map import LabelMap
+from pipeline.cli import cli
+
+EXTENDING = (pathlib.Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+# The documented format, and formats that lack something.
+PAIRS = (
+    re.findall(r"```python\n(.*?)```", EXTENDING.partition("### A dataset format")[2], re.DOTALL)[0]
+    + """
+
+class Unfinished(Reader):
+    @property
+    def label_map(self):
+        return LabelMap.from_names(["a", "b"])
+
+    def listing(self):
+        return Listing([])
+
+
+class Clashing(PairsReader):
+    shards: int = 1
+"""
+)
+
+
+class NoiseReader(Reader):
+    """Random pixels.
+
+    Attributes:
+      count: images per split.
+      color: of the images.
+      bright: whether pixels are white.
+    """
+
+    count: int = 2
+    color: Literal["gray", "red"] = "gray"
+    bright: bool = False
+
+    @property
+    def label_map(self) -> LabelMap:
+        return LabelMap.from_names(["a", "b"])
+
+    def listing(self) -> Listing:
+        return Listing([Source(f"{split}{i}", split, "", "") for split in SPLITS for i in range(self.count)])
+
+    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+        pixels = np.full((4, 5), 255 * self.bright, np.uint8)
+        return EncodedImage(encode_png(pixels), "png", 4, 5), np.zeros((4, 5), np.uint8)
+
+
+@pytest.fixture
+def convert(monkeypatch):
+    """The command in this process: what it prints, its error included."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    monkeypatch.setattr(logging.getLogger("absl"), "level", logging.WARNING)
+
+    def run(*arguments):
+        result = CliRunner().invoke(cli, ["convert", *map(str, arguments)], terminal_width=200)
+        return result.output + str(result.exception or "")
+
+    return run
+
+
+@pytest.fixture
+def my_formats(tmp_path, monkeypatch):
+    """A user's own module `my_formats`, in a folder that is in PYTHONPATH."""
+    (tmp_path / "code").mkdir()
+    (tmp_path / "code" / "my_formats.py").write_text(PAIRS)
+    monkeypatch.syspath_prepend(tmp_path / "code")
+    yield tmp_path / "code"
+    sys.modules.pop("my_formats", None)
+
+
+def test_help_lists_all_formats_or_shows_the_chosen_one(convert):
+    general = convert("--help")
+    for name in FORMATS:
+        assert f"--format {name} " in general
+    assert "--classes A,B,…" in general
+    assert general.count("--split SHARES") == 2
+    own = convert("--format", "oxford-pets", "--help")
+    assert "SOURCE DEST" in own
+    assert "--border [class|ignore]" in own
+    assert "[default: train=0.9,eval=0.1]" in own
+    assert "--classes" not in own
+    assert "The breed is the slice" in own
+    for help_text in (general, own):
+        assert "--overwrite" in help_text
+    assert "SOURCE" not in convert("--format=brain-mri", "-h").partition("Options of all formats")[0]
+
+
+@pytest.mark.parametrize("reader", FORMATS.values())
+def test_every_format_and_every_option_has_help(reader):
+    from data.base.help_text import key_help, summary
+
+    assert summary(reader)
+    assert all(key_help(reader).get(key) for key in reader.model_fields)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--format oxford-pets --classes a,b in out", "--classes is an option of --format mask-folder"),
+        ("--format brain-mri --split train=1 out", "--split is an option of --format oxford-pets and mask-folder"),
+        ("--border ignore in out", "Missing option '--format': --border is an option of --format oxford-pets"),
+        ("in out", "Missing option '--format'"),
+        ("--format oxford-pets --bordr x in out", "Did you mean"),
+        ("--format oxford-pets only_one", "Missing argument 'DEST'"),
+        ("--format brain-mri in out", "unexpected extra argument"),
+        ("--format coco in out", "there is no format 'coco'; there are oxford-pets, mask-folder, brain-mri, and"),
+        ("--format oxford-pets --border none in out", "'none' is not one of 'class', 'ignore'"),
+        ("--format oxford-pets --split train=0.8,test=0.2 in out", "--split train=0.8,test=0.2: the data set has its"),
+        ("--format mask-folder --classes a,b --split train=2 in out", "--split train=2: cannot read 'train=2'"),
+        ("--format mask-folder --classes a,b --max-pixels 0 in out", "--max-pixels 0: Input should be greater"),
+        ("--format mask-folder --classes a,b --max-pixels x in out", "--max-pixels x: Input should be a valid integer"),
+        ("--format mask-folder --labels nowhere.yaml in out", "cannot read the label map nowhere.yaml"),
+        ("--format mask-folder --labels a.yaml --classes a,b in out", "cannot read the label map a.yaml"),
+        ("--format mask-folder in out", "needs --classes with the names of the classes, or --labels"),
+    ],
+)
+def test_a_wrong_option_has_one_clear_message(convert, arguments, message):
+    assert message in convert(*arguments.split())
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("my_team.formats:Reader", "there is no module my_team; install it, or put its folder into PYTHONPATH"),
+        ("my_formats:Nothing", "has no Nothing"),
+        ("my_formats:LabelMap", "has no class of data.formats.reader.Reader called LabelMap"),
+        ("my_formats:Unfinished", "my_formats:Unfinished lacks read, which every Reader has"),
+        ("my_formats:Clashing", "my_formats:Clashing: --shards is an option of all formats"),
+        ("my_formats:PairsReader", "Missing option '--classes'"),
+    ],
+)
+def test_a_wrong_format_of_ones_own_has_one_clear_message(convert, my_formats, name, message):
+    assert message in convert("--format", name, "in", "out")
+
+
+def test_a_format_of_ones_own_is_converted_by_two_workers(my_formats, tmp_path, segpipe):
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "in"
+    folder.mkdir()
+    for split in SPLITS:
+        Image.fromarray(generator.integers(0, 255, (6, 4, 3), np.uint8)).save(folder / f"{split}.jpg")
+        Image.fromarray(generator.integers(0, 2, (6, 4), np.uint8)).save(folder / f"{split}.png")
+    (folder / "pairs.csv").write_text("".join(f"{split}.jpg;{split}.png;{split}\n" for split in SPLITS))
+    path = os.pathsep.join([str(my_formats), os.environ.get("PYTHONPATH", "")])
+    own = ("--format", "my_formats:PairsReader")
+    finished = segpipe("convert", *own, "--help", PYTHONPATH=path)
+    assert "--delimiter VALUE  What separates the columns.  [default: ,]" in finished.stdout
+    options = (*own, "--classes", "ground,thing", "--delimiter", ";", "--workers", "2")
+    finished = segpipe("convert", *options, str(folder), str(tmp_path / "out"), PYTHONPATH=path)
+    assert finished.returncode == 0, finished.stderr
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert [report["splits"][split]["examples"] for split in SPLITS] == [1, 1, 1]
+
+
+def test_a_new_format_needs_one_line_in_the_list(convert, monkeypatch, tmp_path):
+    monkeypatch.setitem(FORMATS, "noise", NoiseReader)
+    general = convert("--help")
+    for expected in (
+        "--format noise DEST",
+        "Random pixels.",
+        "Images per split.  [default: 2]",
+        "--bright / --no-bright",
+    ):
+        assert expected in general
+    assert "noise" in convert("--format", "coco", "in", "out")
+    printed = convert("--format", "noise", "--count", "3", "--bright", "--color", "red", tmp_path / "out")
+    assert "train       3 images   a 100.0%, b 0.0%" in printed
+    assert "--count x: Input should be a valid integer" in convert("--format", "noise", "--count", "x", tmp_path / "a")
+
+
+def test_the_list_of_formats_is_light():
+    code = "import sys, data.formats; print([n for n in ('tensorflow', 'apache_beam', 'nilearn') if n in sys.modules])"
+    assert subprocess.check_output([sys.executable, "-c", code], text=True) == "[]\n"
+
+
+def test_a_reader_can_be_made_without_the_command_line():
+    reader = MaskFolderReader(folder="in", classes=("a", "b"), split={"train": 0.5, "eval": 0.25, "test": 0.25})
+    assert reader.label_map.names == ("a", "b")
+    with pytest.raises(ValueError, match=r"add up to 0\.5"):
+        MaskFolderReader(folder="in", classes=("a", "b"), split={"train": 0.5})

@@ -1,0 +1,42 @@
+"""A user's own encoder and the pretrained weights take part in the cache key."""
+
+import json
+import sys
+
+import pytest
+
+from pipeline.pipeline import create_pipeline
+from pipeline.records.recording import inputs_digest
+
+ENCODER = "from models.encoders.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
+
+
+@pytest.fixture
+def own(tmp_path, monkeypatch):
+    path = tmp_path / "own_encoders.py"
+    path.write_text(ENCODER)
+    monkeypatch.syspath_prepend(tmp_path)
+    yield path
+    sys.modules.pop("own_encoders", None)
+
+
+def test_the_trainer_and_the_tuner_notice_a_changed_encoder_and_changed_weights(own, small_config, tmp_path):
+    weights = tmp_path / "weights.h5"
+    weights.write_bytes(b"1")
+    model = {"encoder": "own_encoders:Own", "encoder_weights": str(weights)}
+    sections = {"name": "own", "preprocessing": {"height": 48, "width": 48}, "tune": {"space": {"train.seed": [1, 2]}}}
+    config = small_config(tmp_path / "output", **sections)
+    config = type(config).model_validate({**config.model_dump(), "model": model})
+
+    def keys():
+        components = {component.id: component for component in create_pipeline(config).components}
+        custom = {name: components[name].spec.exec_properties["custom_config"] for name in ("Trainer", "Tuner")}
+        return [*(json.loads(text)["code"] for text in custom.values()), inputs_digest(config)]
+
+    before = keys()
+    assert keys() == before
+    own.write_text(ENCODER + "# changed\n")
+    edited = keys()
+    weights.write_bytes(b"2 and longer")
+    for old, new in ((before, edited), (edited, keys())):
+        assert all(one != other for one, other in zip(old, new, strict=True))
