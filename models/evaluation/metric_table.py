@@ -172,7 +172,7 @@ _ROWS = (
     Metric(
         "mean_iou_change",
         "change of mean IoU",
-        "candidate less deployed model, same images",
+        "candidate less deployed model, on the same images",
         _change,
         change_of="mean_iou",
     ),
