@@ -173,10 +173,13 @@ def test_a_wrong_option_has_one_clear_message(convert, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_team.formats:Reader", "there is no module my_team; install it, or put its folder into PYTHONPATH"),
+        (
+            "my_team.formats:Reader",
+            "there is no module my_team; install it, or add the folder that holds it to PYTHONPATH",
+        ),
         ("my_formats:Nothing", "has no Nothing"),
-        ("my_formats:LabelMap", "has no class of data.formats.reader.Reader called LabelMap"),
-        ("my_formats:Unfinished", "my_formats:Unfinished lacks read, which every Reader has"),
+        ("my_formats:LabelMap", "must be a class that derives from data.formats.reader.Reader"),
+        ("my_formats:Unfinished", "must implement read, as data.formats.reader.Reader describes it"),
         ("my_formats:Clashing", "my_formats:Clashing: --shards is an option of all formats"),
         ("my_formats:PairsReader", "Missing option '--classes'"),
     ],
