@@ -117,8 +117,8 @@ class Verdict:
     metrics: dict[str, float | None]
     baseline_metrics: dict[str, float | None] | None
     checks: list[Check]
-    baseline_version: int
-    resolution: str
+    baseline_version: int = 0
+    resolution: str = ""
     newest_span: NewestSpan | None = None
 
     @property

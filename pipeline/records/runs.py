@@ -206,7 +206,7 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     report, examples, pushed = (artifacts.get(name) for name in ("components.RunReport", "Examples", "PushedModel"))
     evaluation = artifacts.get("ModelEvaluation")
     text = text_property(evaluation, "verdict") if evaluation else ""
-    verdict = Verdict.from_json(text) if text else Verdict({}, None, [], 0, "")
+    verdict = Verdict.from_json(text) if text else Verdict({}, None, [])
     metrics, newest = verdict.metrics, verdict.newest_span
     ends = [metrics.get(name) for name in ("mean_iou_lower", "mean_iou_upper")]
     interval = [end for end in ends if end is not None]

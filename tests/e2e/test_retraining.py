@@ -258,5 +258,5 @@ def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, f
     assert run_locally(better, Console(quiet=True)).state == "unchanged"
     assert [item.reason for item in clean(config, 2, is_dry_run=True) if "artifacts" in item.path] == []
     # What was cleaned away is computed again.
-    oldest = run_locally(make(train={"epochs": 1}), Console(quiet=True))
+    oldest = run_locally(make(train={"epochs": 1}), Console(quiet=True), last="Trainer")
     assert component_states(oldest)["Trainer"] == "done"

@@ -1,4 +1,4 @@
-"""A user's own encoder, decoder and loss: those of docs/training.md."""
+"""A user's own encoder, decoder and loss: those of docs/extending.md."""
 
 import pathlib
 import re
@@ -20,7 +20,7 @@ ROOT = pathlib.Path(__file__).parents[2]
 @pytest.fixture
 def my_team(tmp_path, monkeypatch):
     """The documented package, where Python finds it; returns the file."""
-    _, _, section = (ROOT / "docs" / "training.md").read_text().partition("## Your own encoder")
+    _, _, section = (ROOT / "docs" / "extending.md").read_text().partition("### An encoder")
     (tmp_path / "my_team").mkdir()
     path = tmp_path / "my_team" / "networks.py"
     path.write_text(re.search(r"```python\n(.*?)```", section, re.DOTALL).group(1))

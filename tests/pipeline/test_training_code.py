@@ -6,7 +6,7 @@ import sys
 import pytest
 
 from pipeline.pipeline import create_pipeline
-from pipeline.records.runs import cause_of
+from pipeline.records.recording import inputs_digest
 
 ENCODER = "from models.encoders.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
 
@@ -31,7 +31,7 @@ def test_the_trainer_and_the_tuner_notice_a_changed_encoder_and_changed_weights(
     def keys():
         components = {component.id: component for component in create_pipeline(config).components}
         custom = {name: components[name].spec.exec_properties["custom_config"] for name in ("Trainer", "Tuner")}
-        return [*(json.loads(text)["code"] for text in custom.values()), cause_of(config)]
+        return [*(json.loads(text)["code"] for text in custom.values()), inputs_digest(config)]
 
     before = keys()
     assert keys() == before

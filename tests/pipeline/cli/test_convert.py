@@ -3,6 +3,8 @@
 import json
 import logging
 import os
+import pathlib
+import re
 import subprocess
 import sys
 from typing import Literal
@@ -19,44 +21,11 @@ from data.images import EncodedImage, encode_png
 from data.label_map import LabelMap
 from pipeline.cli import cli
 
-PAIRS = '''
-import csv
-import io
-
-from data.base.files import join, read_bytes
-from data.formats import Listing, Reader, Source
-from data.images import class_ids, read_image, read_mask
-from data.label_map import ClassNames, LabelMap
-
-
-class PairsReader(Reader):
-    """Images and masks that pairs.csv lists.
-
-    Attributes:
-      folder: holds pairs.csv, whose columns are image, mask and split.
-      classes: class names, in the order of the ids in the masks.
-      delimiter: what separates the columns.
-    """
-
-    folder: str
-    classes: ClassNames
-    delimiter: str = ","
-
-    @property
-    def label_map(self):
-        return LabelMap.from_names(self.classes)
-
-    def listing(self):
-        text = read_bytes(join(self.folder, "pairs.csv")).decode()
-        rows = csv.reader(io.StringIO(text), delimiter=self.delimiter)
-        return Listing(
-            [Source(image, split, join(self.folder, image), join(self.folder, mask)) for image, mask, split in rows]
-        )
-
-    def read(self, source):
-        ids = class_ids(read_mask(read_bytes(source.mask), 1_000_000), self.label_map)
-        return read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), 1_000_000), ids
-
+EXTENDING = (pathlib.Path(__file__).parents[3] / "docs" / "extending.md").read_text()
+# The documented format, and formats that lack something.
+PAIRS = (
+    re.findall(r"```python\n(.*?)```", EXTENDING.partition("### A dataset format")[2], re.DOTALL)[0]
+    + """
 
 class Unfinished(Reader):
     @property
@@ -69,7 +38,8 @@ class Unfinished(Reader):
 
 class Clashing(PairsReader):
     shards: int = 1
-'''
+"""
+)
 
 
 class NoiseReader(Reader):

@@ -60,7 +60,7 @@ def test_only_states_that_are_asked_for_are_notified():
 def test_problems_are_named_without_the_url(webhook, monkeypatch):
     url, _, answer = webhook
     monkeypatch.setenv("HOOK", url)
-    settings = NotifySettings(webhook=Secret(environment="HOOK"), timeout_seconds=5)
+    settings = NotifySettings(webhook=Secret(environment="HOOK"), timeout_seconds=60)
     answer["status"] = 500
     assert notify(settings, SUMMARY) == ["notify.webhook: the server answered 500"]
     for value, problem in (
@@ -74,15 +74,15 @@ def test_problems_are_named_without_the_url(webhook, monkeypatch):
 
 
 @pytest.mark.parametrize(
-    ("command", "problem"),
+    ("command", "seconds", "problem"),
     [
-        (["no-such-program"], "notify.command no-such-program: No such file or directory"),
-        (["sleep", "60"], "notify.command sleep: stopped after 0.2 s"),
-        (["sh", "-c", "echo away >&2; exit 3"], "notify.command sh: exit code 3: away"),
+        (["no-such-program"], 60, "notify.command no-such-program: No such file or directory"),
+        (["sleep", "600"], 0.2, "notify.command sleep: stopped after 0.2 s"),
+        (["sh", "-c", "echo away >&2; exit 3"], 60, "notify.command sh: exit code 3: away"),
     ],
 )
-def test_a_command_that_fails_is_named(command, problem):
-    assert notify(NotifySettings(command=command, timeout_seconds=0.2), SUMMARY) == [problem]
+def test_a_command_that_fails_is_named(command, seconds, problem):
+    assert notify(NotifySettings(command=command, timeout_seconds=seconds), SUMMARY) == [problem]
 
 
 def test_a_secret_is_in_one_place(tmp_path):

@@ -24,7 +24,8 @@ from pipeline.runners.beam.settings import BeamSettings
 from pipeline.runners.beam.spark import SparkRunner
 from pipeline.runners.kubeflow.settings import KubeflowSettings
 
-SCALING = (pathlib.Path(__file__).parents[3] / "docs" / "scaling.md").read_text()
+DOCS = pathlib.Path(__file__).parents[3] / "docs"
+SCALING, EXTENDING = ((DOCS / name).read_text() for name in ("scaling.md", "extending.md"))
 MINIMAL = {"name": "a", "output": "out", "data": {"input": "in"}}
 
 
@@ -160,7 +161,8 @@ def test_a_mistake_in_what_is_common_is_named_once():
 @pytest.fixture
 def my_team(tmp_path, monkeypatch):
     """The documentation's example of a user's own runner."""
-    (example,) = re.findall(r"^```python\n# my_team/runners.py\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)
+    _, _, section = EXTENDING.partition("### A Beam runner")
+    (example,) = re.findall(r"^```python\n(.*?)^```", section.partition("### ")[0], re.DOTALL | re.MULTILINE)
     (tmp_path / "my_team").mkdir()
     (tmp_path / "my_team" / "runners.py").write_text(
         f"{example}\n\nnot_a_runner = 1\n\n\nclass Empty(Runner):\n    pass\n"
@@ -300,7 +302,10 @@ def test_packages_for_workers_are_pinned_and_complete(tmp_path, monkeypatch):
 
 @pytest.mark.usefixtures("my_team")
 def test_the_configurations_in_the_documentation_are_valid():
-    blocks = [yaml.safe_load(block) for block in re.findall(r"^```yaml\n(.*?)^```", SCALING, re.DOTALL | re.MULTILINE)]
+    blocks = [
+        yaml.safe_load(block)
+        for block in re.findall(r"^```yaml\n(.*?)^```", SCALING + EXTENDING, re.DOTALL | re.MULTILINE)
+    ]
     found = [Config.model_validate({**MINIMAL, **block}).beam.runner for block in blocks]
     assert set(found) == {"flink", "spark", "dataflow", "my_team.runners:RayRunner"}
 
