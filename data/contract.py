@@ -26,7 +26,7 @@ REPORT_FILE = "conversion.json"
 
 
 def compression_type(path: str) -> str:
-    """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, otherwise ""."""
+    """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, empty otherwise."""
     return "GZIP" if path.endswith(".gz") else ""
 
 
