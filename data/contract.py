@@ -1,7 +1,7 @@
 """The feature contract: names and types in every tf.train.Example that segpipe writes or reads.
 
 The names are those of TensorFlow's Model Garden and DeepLab, so that TFRecords made for them can be read.
-TensorFlow is imported where it is used: the command line needs the names alone.
+TensorFlow is imported where it is used, since the command line needs only the names.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ REPORT_FILE = "conversion.json"
 
 
 def compression_type(path: str) -> str:
-    """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, else not at all."""
+    """How a TFRecord file is compressed, in TensorFlow's terms: `GZIP` if its name ends in `.gz`, empty otherwise."""
     return "GZIP" if path.endswith(".gz") else ""
 
 
 def example_name(source_id: bytes, image: bytes) -> str:
-    """What an example is called: its source id, or where it has none a checksum of its encoded image."""
+    """The name of an example: its source id, or a checksum of its encoded image if it has none."""
     return source_id.decode(errors="replace") or f"{zlib.crc32(image):08x}"
 
 
@@ -44,7 +44,7 @@ class SegmentationExample:
       image_format: `jpeg` or `png`.
       height: pixels.
       width: pixels.
-      mask: single-channel PNG of the same size, one class id a pixel, 255 for "ignore".
+      mask: single-channel PNG of the same size, one class id per pixel, 255 for "ignore".
       source_id: stable name of the example.
       slice: group to report separately, or an empty string for none.
     """
@@ -58,7 +58,7 @@ class SegmentationExample:
     slice: str = ""
 
     def serialize(self) -> bytes:
-        """The serialized tf.train.Example; the optional slice is left out where it is empty."""
+        """The serialized tf.train.Example; the optional slice is left out if it is empty."""
         import tensorflow as tf
 
         def of_bytes(value: bytes) -> tf.train.Feature:

@@ -8,13 +8,13 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable
 
 from data.base.errors import UserError
-from data.base.files import copy, delete, exists, find_folders, is_remote, join, list_files, move
+from data.base.files import copy_tree, delete, exists, find_folders, is_remote, join, list_files
 from data.contract import LABEL_MAP_FILE, REPORT_FILE
 
 _LOG = logging.getLogger("segpipe")
+_LAST = (LABEL_MAP_FILE,)
 
 
 def check_destination(destination: str, overwrite: bool) -> None:
@@ -72,7 +72,7 @@ def replace(destination: str, complete: str) -> None:
 
     In a file system these are two renames, and an earlier conversion waits in a new folder `DESTINATION.replaced-…`.
 
-    Objects (`gs://`, `s3://`) can only be moved one by one. So an earlier conversion is first copied to
+    Objects (`gs://`, `s3://`) can only be copied one by one. So an earlier conversion is first copied to
     `DESTINATION.replaced-…`. Then its label map is deleted, without which no pipeline takes a folder, then the rest,
     and the new label map arrives last. If any of that fails, the earlier conversion is copied back. If the process
     dies, the copy is left, and a later call that fails restores the destination from that.
@@ -115,25 +115,25 @@ def _replace_objects(destination: str, complete: str) -> None:
     if not backup and list_files(destination):
         backup = f"{destination}.replaced-{uuid.uuid4().hex}"
         try:
-            _transfer(copy, destination, backup)
+            copy_tree(destination, backup, _LAST)
         except BaseException:
             remove(backup)
             raise
     try:
         _clear(destination)
-        _transfer(move, complete, destination)
+        copy_tree(complete, destination, _LAST)
     except BaseException as error:
         _put_back(destination, backup, error)
         raise
-    if backup:
-        remove(backup)
+    for folder in filter(None, (complete, backup)):
+        remove(folder)
 
 
 def _put_back(destination: str, backup: str, reason: BaseException) -> None:
     try:
         _clear(destination)
         if backup:
-            _transfer(copy, backup, destination)
+            copy_tree(backup, destination, _LAST)
             remove(backup)
     except BaseException as error:
         if not backup:
@@ -150,14 +150,6 @@ def _clear(folder: str) -> None:
     files = list_files(folder)
     delete([path for path in files if path == marker])
     delete([path for path in files if path != marker])
-
-
-def _transfer(how: Callable[[list[str], list[str]], None], source: str, target: str) -> None:
-    """Copies or moves what is in a folder, the label map last."""
-    marker = join(source, LABEL_MAP_FILE)
-    files = list_files(source)
-    for part in ([path for path in files if path != marker], [path for path in files if path == marker]):
-        how(part, [target + path[len(source) :] for path in part])
 
 
 def _backup_of_interrupted(destination: str) -> str:

@@ -1,4 +1,4 @@
-"""Spans: numbered folders of data that came one after the other, as TFX calls them."""
+"""Spans, as TFX calls them: numbered folders of data that arrived one after another."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from data.contract import LABEL_MAP_FILE
 from data.label_map import LabelMap
 
 SPAN = "{SPAN}"
-# The split that a window adds to those of the data contract: test examples of the newest span, beside the frozen ones.
+# A split that a window adds to those of the data contract: the test examples of the newest span, beside the fixed ones.
 NEWEST_SPLIT = "newest"
 
 
@@ -22,9 +22,9 @@ class Window:
     """Which spans a run takes.
 
     Attributes:
-      train: numbers of the spans to train on and to watch, oldest first.
-      test: the span whose test split decides, run after run.
-      newest: the largest number; its test split is measured apart.
+      train: numbers of the spans whose train and eval splits are used, oldest first.
+      test: the span whose test split decides, in every run.
+      newest: the largest number; its test split is measured separately.
     """
 
     train: tuple[int, ...]
@@ -47,7 +47,7 @@ def parse_span(text: str) -> int:
 
 
 def span_path(pattern: str, number: int) -> str:
-    """The folder of a span; there may be no such folder yet."""
+    """The folder of a span, which may not exist yet."""
     try:
         return find_spans(pattern).get(number) or pattern.replace(SPAN, str(number))
     except UserError:
@@ -55,7 +55,7 @@ def span_path(pattern: str, number: int) -> str:
 
 
 def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
-    """Whether there are other spans than this one, which then need not have examples of each split.
+    """Whether there are other spans; then this one need not have examples of each split.
 
     Raises:
       UserError: if the newest of them has other classes.
@@ -68,7 +68,7 @@ def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
     if newest and (names := LabelMap.load(newest).names) != label_map.names:
         raise UserError(
             f"{newest} has the classes {', '.join(names)}; this data has {', '.join(label_map.names)}. Spans that are "
-            "trained on together have the same classes in the same order"
+            "trained on together need the same classes in the same order"
         )
     return bool(others)
 
@@ -77,10 +77,10 @@ def find_spans(pattern: str) -> dict[int, str]:
     """The folders that stand for spans.
 
     Args:
-      pattern: path with one `{SPAN}` in it.
+      pattern: path that contains `{SPAN}` once.
 
     Returns:
-      Number to path, ascending. Whatever is no number in the place of `{SPAN}` does not count.
+      Paths by number, ascending. Folders with anything but a number in place of `{SPAN}` are ignored.
 
     Raises:
       UserError: if there is none, or two have the same number.
@@ -100,16 +100,16 @@ def find_spans(pattern: str) -> dict[int, str]:
 
 
 def choose_window(spans: Iterable[int], size: int | None, test: int | None = None, newest: int | None = None) -> Window:
-    """Chooses among the spans that there are.
+    """Chooses from the existing spans.
 
     Args:
       spans: their numbers.
       size: how many of the newest ones to train on; 0 or None for all.
-      test: the span that gives the test split; by default the oldest there is.
-      newest: take no newer ones than this; by default there is no limit.
+      test: the span that provides the test split; by default the oldest.
+      newest: ignore newer spans than this; by default none are ignored.
 
     Raises:
-      UserError: if a span that was asked for is not there.
+      UserError: if a span that was asked for does not exist.
     """
     numbers = sorted(spans)
     for name, number in (("the newest span asked for", newest), ("data.test_span", test)):

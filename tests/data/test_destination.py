@@ -1,4 +1,4 @@
-"""How a finished conversion takes the place of an earlier one in a bucket, where files can only be moved one by one."""
+"""How a finished conversion replaces an earlier one in a bucket, where files can only be copied one by one."""
 
 import itertools
 import re

@@ -143,7 +143,10 @@ def test_a_wrong_option_has_one_clear_message(convert, arguments, message):
 @pytest.mark.parametrize(
     ("name", "message"),
     [
-        ("my_team.formats:Reader", "there is no module my_team; install it, or add the folder that"),
+        (
+            "my_team.formats:Reader",
+            "there is no module my_team; install it, or add the folder that holds it to PYTHONPATH",
+        ),
         ("my_formats:Nothing", "has no Nothing"),
         ("my_formats:LabelMap", "must be a class that derives from data.formats.reader.Reader"),
         ("my_formats:Unfinished", "must implement read, as data.formats.reader.Reader describes it"),
