@@ -38,7 +38,7 @@ from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Reader, SetAside, Source
-from data.images import BadImageError, encode_png
+from data.image_files import BadImageError, encode_png
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000

@@ -115,7 +115,7 @@ def choose_window(spans: Iterable[int], size: int | None, test: int | None = Non
     for name, number in (("the newest span asked for", newest), ("data.test_span", test)):
         if number is not None and number not in numbers:
             shown = ", ".join(map(str, numbers[-10:]))
-            raise UserError(f"{name} is {number}, which is not there; the newest that are: {shown}")
+            raise UserError(f"{name} is {number}, but there is no such span; the newest are {shown}")
     if newest is not None:
         numbers = [number for number in numbers if number <= newest]
     train = numbers[-size:] if size else numbers

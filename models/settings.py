@@ -43,7 +43,7 @@ class ModelSettings(Section):
             return values
         if "architecture" in values:
             former = _FORMER_ARCHITECTURES.get(str(values["architecture"]), "write encoder and decoder")
-            raise ValueError(f"there is no key architecture any more; {former}")
+            raise ValueError(f"the key architecture was removed; {former}")
         names = {key: values.get(key, cls.model_fields[key].default) for key in cls.model_fields}
         if not all(isinstance(name, str) for name in names.values()):
             return values  # Their own errors say so.

@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its colour of text and lines from the page, light or dark."""
+"""Charts as SVG that takes its color of text and lines from the page, light or dark."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-# Stands for the page's text colour.
+# Stands for the page's text color.
 _INK = "#010203"
-# Of Okabe and Ito's palette, which colour-blind people can tell apart; both stand out on white and on black.
+# Of Okabe and Ito's palette, which color-blind people can tell apart; both stand out on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 _STYLE = {
     "svg.fonttype": "none",

@@ -124,7 +124,7 @@ def layers(picture: Picture, label_map: LabelMap, side: int) -> dict[str, str]:
 
     Args:
       picture: what to show.
-      label_map: with the colours.
+      label_map: with the colors.
       side: length of the longer side, in pixels.
     """
     height, width = picture.label.shape

@@ -44,7 +44,9 @@ class Secret(Section):
         try:
             value = pathlib.Path(self.file).read_text(encoding="utf-8").rstrip()
         except (OSError, UnicodeDecodeError) as error:
-            raise UserError(f"{key}: cannot read {self.file}: {getattr(error, 'strerror', 'it is no text')}") from None
+            raise UserError(
+                f"{key}: cannot read {self.file}: {getattr(error, 'strerror', 'it is not a text file')}"
+            ) from None
         if not value:
             raise UserError(f"{key}: {self.file} is empty")
         return value

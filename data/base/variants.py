@@ -74,8 +74,8 @@ def check_options(options: Iterable[str], known: Collection[str], whose: str) ->
     """
     for name in options:
         if name not in known:
-            there_are = f"there are {', '.join(known)}" if known else "there are none"
-            raise ValueError(f"{name} is no option of {whose}; {there_are}")
+            options = f"its options are {', '.join(known)}" if known else "it has none"
+            raise ValueError(f"{name} is not an option of {whose}; {options}")
 
 
 def import_paths(values: Any) -> list[str]:

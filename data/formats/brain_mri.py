@@ -12,7 +12,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.formats.reader import Listing, Reader, Source
-from data.images import EncodedImage, encode_png
+from data.image_files import EncodedImage, encode_png
 from data.label_map import LabelMap
 
 # Slabs of axial slices (1 mm apart), first and last + 1. Neighboring slices look alike, so slabs of different splits
@@ -73,11 +73,11 @@ def _volume() -> tuple[np.ndarray, np.ndarray]:
     from nilearn import datasets
 
     intensity = datasets.load_mni152_template(resolution=1).get_fdata()
-    grey = datasets.load_mni152_gm_template(resolution=1).get_fdata()
+    gray = datasets.load_mni152_gm_template(resolution=1).get_fdata()
     white = datasets.load_mni152_wm_template(resolution=1).get_fdata()
     brain = datasets.load_mni152_brain_mask(resolution=1).get_fdata() > 0.5
     # A voxel is gray or white matter, whichever is likelier, if it is likelier than not; the rest of the brain is
     # cerebrospinal fluid.
-    ids = np.where(np.maximum(grey, white) < 0.5, 1, np.where(grey >= white, 2, 3))
+    ids = np.where(np.maximum(gray, white) < 0.5, 1, np.where(gray >= white, 2, 3))
     image = np.clip(intensity / intensity.max() * 255, 0, 255).round().astype(np.uint8)
     return image, np.where(brain, ids, 0).astype(np.uint8)

@@ -19,7 +19,7 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.images import EncodedImage, class_ids, read_image, read_mask
+from data.image_files import EncodedImage, class_ids, read_image, read_mask
 from data.label_map import ClassNames, LabelMap, LabelMapFile
 from data.splits import Shares, split_of
 

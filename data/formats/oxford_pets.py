@@ -20,7 +20,7 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.images import BadImageError, EncodedImage, read_image, read_mask
+from data.image_files import BadImageError, EncodedImage, read_image, read_mask
 from data.label_map import LabelMap
 from data.splits import Shares, split_of
 

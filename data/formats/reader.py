@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from data.base.section import Section
-from data.images import EncodedImage
+from data.image_files import EncodedImage
 from data.label_map import LabelMap
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]

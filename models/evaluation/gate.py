@@ -79,7 +79,7 @@ class Check:
             return f"{self.label} could not be measured{why} ({self.key})"
         metric = METRICS.get(self.metric)
         digits = ".10g" if metric and metric.is_count else ".4f"
-        gap = f"{self.value:{digits}} is {self.bound - self.value:{digits}} below {self.bound:.10g}"
+        gap = f"is {self.value:{digits}}, {self.bound - self.value:{digits}} below {self.bound:.10g}"
         deployed = ""
         if metric and metric.change_of and self.deployed is not None:
             deployed = f"; the deployed model's {METRICS[metric.change_of].words} is {self.deployed:.4f}"
@@ -220,4 +220,8 @@ def _missing(threshold: Threshold, slice_name: str, measured: Mapping[str, Mappi
     # A class that is not in the labels may still be predicted: its IoU is then 0, which says nothing about the class.
     if metric.by_class and not values.get(METRICS["pixels"].key(threshold.class_name)):
         return f"no pixel of these images is labeled {threshold.class_name}"
-    return "" if values.get(metric.key(threshold.class_name)) is not None else "nothing of it is in these images"
+    return (
+        ""
+        if values.get(metric.key(threshold.class_name)) is not None
+        else "these images contain nothing to measure it on"
+    )

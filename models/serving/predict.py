@@ -20,7 +20,7 @@ from PIL import Image
 
 from data import contract
 from data.base.errors import UserError
-from data.images import BadImageError, encode_png, read_image
+from data.image_files import BadImageError, encode_png, read_image
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
@@ -131,7 +131,7 @@ def find_inputs(inputs: list[str]) -> dict[str, str]:
         else:
             files = {given: path.stem}
         if not files:
-            raise UserError(f"{given}: there is no image")
+            raise UserError(f"{given}: no image found")
         found.update(files)
     names = collections.Counter(found.values())
     twice = sorted(name for name, count in names.items() if count > 1)

@@ -54,7 +54,7 @@ def segment(
     Args:
       model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits.
       num_classes: C.
-      pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's colour.
+      pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's color.
       mean: [1, channels], as `preprocessing.normalize` takes it.
       scale: [1, channels], likewise.
       tile: height and width of the model's input.
@@ -125,8 +125,8 @@ def segment(
 
 
 def _enlarge(pixels: tf.Tensor, mean: tf.Tensor, tile: tuple[int, int]) -> tf.Tensor:
-    """At least a tile: smaller images grow at the bottom and at the right, in the mean's colour."""
+    """At least a tile: smaller images grow at the bottom and at the right, in the mean's color."""
     fill = preprocessing.fill_color(mean[0])
     missing = tf.maximum(tf.constant(tile) - tf.shape(pixels)[:2], 0)
-    # tf.pad knows one value for all channels, so what it pads is the difference to the colour, modulo 256.
+    # tf.pad knows one value for all channels, so what it pads is the difference to the color, modulo 256.
     return tf.pad(pixels - fill, [[0, missing[0]], [0, missing[1]], [0, 0]]) + fill

@@ -27,7 +27,7 @@ class Range(Section):
     Attributes:
       low: smallest number.
       high: largest number.
-      step: between neighbouring numbers; by default every number of the setting's type.
+      step: between neighboring numbers; by default every number of the setting's type.
       scale: `log` draws as many numbers between 0.001 and 0.01 as between 0.01 and 0.1.
     """
 

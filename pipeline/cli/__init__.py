@@ -13,7 +13,7 @@ from pipeline.cli.common import EXIT_FAILED
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
 def cli() -> None:
-    """Image segmentation from labelled images to a served model, on TensorFlow Extended.
+    """Image segmentation from labeled images to a served model, on TensorFlow Extended.
 
     \b
     A first model of your own:

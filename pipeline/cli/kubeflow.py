@@ -15,7 +15,7 @@ from pipeline.cli.common import (
     SET_OPTION,
     quiet,
 )
-from pipeline.cli.server_options import connect, server_options
+from pipeline.cli.kubeflow_server import connect, server_options
 
 
 @click.command("compile", no_args_is_help=True)

@@ -14,7 +14,7 @@ import click
 from data.base.errors import UserError
 from data.base.files import exists, is_remote
 from pipeline.cli.common import SET_OPTION, format_iou, quiet, relative
-from pipeline.cli.server_options import connect, server_options
+from pipeline.cli.kubeflow_server import connect, server_options
 
 if TYPE_CHECKING:
     from pipeline.records.runs import Run

@@ -31,9 +31,9 @@ class Config(Section):
     """A whole run.
 
     Attributes:
-      name: of the pipeline; lower-case letters, digits and `-`, as Kubeflow wants it.
-      output: folder for artifacts, metadata and logs; of this machine, where a run is local.
-      artifacts: folder for the artifacts of this output folder alone, if they shall be elsewhere: what a cluster
+      name: the pipeline's; lower-case letters, digits and `-`, as Kubeflow requires.
+      output: folder for artifacts, metadata and logs; for local runs, on this machine.
+      artifacts: folder for the artifacts of this output folder alone, if they are to be elsewhere: what a cluster
         computes must be on a volume that its workers share, or in a bucket, `gs://`. On Kubeflow the server says where.
       tune: the search for hyperparameters before each training; none without this section.
     """

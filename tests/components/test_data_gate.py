@@ -11,7 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_gate import DataGateError, DataStatistics, Executor, read_statistics
 from data import contract
-from data.images import encode_png
+from data.image_files import encode_png
 from data.label_map import LabelMap
 
 LABEL_MAP = LabelMap.from_names(("road", "car"))
@@ -99,11 +99,11 @@ def test_statistics_are_those_of_the_masks(tmp_path):
     )
     train = statistics["splits"]["train"]
     pixels = np.concatenate([mask.ravel() for mask in masks[:40]])
-    labelled = pixels[pixels != 255]
+    labeled = pixels[pixels != 255]
     assert train["examples"] == 40
     assert train["pixels"] == len(pixels)
     assert statistics["splits"]["eval"]["examples"] == 10
-    assert train["pixel_shares"] == pytest.approx({"road": (labelled == 0).mean(), "car": (labelled == 1).mean()})
+    assert train["pixel_shares"] == pytest.approx({"road": (labeled == 0).mean(), "car": (labeled == 1).mean()})
     assert train["ignored_pixel_share"] == pytest.approx((pixels == 255).mean())
     assert train["examples_with_class"] == {
         "road": sum((mask == 0).any() for mask in masks[:40]),

@@ -14,7 +14,7 @@ from tfx.utils import json_utils, path_utils
 
 from components.evaluator import VERDICT_PROPERTY, Executor
 from data import contract
-from data.images import encode_png
+from data.image_files import encode_png
 from models.evaluation.gate import Threshold, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import GateSettings
@@ -119,6 +119,6 @@ def test_a_new_row_is_measured_configured_decides_and_is_worded(evaluate, monkey
     verdict = evaluate({"min": bounds, "slices": {"x": {"recall": {"nothing": 1}}}})
     assert verdict.metrics["recall_nothing"] == 0.75
     assert verdict.reasons == [
-        "recall of nothing 0.7500 is 0.1500 below 0.9 (gate.min.recall.nothing)",
+        "recall of nothing is 0.7500, 0.1500 below 0.9 (gate.min.recall.nothing)",
         "recall of nothing on x could not be measured: no test image is of slice x (gate.slices.x.recall.nothing)",
     ]

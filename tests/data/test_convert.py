@@ -18,7 +18,7 @@ from data.convert import _WriteShard, convert
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
-from data.images import EncodedImage
+from data.image_files import EncodedImage
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["ground", "thing"])

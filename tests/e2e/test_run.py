@@ -268,7 +268,7 @@ def test_normalization_is_that_of_the_train_split(output, first, brain_mri):
     pixels = features["image"].numpy()[inside]
     assert pixels.mean() == pytest.approx(0, abs=1e-3)
     assert pixels.std() == pytest.approx(1, abs=1e-3)
-    # Padding has the mean's colour, as near as 8 bits can hold it.
+    # Padding has the mean's color, as near as 8 bits can hold it.
     assert (~inside).any()
     assert np.abs(features["image"].numpy()[~inside]).max() <= 0.5 * features["scale"].numpy().max()
 
@@ -361,8 +361,8 @@ def test_predict_writes_masks_and_overlays_at_each_images_own_size(first, brain_
 def test_predict_takes_folders_and_patterns_of_any_image(first, segpipe, tmp_path):
     photos = tmp_path / "photos"
     (photos / "more").mkdir(parents=True)
-    grey = np.random.default_rng(0).integers(0, 2**16, [30, 20]).astype(np.uint16)
-    Image.fromarray(grey).save(photos / "deep.png")
+    gray = np.random.default_rng(0).integers(0, 2**16, [30, 20]).astype(np.uint16)
+    Image.fromarray(gray).save(photos / "deep.png")
     Image.new("RGBA", (25, 35), (200, 100, 50, 20)).save(photos / "more" / "alpha.png")
     turned = Image.Exif()
     turned[0x0112] = 6  # Turn by 90 degrees to see it upright.

@@ -142,7 +142,7 @@ def test_the_verdict_fails_for_a_refused_model(run, tmp_path):
     assert verdict(run, tmp_path, passed, "", {"pushed": 1}).returncode == 0
     refused = verdict(run, tmp_path, missed, "too slow", {"pushed": 0})
     assert refused.returncode == 1
-    expected = "The model was not pushed: mean IoU 0.3000 is 0.5000 below 0.8 (gate.min.mean_iou)"
+    expected = "The model was not pushed: mean IoU is 0.3000, 0.5000 below 0.8 (gate.min.mean_iou)"
     assert f"{expected}; too slow" in refused.stderr
     # Whatever else it is told, a model that was not pushed was not pushed.
     assert verdict(run, tmp_path, passed, "", {"pushed": 0}).returncode == 1

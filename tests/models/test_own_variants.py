@@ -83,7 +83,7 @@ def test_a_loss_of_pixels_is_their_mean(my_team):
         ({"decoder": "my_team.networks:Strided"}, "must be a class that derives from models.decoders.decoder.Decoder"),
         (
             {"encoder": "my_team.networks:Strided", "depth": 3},
-            "depth is no option of encoder my_team.networks:Strided or decoder unet; there are width, filters",
+            "depth is not an option of encoder my_team.networks:Strided or decoder unet; its options are width, filters",
         ),
         ({"encoder": "my_team.networks:Strided", "width": 0}, r"width\n  Input should be greater than or equal to 1"),
         ({"encoder": "my_team.networks:Strided", "decoder": "segnet"}, "decoder segnet takes an encoder that keeps"),
@@ -99,7 +99,7 @@ def test_a_loss_says_how_it_is_reduced(my_team):
         file.write("\nfrom models.losses import Loss\nclass Neither(Loss):\n    def values(self, *_):\n        pass\n")
     with pytest.raises(pydantic.ValidationError, match=r"Neither must derive from PixelLoss or RegionLoss"):
         TrainSettings(loss="my_team.networks:Neither")
-    with pytest.raises(pydantic.ValidationError, match=r"edge is no option of loss my_team.networks:Smoothed"):
+    with pytest.raises(pydantic.ValidationError, match=r"edge is not an option of loss my_team.networks:Smoothed"):
         TrainSettings(loss={"my_team.networks:Smoothed": {"edge": 1}})
 
 

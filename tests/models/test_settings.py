@@ -45,13 +45,13 @@ def test_an_option_that_both_have_goes_to_both():
     [
         (
             {"encoder": "resnet50", "depth": 4},
-            "depth is no option of encoder resnet50 or decoder unet; "
+            "depth is not an option of encoder resnet50 or decoder unet; "
             "there are encoder_weights, filters, normalization, dropout",
         ),
-        ({"encoder_weights": "resnet50.h5"}, "encoder_weights is no option of encoder plain or decoder unet"),
+        ({"encoder_weights": "resnet50.h5"}, "encoder_weights is not an option of encoder plain or decoder unet"),
         (
             {"encoder": "vgg16", "decoder": "segnet", "normalization": "group"},
-            "normalization is no option of encoder vgg16 or decoder segnet",
+            "normalization is not an option of encoder vgg16 or decoder segnet",
         ),
         ({"encoder": "vgg16", "encoder_weights": "vgg16.h5", "filters": 32}, "fit 64 filters only"),
         ({"decoder": "segnet"}, "decoder segnet takes an encoder .* such as vgg16; add encoder: vgg16"),
@@ -59,7 +59,7 @@ def test_an_option_that_both_have_goes_to_both():
         ({"decoder": "vnet"}, "there is no decoder 'vnet'; there are unet, segnet, deeplab_v3_plus, and your own"),
         ({"encoder": ["plain"]}, r"encoder\n  Input should be a valid string"),
         ({"filters": 0}, r"filters\n  Input should be greater than or equal to 1"),
-        ({"architecture": "unet"}, "there is no key architecture any more; leave it out"),
+        ({"architecture": "unet"}, "the key architecture was removed; leave it out"),
         ({"architecture": "unet_resnet"}, "architecture any more; write encoder: resnet50"),
         ({"architecture": ["unet"]}, "architecture any more; write encoder and decoder"),
     ],

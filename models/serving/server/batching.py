@@ -63,7 +63,7 @@ class Batcher:
 
         Raises:
           BusyError: if too many requests are waiting.
-          BadImageError: if one of its images cannot be decoded.
+          BadRequestError: if one of its images cannot be decoded.
         """
         request = _Request(images, sizes, asyncio.get_running_loop().create_future())
         try:

@@ -15,18 +15,18 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
-from data.images import encode_png, open_image
+from data.image_files import encode_png, open_image
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
 _LOG = logging.getLogger("segpipe.model_server")
 
 
-class BadImageError(ValueError):
+class BadRequestError(ValueError):
     """An image that the model cannot use; the message is for the client."""
 
 
-class TooManyPixelsError(BadImageError):
+class TooManyPixelsError(BadRequestError):
     """An image larger than the server's limit."""
 
 
@@ -51,14 +51,14 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
       max_pixels: the limit.
 
     Raises:
-      BadImageError: if it is neither JPEG nor PNG.
+      BadRequestError: if it is neither JPEG nor PNG.
       TooManyPixelsError: if it has more pixels.
     """
     try:
         # The model decodes none of Pillow's other formats.
         width, height = open_image(content, formats=("JPEG", "PNG")).size
     except Exception:  # Pillow raises nearly anything on broken headers.
-        raise BadImageError("not a JPEG or PNG image") from None
+        raise BadRequestError("not a JPEG or PNG image") from None
     if width * height > max_pixels:
         raise TooManyPixelsError(f"the image has {width}x{height} pixels; the limit is {max_pixels}")
     return height, width
@@ -94,12 +94,12 @@ class LoadedModel:
           sizes: height and width of each.
 
         Raises:
-          BadImageError: if one of them cannot be decoded.
+          BadRequestError: if one of them cannot be decoded.
         """
         try:
             outputs = self.signatures["serving_default"](tf.constant(list(images)))
         except tf.errors.InvalidArgumentError:
-            raise BadImageError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB") from None
+            raise BadRequestError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB") from None
         class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
         # Without resizing, each map has its image's size, and the batch has the size of the largest.
         own_size = self.facts["preprocessing"]["resize"] == "none"

@@ -21,7 +21,7 @@ from aiohttp import web
 from data.base.errors import UserError
 from data.label_map import LabelMap
 from models.serving.server.batching import Answer, Batcher, BusyError
-from models.serving.server.loaded_model import BadImageError, Follower, TooManyPixelsError, image_size
+from models.serving.server.loaded_model import BadRequestError, Follower, TooManyPixelsError, image_size
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, IMAGES
 
 _LOG = logging.getLogger("segpipe.model_server")
@@ -217,7 +217,7 @@ class ModelServer:
             answer = await asyncio.wait_for(self.batcher.segment(images, sizes), self._limits.answer_seconds)
         except TooManyPixelsError as error:
             return _error(413, str(error))
-        except BadImageError as error:
+        except BadRequestError as error:
             return _error(400, str(error))
         except BusyError:
             return _error(503, "too many requests are waiting; try again", {"Retry-After": "1"})
@@ -234,35 +234,35 @@ def _images(body: bytes, max_instances: int) -> tuple[list[bytes], bool]:
     """The images of a request, and whether they came as `instances` (rows) rather than `inputs` (columns).
 
     Raises:
-      BadImageError: if the request has none of TF Serving's forms for this signature.
+      BadRequestError: if the request has none of TF Serving's forms for this signature.
     """
     try:
         request = orjson.loads(body)
     except orjson.JSONDecodeError as error:
-        raise BadImageError(f"the request is not JSON: {error}") from None
+        raise BadRequestError(f"the request is not JSON: {error}") from None
     form = 'the request must be {"instances": [{"b64": "…"}, …]}, with JPEG or PNG files in base64'
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
-        raise BadImageError(form)
+        raise BadRequestError(form)
     if request.get("signature_name", _SIGNATURE) != _SIGNATURE:
-        raise BadImageError(f"signature_name must be {_SIGNATURE} or be left out")
+        raise BadRequestError(f"signature_name must be {_SIGNATURE} or be left out")
     by_rows = "instances" in request
     values = request["instances" if by_rows else "inputs"]
     if not by_rows and isinstance(values, dict) and values.keys() == {IMAGES}:
         values = values[IMAGES]
     if not isinstance(values, list) or not values:
-        raise BadImageError(form)
+        raise BadRequestError(form)
     if len(values) > max_instances:
-        raise BadImageError(f"{len(values)} instances are more than the limit of {max_instances}")
+        raise BadRequestError(f"{len(values)} instances are more than the limit of {max_instances}")
     images = []
     for value in values:
         if isinstance(value, dict) and value.keys() == {IMAGES}:
             value = value[IMAGES]
         if not (isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)):
-            raise BadImageError(form)
+            raise BadRequestError(form)
         try:
             images.append(base64.b64decode(value["b64"], validate=True))
         except (binascii.Error, ValueError):
-            raise BadImageError("an instance is not valid base64") from None
+            raise BadRequestError("an instance is not valid base64") from None
     return images, by_rows
 
 

@@ -29,8 +29,8 @@ class RunnerSettings(Section):
     """How Beam runs a step.
 
     Attributes:
-      runner: `direct` (this machine), `flink`, `spark` or `dataflow` (never run so far); or your own by import path,
-        `package.module:Class`.
+      runner: where Beam runs: `direct`, this machine, or one of the runners in docs/scaling.md; or your own by import
+        path, `package.module:Class`.
       options: the runner's own options.
       arguments: further Beam pipeline options, as on Beam's own command lines: `--name=value`.
     """

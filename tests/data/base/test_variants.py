@@ -93,9 +93,9 @@ def test_a_class_that_lacks_a_method_is_refused():
 
 def test_unknown_options_are_refused():
     check_options(["side"], Square.model_fields, "shape square")
-    with pytest.raises(ValueError, match="edge is no option of shape square; there are side"):
+    with pytest.raises(ValueError, match="edge is not an option of shape square; its options are side"):
         check_options(["edge"], Square.model_fields, "shape square")
-    with pytest.raises(ValueError, match="edge is no option of shape point; there are none"):
+    with pytest.raises(ValueError, match="edge is not an option of shape point; its options are none"):
         check_options(["edge"], [], "shape point")
 
 

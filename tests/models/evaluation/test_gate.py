@@ -62,12 +62,15 @@ def test_each_threshold_knows_its_key():
 @pytest.mark.parametrize(
     ("threshold", "reason"),
     [
-        (Threshold("mean_iou", 0.6, "KEY"), "mean IoU 0.5500 is 0.0500 below 0.6 (KEY)"),
-        (Threshold("dice", 0.4, "KEY", "car", "night"), "Dice of car on night 0.2000 is 0.2000 below 0.4 (KEY)"),
-        (Threshold("images", 2000, "KEY"), "number of images 1234 is 766 below 2000 (KEY)"),
+        (Threshold("mean_iou", 0.6, "KEY"), "mean IoU is 0.5500, 0.0500 below 0.6 (KEY)"),
+        (
+            Threshold("dice", 0.4, "KEY", "car", "night"),
+            "Dice of car on night is 0.2000, 0.2000 below 0.4 (KEY)",
+        ),
+        (Threshold("images", 2000, "KEY"), "number of images is 1234, 766 below 2000 (KEY)"),
         (
             Threshold("mean_iou_change", -0.1, "KEY"),
-            "change of mean IoU -0.1500 is 0.0500 below -0.1 (KEY); the deployed model's mean IoU is 0.7000",
+            "change of mean IoU is -0.1500, 0.0500 below -0.1 (KEY); the deployed model's mean IoU is 0.7000",
         ),
         (
             Threshold("iou", 0, "KEY", "cow"),
@@ -79,7 +82,7 @@ def test_each_threshold_knows_its_key():
         ),
         (
             Threshold("mean_iou_small_images", 0, "KEY"),
-            "mean IoU of small images could not be measured: nothing of it is in these images (KEY)",
+            "mean IoU of small images could not be measured: these images contain nothing to measure it on (KEY)",
         ),
     ],
 )
@@ -133,7 +136,7 @@ def test_a_model_that_was_not_pushed_has_a_reason():
 
 def test_records_of_earlier_versions_can_still_be_told():
     old = Check(**{"metric": "iou_csf", "slice": "", "value": 0.3, "bound": 0.8, "passed": False})
-    assert old.reason == "iou_csf 0.3000 is 0.5000 below 0.8 (gate)"
+    assert old.reason == "iou_csf is 0.3000, 0.5000 below 0.8 (gate)"
 
 
 def test_the_docs_have_the_table():

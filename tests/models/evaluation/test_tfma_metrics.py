@@ -11,7 +11,7 @@ def test_sums_name_some_of_many_images_whoever_counted_them(monkeypatch):
     monkeypatch.setattr(sums, "NAMED_IMAGES", 5)
     generator = np.random.default_rng(0)
     confusions = generator.integers(0, 100, [200, 2, 2])
-    confusions[3] = 0  # Nothing is labelled: it has no mean IoU.
+    confusions[3] = 0  # Nothing is labeled: it has no mean IoU.
     images = [
         (f"image {index}", int(generator.integers(2**32)), confusion) for index, confusion in enumerate(confusions)
     ]

@@ -78,7 +78,7 @@ def test_colours_change_and_pixels_stay_where_they_are(option):
     changed, same_label = augment(image, label, tf.constant([0, 1]), **NOTHING, **{option: 0.5})
     np.testing.assert_array_equal(same_label, label)
     image, changed = image.numpy(), changed.numpy()
-    grey, changed_grey = image.mean(axis=-1), changed.mean(axis=-1)
+    gray, changed_gray = image.mean(axis=-1), changed.mean(axis=-1)
     mean = image.mean(axis=(1, 2, 3), keepdims=True)
     if option == "brightness":
         amounts = (changed - image)[:, :1, :1, :1]
@@ -87,9 +87,9 @@ def test_colours_change_and_pixels_stay_where_they_are(option):
         amounts = ((changed - image) / (image - mean))[:, :1, :1, :1]
         np.testing.assert_allclose(changed, mean + (1 + amounts) * (image - mean), atol=1e-2)
     else:
-        np.testing.assert_allclose(changed_grey, grey, atol=1e-5)
+        np.testing.assert_allclose(changed_gray, gray, atol=1e-5)
         amounts = (
-            np.std(changed - changed_grey[..., None], axis=(1, 2, 3)) / np.std(image - grey[..., None], axis=(1, 2, 3))
+            np.std(changed - changed_gray[..., None], axis=(1, 2, 3)) / np.std(image - gray[..., None], axis=(1, 2, 3))
         ) - 1
     assert np.abs(amounts).max() <= 0.51
     assert np.std(amounts) > 0.1

@@ -13,5 +13,5 @@ def test_images_become_what_imagenet_weights_were_trained_on():
 
 
 def test_gray_images_get_three_equal_channels():
-    grey = np.random.default_rng(0).normal(size=(2, 3, 5, 1)).astype(np.float32)
-    np.testing.assert_allclose(ImageNetInput()(grey), np.repeat(grey * 58, 3, axis=-1), rtol=1e-6)
+    gray = np.random.default_rng(0).normal(size=(2, 3, 5, 1)).astype(np.float32)
+    np.testing.assert_allclose(ImageNetInput()(gray), np.repeat(gray * 58, 3, axis=-1), rtol=1e-6)

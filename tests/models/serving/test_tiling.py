@@ -18,7 +18,7 @@ def photograph(height, width, seed=0):
 
 
 def pixelwise(tiles):
-    """Logits of each pixel by its colour alone, so that it makes no difference where tiles lie."""
+    """Logits of each pixel by its color alone, so that it makes no difference where tiles lie."""
     return tf.einsum("bhwc,ck->bhwk", tiles, tf.constant([[1.0, -1, 0, 2], [0, 1, -2, 0], [0.5, 0, 1, -1]]))
 
 

@@ -41,7 +41,7 @@ def transform(features):
 
 
 def write_examples(path):
-    """Noisy images of three grey levels, their classes."""
+    """Noisy images of three gray levels, their classes."""
     generator = np.random.default_rng(0)
     with tf.io.TFRecordWriter(path) as writer:
         for index in range(EXAMPLES):
@@ -80,7 +80,7 @@ def main(folder, settings, signal, step):
         train=TrainSettings.model_validate(
             {
                 **{"epochs": 5, "batch_size": 4, "precision": "float32", "small_sizes": 0},
-                # The grey level is the class.
+                # The gray level is the class.
                 **{"augmentation": {"brightness": 0, "contrast": 0}},
                 **settings,
             }

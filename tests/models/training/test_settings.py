@@ -28,7 +28,7 @@ def test_another_encoder_or_decoder_brings_its_own_defaults():
     changed = config.with_values({"model.encoder": "resnet50", "model.decoder": "deeplab_v3_plus"})
     assert changed.model == ModelSettings(encoder="resnet50", decoder="deeplab_v3_plus", dropout=0.1)
     deeper = config.with_values({"model.depth": 3})
-    with pytest.raises(pydantic.ValidationError, match="depth is no option of encoder resnet50"):
+    with pytest.raises(pydantic.ValidationError, match="depth is not an option of encoder resnet50"):
         deeper.with_values({"model.encoder": "resnet50"})
 
 
@@ -54,7 +54,7 @@ def test_a_loss_is_a_name_or_a_sum_by_weights_or_options():
         ({"dice": 0}, r"loss\.dice\.weight\n  Input should be greater than 0"),
         ({"dice": -1}, r"loss\.dice\.weight\n  Input should be greater than 0"),
         ({"dice": None}, r"loss\.dice\.weight\n  Input should be a valid number"),
-        ({"dice": {"gamma": 2}}, "gamma is no option of loss dice; there are weight"),
+        ({"dice": {"gamma": 2}}, "gamma is not an option of loss dice; its options are weight"),
         ({"focal": {"gamma": 0.5}}, r"loss\.focal\.gamma\n  Input should be greater than or equal to 1"),
     ],
 )

@@ -87,7 +87,7 @@ def test_values_are_read_as_the_settings_read_them():
         ({"train.augmentation.flip_vertical": {"low": 0, "high": 1}}, "takes a list of values, not a range"),
         ({"train.weight_decay": [0, 0.0]}, "has a value twice"),
         ({"model.encoder": ["plain", "vnet"]}, "there is no encoder 'vnet'"),
-        ({"model.encoder_weights": ["a", "b"]}, "encoder_weights is no option of encoder plain or decoder unet"),
+        ({"model.encoder_weights": ["a", "b"]}, "encoder_weights is not an option of encoder plain or decoder unet"),
         ({"model.depth": {"low": 2, "high": 6}}, "at least 64 pixels each way, not 32; a depth of at most 5"),
     ],
 )

@@ -17,7 +17,7 @@ from PIL import Image
 from data.contract import SPLITS
 from data.formats import FORMATS, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
-from data.images import EncodedImage, encode_png
+from data.image_files import EncodedImage, encode_png
 from data.label_map import LabelMap
 from pipeline.cli import cli
 

@@ -55,13 +55,13 @@ def test_an_empty_section_has_its_defaults(write):
     ("text", "overrides", "message"),
     [
         (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key; there are epochs, batch_size, loss"),
-        (MINIMAL + "colour: 3", (), "colour: there is no such key; there are name, output, artifacts, data"),
+        (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "run.yaml is not YAML: month must be in"),
         (MINIMAL, ("train.epochs=2024-13-45",), "the value is not YAML: month must be in"),
         (
             MINIMAL + "model: {encoder: resnet50, depth: 3}",
             (),
-            "model: depth is no option of encoder resnet50 or decoder",
+            "model: depth is not an option of encoder resnet50 or decoder",
         ),
         (MINIMAL + "model: {encoder: resnet50, filters: 0}", (), "model.filters: .*; got 0"),
         (MINIMAL + "train: {loss: {focal: {gamma: 0}}}", (), "train.loss.focal.gamma: .*; got 0"),

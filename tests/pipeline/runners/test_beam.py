@@ -132,11 +132,11 @@ DATAFLOW = {"project": "p", "region": "r", "temp_location": "gs://b"}
         ({"components": {"Trainer": {"options": {"workers": 2}}}}, "Input should be 'ImportExampleGen'"),
         (
             {"components": {"Transform": {"options": {"worker": 2}}}},
-            r"components\.Transform\.options\n.*worker is no option of runner direct; there are workers",
+            r"components\.Transform\.options\n.*worker is not an option of runner direct; its options are workers",
         ),
         (
             {"runner": "flink", "options": {"workers": 2}},
-            "workers is no option of runner flink; there are job_server, staging, environment, address",
+            "workers is not an option of runner flink; its options are job_server, staging, environment, address",
         ),
         ({"arguments": ["--runner=FlinkRunner"]}, "the runner is beam.runner"),
         ({"runner": "flink", "options": {"address": "http://manager:8081"}}, r"options\.address\n.*should match"),
@@ -201,7 +201,7 @@ def test_a_runner_can_be_the_users_own():
         (
             "my_team.runners:RayRunner",
             {"adress": "ray:1"},
-            "adress is no option of runner .*; there are address, cores",
+            "adress is not an option of runner .*; its options are address, cores",
         ),
     ],
 )

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.images import BadImageError, class_ids, encode_png, open_image, read_image, read_mask
+from data.image_files import BadImageError, class_ids, encode_png, open_image, read_image, read_mask
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["a", "b", "c"])
@@ -85,7 +85,7 @@ def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
 
 
 def test_importing_data_images_leaves_pillow_as_it_is():
-    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.images"
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.image_files"
     subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
 
 
@@ -108,7 +108,7 @@ def packed(ids: np.ndarray, bits: int) -> np.ndarray:
     return np.packbits(np.unpackbits(ids[..., np.newaxis], axis=2)[..., -bits:].reshape(len(ids), -1), axis=1)
 
 
-def grey_png(ids: np.ndarray, bits: int) -> bytes:
+def gray_png(ids: np.ndarray, bits: int) -> bytes:
     def chunk(name: bytes, content: bytes) -> bytes:
         return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
 
@@ -121,7 +121,7 @@ def grey_png(ids: np.ndarray, bits: int) -> bytes:
     )
 
 
-def grey_tiff(ids: np.ndarray, bits: int) -> bytes:
+def gray_tiff(ids: np.ndarray, bits: int) -> bytes:
     height, width = ids.shape
     rows = packed(ids, bits).tobytes()
     # Width, height, bits, no compression, 0 is black, offset, one sample, rows in the strip, its size.
@@ -130,7 +130,7 @@ def grey_tiff(ids: np.ndarray, bits: int) -> bytes:
     return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + rows
 
 
-@pytest.mark.parametrize("encode", [grey_png, grey_tiff])
+@pytest.mark.parametrize("encode", [gray_png, gray_tiff])
 @pytest.mark.parametrize("bits", [1, 2, 4])
 def test_masks_of_few_bits_hold_ids(encode, bits):
     ids = np.arange(15, dtype=np.uint8).reshape(3, 5) % 2**bits
