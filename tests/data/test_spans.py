@@ -25,7 +25,7 @@ def test_a_window_is_of_the_newest_spans_and_its_test_split_of_the_oldest():
     assert choose_window([3, 1, 7], 2, test=3) == Window((3, 7), 3, 7)
     assert choose_window([3, 1, 7], 1, newest=3) == Window((3,), 1, 3)
     assert choose_window([5], 4) == Window((5,), 5, 5)
-    with pytest.raises(UserError, match=r"data\.test_span is 2, which is not there; the newest that are: 1, 3"):
+    with pytest.raises(UserError, match=r"data\.test_span is 2, but there is no such span; the newest are 1, 3"):
         choose_window([3, 1], 0, test=2)
 
 

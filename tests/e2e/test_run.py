@@ -126,7 +126,7 @@ def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, 
     assert refused.mean_iou == first.mean_iou
     assert states(refused)["Trainer"] == "cached"
     mean_iou, csf, serving = sorted(refused.reasons, key=lambda reason: (reason[0] != "m", reason))
-    assert mean_iou == f"mean IoU {first.mean_iou:.4f} is {0.99 - first.mean_iou:.4f} below 0.99 (gate.min.mean_iou)"
+    assert mean_iou == f"mean IoU is {first.mean_iou:.4f}, {0.99 - first.mean_iou:.4f} below 0.99 (gate.min.mean_iou)"
     assert csf.startswith("boundary IoU of csf 0.")
     assert csf.endswith("below 0.98 (gate.min.boundary_iou.csf)")
     assert serving.startswith("serving.max_memory_megabytes is 10, measured")
@@ -378,7 +378,7 @@ def test_predict_takes_folders_and_patterns_of_any_image(first, segpipe, tmp_pat
     assert sizes == {"deep_mask.png": (20, 30), "more/alpha_mask.png": (25, 35), "more/turned_mask.png": (10, 40)}
     assert find_inputs([f"{photos}/more/*.png"]) == {f"{photos}/more/alpha.png": "alpha"}
     for inputs, message in {
-        (f"{photos}/*.gif",): "there is no image",
+        (f"{photos}/*.gif",): "no image found",
         (str(photos / "deep.png"), "elsewhere/deep.jpg"): "several inputs would write deep_mask.png",
     }.items():
         with pytest.raises(UserError, match=message):

@@ -101,7 +101,7 @@ def test_a_bad_model_is_refused(
     # KFP's local runner takes a container that is gone before it asks how it ended for one that succeeded.
     with contextlib.suppress(RuntimeError):
         run_locally(pipeline, epochs=1, min_mean_iou=0.99)
-    assert "The model was not pushed: mean IoU 0." in capfd.readouterr().out
+    assert "The model was not pushed: mean IoU is 0." in capfd.readouterr().out
     assert versions(volume) == before
 
 

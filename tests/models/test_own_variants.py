@@ -83,7 +83,7 @@ def test_a_loss_of_pixels_is_their_mean(my_team):
         ({"decoder": "my_team.networks:Strided"}, "must be a class that derives from models.decoders.decoder.Decoder"),
         (
             {"encoder": "my_team.networks:Strided", "depth": 3},
-            "depth is not an option of encoder my_team.networks:Strided or decoder unet; its options are width, filters",
+            "depth is not an option of encoder my_team.networks:Strided or decoder unet; its options are width",
         ),
         ({"encoder": "my_team.networks:Strided", "width": 0}, r"width\n  Input should be greater than or equal to 1"),
         ({"encoder": "my_team.networks:Strided", "decoder": "segnet"}, "decoder segnet takes an encoder that keeps"),

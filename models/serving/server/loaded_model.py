@@ -23,7 +23,7 @@ _LOG = logging.getLogger("segpipe.model_server")
 
 
 class BadRequestError(ValueError):
-    """An image that the model cannot use; the message is for the client."""
+    """A request that cannot be answered, most often for an image; the message is for the client."""
 
 
 class TooManyPixelsError(BadRequestError):
