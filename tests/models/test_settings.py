@@ -46,7 +46,7 @@ def test_an_option_that_both_have_goes_to_both():
         (
             {"encoder": "resnet50", "depth": 4},
             "depth is not an option of encoder resnet50 or decoder unet; "
-            "there are encoder_weights, filters, normalization, dropout",
+            "its options are encoder_weights, filters, normalization, dropout",
         ),
         ({"encoder_weights": "resnet50.h5"}, "encoder_weights is not an option of encoder plain or decoder unet"),
         (
@@ -60,8 +60,8 @@ def test_an_option_that_both_have_goes_to_both():
         ({"encoder": ["plain"]}, r"encoder\n  Input should be a valid string"),
         ({"filters": 0}, r"filters\n  Input should be greater than or equal to 1"),
         ({"architecture": "unet"}, "the key architecture was removed; leave it out"),
-        ({"architecture": "unet_resnet"}, "architecture any more; write encoder: resnet50"),
-        ({"architecture": ["unet"]}, "architecture any more; write encoder and decoder"),
+        ({"architecture": "unet_resnet"}, "architecture was removed; write encoder: resnet50"),
+        ({"architecture": ["unet"]}, "architecture was removed; write encoder and decoder"),
     ],
 )
 def test_what_means_nothing_is_refused(settings, message):

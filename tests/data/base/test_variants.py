@@ -95,7 +95,7 @@ def test_unknown_options_are_refused():
     check_options(["side"], Square.model_fields, "shape square")
     with pytest.raises(ValueError, match="edge is not an option of shape square; its options are side"):
         check_options(["edge"], Square.model_fields, "shape square")
-    with pytest.raises(ValueError, match="edge is not an option of shape point; its options are none"):
+    with pytest.raises(ValueError, match="edge is not an option of shape point; it has none"):
         check_options(["edge"], [], "shape point")
 
 
