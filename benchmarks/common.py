@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import datetime
 import importlib
 import itertools
 import json
@@ -206,24 +207,26 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
         os.sched_setaffinity(0, cores)
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     import absl.logging
-    from tfx.orchestration.local.local_dag_runner import LocalDagRunner
-    from tfx.orchestration.pipeline import RunOptions
 
     for module in _IMPORTS:
         importlib.import_module(module)
 
     from pipeline.config import Config
     from pipeline.pipeline import create_pipeline
+    from pipeline.records.metadata import database_of
+    from pipeline.runners.local import run_components
 
     components = _Components()
     root = logging.getLogger()
     root.setLevel(logging.INFO)
     root.handlers[:] = [components]
     absl.logging.set_verbosity(absl.logging.INFO)  # Else Keras and others set the level back when they are imported.
-    options = RunOptions(to_nodes=[to]) if to else None
     config = Config.model_validate(values)
     os.makedirs(config.output, exist_ok=True)  # For the metadata; `segpipe run` makes it, too.
-    LocalDagRunner().run(create_pipeline(config), run_options=options)
+    pipeline = create_pipeline(config)
+    names = [component.id for component in pipeline.components]
+    names = names[: names.index(to) + 1] if to else names
+    run_components(pipeline, names, database_of(config), datetime.datetime.now().isoformat(), components)
     return components.measured
 
 
@@ -276,27 +279,30 @@ def evaluated(output: str) -> float:
 
 
 class _Components(logging.Handler):
-    """Measures components between the log messages of TFX's local runner."""
+    """Measures components as the local runner starts and ends them, and epochs by the trainer's messages."""
 
     def __init__(self) -> None:
         super().__init__(logging.INFO)
         self.measured: dict[str, dict[str, Any]] = {}
+        self._component = ""
         self._started = self._images_per_second = 0.0
         self._epochs_ended: list[float] = []
 
+    def start(self, component: str) -> None:
+        """A component starts."""
+        self._component, self._started = component, time.monotonic()
+
+    def end(self, _: str) -> None:
+        """It ended."""
+        measured: dict[str, Any] = {"seconds": time.monotonic() - self._started, "peak_megabytes": peak_megabytes()}
+        if self._component == "Trainer":
+            measured["images_per_second"] = self._images_per_second
+            ended = [self._started, *self._epochs_ended]
+            measured["epoch_seconds"] = [b - a for a, b in itertools.pairwise(ended)]
+        self.measured[self._component] = measured
+
     def emit(self, record: logging.LogRecord) -> None:
-        if record.msg == "Component %s is running.":
-            self._started = time.monotonic()
-        elif record.msg == "Component %s is finished.":
-            self.measured[record.args[0]] = {  # type: ignore[index]
-                "seconds": time.monotonic() - self._started,
-                "peak_megabytes": peak_megabytes(),
-            }
-            if record.args[0] == "Trainer":  # type: ignore[index]
-                self.measured["Trainer"]["images_per_second"] = self._images_per_second
-                ended = [self._started, *self._epochs_ended]
-                self.measured["Trainer"]["epoch_seconds"] = [b - a for a, b in itertools.pairwise(ended)]
-        elif record.name == "segpipe.training" and record.msg.startswith("epoch"):
+        if record.name == "segpipe.training" and record.msg.startswith("epoch"):
             self._images_per_second = record.args[-1]  # type: ignore[index, assignment]
             self._epochs_ended.append(time.monotonic())
 

@@ -21,7 +21,8 @@ SIZES = {
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
     "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
     "evaluate": (*_SMALL, *_MODEL),
-    "evaluate_memory": (*_SMALL, *_MODEL),
+    # Smaller ones lack some classes.
+    "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),
     "fixed_cost": ("--images", "12", *_MODEL),
     "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16", "--timed-epochs", "1"),

@@ -46,8 +46,11 @@ class ComponentError(Exception):
     """
 
     def __init__(self, component: str):
-        super().__init__(f"{component} failed")
+        super().__init__(component)  # As it is, so that it can be pickled.
         self.component = component
+
+    def __str__(self) -> str:
+        return f"{self.component} failed"
 
 
 def run_locally(config: Config, console: Console, last: str = "") -> Run:

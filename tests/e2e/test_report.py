@@ -167,4 +167,4 @@ def test_report_and_compare_find_runs(first, small_config, output, segpipe, tmp_
     text = html.read_text()
     assert f'<td class="best">{first.mean_iou:.4f}</td><td>{other.mean_iou:.4f}</td>' in text
     alone = segpipe("compare", first.run_id, "--config", str(path))
-    assert (alone.returncode, "two runs or more" in alone.stderr) == (1, True)
+    assert (alone.returncode, "at least two runs" in alone.stderr) == (1, True)

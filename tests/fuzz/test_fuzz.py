@@ -229,7 +229,7 @@ def test_configurations(folder, content, overrides):
 def test_shares(text):
     try:
         shares = parse_shares(text)
-    except UserError as error:
+    except ValueError as error:
         check_message(error)
         return
     assert abs(sum(shares.values()) - 1) < 1e-5
