@@ -1,4 +1,4 @@
-"""Charts as SVG that takes its color of text and lines from the page, light or dark."""
+"""Charts as SVG. Text and lines take their color from the page, light or dark."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from matplotlib.ticker import MaxNLocator
 
 # Stands for the page's text color.
 _INK = "#010203"
-# Of Okabe and Ito's palette, which color-blind people can tell apart; both stand out on white and on black.
+# From Okabe and Ito's palette, which color-blind people can tell apart; all stand out on white and on black.
 _COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
 _STYLE = {
     "svg.fonttype": "none",

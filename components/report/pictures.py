@@ -18,10 +18,10 @@ from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS
 
-# Images of each group, and the length of their longer side in pixels, from which sizes come down to fit.
+# Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
 _GROUP = 12
 SIDES = (320, 256, 192, 128, 96, 64, 48)
-# Vermillion of Okabe and Ito's palette.
+# Vermilion, from Okabe and Ito's palette.
 _ERROR = (213, 94, 0)
 _CLEAR = 255
 
@@ -43,7 +43,7 @@ class Choice:
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
-    """An image that is shown, at most `SIDES[0]` pixels long.
+    """An image as it is shown, at most `SIDES[0]` pixels long.
 
     Attributes:
       choice: which it is.
@@ -120,7 +120,7 @@ def _fit(width: int, height: int, side: int) -> tuple[int, int]:
 
 
 def layers(picture: Picture, label_map: LabelMap, side: int) -> dict[str, str]:
-    """What lies over each other: `image`, `label`, `prediction` and `errors` as data URIs.
+    """The layers of the view: `image`, `label`, `prediction` and `errors` as data URIs.
 
     Args:
       picture: what to show.
