@@ -127,7 +127,7 @@ def test_absolute_thresholds_and_serving_limits_refuse_too(first, small_config, 
     assert states(refused)["Trainer"] == "cached"
     mean_iou, csf, serving = sorted(refused.reasons, key=lambda reason: (reason[0] != "m", reason))
     assert mean_iou == f"mean IoU is {first.mean_iou:.4f}, {0.99 - first.mean_iou:.4f} below 0.99 (gate.min.mean_iou)"
-    assert csf.startswith("boundary IoU of csf 0.")
+    assert csf.startswith("boundary IoU of csf is 0.")
     assert csf.endswith("below 0.98 (gate.min.boundary_iou.csf)")
     assert serving.startswith("serving.max_memory_megabytes is 10, measured")
     assert numbers(config.push_destination) == []
@@ -161,13 +161,13 @@ def test_slices_chance_and_the_original_size_decide_if_they_shall(first, small_c
         ("mean_iou_change_upper", ""): False,
     }
     slice_1, change, nowhere, significance = worse.reasons
-    assert slice_1.startswith("IoU of csf on slice_1 0.")
+    assert slice_1.startswith("IoU of csf on slice_1 is 0.")
     assert slice_1.endswith("below 0.98 (gate.slices.slice_1.iou.csf)")
-    assert change.startswith("change of mean IoU on slice_1 -0.")
+    assert change.startswith("change of mean IoU on slice_1 is -0.")
     assert nowhere == (
         "mean IoU on nowhere could not be measured: no test image is of slice nowhere (gate.slices.nowhere.mean_iou)"
     )
-    assert significance.startswith("upper end of the 95 % interval of the change of mean IoU -0.")
+    assert significance.startswith("upper end of the 95 % interval of the change of mean IoU is -0.")
     assert f"below 0 (gate.regression); the deployed model's mean IoU is {worse.baseline_mean_iou:.4f}" in significance
     page = pathlib.Path(worse.report).read_text()
     assert "Refused by the gate" in page
