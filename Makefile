@@ -42,7 +42,7 @@ lint: .venv/ready
 
 test: lint
 	@tools/install_for_tests.sh
-	@.venv/bin/pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder $(if $(MARKERS),-m "$(MARKERS)")
+	@.venv/bin/pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder $(if $(MARKERS),-m "$(MARKERS)")
 
 image:
 	docker build --file kubeflow/Dockerfile --tag segpipe .

@@ -23,4 +23,4 @@ if [ -d ../shared ]; then cp -rL ../shared "$tree/shared"; fi
 docker run --rm --network host --shm-size 1g --cap-add SYS_ADMIN --security-opt apparmor=unconfined \
   --env CI --env PYTHONPATH=/srv/segpipe --env MARKERS="$markers" --volume "$tree:/srv" --workdir /srv/segpipe \
   segpipe:suite sh -c \
-  'git init -q . && mypy && pytest --numprocesses 2 --dist loadgroup --no-loadscope-reorder -m "$MARKERS"'
+  'git init -q . && mypy && pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder -m "$MARKERS"'

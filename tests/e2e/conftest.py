@@ -1,7 +1,7 @@
 """A run of the whole graph on the offline sample, with a small model, from which tests of several files go on.
 
-They are in the group `first` of pytest-xdist, so that one process has them all. Those of the report come before those
-that push another model.
+One process has them all (`_SHARING_FIRST` in tests/conftest.py). Those of the report come before those that push
+another model.
 """
 
 import os

@@ -17,8 +17,6 @@ from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import run_locally
 
-pytestmark = pytest.mark.xdist_group("first")
-
 
 def run(config):
     return run_locally(config, Console(file=open(os.devnull, "w")))

@@ -104,10 +104,10 @@ def test_values_that_do_not_train_are_passed_over(search):
             raise trainer.TrainingError("the loss is no longer a finite number")
         return config.train.learning_rate
 
-    tuner = search(train, trials=8)
-    assert max(rates(tuner)) > 0.03
-    (best,) = tuner.get_best_hyperparameters()
-    assert rate(best) == max(tried for tried in rates(tuner) if tried <= 0.03)
+    searched = search(train, trials=8)
+    assert max(rates(searched)) > 0.03
+    (best,) = searched.get_best_hyperparameters()
+    assert rate(best) == max(tried for tried in rates(searched) if tried <= 0.03)
 
     with pytest.raises(
         tuner.TuningError, match="none of 1 trials could be trained; the last one failed: 2 of 3 are broken"
