@@ -48,4 +48,4 @@ def test_the_table_says_what_a_loss_is_reduced_over():
 def test_each_option_is_described(kinds):
     for kind in kinds.values():
         for name in kind.model_fields:
-            assert f"\n      {name}: " in f"\n{kind.__doc__}" or f"    {name}: " in kind.__doc__, f"{kind}: {name}"
+            assert re.search(rf"^ +{name}: ", kind.__doc__, re.MULTILINE), f"{kind}: {name}"

@@ -1,7 +1,8 @@
 from ml_metadata.proto import metadata_store_pb2
-from tfx import v1 as tfx
+from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
 from tfx.dsl.compiler import compiler, constants
 from tfx.orchestration.local import runner_utils
+from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import launcher, runtime_parameter_utils
 
 from pipeline.records.metadata import Database, sqlite_database
@@ -19,9 +20,9 @@ def test_tfx_reads_and_writes_by_our_connection_alone(tmp_path):
     path = tmp_path / "metadata.sqlite"
     database = Elsewhere(metadata_store_pb2.ConnectionConfig(), str(path), "")
     (tmp_path / "schema.pbtxt").write_text('feature { name: "x" }')
-    component = tfx.components.ImportSchemaGen(schema_file=str(tmp_path / "schema.pbtxt"))
+    component = ImportSchemaGen(schema_file=str(tmp_path / "schema.pbtxt"))
     graph = compiler.Compiler().compile(
-        tfx.dsl.Pipeline("small", str(tmp_path / "artifacts"), components=[component], enable_cache=True)
+        Pipeline("small", str(tmp_path / "artifacts"), components=[component], enable_cache=True)
     )
     for run, state in (("one", "COMPLETE"), ("two", "CACHED")):
         substituted = type(graph).FromString(graph.SerializeToString())
