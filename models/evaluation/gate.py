@@ -220,8 +220,5 @@ def _missing(threshold: Threshold, slice_name: str, measured: Mapping[str, Mappi
     # A class that is not in the labels may still be predicted: its IoU is then 0, which says nothing about the class.
     if metric.by_class and not values.get(METRICS["pixels"].key(threshold.class_name)):
         return f"no pixel of these images is labeled {threshold.class_name}"
-    return (
-        ""
-        if values.get(metric.key(threshold.class_name)) is not None
-        else "these images contain nothing to measure it on"
-    )
+    is_measured = values.get(metric.key(threshold.class_name)) is not None
+    return "" if is_measured else "these images contain nothing to measure it on"

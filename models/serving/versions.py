@@ -15,7 +15,6 @@ import socket
 from typing import Any
 
 from google.protobuf.message import DecodeError
-from tensorflow.core.protobuf import fingerprint_pb2
 
 from data.base.errors import UserError
 from data.base.files import exists, join, list_files, list_names, move_folder, read_bytes, write_text
@@ -42,6 +41,11 @@ def numbers(destination: str) -> list[int]:
 def taken_numbers(destination: str) -> set[int]:
     """The numbers that a new version must not get, because something has them, or had them before a rollback."""
     return {*numbers(destination), *numbers(join(destination, _ROLLED_BACK))}
+
+
+def is_model(folder: str) -> bool:
+    """Whether a folder has the files that mark a complete SavedModel; none of them is read."""
+    return all(exists(join(folder, name)) for name in MARKERS)
 
 
 def servable_versions(destination: str) -> dict[int, str]:
@@ -84,6 +88,9 @@ def fingerprint(model: str) -> str:
     Raises:
       NotAModelError: if the folder is no complete SavedModel, or one without a fingerprint (TensorFlow before 2.12).
     """
+    # Only here, as it loads TensorFlow, which whoever asks for numbers and paths alone need not wait for.
+    from tensorflow.core.protobuf import fingerprint_pb2
+
     try:
         found = fingerprint_pb2.FingerprintDef.FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
     except (FileNotFoundError, NotADirectoryError, DecodeError):

@@ -20,10 +20,7 @@ if TYPE_CHECKING:
 
 
 EXIT_FAILED = 1
-
-
 EXIT_REFUSED = 2
-
 
 SET_OPTION = click.option(
     "--set",

@@ -18,10 +18,11 @@ from components.import_example_gen import INPUTS_PROPERTY
 from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
+from models.evaluation.gate import Verdict
 from models.serving.versions import rollbacks, rolled_back, servable_versions
 from pipeline.config import Config
 from pipeline.records.metadata import Database, Store, database_of
-from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs
+from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs, text_property
 from pipeline.records.sections import Row
 
 VersionState = Literal["deployed", "older", "rolled back", "removed"]
@@ -205,25 +206,22 @@ def _sections(
     by_type = {artifact.type: artifact for artifact in artifacts.values()}
     by_node = {step.node: step for step in reversed(steps)}
     pushing, training = runs[by_node["Pusher"].run_id], runs[by_node["Trainer"].run_id]
-    verdict = json.loads(by_type["ModelEvaluation"].custom_properties[VERDICT_PROPERTY].string_value)
-    metrics = {name: value for name, value in verdict["metrics"].items() if value is not None}
-    newest = (verdict.get("newest_span") or {}).get("metrics") or {}
+    verdict = Verdict.from_json(text_property(by_type["ModelEvaluation"], VERDICT_PROPERTY))
+    metrics = {name: value for name, value in verdict.metrics.items() if value is not None}
+    newest = verdict.newest_span.metrics.get("mean_iou") if verdict.newest_span else None
     return {
         "Version": [
             Row("folder", [path + ("" if is_there else " (removed)")]),
             Row("pushed", [f"{_time(by_node['Pusher'].execution)}, by run {pushing.run_id} on {pushing.host}"]),
             Row("trained", [f"{_time(by_node['Trainer'].execution)}, by run {training.run_id} on {training.host}"]),
-            Row(
-                "compared with",
-                [f"version {verdict['baseline_version']}" if verdict["baseline_version"] else "nothing"],
-            ),
+            Row("compared with", [f"version {verdict.baseline_version}" if verdict.baseline_version else "nothing"]),
         ],
         "Data": _data(by_type["Examples"]),
         "Schema": [Row("schema.pbtxt", [_digest(os.path.join(by_type["Schema"].uri, "schema.pbtxt"))])],
         "Code": [Row("segpipe", [training.code])],
         "Packages": [Row(name, [text]) for name, text in training.packages.items()],
         "Metrics on the test split": [Row(name, [f"{value:.4f}"]) for name, value in metrics.items()],
-        "Metrics on the newest span": [Row(name, [f"{newest[name]:.4f}"]) for name in ("mean_iou",) if name in newest],
+        "Metrics on the newest span": [] if newest is None else [Row("mean_iou", [f"{newest:.4f}"])],
         "Configuration": [
             Row(key, [yaml.safe_dump(value, sort_keys=False).removesuffix("...\n").strip()])
             for key, value in training.configuration.items()

@@ -17,7 +17,7 @@ from ml_metadata.proto import metadata_store_pb2
 from data.base.errors import UserError
 from pipeline.config import Config
 
-_LOG = logging.getLogger(__name__)
+_LOG = logging.getLogger("segpipe.metadata")
 _ATTEMPTS = 10
 _CONFLICT = "try restarting transaction"
 _BUSY, _REFUSED = "Concurrent writes aborted", "Access denied"

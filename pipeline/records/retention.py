@@ -18,13 +18,10 @@ from pipeline.config import Config
 from pipeline.records.lineage import pushed_runs, upstream
 from pipeline.records.metadata import Store, database_of
 from pipeline.records.recording import claim_artifacts
-from pipeline.records.runs import Run, State, load_runs, run_executions
+from pipeline.records.runs import DECIDED, Run, load_runs, run_executions
 
 # Not a number, so no server takes it for a version while it is being deleted.
 _REMOVED_PREFIX = ".removed-"
-# After any other, the next run may go on from the checkpoints: after a failed or an interrupted one, and after one of
-# which only another machine, or a container that is gone, could say whether it still runs.
-_TRAINED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,7 +81,9 @@ def clean(config: Config, keep: int, is_dry_run: bool) -> list[Leftover]:
         leftovers = list(_old_versions(config.push_destination, versions - kept_versions))
         folders, artifacts = _unneeded(config.artifacts_path, there, needed)
         leftovers += folders
-        if kept_runs and kept_runs[-1].state in _TRAINED:
+        # After any other, the next run may go on from the checkpoints: after a failed or an interrupted one, and after
+        # one of which only another machine, or a container that is gone, could say whether it still runs.
+        if kept_runs and kept_runs[-1].state in DECIDED:
             paths = _entries(config.checkpoints_path)
             leftovers += [_leftover(path, "checkpoints of a training that has ended") for path in paths]
         if len(own) > keep:

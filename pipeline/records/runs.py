@@ -21,6 +21,8 @@ from pipeline.records.metadata import Database, Store
 
 ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refused", "pushed", "unchanged"]
+# The states of runs that came to a decision about a model, and need no second try.
+DECIDED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 _REPORT_FILE = "report.html"
 # The type of TFX's contexts of runs, and the properties that segpipe adds to its own.
 RUN_TYPE = "pipeline_run"

@@ -13,16 +13,14 @@ from typing import Any, Literal
 from rich.console import Console
 
 from data.base.errors import UserError
-from data.base.files import find, find_folders
+from data.base.files import find
 from data.contract import SPLITS
+from models.serving.versions import is_model, numbers, version_path
 from pipeline.config import Config
 from pipeline.records.metadata import database_of
 from pipeline.records.recording import inputs_digest
-from pipeline.records.runs import NoRunError, Run, State, load_runs
+from pipeline.records.runs import DECIDED, NoRunError, Run, load_runs
 from pipeline.retraining.notifications import notify
-
-# The states of runs that need no second try.
-_ENDED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +56,7 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
     try:
         before = own_runs(config)
         last = last_decisive(before)
-        failed_late = last is not None and last.state not in _ENDED  # It pushed, but has no report.
+        failed_late = last is not None and last.state not in DECIDED  # It pushed, but has no report.
         if config.retrain.trigger != "always" and last and not failed_late and _is_settled(config, last):
             return Result("nothing new", last, None, [])
         log("Loading TFX …")
@@ -100,7 +98,7 @@ def own_runs(config: Config) -> list[Run]:
 
 def last_decisive(runs: list[Run]) -> Run | None:
     """The newest run that pushed a model, whatever failed after, or that ended without a failure."""
-    return next((run for run in reversed(runs) if run.has_pushed or run.state in _ENDED), None)
+    return next((run for run in reversed(runs) if run.has_pushed or run.state in DECIDED), None)
 
 
 def _begun(config: Config, before: list[Run]) -> dict[str, Any]:
@@ -116,8 +114,8 @@ def _is_settled(config: Config, run: Run) -> bool:
     """Whether another run would come to the same as this one, and the push destination has what it should have."""
     if run.inputs_digest != inputs_digest(config):
         return False
-    folders = find_folders(os.path.join(glob.escape(config.push_destination), "*"))
-    return run.state == "refused" or any(os.path.basename(folder).isdigit() for folder in folders)
+    destination = config.push_destination
+    return run.state == "refused" or any(is_model(version_path(destination, number)) for number in numbers(destination))
 
 
 def measure_drift(config: Config) -> dict[str, float] | None:
@@ -128,7 +126,7 @@ def measure_drift(config: Config) -> dict[str, float] | None:
     """
     from components.drift import measure
     from models.serving.signatures import read_facts
-    from models.serving.versions import deployed_version, version_path
+    from models.serving.versions import deployed_version
     from pipeline.records.lineage import statistics_of
 
     newest = config.data.newest_input()

@@ -132,10 +132,12 @@ def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_afte
     assert load_history(config)[-1].run_id == failed.run_id
     assert run_retrain(config).outcome == "nothing new"
 
+    # What is no model serves nobody, whatever it is called.
     shutil.rmtree(config.push_destination)
+    os.makedirs(os.path.join(config.push_destination, "7"))
     filled = run_retrain(config)
     assert (filled.outcome, filled.run.state) == ("ran", "pushed")
-    assert numbers(config.push_destination) == [filled.run.pushed_version]
+    assert numbers(config.push_destination) == [7, filled.run.pushed_version]
 
 
 def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
