@@ -25,6 +25,7 @@ setuptools.setup(
         "aiohttp>=3.10",
         "click>=8",
         "docstring-parser>=0.15",
+        "imagehash>=4.3",
         "jinja2>=3.1",
         "matplotlib>=3.8",
         "numpy>=1.26",

@@ -98,7 +98,7 @@ def enlarged(record: bytes, height: int, width: int) -> bytes:
     import tensorflow as tf
 
     from data import contract
-    from data.image_files import encode_png
+    from data.decoding.images import encode_png
 
     example = tf.train.Example.FromString(record)
     features = example.features.feature

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 
 from data import contract
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from models.serving.server.loaded_model import Follower, LoadedModel
 from models.serving.server.server import Limits, ModelServer, serve
 from models.serving.signatures import CONFUSION, EVALUATION

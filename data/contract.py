@@ -17,6 +17,7 @@ WIDTH = "image/width"
 SOURCE_ID = "image/source_id"
 MASK = "image/segmentation/class/encoded"
 SLICE = "image/slice"
+GROUP = "image/group"
 
 IGNORE_LABEL = 255
 SPLITS = ("train", "eval", "test")
@@ -46,7 +47,8 @@ class SegmentationExample:
       width: pixels.
       mask: single-channel PNG of the same size, one class id per pixel, 255 for "ignore".
       source_id: stable name of the example.
-      slice: group to report separately, or an empty string for none.
+      slice: what to report it under separately, or an empty string for none.
+      group: whatever must stay in one split, such as a patient or a scene, or an empty string for none.
     """
 
     image: bytes
@@ -56,9 +58,10 @@ class SegmentationExample:
     mask: bytes
     source_id: str
     slice: str = ""
+    group: str = ""
 
     def serialize(self) -> bytes:
-        """The serialized tf.train.Example; the optional slice is left out if it is empty."""
+        """The serialized tf.train.Example; an optional feature is left out if it is empty."""
         import tensorflow as tf
 
         def of_bytes(value: bytes) -> tf.train.Feature:
@@ -75,7 +78,8 @@ class SegmentationExample:
             SOURCE_ID: of_bytes(self.source_id.encode()),
             MASK: of_bytes(self.mask),
         }
-        if self.slice:
-            features[SLICE] = of_bytes(self.slice.encode())
+        for name, value in ((SLICE, self.slice), (GROUP, self.group)):
+            if value:
+                features[name] = of_bytes(value.encode())
         example = tf.train.Example(features=tf.train.Features(feature=features))
         return example.SerializeToString(deterministic=True)

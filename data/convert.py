@@ -36,9 +36,11 @@ from data.base.files import (
 )
 from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
+from data.decoding.consistency import check_consistency
+from data.decoding.images import BadImageError, encode_png
+from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Reader, SetAside, Source
-from data.image_files import BadImageError, encode_png
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000
@@ -59,6 +61,7 @@ class _Shard:
       split: the split it belongs to.
       counts: [257], the number of examples, then the pixels of each class id.
       set_aside: inputs that were left out, each with its reason.
+      notes: what was noticed about those that are in it.
     """
 
     name: str
@@ -66,6 +69,7 @@ class _Shard:
     split: str
     counts: list[int]
     set_aside: list[tuple[str, str]]
+    notes: Notes
 
 
 class _WriteShard(beam.DoFn):
@@ -91,13 +95,15 @@ class _WriteShard(beam.DoFn):
         path = join(self._folder, f"{name}.{uuid.uuid4().hex}")
         vector = np.zeros(257, np.int64)  # Examples, and pixels of each class id.
         set_aside = []
+        notes = Notes()
         with tempfile.TemporaryDirectory() as folder:
             # TensorFlow does not write to all that Beam does.
             local = os.path.join(folder, name) if is_remote(path) else path
             with tf.io.TFRecordWriter(local) as writer:
                 for source in (Source(*fields) for fields in sources):
                     try:
-                        image, class_ids = self._reader.read(source)
+                        with collecting(source.image) as noted:
+                            image, class_ids = self._reader.read(source)
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
                     except (BadImageError, OSError) as error:
@@ -105,6 +111,7 @@ class _WriteShard(beam.DoFn):
                         set_aside.append([source.image, str(error)])
                         continue
                     self._log_progress()
+                    notes.add(noted)
                     vector += np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
                     example = SegmentationExample(
                         image=image.encoded,
@@ -114,11 +121,12 @@ class _WriteShard(beam.DoFn):
                         mask=encode_png(class_ids),
                         source_id=source.source_id,
                         slice=source.slice,
+                        group=source.group,
                     )
                     writer.write(example.serialize())
             if is_remote(path):
                 copy_file(local, path)
-        yield json.dumps([name, path, split, vector.tolist(), set_aside])
+        yield json.dumps([name, path, split, vector.tolist(), set_aside, notes.to_json()])
 
     def _log_progress(self) -> None:
         self._read.inc()
@@ -178,6 +186,7 @@ def convert(
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, written, listing.set_aside, listing.ignored)
             _check_report(report, max_set_aside)
+            check_consistency(Notes.from_json(report["notes"]))
             _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
@@ -226,7 +235,8 @@ def _run_beam(
             raise UserError(f"{folder}: {os.strerror(errno.ENOSPC)}; it was deleted again") from error
         raise
     descriptions = [path for path in list_files(work) if path.startswith(join(work, "written-"))]
-    written = [_Shard(*json.loads(line)) for path in descriptions for line in read_bytes(path).splitlines()]
+    lines = [line for path in descriptions for line in read_bytes(path).decode().splitlines()]
+    written = [_Shard(*fields, notes=Notes.from_json(notes)) for *fields, notes in map(json.loads, lines)]
     move([shard.path for shard in written], [join(folder, shard.name) for shard in written])
     remove(work)
     return written
@@ -257,6 +267,9 @@ def _report(
     reader: Reader, written: list[_Shard], set_aside: list[SetAside], ignored: list[SetAside]
 ) -> dict[str, Any]:
     names = reader.label_map.names
+    notes = Notes()
+    for shard in written:
+        notes.add(shard.notes)
     splits = {}
     for split in SPLITS:
         vector = sum((np.array(shard.counts) for shard in written if shard.split == split), np.zeros(257, np.int64))
@@ -273,6 +286,7 @@ def _report(
         "splits": splits,
         "set_aside": entries,
         "ignored": [{"input": entry.input, "reason": entry.reason} for entry in ignored],
+        "notes": notes.to_json(),
     }
 
 

@@ -11,8 +11,8 @@ import functools
 import numpy as np
 
 from data.base.errors import UserError
+from data.decoding.images import EncodedImage, encode_png
 from data.formats.reader import Listing, Reader, Source
-from data.image_files import EncodedImage, encode_png
 from data.label_map import LabelMap
 
 # Slabs of axial slices (1 mm apart), first and last + 1. Neighboring slices look alike, so slabs of different splits

@@ -10,6 +10,8 @@ import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
+from data.decoding.images import EncodedImage, read_image
+from data.decoding.masks import class_ids, read_mask
 from data.formats.reader import (
     MAX_PIXELS,
     Listing,
@@ -19,7 +21,6 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.image_files import EncodedImage, class_ids, read_image, read_mask
 from data.label_map import ClassNames, LabelMap, LabelMapFile
 from data.splits import Shares, split_of
 

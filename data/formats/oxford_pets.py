@@ -11,6 +11,8 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
 from data.contract import IGNORE_LABEL
+from data.decoding.images import BadImageError, EncodedImage, read_image
+from data.decoding.masks import read_mask
 from data.formats.reader import (
     MAX_PIXELS,
     Listing,
@@ -20,7 +22,6 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.image_files import BadImageError, EncodedImage, read_image, read_mask
 from data.label_map import LabelMap
 from data.splits import Shares, split_of
 

@@ -10,7 +10,7 @@ import numpy as np
 import pydantic
 
 from data.base.section import Section
-from data.image_files import EncodedImage
+from data.decoding.images import EncodedImage
 from data.label_map import LabelMap
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
@@ -26,7 +26,8 @@ class Source:
       split: `train`, `eval` or `test`.
       image: path of the image, or whatever the reader needs to find it.
       mask: path of the mask, likewise.
-      slice: group to report separately, or an empty string.
+      slice: what to report it under separately, or an empty string.
+      group: whatever must stay in one split, such as a patient or a scene, or an empty string.
     """
 
     source_id: str
@@ -34,6 +35,7 @@ class Source:
     image: str
     mask: str
     slice: str = ""
+    group: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

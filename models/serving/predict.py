@@ -20,7 +20,7 @@ from PIL import Image
 
 from data import contract
 from data.base.errors import UserError
-from data.image_files import BadImageError, encode_png, read_image
+from data.decoding.images import BadImageError, encode_png, read_image
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts

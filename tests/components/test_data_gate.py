@@ -11,7 +11,7 @@ from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_gate import DataGateError, DataStatistics, Executor, read_statistics
 from data import contract
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from data.label_map import LabelMap
 
 LABEL_MAP = LabelMap.from_names(("road", "car"))

@@ -14,7 +14,7 @@ from tfx.utils import json_utils, path_utils
 
 from components.evaluator import VERDICT_PROPERTY, Executor
 from data import contract
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from models.evaluation.gate import Threshold, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import GateSettings

@@ -15,10 +15,10 @@ from data import contract
 from data.base.errors import UserError
 from data.base.files import UnreachableError, exists, read_bytes
 from data.convert import _WriteShard, convert
+from data.decoding.images import EncodedImage
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
-from data.image_files import EncodedImage
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["ground", "thing"])

@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from data import contract
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from models.serving.predict import find_inputs, predict
 from models.serving.signatures import read_facts
 from pipeline.records.metadata import database_of

@@ -16,7 +16,7 @@ from rich.console import Console
 from components.report import component as report
 from data import contract
 from data.base.errors import UserError
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from models.serving.versions import numbers, roll_back, rolled_back, servable_versions
 from pipeline.records.lineage import load_history, trace
 from pipeline.records.metadata import database_of

@@ -32,7 +32,8 @@ from PIL import Image
 from components import data_gate, import_example_gen
 from data import contract
 from data.base.errors import UserError
-from data.image_files import BadImageError, class_ids, encode_png, read_image, read_mask
+from data.decoding.images import BadImageError, encode_png, read_image
+from data.decoding.masks import class_ids, read_mask
 from data.label_map import LabelMap
 from data.splits import parse_shares
 from models.serving import predict

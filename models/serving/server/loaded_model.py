@@ -15,7 +15,7 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
-from data.image_files import encode_png, open_image
+from data.decoding.images import encode_png, open_image
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from data.image_files import encode_png
+from data.decoding.images import encode_png
 from models.serving.predict import Predictor
 
 BRIGHT = encode_png(np.full([20, 30], 200, np.uint8))

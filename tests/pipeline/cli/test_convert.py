@@ -15,9 +15,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data.contract import SPLITS
+from data.decoding.images import EncodedImage, encode_png
 from data.formats import FORMATS, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
-from data.image_files import EncodedImage, encode_png
 from data.label_map import LabelMap
 from pipeline.cli import cli
 

@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.image_files import BadImageError, class_ids, encode_png, open_image, read_image, read_mask
+from data.decoding.images import BadImageError, encode_png, open_image, read_image
+from data.decoding.masks import class_ids, read_mask
 from data.label_map import LabelMap
 
 LABELS = LabelMap.from_names(["a", "b", "c"])
@@ -85,7 +86,7 @@ def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
 
 
 def test_importing_data_images_leaves_pillow_as_it_is():
-    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.image_files"
+    code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.decoding.images"
     subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
 
 

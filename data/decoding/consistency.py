@@ -1,0 +1,9 @@
+"""Decides, once all files of a data set have been read, whether together they mean one thing."""
+
+from __future__ import annotations
+
+from data.decoding.notes import Notes
+
+
+def check_consistency(notes: Notes) -> None:
+    """Raises a UserError if files were read in ways that contradict each other; names a file of each and the remedy."""

@@ -1,0 +1,75 @@
+"""What is noticed while files are read, for decisions that no single file allows.
+
+Whether a palette's indices are class ids, or which range of values deep images use, only shows when all files of a data
+set have been read. Whoever decodes a file notes what it saw; the conversion adds the notes up, judges them
+(`data.decoding.consistency`) and keeps them in its report.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import contextvars
+import dataclasses
+from collections.abc import Iterator
+from typing import Any
+
+_CURRENT: contextvars.ContextVar[tuple[Notes, str] | None] = contextvars.ContextVar("notes", default=None)
+
+
+@dataclasses.dataclass
+class Notes:
+    """Notes of any number of inputs.
+
+    Attributes:
+      counts: how many inputs each thing was noticed in.
+      first: the first input, in the order of their names, that each thing was noticed in.
+      ranges: the smallest and the largest value of each thing that has values.
+    """
+
+    counts: dict[str, int] = dataclasses.field(default_factory=dict)
+    first: dict[str, str] = dataclasses.field(default_factory=dict)
+    ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+
+    def add(self, other: Notes) -> None:
+        """Adds the notes of other inputs."""
+        for kind, count in other.counts.items():
+            self.counts[kind] = self.counts.get(kind, 0) + count
+        for kind, name in other.first.items():
+            self.first[kind] = min(name, self.first.get(kind, name))
+        for kind, (low, high) in other.ranges.items():
+            known = self.ranges.get(kind, (low, high))
+            self.ranges[kind] = min(low, known[0]), max(high, known[1])
+
+    def to_json(self) -> dict[str, Any]:
+        """What `from_json` reads."""
+        return dataclasses.asdict(self)
+
+    @classmethod
+    def from_json(cls, value: dict[str, Any]) -> Notes:
+        """Reads what `to_json` returned, and JSON made of that."""
+        ranges = {kind: (low, high) for kind, (low, high) in value["ranges"].items()}
+        return cls(value["counts"], value["first"], ranges)
+
+
+@contextlib.contextmanager
+def collecting(name: str) -> Iterator[Notes]:
+    """Collects what is noted inside the `with` block about the input `name`."""
+    notes = Notes()
+    token = _CURRENT.set((notes, name))
+    try:
+        yield notes
+    finally:
+        _CURRENT.reset(token)
+
+
+def note(kind: str) -> None:
+    """Notes a thing about the input that is being read; outside of `collecting`, does nothing."""
+    if current := _CURRENT.get():
+        notes, name = current
+        notes.add(Notes({kind: 0 if kind in notes.counts else 1}, {kind: name}))
+
+
+def note_range(kind: str, low: float, high: float) -> None:
+    """Notes the smallest and the largest value of a thing in the input that is being read."""
+    if current := _CURRENT.get():
+        current[0].add(Notes(ranges={kind: (low, high)}))
