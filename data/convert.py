@@ -94,7 +94,7 @@ class _WriteShard(beam.DoFn):
         name, split, sources = json.loads(read_bytes(self._listing, *line))
         path = join(self._folder, f"{name}.{uuid.uuid4().hex}")
         vector = np.zeros(257, np.int64)  # Examples, and pixels of each class id.
-        set_aside = []
+        set_aside: list[tuple[str, str]] = []
         notes = Notes()
         with tempfile.TemporaryDirectory() as folder:
             # TensorFlow does not write to all that Beam does.
@@ -108,7 +108,7 @@ class _WriteShard(beam.DoFn):
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
                     except (BadImageError, OSError) as error:
                         self._set_aside.inc()
-                        set_aside.append([source.image, str(error)])
+                        set_aside.append((source.image, str(error)))
                         continue
                     self._log_progress()
                     notes.add(noted)
@@ -126,7 +126,7 @@ class _WriteShard(beam.DoFn):
                     writer.write(example.serialize())
             if is_remote(path):
                 copy_file(local, path)
-        yield json.dumps([name, path, split, vector.tolist(), set_aside, notes.to_json()])
+        yield json.dumps(dataclasses.asdict(_Shard(name, path, split, vector.tolist(), set_aside, notes)))
 
     def _log_progress(self) -> None:
         self._read.inc()
@@ -235,8 +235,8 @@ def _run_beam(
             raise UserError(f"{folder}: {os.strerror(errno.ENOSPC)}; it was deleted again") from error
         raise
     descriptions = [path for path in list_files(work) if path.startswith(join(work, "written-"))]
-    lines = [line for path in descriptions for line in read_bytes(path).decode().splitlines()]
-    written = [_Shard(*fields, notes=Notes.from_json(notes)) for *fields, notes in map(json.loads, lines)]
+    described = [json.loads(line) for path in descriptions for line in read_bytes(path).decode().splitlines()]
+    written = [_Shard(**{**fields, "notes": Notes.from_json(fields["notes"])}) for fields in described]
     move([shard.path for shard in written], [join(folder, shard.name) for shard in written])
     remove(work)
     return written
