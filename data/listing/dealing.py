@@ -77,10 +77,10 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
     """
     stay = {name: split for name in keys if (split := placing(name).split) and (shares is None or split not in shares)}
     names, dealt = list(SPLITS), list(keys)
-    start = f"--split deals the images anew, by a hash of each {'group' if _has_groups(keys) else 'name'}"
+    start = f"a hash of each {'group' if _has_groups(keys) else 'name'} decides, and these are few; "
     if "train" in stay.values():  # Folders of splits, of which some are missing.
         present = [split for split in SPLITS if split in stay.values()]
-        start = f"there are folders of {' and '.join(present)} only; --split divides the images of train"
+        start = f"there are folders of {' and '.join(present)} only; to divide the images of train by a hash, "
         names = ["train", *(split for split in SPLITS if split not in present)]
         dealt = [name for name in keys if stay.get(name, "train") == "train"]
     try:
@@ -90,7 +90,7 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
     given = [split_of(keys[name], working) for name in dealt]
     numbers = ", ".join(f"{given.count(name)} for {name}" for name in working)
     return (
-        f"{start}: --split {share_text(working)} gives {numbers}. With the same shares an image stays in its split "
+        f"{start}--split {share_text(working)} gives {numbers}. With the same shares each image stays in its split "
         "when others are added"
     )
 

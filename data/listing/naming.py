@@ -42,7 +42,7 @@ class Affixes:
     def __bool__(self) -> bool:
         return bool(self.prefix or self.suffix)
 
-    def strip(self, name: str) -> str:
+    def cut(self, name: str) -> str:
         """The name without them, its folder kept; an empty string if it lacks one of them."""
         folder, slash, stem = name.rpartition("/")
         if not (stem.startswith(self.prefix) and stem.endswith(self.suffix)):
@@ -100,7 +100,7 @@ def find_naming(images: Sequence[str], masks: Sequence[str]) -> Naming | None:
     is_one_folder = set(images) == all_masks
     best: tuple[int, int, int, Naming] | None = None
     for of_images in _affixes_of_all(images):
-        cores = {core for name in images if (core := of_images.strip(name))}
+        cores = {core for name in images if (core := of_images.cut(name))}
         for of_masks in _affixes_around(cores, masks, is_one_folder):
             if of_masks == of_images:
                 continue

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import re
+import shlex
+import unicodedata
 from typing import Annotated
 
 import pydantic
 
 from data.base.errors import UserError
-from data.base.files import is_folder, join, list_names
+from data.base.files import is_folder, is_remote, join, list_names
 from data.listing.items import image_stem
 from data.listing.naming import find_naming
 
@@ -29,6 +32,9 @@ def _check_folder(path: str) -> str:
 
 # A folder below SOURCE, `.` for SOURCE itself.
 FolderBelow = Annotated[str, pydantic.AfterValidator(_check_folder), pydantic.Field(title="DIR")]
+
+_SPLIT_IN_NAME = re.compile("training|train|validation|valid|val|evaluation|eval|testing|test", re.IGNORECASE)
+_MASKS_IN_NAME = re.compile("mask|label|annot|gt|seg|truth|target|^y$", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,7 +89,7 @@ def _folder(folder: str, path: str) -> str:
         if part == "." or is_folder(join(folder, part)):
             folder = join(folder, part) if part != "." else folder
             continue
-        names = [name for name in list_names(folder) if name.casefold() == part.casefold()]
+        names = [name for name in list_names(folder) if _plain(name) == _plain(part)]
         names = [name for name in names if is_folder(join(folder, name))]
         if len(names) > 1:
             raise UserError(f"{folder} has the folders {' and '.join(names)}; rename or remove one of them")
@@ -91,6 +97,10 @@ def _folder(folder: str, path: str) -> str:
             return ""
         folder = join(folder, names[0])
     return folder if is_folder(folder) else ""
+
+
+def _plain(name: str) -> str:
+    return unicodedata.normalize("NFC", name).casefold()
 
 
 def _nothing_found(source: str, images: str, masks: str) -> str:
@@ -104,6 +114,8 @@ def _nothing_found(source: str, images: str, masks: str) -> str:
     guesses = [_guess(folders, often) for often in (_OFTEN_IMAGES, _OFTEN_MASKS)]
     if all(guesses) and guesses[0] != guesses[1]:
         return f"{start}. {source} has {there}: --images {guesses[0]} --masks {guesses[1]}"
+    if links := _links(source, folders, images, masks):
+        return f"{start}. {source} has {there}; links will do: {links}"
     inner = next((join(source, name) for name in folders if _place_or_none(join(source, name), images, masks)), "")
     if inner:
         return f"{start}. {inner} has folders with them: name that as SOURCE"
@@ -121,3 +133,20 @@ def _place_or_none(folder: str, images: str, masks: str) -> bool:
 def _guess(folders: list[str], often: tuple[str, ...]) -> str:
     by_name = {name.casefold(): name for name in folders}
     return next((by_name[name] for name in often if name in by_name), "")
+
+
+def _links(source: str, folders: list[str], images: str, masks: str) -> str:
+    """Commands for folders such as train and trainannot, or train_images and train_masks; empty for others."""
+    by_kind: dict[str, dict[str, str]] = {}
+    for name in folders:
+        if found := _SPLIT_IN_NAME.search(name):
+            kind = (name[: found.start()] + name[found.end() :]).strip("_-. ").casefold()
+            by_kind.setdefault(kind, {})[found[0]] = name
+    kinds = sorted(by_kind, key=lambda kind: bool(_MASKS_IN_NAME.search(kind)))
+    if is_remote(source) or [bool(_MASKS_IN_NAME.search(kind)) for kind in kinds] != [False, True]:
+        return ""
+    commands = [f"cd {shlex.quote(source)}", f"mkdir {shlex.quote(images)} {shlex.quote(masks)}"]
+    for kind, folder in zip(kinds, (images, masks), strict=True):
+        for word, name in by_kind[kind].items():
+            commands.append(f"ln -s {shlex.quote(f'../{name}')} {shlex.quote(f'{folder}/{word}')}")
+    return " && ".join(commands)

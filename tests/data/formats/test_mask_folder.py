@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import unicodedata
 
 import hypothesis
@@ -69,7 +70,7 @@ def contents(found):
 
 
 @hypothesis.settings(
-    max_examples=150,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,
@@ -145,8 +146,10 @@ def test_a_link_to_nothing_is_named(tmp_path):
         ("a.jpg", f"{source}/images/a.jpg is a link to /nowhere/file, where nothing is"),
         ("b.jpg", f"{source}/masks/b.png is a link to /nowhere/file, where nothing is"),
     ]
-    (source / "images" / "town").symlink_to("/mnt/not_mounted")  # Who knows how many images are missing.
-    assert "images/town is a link to /mnt/not_mounted, where nothing is" in message(source)
+    for name in ("town", "town.v2"):
+        (source / "images" / name).symlink_to("/mnt/not_mounted")  # Who knows how many images are missing.
+        assert f"images/{name} is a link to /mnt/not_mounted, where nothing is" in message(source)
+        (source / "images" / name).unlink()
 
 
 def test_one_file_under_two_names_is_one_example(tmp_path):
@@ -174,6 +177,12 @@ def test_masks_may_be_shared(tmp_path):
         (source / "masks" / path).parent.mkdir()
         (source / "masks" / path).symlink_to("../train/a.png")
     assert set(splits(source).values()) == set(SPLITS)
+
+
+def test_an_image_is_not_its_own_mask(tmp_path):
+    source = files(tmp_path, "images/a.png", "images/b.png")
+    (source / "masks").symlink_to("images")
+    assert f"{source}/images/a.png and {source}/masks/a.png are one file" in message(source)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
@@ -274,7 +283,7 @@ def test_the_message_for_a_missing_split_has_shares_that_work(tmp_path, words, m
     source = pairs(tmp_path, *(f"{word}/{index:02d}" for word in words for index in range(40)))
     reader = MaskFolderReader(folder=str(source), classes=("a", "b"))
     text = reader.fill_splits(reader.listing().sources)
-    assert "only; --split divides the images of train" in text
+    assert "only; to divide the images of train by a hash, --split train=" in text
     shares = parse_shares(text.partition("--split train=")[2].partition(" ")[0].join(["train=", ""]))
     assert set(shares) == {"train", missing}
     assert set(splits(source, split=shares).values()) == set(SPLITS)
@@ -365,6 +374,24 @@ def test_other_folders_are_proposed(tmp_path, images, masks):
     assert "docs/" in text
     assert text.endswith(f"--images {images} --masks {masks}")
     assert splits(source, images=images, masks=masks) == splits(source, images=images.lower(), masks=masks.lower())
+
+
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        ({"train": "trainannot", "val": "valannot", "test": "testannot"}, ["eval", "test", "train"]),
+        ({"train_images": "train_masks", "val_images": "val_masks"}, ["eval", "train"]),
+        ({"x_train": "y_train", "x test": "y test"}, ["test", "train"]),
+        ({"Train": "Train_Labels", "Validation": "Validation_Labels"}, ["eval", "train"]),
+    ],
+)
+def test_folders_of_each_split_and_kind_can_be_linked(tmp_path, folders, expected):
+    source = tmp_path / "my data"
+    for images, masks in folders.items():
+        pairs(source, "a", "b", images=images, masks=masks)
+    text = message(source)
+    subprocess.run(text.partition("links will do: ")[2], shell=True, check=True)
+    assert sorted(set(splits(source).values())) == expected
 
 
 def test_a_folder_too_high_up_is_noticed(tmp_path):
