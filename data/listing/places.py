@@ -13,13 +13,14 @@ import pydantic
 
 from data.base.errors import UserError
 from data.base.files import is_folder, is_remote, join, list_names
-from data.listing.items import image_stem
+from data.listing.items import find_items
 from data.listing.naming import find_naming
+from data.listing.split_folders import split_of_word
 
 _OFTEN_IMAGES = ("images", "image", "imgs", "img", "jpegimages", "leftimg8bit", "photos", "frames", "x")
 _OFTEN_MASKS = (
-    "masks", "mask", "labels", "label", "annotations", "annotation", "segmentationclass", "segmentationclassraw",
-    "gtfine", "gt", "groundtruth", "ground_truth", "labelids", "segmentations", "trimaps", "y",
+    "masks", "mask", "segmentationclassraw", "segmentationclass", "gtfine", "labelids", "labels", "label",
+    "annotations", "annotation", "gt", "groundtruth", "ground_truth", "segmentations", "trimaps", "y",
 )  # fmt: skip
 
 
@@ -33,6 +34,7 @@ def _check_folder(path: str) -> str:
 # A folder below SOURCE, `.` for SOURCE itself.
 FolderBelow = Annotated[str, pydantic.AfterValidator(_check_folder), pydantic.Field(title="DIR")]
 
+_DEEPEST, _MOST_FOLDERS = 3, 20
 _SPLIT_IN_NAME = re.compile("training|train|validation|valid|val|evaluation|eval|testing|test", re.IGNORECASE)
 _MASKS_IN_NAME = re.compile("mask|label|annot|gt|seg|truth|target|^y$", re.IGNORECASE)
 
@@ -99,6 +101,10 @@ def _folder(folder: str, path: str) -> str:
     return folder if is_folder(folder) else ""
 
 
+def _names(folder: str) -> list[str]:
+    return [item.name for item in find_items(folder, "").items]
+
+
 def _plain(name: str) -> str:
     return unicodedata.normalize("NFC", name).casefold()
 
@@ -113,21 +119,28 @@ def _nothing_found(source: str, images: str, masks: str) -> str:
     there = ", ".join([f"{name}/" for name in folders[:20]] + ["…"] * (len(folders) > 20)) or "no folders"
     guesses = [_guess(folders, often) for often in (_OFTEN_IMAGES, _OFTEN_MASKS)]
     if all(guesses) and guesses[0] != guesses[1]:
-        return f"{start}. {source} has {there}: --images {guesses[0]} --masks {guesses[1]}"
+        found = find_naming(*(_names(join(source, guess)) for guess in guesses))
+        naming = f" {found.options()}" if found else ""
+        options = f"--images {shlex.quote(guesses[0])} --masks {shlex.quote(guesses[1])}{naming}"
+        return f"{start}. {source} has {there}: {options}"
     if links := _links(source, folders, images, masks):
         return f"{start}. {source} has {there}; links will do: {links}"
-    inner = next((join(source, name) for name in folders if _place_or_none(join(source, name), images, masks)), "")
-    if inner:
-        return f"{start}. {inner} has folders with them: name that as SOURCE"
-    stems = [stem for name in names if (stem := image_stem(name))]
-    if stems and (found := find_naming(stems, stems)):
+    if deeper := "" if is_remote(source) else _deeper(source, images, masks, _DEEPEST):
+        return f"{start}. {deeper} has such folders: give that as SOURCE"
+    beside = _names(source)
+    if found := find_naming(beside, beside):
         return f"{start}. In {source} they are side by side: --images . --masks . {found.options()}"
     return f"{start}. {source} has {there}; say which hold images and masks with --images and --masks"
 
 
-def _place_or_none(folder: str, images: str, masks: str) -> bool:
-    folders = [name for name in list_names(folder) if is_folder(join(folder, name))]
-    return any(_place(join(folder, name), name, images, masks, needs_both=True) for name in folders)
+def _deeper(folder: str, images: str, masks: str, levels: int) -> str:
+    """A folder below that would do as SOURCE, as archives often have one around all; or an empty string."""
+    inside = [path for name in list_names(folder) if is_folder(path := join(folder, name))][:_MOST_FOLDERS]
+    complete = [path for path in inside if _place(path, "", images, masks, needs_both=True)]
+    if complete:
+        is_whole = len(complete) == 1 and not split_of_word(complete[0].rpartition("/")[2])
+        return complete[0] if is_whole else folder
+    return next(filter(None, (_deeper(path, images, masks, levels - 1) for path in inside)), "") if levels else ""
 
 
 def _guess(folders: list[str], often: tuple[str, ...]) -> str:

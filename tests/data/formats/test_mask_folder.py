@@ -358,6 +358,29 @@ def test_images_and_masks_may_lie_side_by_side(tmp_path):
     assert found.set_aside == []
 
 
+def test_images_and_masks_side_by_side_in_folders_of_splits_are_noticed(tmp_path):
+    source = pairs(
+        tmp_path, "train/a", "val/b", "test/c", image="{}_sat.jpg", mask="{}_mask.png", images=".", masks="."
+    )
+    options = "--images . --masks . --image-suffix _sat --mask-suffix _mask"
+    assert message(source).endswith(options)
+    found = splits(source, images=".", masks=".", image_suffix="_sat", mask_suffix="_mask")
+    assert found == {"train/a": "train", "val/b": "eval", "test/c": "test"}
+
+
+def test_other_folders_are_proposed_together_with_the_naming(tmp_path):
+    named = {"image": "{}_leftImg8bit.png", "mask": "{}_gtFine_labelIds.png"}
+    source = pairs(tmp_path, "b/1", "c/2", images="leftImg8bit", masks="gtFine", **named)
+    naming = "--image-suffix _leftImg8bit --mask-suffix _gtFine_labelIds"
+    assert message(source).endswith(f": --images leftImg8bit --masks gtFine {naming}")
+
+
+def test_leading_zeros_are_no_pattern(tmp_path):
+    for index in range(30):
+        files(tmp_path, f"images/{index}.jpg", f"masks/{index:03d}.png")
+    assert listing(tmp_path).sources == []
+
+
 def test_masks_may_lie_in_a_folder_of_the_images(tmp_path):
     source = pairs(tmp_path, "a", "b", images=".", masks="masks")
     assert [one.source_id for one in listing(source, images=".").sources] == ["a", "b"]
@@ -395,11 +418,11 @@ def test_folders_of_each_split_and_kind_can_be_linked(tmp_path, folders, expecte
 
 
 def test_a_folder_too_high_up_is_noticed(tmp_path):
-    pairs(tmp_path / "zip" / "data" / "train", "a")
-    assert message(tmp_path).endswith(
-        f"{tmp_path}/zip has folders with them: name that as SOURCE"
-    ) or "zip/" in message(tmp_path)
-    assert splits(tmp_path / "zip" / "data") == {"train/a": "train"}
+    pairs(tmp_path / "splits" / "zip" / "data" / "train", "a")
+    assert message(tmp_path / "splits").endswith(f"{tmp_path}/splits/zip/data has such folders: give that as SOURCE")
+    assert splits(tmp_path / "splits" / "zip" / "data") == {"train/a": "train"}
+    pairs(tmp_path / "plain" / "zip" / "data", "a")
+    assert message(tmp_path / "plain").endswith(f"{tmp_path}/plain/zip/data has such folders: give that as SOURCE")
 
 
 def test_two_folders_that_differ_only_in_case_are_an_error(tmp_path):
@@ -496,9 +519,9 @@ def test_a_group_does_not_depend_on_the_folder_of_the_split(tmp_path):
 
 def test_a_name_without_group_is_named(tmp_path):
     source = pairs(tmp_path, "p1_a", "other")
-    assert r"--group-by p\d+ does not match in other" in message(source, group_by=r"p\d+")
-    assert "matches no character in other" in message(source, group_by="p?")
-    assert "matches no character in p1_a" in message(source, group_by="(other)|p")
+    assert r"--group-by p\d+ finds no group in other" in message(source, group_by=r"p\d+")
+    assert "finds no group in other" in message(source, group_by="p?")
+    assert "finds no group in p1_a" in message(source, group_by="(other)|p")
     for pattern in ("(", "*", "[a"):
         with pytest.raises(ValueError, match="is not a regular expression"):
             MaskFolderReader(folder="x", classes=("a", "b"), group_by=pattern)
