@@ -44,8 +44,8 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
     Raises:
       UserError: if there are no such folders, or most names only pair with another naming, which the message gives.
     """
-    places = find_places(source, images, masks)
-    is_one_folder = images == masks
+    places, others = find_places(source, images, masks)
+    is_one_folder = places[0].images == places[0].masks
     of_images, of_masks = Items(), Items()
     for place in places:
         _add(of_images, find_items(place.images, place.name, without=place.masks))
@@ -63,7 +63,7 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
         missing = next((item.file for item in (image, mask) if item.file.missing), None)
         if missing:
             broken.append((image.file.path, f"{missing.path} is a link to {missing.missing}, where nothing is"))
-        elif image.file.identity and image.file.identity == mask.file.identity:
+        elif image.file.is_same(mask.file):
             raise UserError(
                 f"{image.file.path} and {mask.file.path} are one file, but an image is not its own mask; mend the link"
             )
@@ -74,7 +74,8 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
         (mask.file.path, _missing("image", mask, naming.images, places, of_images)) for mask in paired.masks
     ]
     unusable = [*of_images.unusable, *of_masks.unusable, *paired.duplicates, *broken, *without_image]
-    return Found(pairs, unlabeled, unusable, [*of_images.ignored, *of_masks.ignored])
+    ignored = [(path, "a folder that --images and --masks do not name") for path in others]
+    return Found(pairs, unlabeled, unusable, [*of_images.ignored, *of_masks.ignored, *ignored])
 
 
 def _add(all_found: Items, found: Items) -> None:

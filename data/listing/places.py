@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import os
 import posixpath
 import re
 import shlex
@@ -54,7 +55,7 @@ class Place:
     masks: str
 
 
-def find_places(source: str, images: str, masks: str) -> list[Place]:
+def find_places(source: str, images: str, masks: str) -> tuple[list[Place], list[str]]:
     """The folders with images and masks: those in SOURCE, or else those in the folders of SOURCE.
 
     Args:
@@ -62,17 +63,38 @@ def find_places(source: str, images: str, masks: str) -> list[Place]:
       images: name of the folders with images, in upper or lower case; `.` for SOURCE itself.
       masks: name of those with masks.
 
+    Returns:
+      The places; and other folders in SOURCE, unless that is a bucket.
+
     Raises:
       UserError: if there are none, or two names differ only in case; names the folders that are there.
     """
     if place := _place(source, "", images, masks, needs_both=True):
-        return [place]
+        taken = {_plain(path.partition("/")[0]) for path in (images, masks)}
+        folders = [] if is_remote(source) or "." in taken else _folders(source)
+        return [place], [join(source, name) for name in folders if _plain(name) not in taken]
     if _place(source, "", images, masks, needs_both=False) is None:
-        folders = [name for name in list_names(source) if not name.startswith(".") and is_folder(join(source, name))]
+        folders = _folders(source)
         inside = {name: _place(join(source, name), name, images, masks, needs_both=False) for name in folders}
         if any(_place(join(source, name), name, images, masks, needs_both=True) for name in folders):
-            return [place for place in inside.values() if place]
+            others = [join(source, name) for name, place in inside.items() if not place]
+            return [place for place in inside.values() if place], others
     raise UserError(_nothing_found(source, images, masks))
+
+
+def _folders(folder: str) -> list[str]:
+    """Names of the folders in a folder, without hidden ones.
+
+    Raises:
+      UserError: if a link that may have been to a folder leads to nothing.
+    """
+    names = [name for name in list_names(folder) if not name.startswith(".")]
+    for path in (join(folder, name) for name in names if not os.path.splitext(name)[1]):
+        if os.path.islink(path) and not os.path.exists(path):
+            raise UserError(
+                f"{path} is a link to {os.readlink(path)}, where nothing is; bring it back or delete the link"
+            )
+    return [name for name in names if is_folder(join(folder, name))]
 
 
 def _place(folder: str, name: str, images: str, masks: str, needs_both: bool) -> Place | None:
@@ -82,7 +104,7 @@ def _place(folder: str, name: str, images: str, masks: str, needs_both: bool) ->
     images_found, masks_found = (
         path or join(folder, wanted) for path, wanted in zip(found, (images, masks), strict=True)
     )
-    return Place(name, images_found, masks_found)
+    return Place(unicodedata.normalize("NFC", name), images_found, masks_found)
 
 
 def _folder(folder: str, path: str) -> str:
@@ -110,9 +132,8 @@ def _plain(name: str) -> str:
 
 
 def _nothing_found(source: str, images: str, masks: str) -> str:
-    names = [name for name in list_names(source) if not name.startswith(".")]
-    folders = [name for name in names if is_folder(join(source, name))]
-    if not names and not is_folder(source):
+    folders = _folders(source)
+    if not is_folder(source):
         return f"{source} is not a folder"
     missing = next(join(source, path) for path in (images, masks) if not _folder(source, path))
     start = f"{missing} is not a folder; the format mask-folder has {images}/ and {masks}/, in SOURCE or in its folders"

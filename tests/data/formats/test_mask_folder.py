@@ -179,6 +179,33 @@ def test_masks_may_be_shared(tmp_path):
     assert set(splits(source).values()) == set(SPLITS)
 
 
+@pytest.mark.parametrize("name", ["images", "town"])
+def test_a_folder_that_is_a_link_to_nothing_is_named(tmp_path, name):
+    source = pairs(tmp_path, "a", images="train/images", masks="train/masks")
+    (source / name).symlink_to("/mnt/not_mounted")
+    assert f"{source}/{name} is a link to /mnt/not_mounted, where nothing is" in message(source)
+
+
+def test_other_folders_are_named(tmp_path):
+    for place in ("plain", "first/train"):
+        pairs(tmp_path / place, "a")
+    files(tmp_path, "plain/test/b.jpg", "first/test/c.jpg")
+    for place in ("plain", "first"):
+        (other,) = listing(tmp_path / place).ignored
+        assert other.input == f"{tmp_path}/{place}/test"
+        assert other.reason == "a folder that --images and --masks do not name"
+
+
+def test_folders_above_images_and_masks_have_one_name_in_each_unicode_form(tmp_path):
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "é")
+        source = pairs(tmp_path / form / name, "a").parent
+        files(source, f"{name}/images/x.jpg")
+        found = listing(source)
+        assert [one.source_id for one in found.sources] == ["é/a"]
+        assert [entry.reason for entry in found.set_aside] == [f"no mask {source}/{name}/masks/x.*"]
+
+
 def test_an_image_is_not_its_own_mask(tmp_path):
     source = files(tmp_path, "images/a.png", "images/b.png")
     (source / "masks").symlink_to("images")
