@@ -1,9 +1,9 @@
 """Which images look alike? Perceptual hashes, and a search for those that are close.
 
 The hash is pHash: the signs, against their median, of the 16×16 lowest frequencies of a cosine transform of a gray
-thumbnail. It is described in Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010,
-section 3.2.1, https://www.phash.org/docs/pubs/thesis_zauner.pdf), and computed by the package `imagehash`. Copies that
-were encoded, resized, stretched or brightened again are found; crops, mirror images and rotations are not.
+thumbnail. It is described in Zauner, "Implementation and Benchmarking of Perceptual Image Hash Functions" (2010, the
+hash "based on the DCT", https://www.phash.org/docs/pubs/thesis_zauner.pdf), and computed by the package `imagehash`.
+Copies that were encoded, resized, stretched or brightened again are found; crops, mirror images and rotations are not.
 
 With 64 bits, as is usual, slices of one organ or frames of one kind of scene are hard to tell from copies. With these
 256 bits, different photographs of pets and different micrographs differ in 84 bits and more, slices of one brain that
@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+import imagehash
 import numpy as np
 from PIL import Image
 
@@ -33,14 +34,12 @@ def perceptual_hash(pixels: np.ndarray) -> int | None:
     """The hash of an image, a number of 256 bits; None if the image is too plain to be told from others.
 
     Args:
-      pixels: [height, width, 1 or 3] uint8.
+      pixels: [height, width, channels] uint8, gray or RGB; alpha does not count.
     """
-    import imagehash
-
     # All but every n-th row and column are left out first, which makes no difference after the averaging that follows.
     step = max(1, min(pixels.shape[:2]) // (2 * _THUMBNAIL))
-    few = np.ascontiguousarray(pixels[::step, ::step])
-    image = Image.fromarray(few[:, :, 0] if few.shape[2] == 1 else few).convert("L")
+    few = pixels[::step, ::step]
+    image = Image.fromarray(np.ascontiguousarray(few[:, :, :3] if few.shape[2] > 2 else few[:, :, 0])).convert("L")
     thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     if np.asarray(thumbnail).std() < _LEAST_DEVIATION:
         return None
