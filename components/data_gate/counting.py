@@ -90,8 +90,8 @@ class Findings:
 class _CheckExamples(beam.DoFn):
     """Batches of serialized examples → the sum, minimum and maximum of their vectors.
 
-    Further outputs: `bad`, names of unusable examples and what is wrong with them; `names` and `groups`, each with the
-    bit of its split's role; `hashes`, the role, the image's hash and the example's name; `slices` of the
+    Further outputs: `faults`, names of unusable examples and what is wrong with them; `members`, names and groups, with
+    the bit of their split's role; `hashes`, the role, the image's hash and the example's name; `slices` of the
     test split, with the number 1 and the pixels by class.
     """
 
@@ -116,12 +116,12 @@ class _CheckExamples(beam.DoFn):
         for serialized, result in zip(batch, self._threads.map(self._check, batch), strict=True):
             names = read_names(serialized)
             if names.source_id:
-                yield beam.pvalue.TaggedOutput("names", (names.source_id, self._role))
+                yield beam.pvalue.TaggedOutput("members", (("shared", names.source_id), self._role))
             if names.group:
-                yield beam.pvalue.TaggedOutput("groups", (names.group, self._role))
+                yield beam.pvalue.TaggedOutput("members", (("groups", names.group), self._role))
             if isinstance(result, ValueError):
                 shown = names.source_id or f"(no {contract.SOURCE_ID})"
-                yield beam.pvalue.TaggedOutput("bad", (self._split, shown, str(result)))
+                yield beam.pvalue.TaggedOutput("faults", ("bad", (self._split, shown, str(result))))
                 continue
             vectors.append(_vector(result))
             yield from self._beside(names, result)
@@ -213,18 +213,20 @@ def _keys_of_pairs(pairs: tuple[list[tuple[bytes, bytes, int]], int]) -> set[byt
     return {key for one, other, _ in pairs[0] for key in (one, other)}
 
 
-def _collect(_: None, pairs: Any, names: dict[bytes, str], **found: Any) -> str:
-    for key in ("shared", "groups"):
-        found[key] = [(name, _splits(roles)) for name, roles in found[key]]
-    found["pairs"] = [
-        {
-            "names": [names[key] for key in (one, other)],
-            "splits": [_splits(key[0])[0] for key in (one, other)],
-            "distance": distance,
-        }
-        for one, other, distance in pairs[0]
-    ]
-    return json.dumps({**found, "pairs_count": pairs[1]})
+class _Total(beam.CombineFn):
+    """Sums arrays."""
+
+    def create_accumulator(self) -> Any:
+        return 0
+
+    def add_input(self, accumulator: Any, element: np.ndarray) -> Any:
+        return accumulator + element
+
+    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
+        return sum(accumulators)
+
+    def extract_output(self, accumulator: Any) -> list[int]:
+        return np.asarray(accumulator).tolist()
 
 
 def check_files(
@@ -245,72 +247,77 @@ def check_files(
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
         >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes)).with_outputs(
-            "bad", "names", "groups", "hashes", "slices", main="vectors"
+            "faults", "members", "hashes", "slices", main="vectors"
         )
         for split, pattern in files.items()
     ]
-
-    def of_all(tag: str) -> beam.PCollection:
-        return [of_split[tag] for of_split in outputs] | f"Flatten[{tag}]" >> beam.Flatten()
-
-    def in_several(tag: str) -> beam.PCollection:
-        return (
-            of_all(tag)
-            | f"Roles[{tag}]" >> beam.CombinePerKey(_union)
-            | f"OfSeveral[{tag}]" >> beam.Filter(lambda item: item[1] & (item[1] - 1))
-        )
-
-    def sampled(name: str, items: beam.PCollection) -> dict[str, Any]:
-        # A sample is enough for a message; all of them could be as many as there are examples.
-        return {
-            f"{name}_count": beam.pvalue.AsSingleton(items | f"Count[{name}]" >> beam.combiners.Count.Globally()),
-            name: beam.pvalue.AsSingleton(items | f"Smallest[{name}]" >> beam.combiners.Top.Smallest(SHOWN)),
-        }
-
-    hashes = of_all("hashes")
-    pairs = hashes | "Keys" >> beam.Keys() | "FindPairs" >> beam.CombineGlobally(_FindPairs())
-    kept = beam.pvalue.AsSingleton(pairs | "KeysOfPairs" >> beam.Map(_keys_of_pairs))
-    names = (
-        hashes
-        | "OfPairs" >> beam.Filter(lambda item, kept: item[0] in kept, kept)
-        | "OneName" >> beam.CombinePerKey(min)
+    faults, members, hashes, slices, vectors = (
+        [of_split[tag] for of_split in outputs] | f"Flatten[{tag}]" >> beam.Flatten()
+        for tag in ("faults", "members", "hashes", "slices", "vectors")
     )
-    _ = (
-        pipeline
-        | beam.Create([None])
-        | "Collect"
-        >> beam.Map(
-            _collect,
-            pairs=beam.pvalue.AsSingleton(pairs),
-            names=beam.pvalue.AsDict(names),
-            sums=beam.pvalue.AsDict(of_all("vectors") | "Merge" >> beam.CombinePerKey(Merge())),
-            slices=beam.pvalue.AsDict(of_all("slices") | "MergeSlices" >> beam.CombinePerKey(_Total())),
-            **sampled("bad", of_all("bad")),
-            **sampled("shared", in_several("names")),
-            **sampled("groups", in_several("groups")),
-        )
-        | beam.io.WriteToText(results, shard_name_template="")
+    in_several = (
+        members
+        | "Roles" >> beam.CombinePerKey(_union)
+        | "OfSeveral" >> beam.Filter(lambda item: item[1] & (item[1] - 1))
+        | "ByKind" >> beam.MapTuple(lambda member, roles: (member[0], (member[1], roles)))
     )
+    # A sample is enough for a message; all of them could be as many as there are examples.
+    count_and_sample = beam.combiners.SingleInputTupleCombineFn(
+        beam.combiners.CountCombineFn(), beam.combiners.TopCombineFn(SHOWN, reverse=True)
+    )
+    counted = (faults, in_several) | beam.Flatten() | "Sample" >> beam.CombinePerKey(count_and_sample)
 
-
-class _Total(beam.CombineFn):
-    """Sums arrays."""
-
-    def create_accumulator(self) -> Any:
-        return 0
-
-    def add_input(self, accumulator: Any, element: np.ndarray) -> Any:
-        return accumulator + element
-
-    def merge_accumulators(self, accumulators: Iterable[Any]) -> Any:
-        return sum(accumulators)
-
-    def extract_output(self, accumulator: Any) -> list[int]:
-        return np.asarray(accumulator).tolist()
+    found = {
+        "counted": counted,
+        "sums": vectors | "Merge" >> beam.CombinePerKey(Merge()),
+        "slices": slices | "MergeSlices" >> beam.CombinePerKey(_Total()),
+    }
+    if with_hashes:
+        pairs = hashes | "Keys" >> beam.Keys() | "FindPairs" >> beam.CombineGlobally(_FindPairs())
+        kept = beam.pvalue.AsSingleton(pairs | "KeysOfPairs" >> beam.Map(_keys_of_pairs))
+        names = (
+            hashes
+            | "OfPairs" >> beam.Filter(lambda item, kept: item[0] in kept, kept)
+            | "OneName" >> beam.CombinePerKey(min)
+        )
+        found["pairs"] = pairs | beam.MapTuple(
+            lambda pairs, count: ([[one.hex(), other.hex(), distance] for one, other, distance in pairs], count)
+        )
+        found["names"] = names | beam.MapTuple(lambda key, name: (key.hex(), name))
+    lines = [
+        items | f"Line[{kind}]" >> beam.Map(lambda item, kind: json.dumps([kind, item]), kind)
+        for kind, items in found.items()
+    ]
+    _ = lines | "Lines" >> beam.Flatten() | beam.io.WriteToText(results, shard_name_template="")
 
 
 def read_findings(results: str) -> Findings:
     """Reads what `check_files` wrote."""
-    values = json.loads(read_bytes(results))
-    pairs = [Pair(tuple(pair["names"]), tuple(pair["splits"]), pair["distance"]) for pair in values["pairs"]]
-    return Findings(**{**values, "pairs": pairs})
+    found: dict[str, list[Any]] = {}
+    for line in read_bytes(results).decode().splitlines():
+        kind, item = json.loads(line)
+        found.setdefault(kind, []).append(item)
+    counted, names = dict(found.get("counted", [])), dict(found.get("names", []))
+    bad_count, bad = counted.get("bad", (0, []))
+    shared_count, shared = counted.get("shared", (0, []))
+    groups_count, groups = counted.get("groups", (0, []))
+    pairs, pairs_count = found.get("pairs", [([], 0)])[0]
+    return Findings(
+        sums=dict(found.get("sums", [])),
+        bad=bad,
+        bad_count=bad_count,
+        shared=[(name, _splits(roles)) for name, roles in shared],
+        shared_count=shared_count,
+        groups=[(name, _splits(roles)) for name, roles in groups],
+        groups_count=groups_count,
+        slices=dict(found.get("slices", [])),
+        pairs=[
+            Pair((names[one], names[other]), (_split_of_key(one), _split_of_key(other)), distance)
+            for one, other, distance in pairs
+        ],
+        pairs_count=pairs_count,
+    )
+
+
+def _split_of_key(key: str) -> str:
+    return _splits(bytes.fromhex(key)[0])[0]
