@@ -37,9 +37,12 @@ def perceptual_hash(pixels: np.ndarray) -> int | None:
       pixels: [height, width, channels] uint8, gray or RGB; alpha does not count.
     """
     # All but every n-th row and column are left out first, which makes no difference after the averaging that follows.
-    step = max(1, min(pixels.shape[:2]) // (2 * _THUMBNAIL))
-    few = pixels[::step, ::step]
-    image = Image.fromarray(np.ascontiguousarray(few[:, :, :3] if few.shape[2] > 2 else few[:, :, 0])).convert("L")
+    # NumPy copies the bytes of a pixel at once if they are one item.
+    height, width, channels = pixels.shape
+    step = max(1, min(height, width) // (2 * _THUMBNAIL))
+    few = np.ascontiguousarray(pixels).view(f"V{channels}")[::step, ::step].copy().view(np.uint8)
+    few = np.ascontiguousarray(few[:, :, :3] if channels > 2 else few[:, :, 0])
+    image = Image.fromarray(few).convert("L")
     thumbnail = image.resize((_THUMBNAIL, _THUMBNAIL), Image.Resampling.BOX)
     if np.asarray(thumbnail).std() < _LEAST_DEVIATION:
         return None

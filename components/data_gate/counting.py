@@ -17,7 +17,7 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.metrics import Metrics
 
-from components.data_gate.example import Checked, Names, check_example, read_names
+from components.data_gate.example import Checked, Names, check_example, parse, read_names
 from data import contract
 from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
@@ -91,8 +91,8 @@ class _CheckExamples(beam.DoFn):
     """Batches of serialized examples → the sum, minimum and maximum of their vectors.
 
     Further outputs: `faults`, names of unusable examples and what is wrong with them; `members`, names and groups, with
-    the bit of their split's role; `hashes`, the role, the image's hash and the example's name; `slices` of the
-    test split, with the number 1 and the pixels by class.
+    the bit of their split's role; `hashes`, a batch of roles with the images' hashes, and names; `slices` of the test
+    split, with the number 1 and the pixels by class.
     """
 
     def __init__(self, split: str, num_classes: int, with_hashes: bool):
@@ -112,9 +112,8 @@ class _CheckExamples(beam.DoFn):
         self._threads.shutdown()
 
     def process(self, batch: list[bytes]) -> Iterator[Any]:
-        vectors = []
-        for serialized, result in zip(batch, self._threads.map(self._check, batch), strict=True):
-            names = read_names(serialized)
+        vectors, hashes = [], []
+        for names, result in self._threads.map(self._check, batch):
             if names.source_id:
                 yield beam.pvalue.TaggedOutput("members", (("shared", names.source_id), self._role))
             if names.group:
@@ -124,7 +123,14 @@ class _CheckExamples(beam.DoFn):
                 yield beam.pvalue.TaggedOutput("faults", ("bad", (self._split, shown, str(result))))
                 continue
             vectors.append(_vector(result))
-            yield from self._beside(names, result)
+            if result.hash is not None:
+                key = self._role.to_bytes(1, "big") + result.hash.to_bytes(HASH_BYTES, "big")
+                hashes.append((key, result.name))
+            if names.slice and self._split == "test":
+                counts = np.concatenate([[1], result.pixels[: self._num_classes]])
+                yield beam.pvalue.TaggedOutput("slices", (names.slice, counts))
+        if hashes:
+            yield beam.pvalue.TaggedOutput("hashes", hashes)
         if vectors:
             counts, sizes = np.split(np.stack(vectors), [_COUNTS], axis=1)
             yield self._split, (counts.sum(axis=0), sizes.min(axis=0), sizes.max(axis=0))
@@ -134,19 +140,14 @@ class _CheckExamples(beam.DoFn):
             _LOG.info("%d examples of split %s checked", self._done, self._split)
             self._last_progress = time.monotonic()
 
-    def _check(self, serialized: bytes) -> Checked | ValueError:
+    def _check(self, serialized: bytes) -> tuple[Names, Checked | ValueError]:
+        names = Names()
         try:
-            return check_example(serialized, self._num_classes, self._with_hashes)
+            example = parse(serialized)
+            names = read_names(example)
+            return names, check_example(example, self._num_classes, self._with_hashes)
         except ValueError as error:
-            return error
-
-    def _beside(self, names: Names, checked: Checked) -> Iterator[Any]:
-        if checked.hash is not None:
-            key = self._role.to_bytes(1, "big") + checked.hash.to_bytes(HASH_BYTES, "big")
-            yield beam.pvalue.TaggedOutput("hashes", (key, checked.name))
-        if names.slice and self._split == "test":
-            counts = np.concatenate([[1], checked.pixels[: self._num_classes]])
-            yield beam.pvalue.TaggedOutput("slices", (names.slice, counts))
+            return names, error
 
 
 def _vector(checked: Checked) -> np.ndarray:
@@ -207,6 +208,10 @@ def _splits(roles: int) -> list[str]:
 
 def _union(roles: Iterable[int]) -> int:
     return functools.reduce(operator.or_, roles, 0)
+
+
+def _join_keys(hashes: list[tuple[bytes, str]]) -> bytes:
+    return b"".join(key for key, _ in hashes)
 
 
 def _keys_of_pairs(pairs: tuple[list[tuple[bytes, bytes, int]], int]) -> set[bytes]:
@@ -273,11 +278,11 @@ def check_files(
         "slices": slices | "MergeSlices" >> beam.CombinePerKey(_Total()),
     }
     if with_hashes:
-        pairs = hashes | "Keys" >> beam.Keys() | "FindPairs" >> beam.CombineGlobally(_FindPairs())
+        pairs = hashes | "Keys" >> beam.Map(_join_keys) | "FindPairs" >> beam.CombineGlobally(_FindPairs())
         kept = beam.pvalue.AsSingleton(pairs | "KeysOfPairs" >> beam.Map(_keys_of_pairs))
         names = (
             hashes
-            | "OfPairs" >> beam.Filter(lambda item, kept: item[0] in kept, kept)
+            | "OfPairs" >> beam.FlatMap(lambda batch, kept: [item for item in batch if item[0] in kept], kept)
             | "OneName" >> beam.CombinePerKey(min)
         )
         found["pairs"] = pairs | beam.MapTuple(

@@ -47,35 +47,39 @@ class Checked:
     hash: int | None
 
 
-def read_names(serialized: bytes) -> Names:
-    """The names in a record; none in one that is not a tf.train.Example."""
+def parse(serialized: bytes) -> tf.train.Example:
+    """Reads a record.
+
+    Raises:
+      ValueError: if it is not a tf.train.Example.
+    """
     try:
-        features = tf.train.Example.FromString(serialized).features.feature
+        return tf.train.Example.FromString(serialized)
     except DecodeError:
-        return Names()
+        raise ValueError("the record is not a tf.train.Example") from None
+
+
+def read_names(example: tf.train.Example) -> Names:
+    """What an example says of itself."""
 
     def first(name: str) -> str:
-        values = features[name].bytes_list.value
+        values = example.features.feature[name].bytes_list.value
         return values[0].decode(errors="replace") if values else ""
 
     return Names(first(contract.SOURCE_ID), first(contract.GROUP), first(contract.SLICE))
 
 
-def check_example(serialized: bytes, num_classes: int, with_hash: bool) -> Checked:
+def check_example(example: tf.train.Example, num_classes: int, with_hash: bool) -> Checked:
     """Decodes an example.
 
     Args:
-      serialized: the record.
+      example: that should keep the data contract.
       num_classes: in the label map.
       with_hash: whether to compute the image's hash.
 
     Raises:
       ValueError: if it cannot be used; the message says why.
     """
-    try:
-        example = tf.train.Example.FromString(serialized)
-    except DecodeError:
-        raise ValueError("the record is not a tf.train.Example") from None
     encoded = _single_bytes(example, contract.IMAGE)
     image = _decode(encoded, contract.IMAGE)
     mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)

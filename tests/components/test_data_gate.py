@@ -13,7 +13,7 @@ from tfx.types import artifact_utils, standard_artifacts
 from components.data_gate import DataGateError, DataStatistics, Executor, read_statistics
 from components.data_gate.counting import Findings, Pair
 from components.data_gate.doubts import near_duplicates
-from components.data_gate.example import check_example
+from components.data_gate.example import check_example, parse
 from components.data_gate.needs import needs_of
 from data import contract
 from data.decoding.images import encode_png
@@ -170,7 +170,7 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
 )
 def test_what_is_wrong_with_an_example_is_said(record, fault):
     with pytest.raises(ValueError, match=f"^{fault}"):
-        check_example(record, 2, with_hash=True)
+        check_example(parse(record), 2, with_hash=True)
 
 
 def test_bad_examples_among_good_ones_stop_the_run(tmp_path):
@@ -415,7 +415,7 @@ def test_slices_of_the_offline_sample_are_not_taken_for_copies(brain_mri):
     hashes, splits = [], []
     for number, split in enumerate(contract.SPLITS):
         for record in tf.data.TFRecordDataset(sorted(map(str, brain_mri.glob(f"{split}-*.tfrecord")))):
-            hashes.append(check_example(record.numpy(), 4, with_hash=True).hash)
+            hashes.append(check_example(parse(record.numpy()), 4, with_hash=True).hash)
             splits.append(number)
     assert len(hashes) == 105
     assert not len(near_pairs(hashes, parts=splits))

@@ -66,6 +66,14 @@ def test_images_of_any_shape_have_a_hash():
         assert perceptual_hash(pixels) == perceptual_hash(np.repeat(pixels, 3, axis=2))
 
 
+def test_alpha_does_not_count():
+    rgb = picture(0)
+    alpha = np.random.default_rng(0).integers(0, 256, (*rgb.shape[:2], 1), np.uint8)
+    gray = rgb[:, :, :1]
+    assert perceptual_hash(np.concatenate([rgb, alpha], axis=2)) == perceptual_hash(rgb)
+    assert perceptual_hash(np.concatenate([gray, alpha], axis=2)) == perceptual_hash(gray)
+
+
 def near_by_hand(hashes, max_distance, parts=None):
     return sorted(
         (

@@ -30,7 +30,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from components import import_example_gen
-from components.data_gate.example import check_example
+from components.data_gate.example import check_example, parse
 from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
@@ -291,7 +291,7 @@ EXAMPLES = [example(b"one"), example(b"two", IMAGES[0], MASKS[0]), example(b"")]
 )
 def test_examples(content):
     try:
-        checked = check_example(content, 3, with_hash=True)
+        checked = check_example(parse(content), 3, with_hash=True)
     except ValueError as error:
         check_message(error)
     else:
