@@ -82,6 +82,8 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         anomalies=example_validator.outputs["anomalies"],
         label_map=label_map,
+        thresholds=config.gate.thresholds(),
+        near_duplicates=config.data.near_duplicates,
     )
 
     # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times

@@ -104,6 +104,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
         "newest_span": verdict.newest_span,
+        "warnings": statistics.get("warnings", []),
         "set_aside": _set_aside(inputs["examples"]),
         "shown": _SHOWN,
         "configuration": yaml.safe_dump(configuration, sort_keys=False, allow_unicode=True),

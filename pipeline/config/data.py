@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
-from typing import Annotated
+from typing import Annotated, Literal
 
 import pydantic
 
@@ -24,12 +24,15 @@ class DataSettings(Section):
       test_span: the span whose test split decides; by default the oldest there is. That of the newest span is measured
         apart.
       label_map: the label map; by default `labels.yaml` in the folder of the newest span.
+      near_duplicates: what the data gate does about images of different splits that look alike: report them (`warn`),
+        stop the run (`error`), or not look for them (`ignore`).
     """
 
     input: Annotated[str, pydantic.Field(min_length=1)]
     window: Annotated[int, pydantic.Field(ge=0)] = 0
     test_span: Annotated[int, pydantic.Field(ge=0)] | None = None
     label_map: str = ""
+    near_duplicates: Literal["warn", "error", "ignore"] = "warn"
 
     @pydantic.field_validator("input")
     @classmethod

@@ -23,7 +23,7 @@ class LiveView(logging.Handler):
     """A table of the components on a terminal, lines elsewhere.
 
     The loop that runs the components says which one starts and how it ends; details of one that runs are the messages
-    of segpipe's own loggers.
+    of segpipe's own loggers. Warnings stay.
 
     Args:
       console: where it is shown. Its stream may be redirected while the view is open, which has a copy of it.
@@ -72,7 +72,12 @@ class LiveView(logging.Handler):
 
     def emit(self, record: logging.LogRecord) -> None:
         """Shows a message of segpipe's as a detail of the component that runs."""
-        if record.name.startswith("segpipe.") and self._current:
+        if not record.name.startswith("segpipe.") or not self._current:
+            return
+        if record.levelno >= logging.WARNING:
+            # Above the table on a terminal, whose line for a detail is short and soon taken by the next one.
+            self._line(f"{self._current}: {record.levelname.lower()}: {record.getMessage()}")
+        else:
             self._details[self._current] = record.getMessage()
             if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
                 self._line(f"{self._current}: {record.getMessage()}")

@@ -1,5 +1,6 @@
 import io
 import json
+import logging
 
 import numpy as np
 import pytest
@@ -10,9 +11,15 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_gate import DataGateError, DataStatistics, Executor, read_statistics
+from components.data_gate.counting import Findings, Pair
+from components.data_gate.doubts import near_duplicates
+from components.data_gate.example import check_example, parse
+from components.data_gate.needs import needs_of
 from data import contract
 from data.decoding.images import encode_png
 from data.label_map import LabelMap
+from data.near_duplicates import near_pairs
+from models.evaluation.settings import GateSettings
 
 LABEL_MAP = LabelMap.from_names(("road", "car"))
 
@@ -50,7 +57,19 @@ def serialized(values):
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-def run(folder, train, evaluation, anomalies=()):
+def run(
+    folder,
+    train,
+    evaluation,
+    anomalies=(),
+    test=None,
+    newest=None,
+    needs="[]",
+    near_duplicates="warn",
+    label_map=LABEL_MAP,
+):
+    records_of = {"train": train, "eval": evaluation, "test": test, "newest": newest}
+    records_of = {split: records for split, records in records_of.items() if records is not None}
     artifacts = {}
     for kind, artifact in (
         ("examples", standard_artifacts.Examples()),
@@ -60,8 +79,8 @@ def run(folder, train, evaluation, anomalies=()):
         artifact.uri = str(folder / kind)
         artifacts[kind] = artifact
     for kind in ("examples", "anomalies"):
-        artifacts[kind].split_names = artifact_utils.encode_split_names(["train", "eval"])
-    for split, records in (("train", train), ("eval", evaluation)):
+        artifacts[kind].split_names = artifact_utils.encode_split_names(list(records_of))
+    for split, records in records_of.items():
         path = folder / "examples" / f"Split-{split}" / "records"
         path.parent.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(path)) as writer:
@@ -83,7 +102,7 @@ def run(folder, train, evaluation, anomalies=()):
     Executor(context).Do(
         {"examples": [artifacts["examples"]], "anomalies": [artifacts["anomalies"]]},
         {"statistics": [artifacts["statistics"]]},
-        {"label_map": LABEL_MAP.model_dump_json()},
+        {"label_map": label_map.model_dump_json(), "needs": needs, "near_duplicates": near_duplicates},
     )
     return read_statistics(artifacts["statistics"].uri)
 
@@ -120,44 +139,55 @@ BOTH = np.array([[0, 1]] * 4, np.uint8)
 @pytest.mark.parametrize(
     ("record", "fault"),
     [
-        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "bad: image/encoded is neither a JPEG nor a PNG"),
+        (serialized(features(BOTH, **{contract.IMAGE: b"no image"})), "image/encoded is neither a JPEG nor a PNG"),
         (
             serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "BMP")})),
-            "bad: image/encoded is neither a JPEG nor a PNG",
+            "image/encoded is neither a JPEG nor a PNG",
         ),
-        (serialized(features(BOTH, **{contract.IMAGE: cmyk()})), "bad: image/encoded has four channels"),
+        (serialized(features(BOTH, **{contract.IMAGE: cmyk()})), "image/encoded has four channels"),
         (
             serialized(features(BOTH, **{contract.IMAGE: encoded(BOTH, "JPEG")[:-300]})),
-            "bad: image/encoded is not an image",
+            "image/encoded is not an image",
         ),
-        (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"bad: {contract.MASK} is not a PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"bad: {contract.MASK} is not a PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "BMP")})), f"bad: {contract.MASK} is not a PNG"),
-        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH > 0, "PNG")})), f"bad: {contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: b"no image"})), f"{contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "JPEG")})), f"{contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH, "BMP")})), f"{contract.MASK} is not a PNG"),
+        (serialized(features(BOTH, **{contract.MASK: encoded(BOTH > 0, "PNG")})), f"{contract.MASK} is not a PNG"),
         (
             serialized(features(BOTH, **{contract.MASK: encoded(np.uint16(BOTH), "PNG")})),
-            f"bad: {contract.MASK} is not a PNG",
+            f"{contract.MASK} is not a PNG",
         ),
         (
             serialized(features(BOTH, **{contract.MASK: encode_png(BOTH)[:-20]})),
-            f"bad: {contract.MASK} is not an image",
+            f"{contract.MASK} is not an image",
         ),
-        (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "bad: sizes differ"),
-        (serialized(features(BOTH + 2)), "bad: class id 2, 3 is not in the label map"),
-        (serialized(features(BOTH, **{contract.MASK: None})), f"bad: {contract.MASK} must hold one"),
-        (serialized(features(BOTH, **{contract.MASK: 3})), f"bad: {contract.MASK} must hold one"),
-        (
-            serialized(features(BOTH, **{contract.SOURCE_ID: None, contract.MASK: 3})),
-            r"\(no image/source_id\)",
-        ),
-        (b"\xff no example", r"\(no image/source_id\): the record is not a tf.train.Example"),
+        (serialized(features(BOTH, **{contract.IMAGE: encode_png(np.zeros((9, 9), np.uint8))})), "sizes differ"),
+        (serialized(features(BOTH + 2)), "class id 2, 3 is not in the label map"),
+        (serialized(features(BOTH, **{contract.MASK: None})), f"{contract.MASK} must hold one"),
+        (serialized(features(BOTH, **{contract.MASK: 3})), f"{contract.MASK} must hold one"),
+        (b"\xff no example", "the record is not a tf.train.Example"),
     ],
 )
-def test_a_bad_example_among_good_ones_stops_the_run(tmp_path, record, fault):
-    good = serialized(features(BOTH))
-    record = record.replace(b"one", b"bad")
-    with pytest.raises(DataGateError, match=rf"1 example\(s\) cannot be used:\n  split train, example .*{fault}"):
-        run(tmp_path, [good] * 20 + [record] + [good] * 20, [good])
+def test_what_is_wrong_with_an_example_is_said(record, fault):
+    with pytest.raises(ValueError, match=f"^{fault}"):
+        check_example(parse(record), 2, with_hash=True)
+
+
+def test_bad_examples_among_good_ones_stop_the_run(tmp_path):
+    good = [serialized(features(BOTH, f"good_{index}")) for index in range(20)]
+    bad = [
+        serialized(features(BOTH, "bad", **{contract.IMAGE: b"no image"})),
+        serialized(features(BOTH, **{contract.SOURCE_ID: None, contract.MASK: 3})),
+        b"\xff no example",
+    ]
+    with pytest.raises(DataGateError) as caught:
+        run(tmp_path, [*good[:10], *bad, *good[10:]], [serialized(features(BOTH))])
+    assert str(caught.value).splitlines() == [
+        "3 example(s) cannot be used:",
+        f"  split train, example (no image/source_id): {contract.MASK} must hold one string of bytes; it has 0",
+        "  split train, example (no image/source_id): the record is not a tf.train.Example",
+        "  split train, example bad: image/encoded is neither a JPEG nor a PNG image",
+    ]
 
 
 def test_a_class_that_never_occurs_and_an_empty_split_stop_the_run(tmp_path):
@@ -186,3 +216,207 @@ def test_other_anomalies_stop_the_run(tmp_path):
     kinds = [anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN, anomalies_pb2.AnomalyInfo.ENUM_TYPE_UNEXPECTED_STRING_VALUES]
     with pytest.raises(DataGateError, match="split train, feature image/format: about image/format"):
         run(tmp_path, [good], [good], {"image/format": kinds})
+
+
+IGNORED = np.full((4, 2), 255, np.uint8)
+
+
+def some(mask, start, count=2, **values):
+    values = {key.replace("_", "/", 1): value for key, value in values.items()}
+    return [serialized(features(mask, f"{start}_{index}", **values)) for index in range(count)]
+
+
+def refusal(folder, *arguments, **settings):
+    with pytest.raises(DataGateError) as caught:
+        run(folder, *arguments, **settings)
+    return str(caught.value)
+
+
+def needs(**gate):
+    return needs_of(GateSettings(**gate).thresholds())
+
+
+@pytest.mark.parametrize(
+    ("train", "evaluation", "test", "line"),
+    [
+        (BOTH, IGNORED, BOTH, "split eval: all pixels of all its masks (2) are 255, which means ignore"),
+        (BOTH, BOTH, IGNORED, "split test: all pixels of all its masks (2) are 255, which means ignore"),
+        (IGNORED, BOTH, BOTH, "split train: all pixels of all its masks (2) are 255, which means ignore"),
+        (BOTH, BOTH * 0, BOTH, "split eval: all labeled pixels are of class road"),
+        (BOTH, BOTH, BOTH * 0 + 1, "split test: all labeled pixels are of class car"),
+    ],
+)
+def test_a_split_that_says_nothing_stops_the_run(tmp_path, train, evaluation, test, line):
+    message = refusal(tmp_path, some(train, "a"), some(evaluation, "b"), test=some(test, "c"))
+    first, found, *remedies = message.splitlines()
+    assert first == "the data lacks what training needs:"
+    assert found == f"  {line}"
+    assert len(remedies) == 1
+
+
+def test_the_test_split_of_the_newest_span_may_say_nothing(tmp_path):
+    statistics = run(
+        tmp_path, some(BOTH, "a"), some(BOTH, "b"), test=some(BOTH, "c"), newest=some(IGNORED, "d"), needs=needs()
+    )
+    assert statistics["warnings"] == [
+        "split newest: 2 of 2 masks are 255 (ignore) all over; nothing is learned or measured on them"
+    ]
+
+
+THREE = LabelMap.from_names(("road", "car", "sky"))
+ALL = np.array([[0, 1, 2]] * 4, np.uint8)
+# Of slice `day` with cars, `night` without, and `dusk` with nothing.
+OF_SLICES = [
+    *some(BOTH, "day", 3, image_slice=b"day"),
+    *some(BOTH * 0, "night", 1, image_slice=b"night"),
+    *some(IGNORED, "dusk", 1, image_slice=b"dusk"),
+    *some(BOTH, "none", 1),
+]
+
+
+def test_thresholds_on_what_test_lacks_stop_the_run_before_training(tmp_path):
+    gate = {
+        "min": {"iou": {"sky": 0.5, "car": 0.5}, "images": 7},
+        "slices": {
+            "fog": {"mean_iou": 0},
+            "day": {"iou": {"car": 0.5}, "images": 4},
+            "night": {"boundary_iou": {"car": 0, "road": 0}, "images": 1},
+            "dusk": {"mean_dice": 0},
+            "*": {"images": 1, "iou": {"road": 0}},
+        },
+    }
+    message = refusal(tmp_path, some(ALL, "a"), some(ALL, "b"), test=OF_SLICES, needs=needs(**gate), label_map=THREE)
+    first, *found, remedy = message.splitlines()
+    assert first == "the data lacks what training needs:"
+    assert sorted(found) == [
+        "  split test: 3 images in slice day, where there must be 4 (gate.slices.day.images)",
+        "  split test: 6 images, where there must be 7 (gate.min.images)",
+        "  split test: all pixels in slice dusk are ignored, and there is a threshold on them (gate.slices.dusk)",
+        "  split test: no image of slice fog (gate.slices.fog); its slices are day, dusk, night",
+        "  split test: no pixel of class car in slice night, which has a threshold (gate.slices.night)",
+        "  split test: no pixel of class road in slice dusk, which has a threshold (gate.slices.*)",
+        "  split test: no pixel of class sky, which has a threshold (gate.min)",
+    ]
+    assert "add such images to test, or take the threshold out" in remedy
+
+
+def test_thresholds_on_each_slice_need_slices(tmp_path):
+    message = refusal(
+        tmp_path, some(BOTH, "a"), some(BOTH, "b"), test=some(BOTH, "c"), needs=needs(slices={"*": {"mean_iou": 0.1}})
+    )
+    assert "  split test: no image has a slice (gate.slices.*)\n" in message
+
+
+def test_what_thresholds_need_is_there_and_the_rest_is_a_warning(tmp_path, caplog):
+    gate = {"min": {"iou": {"car": 0.5}, "images": 6}, "slices": {"day": {"iou": {"car": 0.5}}, "*": {"images": 1}}}
+    with caplog.at_level(logging.WARNING, "segpipe"):
+        statistics = run(
+            tmp_path, some(ALL, "a"), some(BOTH, "b"), test=OF_SLICES, needs=needs(**gate), label_map=THREE
+        )
+    assert statistics["warnings"] == [
+        "split test: 1 of 6 masks are 255 (ignore) all over; nothing is learned or measured on them",
+        "split eval: no pixel of sky; which epoch is best is decided without them",
+        "split test: no pixel of sky; the model's quality on them is not measured",
+    ]
+    assert caplog.messages == statistics["warnings"]
+
+
+def test_another_value_of_a_threshold_needs_nothing_else():
+    """What the data gate is given is part of its cache key, and training comes after it."""
+    gate = {"min": {"mean_iou": 0.4, "iou": {"car": 0.2}}, "slices": {"*": {"mean_iou": 0.1}}, "regression": 0.01}
+    other = {
+        "slices": {"*": {"mean_dice": 0.7}},
+        "regression": "not_significantly_worse",
+        "min": {"iou": {"car": 0.3}, "boundary_iou": {"car": 0.9}},
+    }
+    assert needs(**gate) == needs(**other)
+    assert needs(**gate) != needs(**{**gate, "slices": {}})
+
+
+def test_a_group_in_two_splits_stops_the_run(tmp_path):
+    message = refusal(
+        tmp_path,
+        [*some(BOTH, "a", image_group=b"patient_1"), *some(BOTH, "b", image_group=b"patient_2")],
+        some(BOTH, "c", image_group=b"patient_3"),
+        test=[*some(BOTH, "d", image_group=b"patient_2"), *some(BOTH, "e", image_group=b"patient_4")],
+        newest=some(BOTH, "f", image_group=b"patient_4"),  # In test, too.
+    )
+    first, found, remedy = message.splitlines()
+    assert first == "1 group(s) are in more than one split:"
+    assert found == "  patient_2: in train, test"
+    assert "segpipe convert --group-by" in remedy
+
+
+def photograph(seed, quality=95, side=0):
+    """An encoded image with structure of all sizes, and a mask for it."""
+    generator = np.random.default_rng(seed)
+    layers = [
+        np.asarray(Image.fromarray(generator.integers(0, 256, (n, n, 3), np.uint8)).resize((120, 90)), float)
+        for n in (4, 9, 20, 45)
+    ]
+    image = Image.fromarray(np.uint8(np.mean(layers, axis=0)))
+    image = image.resize((side, side)) if side else image
+    buffer = io.BytesIO()
+    image.save(buffer, "JPEG", quality=quality)
+    return buffer.getvalue(), np.arange(image.width * image.height, dtype=np.uint8).reshape(image.height, -1) % 2
+
+
+def photographs(start, seeds, **changes):
+    pairs = [photograph(seed, **changes) for seed in seeds]
+    return [
+        serialized(features(mask, f"{start}_{index}", **{contract.IMAGE: image}))
+        for index, (image, mask) in enumerate(pairs)
+    ]
+
+
+def with_copies():
+    return {
+        # Black images of two splits, in `some`, are the same and say nothing.
+        "train": [*photographs("a", range(8)), *photographs("same", [3]), *some(BOTH, "black_a")],
+        "evaluation": [*photographs("b", range(20, 24)), *photographs("resized", [1], side=70), *some(BOTH, "black_b")],
+        "test": [*photographs("c", range(30, 34)), *photographs("coarse", [2], quality=40), *photographs("d", [3])],
+        "newest": photographs("e", [30, 40]),  # One is in test, too.
+    }
+
+
+def test_near_duplicates_in_two_splits_are_listed(tmp_path, caplog):
+    with caplog.at_level(logging.WARNING, "segpipe"):
+        (warning,) = run(tmp_path, **with_copies())["warnings"]
+    assert caplog.messages == [warning]
+    first, *found, remedy = warning.splitlines()
+    assert first.startswith("3 pair(s) of images in different splits look alike")
+    assert found[0] == "  train a_3, test d_0: 0 of 256 bits differ"
+    assert {line.partition(":")[0] for line in found[1:]} == {
+        "  train a_1, eval resized_0",
+        "  train a_2, test coarse_0",
+    }
+    assert "--group-by" in remedy
+    assert "data.near_duplicates: ignore" in remedy
+    listed = json.loads((tmp_path / "statistics" / "near_duplicates.json").read_text())
+    assert len(listed) == 3
+    assert listed[0] == {"names": ["a_3", "d_0"], "splits": ["train", "test"], "distance": 0}
+
+
+def test_near_duplicates_stop_the_run_or_are_not_looked_for_on_request(tmp_path):
+    message = refusal(tmp_path / "error", **with_copies(), near_duplicates="error")
+    assert "  train a_3, test d_0: 0 of 256 bits differ" in message
+    assert not run(tmp_path / "ignore", **with_copies(), near_duplicates="ignore")["warnings"]
+
+
+def test_of_many_near_duplicates_some_are_shown():
+    pairs = [Pair((f"a_{index}", f"b_{index}"), ("train", "test"), 2) for index in range(100)]
+    findings = Findings({}, [], 0, [], 0, [], 0, {}, pairs, 5000)
+    lines = near_duplicates(findings, "/output/near_duplicates.json").splitlines()
+    assert len(lines) == 13
+    assert lines[11] == "  … and 4990 more; /output/near_duplicates.json lists 100"
+
+
+def test_slices_of_the_offline_sample_are_not_taken_for_copies(brain_mri):
+    hashes, splits = [], []
+    for number, split in enumerate(contract.SPLITS):
+        for record in tf.data.TFRecordDataset(sorted(map(str, brain_mri.glob(f"{split}-*.tfrecord")))):
+            hashes.append(check_example(parse(record.numpy()), 4, with_hash=True).hash)
+            splits.append(number)
+    assert len(hashes) == 105
+    assert not len(near_pairs(hashes, parts=splits))
+    assert len(near_pairs(hashes)), "neighbors in one slab, 1 mm apart, are"

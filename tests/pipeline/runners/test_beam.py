@@ -298,7 +298,7 @@ def test_packages_for_workers_are_pinned_and_complete(tmp_path, monkeypatch):
     modules = {
         "data/convert.py",
         "models/inputs/preprocessing.py",
-        "components/data_gate.py",
+        "components/data_gate/example.py",
         "pipeline/records/sections.html",
     }
     assert names >= {"setup.py", "data/schema.pbtxt", "components/report/template.html", *modules}

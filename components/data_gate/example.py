@@ -1,0 +1,126 @@
+"""What is wrong with one example, and what is in it?"""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf.message import DecodeError
+
+from data import contract
+from data.contract import IGNORE_LABEL
+from data.near_duplicates import perceptual_hash
+
+
+@dataclasses.dataclass(frozen=True)
+class Names:
+    """What an example says of itself.
+
+    Attributes:
+      source_id: its name, or "".
+      group: what must stay in one split, or "".
+      slice: what to report it under, or "".
+    """
+
+    source_id: str = ""
+    group: str = ""
+    slice: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checked:
+    """A good example.
+
+    Attributes:
+      name: its source id, or a checksum of its image.
+      pixels: [256] number of the mask's pixels by class id.
+      height: of the image, in pixels.
+      width: of the image, in pixels.
+      hash: of `perceptual_hash`; None if the image is too plain for one, or none was asked for.
+    """
+
+    name: str
+    pixels: np.ndarray
+    height: int
+    width: int
+    hash: int | None
+
+
+def parse(serialized: bytes) -> tf.train.Example:
+    """Reads a record.
+
+    Raises:
+      ValueError: if it is not a tf.train.Example.
+    """
+    try:
+        return tf.train.Example.FromString(serialized)
+    except DecodeError:
+        raise ValueError("the record is not a tf.train.Example") from None
+
+
+def read_names(example: tf.train.Example) -> Names:
+    """What an example says of itself."""
+
+    def first(name: str) -> str:
+        values = example.features.feature[name].bytes_list.value
+        return values[0].decode(errors="replace") if values else ""
+
+    return Names(first(contract.SOURCE_ID), first(contract.GROUP), first(contract.SLICE))
+
+
+def check_example(example: tf.train.Example, num_classes: int, with_hash: bool) -> Checked:
+    """Decodes an example.
+
+    Args:
+      example: that should keep the data contract.
+      num_classes: in the label map.
+      with_hash: whether to compute the image's hash.
+
+    Raises:
+      ValueError: if it cannot be used; the message says why.
+    """
+    encoded = _single_bytes(example, contract.IMAGE)
+    image = _decode(encoded, contract.IMAGE)
+    mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
+    if mask.shape[:2] != image.shape[:2]:
+        raise ValueError(
+            f"sizes differ: the image has {image.shape[1]}x{image.shape[0]} pixels, "
+            f"the mask {mask.shape[1]}x{mask.shape[0]}"
+        )
+    pixels = np.bincount(mask.ravel(), minlength=256)
+    unknown = np.flatnonzero(pixels[num_classes:IGNORE_LABEL]) + num_classes
+    if len(unknown):
+        raise ValueError(f"class id {', '.join(map(str, unknown))} is not in the label map (0 to {num_classes - 1})")
+    names = example.features.feature[contract.SOURCE_ID].bytes_list.value
+    return Checked(
+        name=contract.example_name(names[0] if names else b"", encoded),
+        pixels=pixels,
+        height=image.shape[0],
+        width=image.shape[1],
+        hash=perceptual_hash(image) if with_hash else None,
+    )
+
+
+def _single_bytes(example: tf.train.Example, name: str) -> bytes:
+    values = example.features.feature[name].bytes_list.value
+    if len(values) != 1:
+        raise ValueError(f"{name} must hold one string of bytes; it has {len(values)}")
+    return values[0]
+
+
+def _decode(content: bytes, name: str) -> np.ndarray:
+    """[height, width, channels] uint8, once it is clear that the transform graph takes it and changes no class id."""
+    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(b"\x89PNG\r\n\x1a\n")
+    if name == contract.MASK:
+        # The header's first chunk: width, height, then bit depth and color type, which is 0 for grayscale.
+        if not is_png or content[24:26] != b"\x08\x00":
+            raise ValueError(f"{name} is not a PNG with one 8-bit channel, which holds class ids")
+    elif not (is_jpeg or is_png):
+        raise ValueError(f"{name} is neither a JPEG nor a PNG image")
+    try:
+        if is_jpeg and tf.io.extract_jpeg_shape(content)[2] == 4:
+            raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grayscale")
+        return tf.io.decode_image(content, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(f"{name} is not an image that TensorFlow can decode") from None
