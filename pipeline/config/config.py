@@ -115,13 +115,14 @@ class Config(Section):
                 f"output: {self.output} must be a folder on this machine, for metadata and logs; what a cluster "
                 f"computes can be elsewhere, with artifacts: {self.output.rstrip('/')}/artifacts"
             )
-        key, place = ("artifacts", self.artifacts) if self.artifacts else ("output", self.output)
-        letters = pattern_letters(absolute(place))
-        if letters and any(self.beam.component(name).runner != "direct" for name in COMPONENTS):
-            raise UserError(
-                f"{key}: {place} holds {' '.join(letters)}, which the workers of a cluster take for a pattern; "
-                "name one without"
-            )
+        on_cluster = any(self.beam.component(name).runner != "direct" for name in COMPONENTS)
+        if on_cluster or self.train.strategy == "multi_worker":
+            for key, place in (("output", self.output), ("artifacts", self.artifacts)):
+                if letters := " ".join(pattern_letters(absolute(place))):
+                    raise UserError(
+                        f"{key}: {place} holds {letters}, which the workers of a cluster take for a pattern; name one "
+                        "without"
+                    )
 
     def load_label_map(self) -> LabelMap:
         """Reads the label map, and checks that the gate names classes that are in it.

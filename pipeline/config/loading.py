@@ -15,6 +15,7 @@ from models.training.settings import TrainerConfig
 from models.tuning.search_space import with_first_values
 from pipeline.config.config import Config
 
+_QUOTES = "a name that holds . or = goes in quotes, such as --set 'gate.min.iou.\"a=b\"=0.5'"
 _SECTIONS = {name for name, field in Config.model_fields.items() if field.annotation is not str} - {"tune"}
 
 
@@ -59,16 +60,15 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
 def _apply(values: dict[str, Any], override: str) -> None:
     key, text = split_override(override)
     if text is None or not all(key):
-        raise UserError(
-            f"--set {override}: takes key=value, such as --set train.epochs=10; a name that holds . or = goes in "
-            "quotes, such as --set 'gate.min.iou.\"a=b\"=0.5'"
-        )
+        raise UserError(f"--set {override}: takes key=value, such as --set train.epochs=10; {_QUOTES}")
     if key[0] == "gate":
         key = ["gate", *join_names(key[1:])]
     try:
         value = read_yaml(text)
     except ValueError as error:
         raise UserError(f"--set {override}: the value is not YAML: {error}") from None
+    if key[0] == "gate" and isinstance(value, str) and "=" in value:
+        raise UserError(f"--set {override}: {_QUOTES}")
     try:
         set_value(values, key, value)
     except ValueError as error:

@@ -96,6 +96,9 @@ def test_an_output_folder_with_any_characters_has_a_plain_path(write, tmp_path, 
     on_flink = {"runner": "flink", "options": {"job_server": "localhost:8099"}}
     with pytest.raises(UserError, match=r"output: .* holds \* \? \[ \], which the workers of a cluster take"):
         config.model_copy(update={"beam": BeamSettings.model_validate(on_flink)}).check_output()
+    several = config.train.model_copy(update={"strategy": "multi_worker"})
+    with pytest.raises(UserError, match=r"output: .*, which the workers of a cluster take"):
+        config.model_copy(update={"train": several}).check_output()
 
 
 def test_files_that_are_left_out_are_told(write, tmp_path):
@@ -134,6 +137,7 @@ def test_an_empty_section_has_its_defaults(write):
         (MINIMAL, ("name=007",), "name: .*string; got 7; put it in quotes"),
         (MINIMAL + "output: twice", (), "run.yaml is not YAML: output is there twice; remove one"),
         (MINIMAL, ("train.epochs={a: 1, a: 2}",), "the value is not YAML: a is there twice"),
+        (MINIMAL, ("gate.min.iou.a=b=0.5",), "--set gate.min.iou.a=b=0.5: a name that holds . or = goes in quotes"),
         (MINIMAL, ('gate.min.iou.""=0.5',), "a name that holds . or = goes in quotes"),
         (
             MINIMAL + "model: {encoder: resnet50, depth: 3}",
