@@ -62,15 +62,18 @@ def join_names(key: Sequence[str]) -> list[str]:
 
     Args:
       key: such as `min`, `iou`, `traffic`, `light`, or `slices`, `st`, `george`, `mean_iou`.
+
+    Returns:
+      `min`, `iou`, `traffic.light`, or `slices`, `st.george`, `mean_iou`.
     """
+    if len(key) < 2 or key[0] not in ("min", "slices"):
+        return list(key)
     section, *rest = key
     slices = []
     if section == "slices":
         # The name of a slice ends where a metric begins.
         end = next((index for index, part in enumerate(rest) if index and part in METRICS), len(rest))
         slices, rest = [".".join(rest[:end])], rest[end:]
-    elif section != "min":
-        return list(key)
     if len(rest) > 2 and rest[0] in METRICS and METRICS[rest[0]].by_class:
         rest = [rest[0], ".".join(rest[1:])]
     return [section, *slices, *rest]

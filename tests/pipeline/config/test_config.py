@@ -41,6 +41,8 @@ def test_set_overrides_the_file(write):
         ((), {"mean_iou": 0.5}),
         (("gate.min.pixel_accuracy=0.9",), {"mean_iou": 0.5, "pixel_accuracy": 0.9}),
         (("gate.min.mean_iou=0",), {"mean_iou": 0}),
+        (("gate={min: {iou: {a.b: 0.5}}}",), {"mean_iou": 0.5, "iou": {"a.b": 0.5}}),
+        (("gate.slices={a.b: {mean_iou: 0.1}}",), {"mean_iou": 0.5}),
     ],
 )
 def test_mean_iou_keeps_its_threshold_beside_others(write, overrides, expected):
