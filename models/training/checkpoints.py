@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import hashlib
 import json
 import logging
@@ -209,6 +210,6 @@ def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
 
 def delete_exported(root: str, keep: str) -> None:
     """Deletes the folders below `root` whose models were exported, except `keep`."""
-    for marker in find(os.path.join(root, "*", _EXPORTED)):
+    for marker in find(os.path.join(glob.escape(root), "*", _EXPORTED)):
         if os.path.dirname(marker.path) != keep:
             delete_tree(os.path.dirname(marker.path))

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
 import click
 
 from data.base.errors import UserError
+from data.base.files import is_remote
+from data.base.links import pattern_letters
 from pipeline.cli.common import quiet
 
 if TYPE_CHECKING:
@@ -201,6 +203,9 @@ def convert(
         pattern = destination if SPAN in destination else os.path.join(destination, SPAN)
         destination = span_path(pattern, number)
         is_addition = spans_beside(pattern, number, reader.label_map)
+    letters = " ".join(pattern_letters(destination))
+    if letters and (config_path or is_remote(destination)):
+        raise UserError(f"DEST {destination} holds {letters}, which Beam takes for a pattern; name one without")
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
     from pipeline.config import load_config

@@ -565,3 +565,14 @@ def test_layouts_of_one_data_set_convert_to_the_same_bytes(tmp_path):
         written.append({path.name: path.read_bytes() for path in (tmp_path / f"out{number}").glob("*.tfrecord")})
     assert len(written[0]) == 3
     assert written[0] == written[1] == written[2]
+
+
+def test_paths_may_have_any_characters(tmp_path):
+    for name in ("[1] a*?", "ü 'b' \"c\" #%", "e\\f"):
+        source = make_mask_folder(tmp_path / name / "source [x]")
+        destination = tmp_path / name / "to [y]*"
+        reader = MaskFolderReader(folder=str(source), classes="ground,thing", split="train=0.4,eval=0.3,test=0.3")
+        for overwrite in (False, True):
+            convert(reader, str(destination), overwrite=overwrite)
+        assert sum(len(read_examples(destination, split)) for split in THIRDS) == 40
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["source [x]", "to [y]*"]

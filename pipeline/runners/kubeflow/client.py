@@ -8,14 +8,17 @@ import http
 import logging
 import os
 import re
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import pydantic
 import yaml
 
 from data.base.errors import UserError
+from data.base.yaml_text import read_yaml
 from pipeline.runners.kubeflow.compiler import require_sdk
 from pipeline.runners.kubeflow.server_records import Schedule, ServerRun
 
@@ -127,8 +130,8 @@ class Server:
             except UserError as error:
                 now = time.monotonic()
                 if not isinstance(error, OutageError) or (outage is not None and now - outage >= patience):
-                    again = f"segpipe runs --host {self._url or _IN_CLUSTER}"
-                    again += f" --namespace {self._namespace}" if self._namespace else ""
+                    words = ["segpipe", "runs", "--host", self._url or _IN_CLUSTER]
+                    again = shlex.join([*words, *(["--namespace", self._namespace] if self._namespace else [])])
                     raise UserError(
                         f"{error}\nRun {run_id} goes on without this command; `{again}` shows it"
                     ) from error
@@ -332,7 +335,8 @@ def read_pipeline(path: str, parameters: dict[str, Any]) -> str:
             raise UserError(f"the pipeline has no parameter {key}; it has {', '.join(sorted(known))}")
         kind = known[key]["parameterType"]
         try:
-            parameters[key] = types[kind](value)
+            read = read_yaml(value) if kind != "STRING" and isinstance(value, str) else value
+            parameters[key] = pydantic.TypeAdapter(types[kind]).validate_python(read)
         except ValueError:
             raise UserError(f"parameter {key} takes {_KINDS[kind]}; got {value}") from None
     return name

@@ -331,7 +331,7 @@ def test_a_server_that_is_not_there_is_named(segpipe, pipeline):
 
 
 def test_the_commands_submit_and_schedule(fake, pipeline, segpipe):
-    submitted = segpipe("submit", pipeline, "--host", fake.host, "--parameter", "epochs=5")
+    submitted = segpipe("submit", pipeline, "--host", fake.host, "--parameter", "epochs=5e0")
     assert submitted.returncode == 0, submitted.stderr
     assert fake.bodies("POST", "/runs")[0]["runtime_config"] == {"parameters": {"epochs": 5}}
     created = segpipe("schedule", "create", pipeline, "--host", fake.host, "--every", "7d")

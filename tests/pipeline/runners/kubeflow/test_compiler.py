@@ -146,6 +146,11 @@ def test_a_path_that_no_step_sees_is_a_mistake(small_config, sections, message):
         on_cluster(config.model_copy(update={"data": data}))
 
 
+def test_an_output_folder_that_tfx_takes_for_a_pattern_is_a_mistake(small_config):
+    with pytest.raises(UserError, match=r"output: runs/a\[1\] holds \[ \], which TFX takes for a pattern; name one"):
+        on_cluster(small_config("runs/a[1]", data={"input": "gs://bucket/data", "label_map": "labels.yaml"}))
+
+
 def test_a_data_set_that_is_not_here_needs_its_label_map(small_config):
     config = small_config("runs/small", data={"input": "data/nowhere"})
     with pytest.raises(UserError, match=r"(?s)data/nowhere.*data\.label_map"):
