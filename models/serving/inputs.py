@@ -152,13 +152,18 @@ def _below(folder: str, output: str, left_out: list[str]) -> Iterator[str]:
     # Predicting into the folder itself, or into one above it, sets nothing apart.
     is_apart = apart != top and _is_below(apart, top)
     unreadable: list[str] = []
+    visited: set[str] = set()
     results: dict[str, list[Results]] = {}
     for root, folders, names in os.walk(
         folder, followlinks=True, onerror=lambda error: unreadable.append(str(error.filename))
     ):
         here = os.path.realpath(root)
-        # A link to a folder above would lead around for ever.
-        folders[:] = sorted(name for name in folders if not _is_below(here, os.path.realpath(os.path.join(root, name))))
+        # Links may lead around for ever.
+        if here in visited:
+            folders.clear()
+            continue
+        visited.add(here)
+        folders.sort()
         results[root] = [*results.get(os.path.dirname(root), []), Results(root)]
         for name in sorted(names):
             path = os.path.join(root, name)
@@ -208,8 +213,10 @@ def _distinct(found: dict[str, tuple[str, str]]) -> list[str]:
         groups = collections.defaultdict(list)
         for location, name in names.items():
             groups[unicodedata.normalize("NFC", name).casefold()].append(location)
-        clashing = [location for group in groups.values() if len(group) > 1 for location in group]
+        clashing = [group for group in groups.values() if len(group) > 1]
         if not clashing:
             return list(names.values())
-        for location in clashing:
-            levels[location] += 1
+        for group in clashing:
+            lowest = min(levels[location] for location in group)
+            for location in group:
+                levels[location] += levels[location] == lowest

@@ -20,7 +20,7 @@ from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_fa
 from models.serving.versions import GRAPH_FILE, model_folder
 
 # Rows of an image that are worked on at once where its size does not matter, in pixels.
-_STRIP_PIXELS = 2**22
+_STRIP_PIXELS = 2**19
 
 
 @dataclasses.dataclass(frozen=True)

@@ -181,7 +181,7 @@ def _predict_one(
     )
     overlay = _overlay(image.encoded, class_ids, np.array(model.label_map.palette, np.uint8))
     os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
-    _save(dict(zip(paths, (class_ids, overlay), strict=True)))
+    _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
     counts = sum(
         np.bincount(class_ids[strip].ravel(), minlength=len(model.label_map))
         for strip in strips(image.height, image.width)
@@ -197,25 +197,26 @@ def _predict_one(
     )
 
 
-def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> np.ndarray:
-    """The image under half-transparent colors of its classes: [height, width, 3] uint8."""
+def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """The image under half-transparent colors of its classes."""
     decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels = np.asarray(memoryview(decoded))  # Unlike `numpy()`, this does not copy.
-    overlay = np.empty(pixels.shape, np.uint8)
+    overlay = Image.new("RGB", class_ids.shape[::-1])
     for strip in strips(*class_ids.shape):
         # In 16 bits, which the sum needs.
-        overlay[strip] = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
+        blended = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
+        overlay.paste(Image.fromarray(blended.astype(np.uint8)), (0, strip.start))
     return overlay
 
 
-def _save(images: dict[str, np.ndarray]) -> None:
+def _save(images: dict[str, Image.Image]) -> None:
     """Writes PNG files, all or none: half a mask must not be taken for a whole one."""
     mark = PngImagePlugin.PngInfo()
     mark.add_text(*MARK)
     unfinished = {path: f"{path}.partial" for path in images}
     try:
-        for path, pixels in images.items():
-            Image.fromarray(pixels).save(unfinished[path], format="PNG", pnginfo=mark)
+        for path, image in images.items():
+            image.save(unfinished[path], format="PNG", pnginfo=mark)
         # Of a link, the link is replaced and not what it leads to.
         for path, written in unfinished.items():
             os.replace(written, path)
@@ -236,6 +237,7 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
     if not holds_records(path):
         yield name, pathlib.Path(path).read_bytes()
         return
+    index = -1
     for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
         try:
             features = tf.train.Example.FromString(record.numpy()).features.feature
@@ -248,6 +250,8 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             yield _NO_NAME.sub("_", names[0].decode(errors="replace")), contents[0] if contents else b""
         else:
             yield f"{name.partition('.tfrecord')[0]}_{index:05d}", contents[0] if contents else b""
+    if index < 0:
+        raise BadImageError("it holds no examples")
 
 
 def _mode(path: str) -> int:
