@@ -14,11 +14,14 @@ import tensorflow as tf
 
 from data import contract
 from data.decoding.images import encode_png
-from models.serving.server.loaded_model import Follower, LoadedModel
+from models.serving.loaded_model import LoadedModel
+from models.serving.server.follower import Follower
 from models.serving.server.server import Limits, ModelServer, serve
 from models.serving.signatures import CONFUSION, EVALUATION
 
-_LIMITS = Limits(max_body_megabytes=1e4, max_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0)
+_LIMITS = Limits(
+    max_body_megabytes=1e4, max_pixels=10**9, max_request_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0
+)
 
 
 def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:

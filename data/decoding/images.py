@@ -62,12 +62,12 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
         if width * height > max_pixels:
             raise BadImageError(f"{width}x{height} pixels are more than the limit of {max_pixels}")
         image.load()
-    except BadImageError:
+    except (BadImageError, MemoryError):
         raise
     except UnidentifiedImageError:  # Pillow's message holds a memory address instead of a name.
         raise BadImageError("unreadable: not a known image format") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
-        raise BadImageError(f"unreadable: {error or type(error).__name__}") from None
+        raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
     return image
 
 

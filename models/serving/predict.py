@@ -2,81 +2,34 @@
 
 from __future__ import annotations
 
-import collections
 import contextlib
 import dataclasses
-import glob
 import json
 import os
 import pathlib
 import re
-from collections.abc import Iterator
-from typing import Any
+import stat
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import tensorflow as tf
 from google.protobuf.message import DecodeError
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from data import contract
 from data.base.errors import UserError
-from data.decoding.images import BadImageError, encode_png, read_image
-from data.label_map import LabelMap
-from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
-from models.serving.versions import model_folder
+from data.decoding.images import BadImageError, read_image
+from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
+from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 
-RESULTS_FILE = "predictions.jsonl"
-_OVERLAY_OPACITY = 0.5
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
-
-
-class Predictor:
-    """A loaded model with its label map.
-
-    Args:
-      model: folder of a SavedModel, or a push destination, whose deployed version is taken.
-
-    Raises:
-      UserError: if there is no segpipe model.
-    """
-
-    def __init__(self, model: str):
-        folder = model_folder(model)
-        try:
-            facts = read_facts(folder)
-            if facts is not None:
-                self.label_map = LabelMap.model_validate(facts["label_map"])
-                self._preprocessing: dict[str, Any] = facts["preprocessing"]
-                # Kept, as signatures hold no reference to it.
-                self._model = load(folder)
-                self._serve = self._model.signatures["serving_default"]
-                height, width = (self._preprocessing[side] for side in ("height", "width"))
-                self(encode_png(np.zeros([height, width], np.uint8)), height, width)
-        except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
-            raise UserError(f"{folder} cannot be used: {_one_line(error)}") from None
-        if facts is None:
-            raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
-
-    def __call__(self, encoded: bytes, height: int, width: int) -> tuple[np.ndarray, float]:
-        """Segments one JPEG or PNG image.
-
-        Args:
-          encoded: the image.
-          height: in pixels.
-          width: in pixels.
-
-        Returns:
-          [height, width] uint8 class ids, and the mean probability of the predicted classes.
-        """
-        outputs = self._serve(tf.constant([encoded]))
-        size = self._preprocessing
-        top, left, inner_height, inner_width = (
-            int(value) for value in placement(height, width, size["height"], size["width"], size["resize"])
-        )
-        inside = np.s_[0, top : top + inner_height, left : left + inner_width]
-        resized = tf.image.resize(outputs[CLASS_IDS][inside][..., tf.newaxis], [height, width], method="nearest")
-        return resized.numpy()[..., 0], float(tf.reduce_mean(outputs[CONFIDENCE][inside]))
+_SPECIAL = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,67 +57,76 @@ class Prediction:
     confidence: float = 0.0
 
 
-def _one_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {(str(error).strip() or 'no message').splitlines()[0]}"
-
-
-def find_inputs(inputs: list[str]) -> dict[str, str]:
-    """The files that inputs stand for.
+class _Output:
+    """The folder of the results, in which nothing is overwritten but results.
 
     Args:
-      inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images and TFRecords below them.
-
-    Returns:
-      Files, each with the name that its results begin with; for a file from a folder that is its path below the folder.
-
-    Raises:
-      UserError: if a folder or pattern has no files, or several files have one name.
+      folder: where it is; it need not exist.
+      inputs: the files that are predicted.
+      names: what their results are called.
     """
-    found: dict[str, str] = {}
-    for given in inputs:
-        path = pathlib.Path(given)
-        if path.is_dir():
-            below = [file for file in sorted(path.rglob("*")) if file.is_file() and _is_input(file)]
-            files = {str(file): str(file.relative_to(path).with_suffix("")) for file in below}
-        elif glob.has_magic(given) and not path.exists():
-            files = {file: pathlib.Path(file).stem for file in sorted(glob.glob(given, recursive=True))}
-        else:
-            files = {given: path.stem}
-        if not files:
-            raise UserError(f"{given}: no image found")
-        found.update(files)
-    names = collections.Counter(found.values())
-    twice = sorted(name for name, count in names.items() if count > 1)
-    if twice:
-        raise UserError(f"several inputs would write {twice[0]}_mask.png; predict them into different folders")
-    return found
+
+    def __init__(self, folder: str, inputs: list[str], names: list[str]):
+        self._folder = folder
+        self._earlier = Results(folder)
+        self._inputs = {os.path.realpath(path) for path in inputs}
+        self._taken = set(names)
+
+    def record_name(self, name: str) -> str:
+        """The name of the results of an image in a TFRecord: its own, or with a number if that is taken."""
+        number, free = 2, name
+        while free in self._taken:
+            number, free = number + 1, f"{name}_{number}"
+        self._taken.add(free)
+        return free
+
+    def paths(self, name: str) -> tuple[str, str]:
+        """Where mask and overlay go.
+
+        Raises:
+          BadImageError: if something else is there.
+        """
+        mask, overlay = (os.path.join(self._folder, f"{name}_{kind}.png") for kind in ("mask", "overlay"))
+        for path in (mask, overlay):
+            if os.path.realpath(path) in self._inputs:
+                raise BadImageError(f"its result would overwrite the input {path}; choose another --output")
+            if os.path.lexists(path) and not is_result(path) and not self._earlier.has(path):
+                raise BadImageError(f"{path} exists and is no result of predict; choose another --output")
+        return mask, overlay
 
 
-def _is_input(path: pathlib.Path) -> bool:
-    return _holds_records(str(path)) or Image.registered_extensions().get(path.suffix.lower()) in Image.OPEN
-
-
-def predict(model: str, inputs: dict[str, str], output: str, max_pixels: int = 100_000_000) -> Iterator[Prediction]:
+def predict(
+    model: str,
+    inputs: dict[str, str],
+    output: str,
+    max_pixels: int = 100_000_000,
+    progress: Callable[[str, float], None] = lambda image, share: None,
+) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
-    Each prediction is also a line of `predictions.jsonl`.
+    Each prediction is also a line of `predictions.jsonl`. One image at a time is in memory.
 
     Args:
-      model: as for `Predictor`.
-      inputs: as `find_inputs` returns them; in a TFRecord file that keeps the data contract, every image is predicted.
+      model: folder of a SavedModel, or a push destination, whose deployed version is taken.
+      inputs: files with the names of their results, as `find_inputs` returns them; in a TFRecord file that keeps the
+        data contract, every image is predicted.
       output: folder to make.
       max_pixels: images with more are not decoded.
+      progress: called with an image and its share that is done, now and then, if it is segmented in parts.
 
     Raises:
       UserError: if there is no model, or the folder cannot be made.
     """
-    predictor = Predictor(model)
-    try:
-        os.makedirs(output, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot make the folder {output}: {error.strerror}") from None
-    with open(os.path.join(output, RESULTS_FILE), "w", encoding="utf-8") as lines:
-        for prediction in _predictions(predictor, inputs, output, max_pixels):
+    loaded = load_model(model)
+    target = _Output(output, list(inputs), list(inputs.values()))
+    path = os.path.join(output, RESULTS_FILE)
+    with contextlib.ExitStack() as stack:
+        try:
+            os.makedirs(output, exist_ok=True)
+            lines = stack.enter_context(open(path, "w", encoding="utf-8"))
+        except OSError as error:
+            raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
+        for prediction in _predictions(loaded, inputs, target, max_pixels, progress):
             fields = dataclasses.asdict(prediction)
             kept = ("image", "error") if prediction.error else fields.keys() - {"error"}
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
@@ -172,66 +134,110 @@ def predict(model: str, inputs: dict[str, str], output: str, max_pixels: int = 1
             yield prediction
 
 
-def _predictions(predictor: Predictor, inputs: dict[str, str], output: str, max_pixels: int) -> Iterator[Prediction]:
-    written: set[str] = set()
+def _predictions(
+    model: LoadedModel,
+    inputs: dict[str, str],
+    output: _Output,
+    max_pixels: int,
+    progress: Callable[[str, float], None],
+) -> Iterator[Prediction]:
     for path, stem in inputs.items():
         try:
             for name, content in _images(path, stem):
-                label = name if _holds_records(path) else path
-                if name in written:
-                    yield Prediction(
-                        label, "another image wrote a mask with this name; predict them into different folders"
-                    )
-                    continue
-                written.add(name)
+                label = name if holds_records(path) else path
                 try:
-                    yield _predict_one(predictor, label, content, os.path.join(output, name), max_pixels)
-                except (BadImageError, tf.errors.OpError, OSError) as error:
-                    yield Prediction(label, getattr(error, "strerror", None) or str(error))
-        except OSError as error:
-            yield Prediction(path, error.strerror or str(error))
-        except tf.errors.OpError as error:
-            yield Prediction(path, str(error))
+                    paths = output.paths(output.record_name(name) if holds_records(path) else name)
+                    yield _predict_one(model, label, content, paths, max_pixels, progress)
+                except Exception as error:
+                    yield Prediction(label, _reason(error))
+        except Exception as error:
+            yield Prediction(path, _reason(error))
 
 
-def _predict_one(predictor: Predictor, label: str, content: bytes, base: str, max_pixels: int) -> Prediction:
+def _reason(error: Exception) -> str:
+    """Why an image could not be used, in one line."""
+    if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
+        return "there is not enough memory for an image of this size"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    if isinstance(error, (BadImageError, OSError, tf.errors.OpError)):
+        return one_line(error)
+    return f"{type(error).__name__}: {one_line(error)}"
+
+
+def _predict_one(
+    model: LoadedModel,
+    label: str,
+    content: bytes,
+    paths: tuple[str, str],
+    max_pixels: int,
+    progress: Callable[[str, float], None],
+) -> Prediction:
+    if not content:
+        raise BadImageError("it is empty")
     image = read_image(content, None, max_pixels)
-    ids, confidence = predictor(image.encoded, image.height, image.width)
-    pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
-    palette = np.array(predictor.label_map.palette, np.uint8)
-    overlay = pixels * (1 - _OVERLAY_OPACITY) + palette[ids] * _OVERLAY_OPACITY
-    mask_path, overlay_path = f"{base}_mask.png", f"{base}_overlay.png"
-    os.makedirs(os.path.dirname(mask_path), exist_ok=True)
-    try:
-        Image.fromarray(ids).save(mask_path)
-        Image.fromarray(overlay.astype(np.uint8)).save(overlay_path)
-    except OSError:
-        # Half a mask must not be taken for a whole one.
-        for path in (mask_path, overlay_path):
-            with contextlib.suppress(OSError):
-                os.remove(path)
-        raise
-    shares = np.bincount(ids.ravel(), minlength=len(predictor.label_map)) / ids.size
+    class_ids, confidence = model.segment_whole(
+        image.encoded, image.height, image.width, lambda share: progress(label, share)
+    )
+    overlay = _overlay(image.encoded, class_ids, np.array(model.label_map.palette, np.uint8))
+    os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
+    _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
+    counts = sum(
+        np.bincount(class_ids[strip].ravel(), minlength=len(model.label_map))
+        for strip in strips(image.height, image.width)
+    )
     return Prediction(
         label,
-        mask=mask_path,
-        overlay=overlay_path,
+        mask=paths[0],
+        overlay=paths[1],
         height=image.height,
         width=image.width,
-        class_shares=dict(zip(predictor.label_map.names, shares.round(6).tolist(), strict=True)),
+        class_shares=dict(zip(model.label_map.names, (counts / class_ids.size).round(6).tolist(), strict=True)),
         confidence=round(confidence, 6),
     )
 
 
-def _holds_records(path: str) -> bool:
-    return ".tfrecord" in pathlib.Path(path).name
+def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Image.Image:
+    """The image under half-transparent colors of its classes."""
+    decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
+    pixels = np.asarray(memoryview(decoded))  # Unlike `numpy()`, this does not copy.
+    overlay = Image.new("RGB", class_ids.shape[::-1])
+    for strip in strips(*class_ids.shape):
+        # In 16 bits, which the sum needs.
+        blended = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
+        overlay.paste(Image.fromarray(blended.astype(np.uint8)), (0, strip.start))
+    return overlay
+
+
+def _save(images: dict[str, Image.Image]) -> None:
+    """Writes PNG files, all or none: half a mask must not be taken for a whole one."""
+    mark = PngImagePlugin.PngInfo()
+    mark.add_text(*MARK)
+    unfinished = {path: f"{path}.partial" for path in images}
+    try:
+        for path, image in images.items():
+            image.save(unfinished[path], format="PNG", pnginfo=mark)
+        # Of a link, the link is replaced and not what it leads to.
+        for path, written in unfinished.items():
+            os.replace(written, path)
+    except BaseException:
+        for path in unfinished.values():
+            with contextlib.suppress(OSError):
+                os.remove(path)
+        raise
 
 
 def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
     """Name and content of an image file, or of every image in a TFRecord; content is empty where there is none."""
-    if not _holds_records(path):
+    mode = _mode(path)
+    # Reading from a pipe would wait.
+    if not stat.S_ISREG(mode):
+        what = next((what for is_it, what in _SPECIAL.items() if is_it(mode)), "something else")
+        raise BadImageError(f"it is {what}, not a file")
+    if not holds_records(path):
         yield name, pathlib.Path(path).read_bytes()
         return
+    index = -1
     for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
         try:
             features = tf.train.Example.FromString(record.numpy()).features.feature
@@ -239,10 +245,22 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             contents = features[contract.IMAGE].bytes_list.value
         except DecodeError:
             names, contents = [], []
-        name = (
-            names[0].decode(errors="replace")
-            if names and names[0]
-            else f"{pathlib.Path(path).name.partition('.tfrecord')[0]}_{index:05d}"
-        )
-        # So that it can leave neither the folder nor the line on the terminal.
-        yield _NO_NAME.sub("_", name), contents[0] if contents else b""
+        if names and names[0]:
+            # So that it can leave neither the folder nor the line on the terminal.
+            yield _NO_NAME.sub("_", names[0].decode(errors="replace")), contents[0] if contents else b""
+        else:
+            yield f"{name.partition('.tfrecord')[0]}_{index:05d}", contents[0] if contents else b""
+    if index < 0:
+        raise BadImageError("it holds no examples")
+
+
+def _mode(path: str) -> int:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise BadImageError(f"it is a link to {os.readlink(path)}, which does not exist") from None
+        raise
+    if stat.S_ISDIR(mode):
+        os.listdir(path)  # Says why a folder could not be searched.
+    return mode

@@ -58,6 +58,39 @@ class ServingModule(tf.Module):
             input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
             autograph=False,
         )
+        if resize == "none":
+            self._export_bands()
+
+    def _export_bands(self) -> None:
+        """`serve_images` in steps, for whoever wants one large image in little memory and to see how far it is.
+
+        `begin_bands`: JPEG or PNG bytes → the number of bands, height and width of the image, and what
+        `next_band` takes: pixels, mean, scale, sums and row weights, as in `tiling.Tiling`.
+        `next_band`: these and, after the scale, which band → the next rows of `class_ids` and of `confidence`, which
+        may be wider than a small image, and the sums and row weights for the band after it.
+        """
+        _, height, width, channels = self.model.input_shape
+        tiles = tiling.Tiling(self.logits, self._num_classes, (height, width))
+
+        def begin(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            pixels, mean, scale = self._whole_image(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
+            count, enlarged, sums, row_weights = tiles.begin(pixels, mean)
+            return count, tf.shape(pixels)[:2], enlarged, mean, scale, sums, row_weights
+
+        statistics = tf.TensorSpec([1, channels], tf.float32)
+        self.begin_bands = tf.function(begin, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        self.next_band = tf.function(
+            tiles.band,
+            input_signature=[
+                tf.TensorSpec([None, None, channels], tf.uint8),
+                statistics,
+                statistics,
+                tf.TensorSpec([], tf.int32),
+                tf.TensorSpec([None, height, self._num_classes], tf.float32),
+                tf.TensorSpec([height], tf.float32),
+            ],
+            autograph=False,
+        )
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -149,15 +182,14 @@ class ServingModule(tf.Module):
 
     def _predict_by_tiles(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """[h, w] class ids and confidence for the only image in a batch."""
-        _, height, width, channels = self.model.input_shape
-        return tiling.segment(
-            self.logits,
-            self._num_classes,
-            preprocessing.pixels_of(transformed[preprocessing.PIXELS][0], channels),
-            transformed[preprocessing.MEAN],
-            transformed[preprocessing.SCALE],
-            (height, width),
-        )
+        _, height, width, _ = self.model.input_shape
+        whole = self._whole_image(transformed)
+        return tiling.segment(self.logits, self._num_classes, *whole, (height, width))
+
+    def _whole_image(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """[h, w, channels] pixels, mean and scale of the only image in a batch that is not resized."""
+        pixels = preprocessing.pixels_of(transformed[preprocessing.PIXELS][0], self.model.input_shape[-1])
+        return pixels, transformed[preprocessing.MEAN], transformed[preprocessing.SCALE]
 
 
 def _class_ids(logits: tf.Tensor) -> tf.Tensor:

@@ -6,7 +6,7 @@ Gaussian, because the model knows least about the pixels at a tile's edge.
 
 from __future__ import annotations
 
-import functools
+import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -41,6 +41,98 @@ def window(tile: int) -> np.ndarray:
     return np.maximum(np.exp(-(offsets**2) / 2), 0.01).astype(np.float32)
 
 
+@dataclasses.dataclass(frozen=True)
+class Tiling:
+    """A model that goes over an image in bands, which are rows of tiles, from top to bottom.
+
+    Attributes:
+      model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits.
+      num_classes: C.
+      tile: height and width of the model's input.
+    """
+
+    model: Callable[[tf.Tensor], tf.Tensor]
+    num_classes: int
+    tile: tuple[int, int]
+
+    def begin(self, pixels: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """What the first band takes.
+
+        Args:
+          pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's color.
+          mean: [1, channels], as `preprocessing.normalize` takes it.
+
+        Returns:
+          The number of bands; the pixels, of at least a tile; `sums` and `row_weights`.
+        """
+        is_small = tf.reduce_any(tf.shape(pixels)[:2] < tf.constant(self.tile))
+        # Does not copy a large one.
+        pixels = tf.cond(is_small, lambda: _enlarge(pixels, mean, self.tile), lambda: pixels)
+        height, width = tf.unstack(tf.shape(pixels)[:2])
+        sums = tf.ensure_shape(tf.zeros([width, self.tile[0], self.num_classes]), self._sums_shape())
+        return tf.size(tile_positions(height, self.tile[0])), pixels, sums, tf.zeros([self.tile[0]])
+
+    def band(
+        self,
+        pixels: tf.Tensor,
+        mean: tf.Tensor,
+        scale: tf.Tensor,
+        index: tf.Tensor,
+        sums: tf.Tensor,
+        row_weights: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """Segments the rows of pixels that are covered by this band and no later one.
+
+        Args:
+          pixels: [h, w, channels] uint8, as `begin` returns them.
+          mean: [1, channels], as `preprocessing.normalize` takes it.
+          scale: [1, channels], likewise.
+          index: which band.
+          sums: [w, tile height, C] float32, what the bands before it found in the rows of this one.
+          row_weights: [tile height] float32, the weights of these rows in the sums.
+
+        Returns:
+          [rows, w] uint8 class ids; [rows, w] float32, their probability; `sums` and `row_weights` for the next band.
+        """
+        tile, (height, width) = self.tile, tf.unstack(tf.shape(pixels)[:2])
+        tops, lefts = tile_positions(height, tile[0]), tile_positions(width, tile[1])
+        ends = tf.concat([tops[1:], [height]], axis=0)
+        row_window, column_window = window(tile[0]), window(tile[1])
+        columns_of_tiles = lefts[:, tf.newaxis] + tf.range(tile[1])
+        column_weights = tf.tensor_scatter_nd_add(
+            tf.zeros([width]),
+            columns_of_tiles[..., tf.newaxis],
+            tf.tile(column_window[np.newaxis], [tf.size(lefts), 1]),
+        )
+        at_once = max(1, _PIXELS_AT_ONCE // (tile[0] * tile[1]))
+        band = pixels[tops[index] : tops[index] + tile[0]]
+
+        def add_tiles(first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            columns = columns_of_tiles[first : first + at_once]
+            tiles = tf.transpose(tf.gather(band, columns, axis=1), [1, 0, 2, 3])
+            tiles = tf.ensure_shape(tiles, [None, *tile, pixels.shape[-1]])
+            rows = [tf.shape(tiles)[0], 1]
+            logits = self.model(preprocessing.normalize(tiles, tf.tile(mean, rows), tf.tile(scale, rows)))
+            weights = (row_window[:, np.newaxis] * column_window)[..., np.newaxis]
+            # Columns come first, because a scatter adds along the first axis.
+            weighted = tf.transpose(tf.nn.softmax(logits) * weights, [0, 2, 1, 3])
+            return first + at_once, tf.tensor_scatter_nd_add(sums, columns[..., tf.newaxis], weighted)
+
+        _, sums = tf.while_loop(lambda first, _: first < tf.size(lefts), add_tiles, (0, sums), parallel_iterations=1)
+        row_weights += row_window
+        # The next row of tiles covers none of these rows of pixels.
+        done = ends[index] - tops[index]
+        finished = sums[:, :done]
+        best = tf.reduce_max(finished, axis=-1) / (column_weights[:, tf.newaxis] * row_weights[:done])
+        ids = tf.cast(tf.argmax(finished, axis=-1), tf.uint8)
+        sums = tf.ensure_shape(tf.pad(sums[:, done:], [[0, 0], [0, done], [0, 0]]), self._sums_shape())
+        row_weights = tf.ensure_shape(tf.pad(row_weights[done:], [[0, done]]), [tile[0]])
+        return tf.transpose(ids), tf.transpose(best), sums, row_weights
+
+    def _sums_shape(self) -> list[int | None]:
+        return [None, self.tile[0], self.num_classes]
+
+
 def segment(
     model: Callable[[tf.Tensor], tf.Tensor],
     num_classes: int,
@@ -52,76 +144,35 @@ def segment(
     """Class ids of an image at its own size, in tiles.
 
     Args:
-      model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits.
-      num_classes: C.
-      pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's color.
+      model: as for `Tiling`.
+      num_classes: likewise.
+      pixels: as for `Tiling.begin`.
       mean: [1, channels], as `preprocessing.normalize` takes it.
       scale: [1, channels], likewise.
-      tile: height and width of the model's input.
+      tile: as for `Tiling`.
 
     Returns:
       [h, w] uint8 class ids, and [h, w] float32, their probability.
     """
-    size = tf.shape(pixels)[:2]
-    is_small = tf.reduce_any(size < tf.constant(tile))
-    pixels = tf.cond(is_small, lambda: _enlarge(pixels, mean, tile), lambda: pixels)  # Does not copy a large one.
-    height, width = tf.unstack(tf.shape(pixels)[:2])
-    tops, lefts = tile_positions(height, tile[0]), tile_positions(width, tile[1])
-    ends = tf.concat([tops[1:], [height]], axis=0)
-    row_window, column_window = window(tile[0]), window(tile[1])
-    columns_of_tiles = lefts[:, tf.newaxis] + tf.range(tile[1])
-    column_weights = tf.tensor_scatter_nd_add(
-        tf.zeros([width]), columns_of_tiles[..., tf.newaxis], tf.tile(column_window[np.newaxis], [tf.size(lefts), 1])
-    )
-    at_once = max(1, _PIXELS_AT_ONCE // (tile[0] * tile[1]))
-
-    def add_tiles(band: tf.Tensor, first: tf.Tensor, sums: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        columns = columns_of_tiles[first : first + at_once]
-        tiles = tf.transpose(tf.gather(band, columns, axis=1), [1, 0, 2, 3])
-        tiles = tf.ensure_shape(tiles, [None, *tile, pixels.shape[-1]])
-        rows = [tf.shape(tiles)[0], 1]
-        logits = model(preprocessing.normalize(tiles, tf.tile(mean, rows), tf.tile(scale, rows)))
-        weights = (row_window[:, np.newaxis] * column_window)[..., np.newaxis]
-        # Columns come first, because a scatter adds along the first axis.
-        weighted = tf.transpose(tf.nn.softmax(logits) * weights, [0, 2, 1, 3])
-        return first + at_once, tf.tensor_scatter_nd_add(sums, columns[..., tf.newaxis], weighted)
+    size, tiling = tf.shape(pixels)[:2], Tiling(model, num_classes, tile)
+    count, pixels, sums, row_weights = tiling.begin(pixels, mean)
 
     def next_band(
         index: tf.Tensor, sums: tf.Tensor, row_weights: tf.Tensor, ids: tf.TensorArray, confidence: tf.TensorArray
     ) -> tuple[Any, ...]:
-        band = pixels[tops[index] : tops[index] + tile[0]]
-        _, sums = tf.while_loop(
-            lambda first, _: first < tf.size(lefts),
-            functools.partial(add_tiles, band),
-            (0, sums),
-            parallel_iterations=1,
-        )
-        row_weights += row_window
-        # The next row of tiles covers none of these rows of pixels.
-        done = ends[index] - tops[index]
-        finished = sums[:, :done]
-        best = tf.reduce_max(finished, axis=-1) / (column_weights[:, tf.newaxis] * row_weights[:done])
-        rows = (tf.cast(tf.argmax(finished, axis=-1), tf.uint8), best)
+        *rows, sums, row_weights = tiling.band(pixels, mean, scale, index, sums, row_weights)
         ids, confidence = (
-            whole.write(index, tf.transpose(values)[:, : size[1]])
-            for whole, values in zip((ids, confidence), rows, strict=True)
+            whole.write(index, values[:, : size[1]]) for whole, values in zip((ids, confidence), rows, strict=True)
         )
-        sums = tf.ensure_shape(tf.pad(sums[:, done:], [[0, 0], [0, done], [0, 0]]), [None, tile[0], num_classes])
-        return index + 1, sums, tf.ensure_shape(tf.pad(row_weights[done:], [[0, done]]), [tile[0]]), ids, confidence
+        return index + 1, sums, row_weights, ids, confidence
 
-    ids, confidence = tf.while_loop(
-        lambda index, *_: index < tf.size(tops),
-        next_band,
-        (
-            0,
-            tf.ensure_shape(tf.zeros([width, tile[0], num_classes]), [None, tile[0], num_classes]),
-            tf.zeros([tile[0]]),
-            tf.TensorArray(tf.uint8, tf.size(tops), infer_shape=False, element_shape=[None, None]),
-            tf.TensorArray(tf.float32, tf.size(tops), infer_shape=False, element_shape=[None, None]),
-        ),
-        parallel_iterations=1,
-    )[3:]
-    return tuple(whole.concat()[: size[0]] for whole in (ids, confidence))
+    arrays = [
+        tf.TensorArray(dtype, count, infer_shape=False, element_shape=[None, None]) for dtype in (tf.uint8, tf.float32)
+    ]
+    *_, ids, confidence = tf.while_loop(
+        lambda index, *_: index < count, next_band, (0, sums, row_weights, *arrays), parallel_iterations=1
+    )
+    return ids.concat()[: size[0]], confidence.concat()[: size[0]]
 
 
 def _enlarge(pixels: tf.Tensor, mean: tf.Tensor, tile: tuple[int, int]) -> tf.Tensor:

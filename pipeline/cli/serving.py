@@ -5,6 +5,8 @@ from __future__ import annotations
 import logging
 import os
 import re
+import sys
+import time
 from typing import Any
 
 import click
@@ -22,32 +24,85 @@ from pipeline.cli.common import EXIT_FAILED, quiet
     help="A push destination, for its deployed version, or a single version.",
 )
 @click.option("--output", required=True, metavar="DIR", help="Folder for masks and overlays.")
+@click.option(
+    "--max-pixels",
+    type=click.IntRange(1),
+    default=100_000_000,
+    show_default=True,
+    help="Largest image; it takes about 15 bytes of memory a pixel.",
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
-def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
+def predict(model: str, output: str, max_pixels: int, inputs: tuple[str, ...]) -> int:
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
 
     IMAGE is a file, a folder (all images below it), a quoted pattern, or a TFRecord file from `segpipe convert` (all
-    images in it). DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file
-    that cannot be read is reported and the others are still predicted; the exit code is then 1.
+    images in it). A name that exists is never taken for a pattern.
+
+    \b
+      segpipe predict --model output/my_run/serving --output predictions photo.jpg
+      segpipe predict --model output/my_run/serving --output predictions 'photos/**/*.png' more_photos/
+
+    photo.jpg becomes DIR/photo_mask.png and DIR/photo_overlay.png; below a folder, results lie as the images do. Where
+    several images would share a name, it keeps the suffix (photo.jpg_mask.png) and, if need be, folders. Nothing is
+    overwritten but earlier results, and no result is taken for an image, unless it is given by name.
+
+    DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
+    used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
     click.echo("Loading TensorFlow …", err=True)
     quiet()
-    from models.serving.predict import find_inputs
+    from models.serving.inputs import find_inputs
     from models.serving.predict import predict as run_prediction
 
-    files = find_inputs(list(inputs))
-    total = "" if any(".tfrecord" in path for path in files) else f"/{len(files)}"
+    found = find_inputs(list(inputs), output)
+    if found.left_out:
+        count = len(found.left_out)
+        click.echo(f"{count} results of predict, or files in its output folder, are not taken for images", err=True)
+    total = "" if any(".tfrecord" in path for path in found.files) else f"/{len(found.files)}"
     bad = count = 0
-    for count, prediction in enumerate(run_prediction(model, files, output), start=1):
+    progress = _Progress()
+    for count, prediction in enumerate(run_prediction(model, found.files, output, max_pixels, progress.show), start=1):
+        progress.clear()
         bad += prediction.error is not None
         outcome = prediction.error or ", ".join(
             f"{name} {share:.1%}" for name, share in prediction.class_shares.items() if share
         )
-        click.echo(f"[{count}{total}] {prediction.image}: {outcome}", err=prediction.error is not None)
+        click.echo(f"[{count}{total}] {_shown(prediction.image)}: {outcome}", err=prediction.error is not None)
     click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     return EXIT_FAILED if bad else 0
+
+
+class _Progress:
+    """How far the image at work is, on standard error: in a terminal a line that changes, else one now and then."""
+
+    _SECONDS = 3.0
+
+    def __init__(self) -> None:
+        self._is_terminal, self._is_shown = sys.stderr.isatty(), False
+        self._last = time.monotonic()
+
+    def show(self, image: str, share: float) -> None:
+        """Says how far an image is, unless the last time was a moment ago."""
+        now = time.monotonic()
+        if now - self._last < (self._SECONDS / 10 if self._is_terminal else self._SECONDS):
+            return
+        self._last, self._is_shown = now, self._is_terminal
+        text = f"{_shown(image)}: {share:.0%}"
+        click.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
+
+    def clear(self) -> None:
+        """Makes room for another line."""
+        self._last = time.monotonic()
+        if self._is_shown:
+            click.echo("\r\x1b[K", err=True, nl=False)
+            self._is_shown = False
+
+
+def _shown(name: str) -> str:
+    """A name that stays on its line, whatever bytes it has."""
+    return re.sub(r"[\x00-\x1f\x7f]", "_", click.format_filename(name))
 
 
 @click.command(no_args_is_help=True)
@@ -74,9 +129,22 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     help="Time between two looks for a new version.",
 )
 @click.option(
-    "--max-body-megabytes", type=click.FloatRange(0.001), default=32.0, show_default=True, help="Largest request."
+    "--max-body-megabytes",
+    type=click.FloatRange(0.001),
+    default=32.0,
+    show_default=True,
+    help="Largest request; others get 413.",
 )
-@click.option("--max-pixels", type=click.IntRange(1), default=25_000_000, show_default=True, help="Largest image.")
+@click.option(
+    "--max-pixels", type=click.IntRange(1), default=25_000_000, show_default=True, help="Largest image; others get 413."
+)
+@click.option(
+    "--max-request-pixels",
+    type=click.IntRange(1),
+    default=100_000_000,
+    show_default=True,
+    help="Pixels in all images of a request; others get 413.",
+)
 @click.option(
     "--max-batch",
     type=click.IntRange(1),
@@ -92,10 +160,18 @@ def predict(model: str, output: str, inputs: tuple[str, ...]) -> int:
     help="Requests that may wait; others get 503.",
 )
 @click.option(
-    "--receive-seconds", type=click.FloatRange(0.1), default=30.0, show_default=True, help="Time to receive a request."
+    "--receive-seconds",
+    type=click.FloatRange(0.1),
+    default=30.0,
+    show_default=True,
+    help="Time to receive a request; then 408.",
 )
 @click.option(
-    "--answer-seconds", type=click.FloatRange(0.1), default=60.0, show_default=True, help="Time to answer it."
+    "--answer-seconds",
+    type=click.FloatRange(0.1),
+    default=60.0,
+    show_default=True,
+    help="Time to answer it; then 504, and what is left of it is not computed.",
 )
 def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **limits: Any) -> None:
     """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
@@ -104,8 +180,9 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
       curl -d '{"instances": [{"b64": "'$(base64 -w0 photo.jpg)'"}]}' http://127.0.0.1:8501/v1/models/segpipe:predict
 
     A version that is pushed while the server runs takes over without losing a request; one that cannot be loaded is
-    passed over. /healthz and /metrics (Prometheus) show the server's state. Ctrl-C and SIGTERM end it once the requests
-    in progress are answered. In production, use TF Serving itself; clients need no change.
+    passed over. /healthz and /metrics (Prometheus) show the server's state. What nobody waits for any more, because the
+    time is up or the client has gone, is not computed. Ctrl-C and SIGTERM end the server once the requests in progress
+    are answered; the exit code is then 0. In production, use TF Serving itself; clients need no change.
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
@@ -115,7 +192,7 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     quiet()
     import asyncio
 
-    from models.serving.server.loaded_model import Follower
+    from models.serving.server.follower import Follower
     from models.serving.server.server import Limits, ModelServer
     from models.serving.server.server import serve as run_server
 

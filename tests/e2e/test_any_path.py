@@ -9,7 +9,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from data.decoding.images import encode_png
-from models.serving.predict import Predictor
+from models.serving.loaded_model import load_model
 from models.serving.versions import numbers
 from pipeline.retraining.retrain import retrain
 from pipeline.runners.local import run_locally
@@ -46,7 +46,7 @@ def test_everything_is_where_it_was_asked_for(config, first):
     assert {"artifacts", "checkpoints", "digests.json", "logs", "metadata.sqlite"} <= set(os.listdir(config.output))
     assert os.path.isfile(first.report)
     assert os.path.realpath(first.report).startswith(config.output)
-    class_ids, _ = Predictor(config.push_destination)(encode_png(np.zeros([30, 20], np.uint8)), 30, 20)
+    class_ids, _ = load_model(config.push_destination).segment_whole(encode_png(np.zeros([30, 20], np.uint8)), 30, 20)
     assert class_ids.shape == (30, 20)
 
 

@@ -14,7 +14,8 @@ from rich.console import Console
 
 from data import contract
 from data.decoding.images import encode_png
-from models.serving.predict import find_inputs, predict
+from models.serving.inputs import find_inputs
+from models.serving.predict import predict
 from models.serving.signatures import read_facts
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
@@ -172,6 +173,6 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
 
     # Without names of their own, predictions are numbered.
     test_file = str(foreign / "test-0.tfrecord.gz")
-    found = list(predict(result.pushed_path, find_inputs([test_file]), str(tmp_path / "predictions")))
+    found = list(predict(result.pushed_path, find_inputs([test_file], "").files, str(tmp_path / "predictions")))
     assert [prediction.image for prediction in found[:2]] == ["test-0_00000", "test-0_00001"]
     assert (tmp_path / "predictions" / "test-0_00001_mask.png").exists()

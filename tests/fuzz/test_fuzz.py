@@ -38,7 +38,7 @@ from data.decoding.masks import class_ids, read_mask
 from data.label_map import LabelMap
 from data.splits import parse_shares
 from models.serving import predict
-from models.serving.server.loaded_model import LoadedModel
+from models.serving.loaded_model import LoadedModel, load_model
 from pipeline.config import load_config
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
@@ -300,7 +300,7 @@ def test_examples(content):
 
 @pytest.fixture(scope="module")
 def predictor(model):
-    return predict.Predictor(str(model))
+    return load_model(str(model))
 
 
 NAMES = st.sampled_from(
@@ -323,7 +323,8 @@ def test_predictions(folder, predictor, data):
     outside = set(folder.iterdir())
     output = inside / "out"
     output.mkdir()
-    found = list(predict._predictions(predictor, {str(path): "photo"}, str(output), 1_000_000))
+    target = predict._Output(str(output), [str(path)], ["photo"])
+    found = list(predict._predictions(predictor, {str(path): "photo"}, target, 1_000_000, lambda image, share: None))
     assert found or path.suffix == ".tfrecord"
     masks = set()
     for item in found:
@@ -348,7 +349,7 @@ def test_models(folder, model, data):
     path = data.draw(st.sampled_from(files))
     path.write_bytes(data.draw(mutated([path.read_bytes() or b"\0"])))
     try:
-        predict.Predictor(str(copy.parent))
+        load_model(str(copy.parent))
     except UserError as error:
         check_message(error, folder / "model")
     try:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import collections
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
-from models.serving.server.loaded_model import LoadedModel, Segmentation
+from data.decoding.images import BadImageError
+from models.serving.loaded_model import LoadedModel, Segmentation
 
 
 class BusyError(Exception):
@@ -22,21 +24,37 @@ class Answer:
     segmentations: list[Segmentation]
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(eq=False)
 class _Request:
     images: Sequence[bytes]
     sizes: Sequence[tuple[int, int]]
+    # Done before there is an answer if nobody waits for it any more.
     answer: asyncio.Future[Answer]
+    # By image, as they come from the model.
+    found: dict[int, Segmentation] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    request: _Request
+    index: int
+
+    @property
+    def size(self) -> tuple[int, int]:
+        return self.request.sizes[self.index]
 
 
 class Batcher:
-    """Hands all waiting requests to the model at once.
+    """Hands the images of all waiting requests to the model at once.
 
-    Nothing waits for a batch to fill: a request that comes alone is answered immediately.
+    Nothing waits for a batch to fill: a request that comes alone is answered immediately. What nobody waits for any
+    more, because the time is up or the client has gone, does not go through the model; a batch that is in the model
+    already cannot be stopped.
 
     Args:
-      current_model: returns the model to answer with; called for each batch.
-      max_batch: images that go through the model at once.
+      current_model: returns the model to answer with.
+      max_batch: images that go through the model at once; one if the model segments images at their own size.
+      max_batch_pixels: pixels of these images, unless there is only one.
       max_waiting: requests that may wait.
       observe: called with the number of images in each batch.
     """
@@ -45,72 +63,94 @@ class Batcher:
         self,
         current_model: Callable[[], LoadedModel],
         max_batch: int,
+        max_batch_pixels: int,
         max_waiting: int,
         observe: Callable[[int], None],
     ):
-        self._current_model, self._max_batch, self._observe = current_model, max_batch, observe
-        self._queue: asyncio.Queue[_Request] = asyncio.Queue(max_waiting)
+        self._current_model, self._observe = current_model, observe
+        self._max_batch, self._max_batch_pixels, self._max_waiting = max_batch, max_batch_pixels, max_waiting
+        self._queue: collections.deque[_Request] = collections.deque()
+        self._has_come = asyncio.Event()
         # One call at a time, for which TensorFlow uses all cores.
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="model")
 
     @property
     def waiting(self) -> int:
         """Requests that are not in a batch yet."""
-        return self._queue.qsize()
+        return len(self._queue)
 
     async def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> Answer:
-        """Segments the images of one request.
+        """Segments the images of one request; if this is canceled, what is left of them is not computed.
 
         Raises:
           BusyError: if too many requests are waiting.
-          BadRequestError: if one of its images cannot be decoded.
+          BadImageError: if one of its images cannot be decoded.
         """
+        if len(self._queue) >= self._max_waiting:
+            raise BusyError
         request = _Request(images, sizes, asyncio.get_running_loop().create_future())
+        self._queue.append(request)
+        self._has_come.set()
         try:
-            self._queue.put_nowait(request)
-        except asyncio.QueueFull:
-            raise BusyError from None
-        return await request.answer
+            return await request.answer
+        finally:
+            # If it was canceled while it waited, its place is free again.
+            if request in self._queue:
+                self._queue.remove(request)
 
     async def run(self) -> None:
         """Answers requests until it is canceled."""
         loop = asyncio.get_running_loop()
         while True:
-            requests = [await self._queue.get()]
-            while not self._queue.empty() and sum(len(item.images) for item in requests) < self._max_batch:
-                requests.append(self._queue.get_nowait())
-            # Nobody waits for the others any more.
-            requests = [request for request in requests if not request.answer.done()]
-            if requests:
+            await self._has_come.wait()
+            self._has_come.clear()
+            while self._queue:
+                requests = [self._queue.popleft()]
+                while self._queue and sum(len(item.images) for item in requests) < self._max_batch:
+                    requests.append(self._queue.popleft())
                 await loop.run_in_executor(self._thread, self._answer, requests, loop)
 
     def _answer(self, requests: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
         model = self._current_model()
-        images = [image for request in requests for image in request.images]
-        sizes = [size for request in requests for size in request.sizes]
-        try:
-            segmentations = self._segment(model, images, sizes)
-        except Exception as error:
-            if len(requests) > 1:
-                # One by one, so that only the faulty ones fail.
-                for request in requests:
-                    self._answer([request], loop)
-            else:
-                loop.call_soon_threadsafe(_fail, requests[0].answer, error)
-            return
-        start = 0
-        for request in requests:
-            answer = Answer(model, segmentations[start : start + len(request.images)])
-            start += len(request.images)
-            loop.call_soon_threadsafe(_finish, request.answer, answer)
+        images = [_Image(request, index) for request in requests for index in range(len(request.images))]
+        for batch in self._batches(images, 1 if model.keeps_size else self._max_batch):
+            self._segment(model, batch, loop)
 
-    def _segment(self, model: LoadedModel, images: list[bytes], sizes: list[tuple[int, int]]) -> list[Segmentation]:
-        segmentations: list[Segmentation] = []
-        for start in range(0, len(images), self._max_batch):
-            chunk = slice(start, start + self._max_batch)
-            self._observe(len(images[chunk]))
-            segmentations += model.segment(images[chunk], sizes[chunk])
-        return segmentations
+    def _batches(self, images: list[_Image], most: int) -> Iterator[list[_Image]]:
+        batch: list[_Image] = []
+        pixels = 0
+        for image in images:
+            height, width = image.size
+            if batch and (len(batch) == most or pixels + height * width > self._max_batch_pixels):
+                yield batch
+                batch, pixels = [], 0
+            batch.append(image)
+            pixels += height * width
+        yield batch
+
+    def _segment(self, model: LoadedModel, batch: list[_Image], loop: asyncio.AbstractEventLoop) -> None:
+        batch = [image for image in batch if not image.request.answer.done()]
+        if not batch:
+            return
+        self._observe(len(batch))
+        try:
+            found = model.segment([image.request.images[image.index] for image in batch], [item.size for item in batch])
+        except Exception as error:
+            if len(batch) > 1:
+                # One by one, so that only the faulty ones fail, and by their own names.
+                for image in batch:
+                    self._segment(model, [image], loop)
+                return
+            (image,) = batch
+            if isinstance(error, BadImageError) and len(image.request.images) > 1:
+                error = BadImageError(f"image {image.index + 1} of {len(image.request.images)}: {error}")
+            loop.call_soon_threadsafe(_fail, image.request.answer, error)
+            return
+        for image, segmentation in zip(batch, found, strict=True):
+            image.request.found[image.index] = segmentation
+            if len(image.request.found) == len(image.request.images):
+                segmentations = [image.request.found[index] for index in range(len(image.request.images))]
+                loop.call_soon_threadsafe(_finish, image.request.answer, Answer(model, segmentations))
 
 
 def _finish(future: asyncio.Future[Answer], answer: Answer) -> None:

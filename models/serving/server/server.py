@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import base64
-import binascii
 import contextlib
 import dataclasses
 import logging
@@ -19,14 +17,15 @@ import prometheus_client
 from aiohttp import web
 
 from data.base.errors import UserError
+from data.decoding.images import BadImageError
 from data.label_map import LabelMap
 from models.serving.server.batching import Answer, Batcher, BusyError
-from models.serving.server.loaded_model import BadRequestError, Follower, TooManyPixelsError, image_size
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, IMAGES
+from models.serving.server.follower import Follower
+from models.serving.server.requests import BadRequestError, TooManyPixelsError, image_sizes, read_request
+from models.serving.signatures import CLASS_IDS, CONFIDENCE
 
 _LOG = logging.getLogger("segpipe.model_server")
 _PAGE = pathlib.Path(__file__).with_name("page.html")
-_SIGNATURE = "serving_default"
 # Says which version answered.
 VERSION_HEADER = "Model-Version"
 
@@ -38,6 +37,7 @@ class Limits:
     Attributes:
       max_body_megabytes: size of a request, in 10⁶ bytes.
       max_pixels: pixels in an image.
+      max_request_pixels: pixels in all images of a request, and in those that go through the model at once.
       max_instances: images in a request.
       max_batch: images that go through the model at once.
       max_waiting: requests that may wait for the model.
@@ -47,6 +47,7 @@ class Limits:
 
     max_body_megabytes: float = 32.0
     max_pixels: int = 25_000_000
+    max_request_pixels: int = 100_000_000
     max_instances: int = 64
     max_batch: int = 16
     max_waiting: int = 128
@@ -89,7 +90,11 @@ class ModelServer:
         self.follower, self._name, self._limits = follower, name, limits or Limits()
         self._metrics = _Metrics(self)
         self.batcher = Batcher(
-            lambda: follower.model, self._limits.max_batch, self._limits.max_waiting, self._metrics.batch.observe
+            lambda: follower.model,
+            self._limits.max_batch,
+            self._limits.max_request_pixels,
+            self._limits.max_waiting,
+            self._metrics.batch.observe,
         )
         # Connections that have not yet sent the whole head of a request.
         self._silent: set[Any] = set()
@@ -212,58 +217,22 @@ class ModelServer:
             response.force_close()
             return response
         try:
-            images, by_rows = _images(body, self._limits.max_instances)
-            sizes = [image_size(image, self._limits.max_pixels) for image in images]
-            answer = await asyncio.wait_for(self.batcher.segment(images, sizes), self._limits.answer_seconds)
+            wanted = read_request(body, self._limits.max_instances)
+            sizes = image_sizes(wanted.images, self._limits.max_pixels, self._limits.max_request_pixels)
+            answer = await asyncio.wait_for(self.batcher.segment(wanted.images, sizes), self._limits.answer_seconds)
         except TooManyPixelsError as error:
             return _error(413, str(error))
-        except BadRequestError as error:
+        except (BadRequestError, BadImageError) as error:
             return _error(400, str(error))
         except BusyError:
             return _error(503, "too many requests are waiting; try again", {"Retry-After": "1"})
         except asyncio.TimeoutError:
             return _error(504, f"no answer within {self._limits.answer_seconds:g} s")
         # Not on the event loop, which others wait for.
-        text = await asyncio.to_thread(_encode, answer, by_rows)
+        text = await asyncio.to_thread(_encode, answer, wanted.by_rows)
         return web.Response(
             body=text, content_type="application/json", headers={VERSION_HEADER: str(answer.model.version)}
         )
-
-
-def _images(body: bytes, max_instances: int) -> tuple[list[bytes], bool]:
-    """The images of a request, and whether they came as `instances` (rows) rather than `inputs` (columns).
-
-    Raises:
-      BadRequestError: if the request has none of TF Serving's forms for this signature.
-    """
-    try:
-        request = orjson.loads(body)
-    except orjson.JSONDecodeError as error:
-        raise BadRequestError(f"the request is not JSON: {error}") from None
-    form = 'the request must be {"instances": [{"b64": "…"}, …]}, with JPEG or PNG files in base64'
-    if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
-        raise BadRequestError(form)
-    if request.get("signature_name", _SIGNATURE) != _SIGNATURE:
-        raise BadRequestError(f"signature_name must be {_SIGNATURE} or be left out")
-    by_rows = "instances" in request
-    values = request["instances" if by_rows else "inputs"]
-    if not by_rows and isinstance(values, dict) and values.keys() == {IMAGES}:
-        values = values[IMAGES]
-    if not isinstance(values, list) or not values:
-        raise BadRequestError(form)
-    if len(values) > max_instances:
-        raise BadRequestError(f"{len(values)} instances are more than the limit of {max_instances}")
-    images = []
-    for value in values:
-        if isinstance(value, dict) and value.keys() == {IMAGES}:
-            value = value[IMAGES]
-        if not (isinstance(value, dict) and value.keys() == {"b64"} and isinstance(value["b64"], str)):
-            raise BadRequestError(form)
-        try:
-            images.append(base64.b64decode(value["b64"], validate=True))
-        except (binascii.Error, ValueError):
-            raise BadRequestError("an instance is not valid base64") from None
-    return images, by_rows
 
 
 def _encode(answer: Answer, by_rows: bool) -> bytes:
@@ -298,8 +267,15 @@ async def serve(server: ModelServer, host: str, port: int, ready: Callable[[int]
       UserError: if the server cannot listen there.
     """
     loop = asyncio.get_running_loop()
-    # A client that is turned away may go on sending for a second; otherwise it would not read why.
-    runner = web.AppRunner(server.application, access_log=None, shutdown_timeout=60.0, lingering_time=1.0)
+    runner = web.AppRunner(
+        server.application,
+        access_log=None,
+        shutdown_timeout=60.0,
+        # A client that is turned away may go on sending for a second; otherwise it would not read why.
+        lingering_time=1.0,
+        # For a client that has gone, nothing is computed.
+        handler_cancellation=True,
+    )
     await runner.setup()
     try:
         listening = await loop.create_server(lambda: server.protocol(runner), host, port)

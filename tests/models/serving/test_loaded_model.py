@@ -1,48 +1,80 @@
-"""Which version the server takes."""
+"""A model in memory answers `predict` as it answers clients."""
 
-import shutil
-import time
+import numpy as np
+import pytest
+import tensorflow as tf
+from PIL import Image
 
-from models.serving.server.loaded_model import Follower
+from data.base.errors import UserError
+from data.decoding.images import BadImageError, encode_png
+from models.serving import loaded_model
+from models.serving.loaded_model import LoadedModel, load_model
+from models.serving.server.follower import Follower
 
-# Generous: what is waited for takes a second or two.
-SECONDS = 60
+BRIGHT = encode_png(np.full([20, 30], 200, np.uint8))
 
 
-def test_a_version_that_was_seen_half_copied_is_served_once_it_is_whole(tmp_path, push, caplog):
-    """As in a bucket, whose files arrive one by one; what marks a model is there, but not yet its weights."""
+def noise(*size):
+    return np.random.default_rng(size[0]).integers(0, 256, [*size, 3]).astype(np.uint8)
+
+
+def test_the_newest_model_is_loaded_whatever_folders_are_beside_it(tmp_path, push):
     destination = tmp_path / "serving"
     push(destination, 1, 1)
-    push(tmp_path / "elsewhere", 2, 2)
-    follower = Follower(str(destination), poll_seconds=0.05)
+    push(destination, 2, 2)
+    push(destination, 3, 1)
+    (destination / "3" / "saved_model.pb").unlink()
+    (destination / "4").mkdir()
+    for model, expected in ((destination, 2), (destination / "1", 1)):
+        class_ids, confidence = load_model(str(model)).segment_whole(BRIGHT, 20, 30)
+        assert np.array_equal(class_ids, np.full([20, 30], expected))
+        assert confidence == pytest.approx(1)
+    (destination / "2" / "assets.extra" / "segpipe.json").unlink()
+    with pytest.raises(UserError, match=r"serving/2 is not a segpipe model: it has no assets.extra/segpipe.json"):
+        load_model(str(destination))
+    with pytest.raises(UserError, match="holds no model"):
+        load_model(str(tmp_path))
+    (destination / "1" / "saved_model.pb").write_bytes(b"no model")
+    with pytest.raises(UserError, match=r"serving/1 cannot be used: \w+: "):
+        load_model(str(destination / "1"))
 
-    def wait_until(is_so):
-        end = time.monotonic() + SECONDS
-        while not is_so():
-            assert time.monotonic() < end
-            time.sleep(0.02)
 
-    shutil.copytree(tmp_path / "elsewhere" / "2", destination / "2", ignore=shutil.ignore_patterns("variables*"))
-    wait_until(lambda: "version 2 is passed over until its files change" in caplog.text)
+@pytest.mark.parametrize("name", ["[1] a*?", "ü 'b' \"c\" #%", "-d", "e\\f"])
+def test_a_model_may_be_in_a_folder_of_any_name(tmp_path, push, name):
+    push(tmp_path / name, 1, 2)
+    for model in (tmp_path / name, tmp_path / name / "1"):
+        class_ids, _ = load_model(str(model)).segment_whole(BRIGHT, 20, 30)
+        assert np.array_equal(class_ids, np.full([20, 30], 2))
+    follower = Follower(str(tmp_path / name), poll_seconds=3600)
     assert follower.model.version == 1
-    shutil.copytree(tmp_path / "elsewhere" / "2" / "variables", destination / "2" / "variables")
-    wait_until(lambda: follower.model.version == 2)
     follower.stop()
 
 
-def test_a_folder_that_becomes_a_model_is_served_and_spoken_of_once_before(tmp_path, push, caplog):
-    destination = tmp_path / "serving"
-    push(destination, 1, 1)
-    push(tmp_path / "elsewhere", 2, 2)
-    follower = Follower(str(destination), poll_seconds=3600)
-    for name in ("variables", "assets.extra", "saved_model.pb"):
-        copy = shutil.copy2 if name.endswith(".pb") else shutil.copytree
-        (destination / "2").mkdir(exist_ok=True)
-        copy(tmp_path / "elsewhere" / "2" / name, destination / "2" / name)
-        follower._look()
-        assert follower.model.version == 1
-    assert caplog.text.count("version 2 is passed over") == 1
-    shutil.copy2(tmp_path / "elsewhere" / "2" / "fingerprint.pb", destination / "2")
-    follower._look()
-    assert follower.model.version == 2
-    follower.stop()
+@pytest.mark.parametrize("size", [(16, 12), (5, 3), (7, 90), (90, 7), (100, 131), (311, 64)])
+def test_an_image_by_bands_equals_the_signature(tiled, size):
+    model, shares = LoadedModel(str(tiled)), []
+    encoded = encode_png(noise(*size))
+    class_ids, confidence = model.segment_whole(encoded, *size, shares.append)
+    outputs = model.signatures["serving_default"](tf.constant([encoded]))
+    assert np.array_equal(class_ids, outputs["class_ids"][0])
+    assert len(np.unique(class_ids)) == 3
+    assert confidence == pytest.approx(float(tf.reduce_mean(outputs["confidence"])), rel=1e-5)
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 1
+    # A band is as high as what its tiles do not share with the next.
+    assert len(shares) == max(1, 1 + -(-(size[0] - 16) // 12))
+
+
+def test_a_damaged_image_is_told_by_bands(tiled):
+    with pytest.raises(BadImageError, match="cannot be decoded"):
+        LoadedModel(str(tiled)).segment_whole(BRIGHT[:-20], 20, 30)
+
+
+@pytest.mark.parametrize("size", [(20, 30), (3, 500), (7, 7), (33, 17), (101, 211)])
+def test_class_ids_are_enlarged_as_tensorflow_and_pillow_do_it(size, monkeypatch):
+    monkeypatch.setattr(loaded_model, "_STRIP_PIXELS", 600)
+    small = np.random.default_rng(0).integers(0, 9, [11, 13]).astype(np.uint8)
+    found = loaded_model._enlarge(small, *size)
+    by_tensorflow = tf.image.resize(small[..., np.newaxis], size, method="nearest")[..., 0]
+    assert np.array_equal(found, by_tensorflow)
+    assert np.array_equal(found, Image.fromarray(small).resize(size[::-1], Image.Resampling.NEAREST))

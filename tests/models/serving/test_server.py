@@ -122,7 +122,17 @@ def destination(tmp_path_factory, push):
 
 @pytest.fixture(scope="module")
 def server(destination):
-    started = Server(destination, "--receive-seconds", "2", "--max-body-megabytes", "1", "--max-pixels", "1000000")
+    started = Server(
+        destination,
+        "--receive-seconds",
+        "2",
+        "--max-body-megabytes",
+        "1",
+        "--max-pixels",
+        "1000000",
+        "--max-request-pixels",
+        "3000000",
+    )
     yield started
     assert started.stop() == 0
 
@@ -141,8 +151,11 @@ def test_it_answers_as_tensorflow_serving_does(server):
     assert np.array_equal(bright["class_ids"], np.ones([SIZE, SIZE]))
     assert np.array_equal(dark["class_ids"], np.zeros([SIZE, SIZE]))
     assert np.allclose(bright["confidence"], 1)
-    named = json.dumps({"signature_name": "serving_default", "instances": [{"image_bytes": encoded(BRIGHT)}]})
-    assert server.request("POST", f"{path}/versions/1:predict", named)[2] == {"predictions": [bright]}
+    for signature in ("serving_default", "", None):
+        named = json.dumps({"signature_name": signature, "instances": [{"image_bytes": encoded(BRIGHT)}]})
+        assert server.request("POST", f"{path}/versions/1:predict", named)[2] == {"predictions": [bright]}
+    broken_lines = json.dumps({"instances": [{"b64": base64.encodebytes(BRIGHT).decode().rstrip("=\n")}]})
+    assert server.request("POST", f"{path}:predict", broken_lines)[2] == {"predictions": [bright]}
     for inputs in ([encoded(BRIGHT)], {"image_bytes": [encoded(BRIGHT)]}):
         found = server.request("POST", f"{path}:predict", json.dumps({"inputs": inputs}))[2]
         assert found == {"outputs": {name: [bright[name]] for name in ("class_ids", "confidence")}}
@@ -173,6 +186,7 @@ def test_health_and_metrics(server):
         ("[]", 400, "the request must be"),
         ('{"instances": []}', 400, "the request must be"),
         ('{"instances": [1]}', 400, "the request must be"),
+        ('{"instances": [{"b64": ""}]}', 400, "instances[0].b64 is empty"),
         ('{"instances": [{"b64": "?"}]}', 400, "not valid base64"),
         ('{"instances": [{"b64": "Zm9v"}], "signature_name": "examples"}', 400, "signature_name must be"),
         (json.dumps({"instances": [encoded(DARK)] * 65}), 400, "more than the limit of 64"),
@@ -180,6 +194,7 @@ def test_health_and_metrics(server):
         (json.dumps({"instances": [encoded(TRUNCATED)]}), 400, "cannot be decoded"),
         (json.dumps({"instances": [encoded(png_header(40_000, 40_000))]}), 413, "the image has 40000x40000 pixels"),
         (json.dumps({"instances": [encoded(png_header(1000, 1000))]}), 400, "cannot be decoded"),
+        (json.dumps({"instances": [encoded(picture(0, (1000, 900)))] * 4}), 413, "--max-request-pixels"),
         (" " * 1_100_000, 413, "--max-body-megabytes"),
     ],
 )
@@ -302,7 +317,7 @@ def test_versions_are_switched_under_load_without_losing_a_request(tmp_path, pus
 def test_it_finishes_what_it_has_begun(destination):
     server = Server(destination)
     answers = []
-    many = [picture(200, (2000, 2000))] * 30
+    many = [picture(200, (2000, 2000))] * 24
     thread = threading.Thread(target=lambda: answers.append(server.predict(*many)))
     thread.start()
     end = time.monotonic() + SECONDS
@@ -310,7 +325,7 @@ def test_it_finishes_what_it_has_begun(destination):
         assert time.monotonic() < end
     assert server.stop() == 0
     thread.join()
-    assert (answers[0][0], len(answers[0][2]["predictions"])) == (200, 30)
+    assert (answers[0][0], len(answers[0][2]["predictions"])) == (200, 24)
 
 
 @pytest.mark.one_line

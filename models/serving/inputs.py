@@ -1,0 +1,222 @@
+"""Which files does `predict` take, and what are their results called?"""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import glob
+import json
+import os
+import pathlib
+import stat
+import unicodedata
+from collections.abc import Iterator
+
+from PIL import Image
+
+from data.base.errors import UserError
+
+RESULTS_FILE = "predictions.jsonl"
+# Marks the images that predict writes, so that they are neither taken for photographs nor mistaken for someone else's.
+MARK = ("Software", "segpipe predict")
+_MARK_IN_PNG = b"tEXt" + b"\0".join(part.encode() for part in MARK)
+# The mark comes right after the header.
+_HEAD_BYTES = 256
+
+
+@dataclasses.dataclass(frozen=True)
+class Inputs:
+    """The files that were asked for.
+
+    Attributes:
+      files: each with the name that its results begin with.
+      left_out: images in folders and patterns that are results of predict, or lie below its output folder.
+    """
+
+    files: dict[str, str]
+    left_out: list[str]
+
+
+class Results:
+    """The masks and overlays that a `predictions.jsonl` lists; those of earlier releases have no mark.
+
+    Args:
+      folder: where it lies; there may be none.
+    """
+
+    def __init__(self, folder: str):
+        self._folder = folder
+        self._paths: dict[str, list[str]] = collections.defaultdict(list)
+        path = pathlib.Path(folder, RESULTS_FILE)
+        # Not a pipe, at which reading would wait.
+        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
+            try:
+                entry = json.loads(line)
+                listed = [entry[key] for key in ("mask", "overlay") if isinstance(entry.get(key), str)]
+            except (ValueError, AttributeError):  # Someone else's file, or the last line of a run that was killed.
+                continue
+            for item in listed:
+                self._paths[os.path.basename(item)].append(item)
+
+    def has(self, path: str) -> bool:
+        """Whether a file is one of them; their paths may have been relative to any folder."""
+        relative = os.path.relpath(path, self._folder)
+        return any(
+            item == relative or item.endswith(os.sep + relative) for item in self._paths.get(os.path.basename(path), [])
+        )
+
+
+def is_result(path: str) -> bool:
+    """Whether a file has the mark of what predict writes."""
+    try:
+        if not stat.S_ISREG(os.stat(path).st_mode):
+            return False
+        with open(path, "rb") as file:
+            return _MARK_IN_PNG in file.read(_HEAD_BYTES)
+    except OSError:  # Whoever reads it will say why.
+        return False
+
+
+def holds_records(path: str) -> bool:
+    """Whether a file is a TFRecord file, by its name."""
+    name = os.path.basename(path)
+    return ".tfrecord" in name and not _is_image(name)
+
+
+def find_inputs(inputs: list[str], output: str) -> Inputs:
+    """The files that inputs stand for.
+
+    What exists under the name given is taken literally, whatever characters it has; so are folders at the beginning of
+    a pattern. Links are followed.
+
+    Args:
+      inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images and TFRecords below them.
+      output: folder of the results, which are no inputs unless they are given by name.
+
+    Returns:
+      The files. Their results are called as they are, without the suffix, and below the folder that was given; if
+      several would be called the same, with the suffix, and with as many folders before it as tell them apart.
+
+    Raises:
+      UserError: if a folder or pattern has no files.
+    """
+    # By location, so that each file is taken once.
+    found: dict[str, tuple[str, str]] = {}
+    left_out: list[str] = []
+    for given in inputs:
+        paths = [given]
+        is_pattern = glob.has_magic(given) and not os.path.lexists(given)
+        if is_pattern:
+            paths = _matches(given)
+        files: dict[str, str] = {}
+        for path in paths:
+            if os.path.isdir(path):
+                files.update((file, _name_below(file, path)) for file in _below(path, output, left_out))
+            elif is_pattern and is_result(path):
+                left_out.append(path)
+            else:
+                files[path] = os.path.basename(path)
+        if not files and (is_pattern or os.path.isdir(given)):
+            why = f"; {len(left_out)} files there are results of predict, which it does not take" if left_out else ""
+            raise UserError(f"{given}: no image found{why}")
+        for path, name in files.items():
+            found.setdefault(_location(path), (path, name))
+    return Inputs(dict(zip((path for path, _ in found.values()), _distinct(found), strict=True)), left_out)
+
+
+def _location(path: str) -> str:
+    """Where a file or link is, however its path is spelled."""
+    return os.path.join(os.path.realpath(os.path.dirname(path)), os.path.basename(path))
+
+
+def _name_below(path: str, folder: str) -> str:
+    return os.path.basename(os.path.abspath(path)) if path == folder else os.path.relpath(path, folder)
+
+
+def _matches(pattern: str) -> list[str]:
+    """What a pattern matches; folders that exist by the name it begins with are no patterns."""
+    parts = pathlib.Path(pattern).parts
+    start = next(
+        count for count in range(len(parts) - 1, -1, -1) if count == 0 or os.path.isdir(os.path.join(*parts[:count]))
+    )
+    escaped = [glob.escape(part) for part in parts[:start]]
+    found = glob.glob(os.path.join(*escaped, *parts[start:]), recursive=True)
+    if not found:  # Perhaps the brackets belong to a name.
+        found = glob.glob(os.path.join(*escaped, *(part.replace("[", "[[]") for part in parts[start:])), recursive=True)
+    return sorted(found)
+
+
+def _below(folder: str, output: str, left_out: list[str]) -> Iterator[str]:
+    """All images and TFRecords below a folder, and folders that cannot be read, for whose reason they are tried."""
+    top, apart = os.path.realpath(folder), os.path.realpath(output)
+    # Predicting into the folder itself, or into one above it, sets nothing apart.
+    is_apart = apart != top and _is_below(apart, top)
+    unreadable: list[str] = []
+    visited: set[str] = set()
+    results: dict[str, list[Results]] = {}
+    for root, folders, names in os.walk(
+        folder, followlinks=True, onerror=lambda error: unreadable.append(str(error.filename))
+    ):
+        here = os.path.realpath(root)
+        # Links may lead around for ever.
+        if here in visited:
+            folders.clear()
+            continue
+        visited.add(here)
+        folders.sort()
+        results[root] = [*results.get(os.path.dirname(root), []), Results(root)]
+        for name in sorted(names):
+            path = os.path.join(root, name)
+            # macOS keeps notes on x.jpg in ._x.jpg.
+            if name.startswith("._") or not (_is_image(name) or holds_records(name)):
+                continue
+            is_own = is_result(path) or any(listed.has(path) for listed in results[root])
+            if is_own or (is_apart and _is_below(here, apart)):
+                left_out.append(path)
+            else:
+                yield path
+    yield from unreadable
+
+
+def _is_below(path: str, folder: str) -> bool:
+    """Whether a path is a folder or below it; both are real paths."""
+    return path == folder or path.startswith(folder.rstrip(os.sep) + os.sep)
+
+
+def _is_image(name: str) -> bool:
+    return Image.registered_extensions().get(pathlib.Path(name).suffix.lower()) in Image.OPEN
+
+
+def _distinct(found: dict[str, tuple[str, str]]) -> list[str]:
+    """What the results of each file are called: names without suffixes, longer where several files would share one.
+
+    Args:
+      found: by location, a file's path and its name.
+    """
+    levels = dict.fromkeys(found, 0)
+
+    def result_name(location: str) -> str:
+        name, level = found[location][1], levels[location]
+        if level == 0:
+            return os.path.splitext(name)[0]
+        if level == 1:
+            return name
+        parents = pathlib.Path(location).parts[1:-1]
+        folders = name.count(os.sep) + level - 1
+        # They differ in case alone, or in how accents are written.
+        number = f"_{list(found).index(location)}" if folders > len(parents) else ""
+        return os.path.join(*parents[-folders:], os.path.basename(name) + number)
+
+    while True:
+        names = {location: result_name(location) for location in found}
+        # Some file systems know no case, and some compose accents.
+        groups = collections.defaultdict(list)
+        for location, name in names.items():
+            groups[unicodedata.normalize("NFC", name).casefold()].append(location)
+        clashing = [group for group in groups.values() if len(group) > 1]
+        if not clashing:
+            return list(names.values())
+        for group in clashing:
+            lowest = min(levels[location] for location in group)
+            for location in group:
+                levels[location] += levels[location] == lowest

@@ -1,0 +1,188 @@
+"""A version of a model in memory, for the server and for `predict`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+import tensorflow as tf
+from google.protobuf import json_format
+from tensorflow.core.protobuf import saved_model_pb2
+
+from data.base.errors import UserError
+from data.base.files import join, read_bytes
+from data.decoding.images import BadImageError, encode_png
+from data.label_map import LabelMap
+from models.inputs.preprocessing import placement
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
+from models.serving.versions import GRAPH_FILE, model_folder
+
+# Rows of an image that are worked on at once where its size does not matter, in pixels.
+_STRIP_PIXELS = 2**19
+
+
+@dataclasses.dataclass(frozen=True)
+class Segmentation:
+    """The model's output for one image.
+
+    Attributes:
+      class_ids: [h, w] uint8.
+      confidence: [h, w] float32, the probability of that class.
+    """
+
+    class_ids: np.ndarray
+    confidence: np.ndarray
+
+
+class LoadedModel:
+    """A SavedModel that is ready to answer.
+
+    Args:
+      folder: the SavedModel.
+      version: its number.
+
+    Raises:
+      UserError: if it is not a segpipe model.
+      Exception: nearly anything, if it is damaged.
+    """
+
+    def __init__(self, folder: str, version: int = 0):
+        facts = read_facts(folder)
+        if facts is None:
+            raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
+        self.folder, self.version, self.facts = folder, version, facts
+        self.label_map = LabelMap.model_validate(facts["label_map"])
+        self._preprocessing: dict[str, Any] = facts["preprocessing"]
+        # Kept, as signatures hold no reference to it.
+        self._model = load(folder)
+        self.signatures = self._model.signatures
+        # The first request makes TensorFlow optimize the graph; no client should wait for that.
+        height, width = (self._preprocessing[side] for side in ("height", "width"))
+        self.segment([encode_png(np.zeros([height, width], np.uint8))], [(height, width)])
+
+    @property
+    def keeps_size(self) -> bool:
+        """Whether images are segmented at their own size, and one after the other."""
+        return self._preprocessing["resize"] == "none"
+
+    def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> list[Segmentation]:
+        """Segments images at once, as the signature for clients does.
+
+        Args:
+          images: JPEG or PNG files.
+          sizes: height and width of each.
+
+        Raises:
+          BadImageError: if one of them cannot be decoded.
+        """
+        try:
+            outputs = self.signatures["serving_default"](tf.constant(list(images)))
+        except tf.errors.InvalidArgumentError:
+            raise _cannot_be_decoded() from None
+        class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
+        # Without resizing, each map has its image's size, and the batch has the size of the largest.
+        areas = [np.s_[:height, :width] if self.keeps_size else np.s_[:, :] for height, width in sizes]
+        return [Segmentation(class_ids[i][area], confidence[i][area]) for i, area in enumerate(areas)]
+
+    def segment_whole(
+        self, encoded: bytes, height: int, width: int, progress: Callable[[float], None] = lambda share: None
+    ) -> tuple[np.ndarray, float]:
+        """Segments one image, with class ids at its own size.
+
+        Beside the decoded image and the class ids, it takes memory for a row of tiles, or for the model's input.
+
+        Args:
+          encoded: a JPEG or PNG file.
+          height: of the image, in pixels.
+          width: likewise.
+          progress: called with the share of the image that is done, if the image is done in parts.
+
+        Returns:
+          [height, width] uint8 class ids, and the mean probability of the predicted classes.
+
+        Raises:
+          BadImageError: if it cannot be decoded.
+        """
+        # Models of earlier releases have no such steps.
+        if self.keeps_size and hasattr(self._model, "next_band"):
+            return self._segment_by_bands(encoded, progress)
+        (found,) = self.segment([encoded], [(height, width)])
+        size = self._preprocessing
+        top, left, inner_height, inner_width = (
+            int(value) for value in placement(height, width, size["height"], size["width"], size["resize"])
+        )
+        inside = np.s_[top : top + inner_height, left : left + inner_width]
+        confidence = float(found.confidence[inside].mean(dtype=np.float64))
+        return _enlarge(found.class_ids[inside], height, width), confidence
+
+    def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> tuple[np.ndarray, float]:
+        try:
+            count, size, pixels, *constants, sums, row_weights = self._model.begin_bands(tf.constant(encoded))
+        except tf.errors.InvalidArgumentError:
+            raise _cannot_be_decoded() from None
+        height, width = (int(side) for side in size)
+        class_ids = np.empty([height, width], np.uint8)
+        total, top = 0.0, 0
+        for index in range(int(count)):
+            rows, confidence, sums, row_weights = self._model.next_band(
+                pixels, *constants, tf.constant(index), sums, row_weights
+            )
+            # A small image was enlarged to a tile.
+            rows, confidence = rows.numpy()[: height - top, :width], confidence.numpy()[: height - top, :width]
+            class_ids[top : top + len(rows)] = rows
+            total += float(confidence.sum(dtype=np.float64))
+            top += len(rows)
+            progress(top / height)
+        return class_ids, total / class_ids.size
+
+    def signature_definitions(self) -> dict[str, Any]:
+        """The signatures as TF Serving describes them."""
+        graph = saved_model_pb2.SavedModel.FromString(read_bytes(join(self.folder, GRAPH_FILE))).meta_graphs[0]
+        return {
+            name: json_format.MessageToDict(signature, preserving_proto_field_name=True)
+            for name, signature in graph.signature_def.items()
+            if not name.startswith("__")
+        }
+
+
+def load_model(path: str) -> LoadedModel:
+    """Loads a SavedModel, or the deployed version at a push destination.
+
+    Raises:
+      UserError: if there is no segpipe model.
+    """
+    folder = model_folder(path)
+    try:
+        return LoadedModel(folder)
+    except UserError:
+        raise
+    except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
+        raise UserError(f"{folder} cannot be used: {type(error).__name__}: {one_line(error)}") from None
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+
+
+def strips(height: int, width: int) -> list[slice]:
+    """Rows of an image, in strips that are worked on one after the other, so that none takes much memory."""
+    rows = max(1, _STRIP_PIXELS // width)
+    return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _enlarge(class_ids: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each pixel of the result gets the class of the pixel below its center: [height, width] uint8."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), class_ids.shape, strict=True)
+    )
+    enlarged = np.empty([height, width], np.uint8)
+    for strip in strips(height, width):
+        enlarged[strip] = class_ids[rows[strip]][:, columns]
+    return enlarged
+
+
+def _cannot_be_decoded() -> BadImageError:
+    return BadImageError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB")

@@ -1,0 +1,87 @@
+"""Which version answers? The newest one that can be loaded."""
+
+from __future__ import annotations
+
+import logging
+import threading
+
+from data.base.errors import UserError
+from data.base.files import FileInfo, UnreachableError, exists, find_below, join
+from models.serving.loaded_model import LoadedModel, one_line
+from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
+
+_LOG = logging.getLogger("segpipe.model_server")
+
+
+class Follower:
+    """Keeps the newest version at a push destination loaded; or a single SavedModel.
+
+    A version that is incomplete or cannot be loaded is passed over until its files change, and the one before it stays.
+    If the newest version is removed, the newest of those that remain is loaded again.
+
+    Args:
+      model: folder of numbered versions, or of a SavedModel.
+      poll_seconds: time between two looks at the folder.
+
+    Raises:
+      UserError: if there is nothing to serve.
+    """
+
+    def __init__(self, model: str, poll_seconds: float):
+        self._destination, self._poll_seconds = model, poll_seconds
+        # By version, its files at the time of the attempt: a copy may still have been going on.
+        self._failed: dict[int, list[FileInfo]] = {}
+        self._current: tuple[LoadedModel, list[FileInfo]] | None = None
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)
+        if exists(join(model, GRAPH_FILE)):
+            try:
+                self._current = LoadedModel(model, 1), []
+            except Exception as error:
+                raise UserError(f"{model} cannot be served: {one_line(error)}") from None
+            return
+        self._look()
+        if self._current is None:
+            raise UserError(
+                f"{model} holds no model that can be served; a run whose model passes the gate says where it was pushed"
+            )
+        self._thread.start()
+
+    @property
+    def model(self) -> LoadedModel:
+        """The one to answer with now."""
+        assert self._current is not None
+        return self._current[0]
+
+    def stop(self) -> None:
+        """Stops following the folder."""
+        self._stopping.set()
+
+    def _follow(self) -> None:
+        while not self._stopping.wait(self._poll_seconds):
+            try:
+                self._look()
+            except Exception:  # A folder that is away for a moment must not end the following.
+                _LOG.exception("cannot look for versions in %s", self._destination)
+
+    def _look(self) -> None:
+        for version in reversed(numbers(self._destination)):
+            folder = version_path(self._destination, version)
+            files = find_below(folder)  # Before the attempt, so that what arrives meanwhile leads to another one.
+            if self._current and (self._current[0].version, self._current[1]) == (version, files):
+                return
+            if self._failed.get(version) == files:
+                continue
+            try:
+                fingerprint(folder)
+                self._current = LoadedModel(folder, version), files
+            except UnreachableError:  # The next look may reach it.
+                raise
+            except Exception as error:
+                if not (isinstance(error, NotAModelError) and version in self._failed):  # Not for each file that comes.
+                    _LOG.error("version %d is passed over until its files change: %s", version, one_line(error))
+                self._failed[version] = files
+                continue
+            self._failed.pop(version, None)
+            _LOG.info("serving version %d", version)
+            return
