@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 import os
 
 import numpy as np
@@ -12,6 +11,7 @@ from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
 from data.decoding.images import EncodedImage, read_image
 from data.decoding.masks import class_ids, read_mask
+from data.decoding.meaning import MaskOptions
 from data.formats.reader import (
     MAX_PIXELS,
     Listing,
@@ -21,7 +21,6 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.label_map import ClassNames, LabelMap, LabelMapFile
 from data.splits import Shares, split_of
 
 DEFAULT_SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
@@ -29,7 +28,7 @@ _EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"
 _SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
 
 
-class MaskFolderReader(Reader):
+class MaskFolderReader(MaskOptions, Reader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Subfolders train, eval (or val, validation) and test are the
@@ -38,29 +37,14 @@ class MaskFolderReader(Reader):
 
     Attributes:
       folder: holds `images` and `masks`.
-      classes: class names, in the order of the ids in the masks.
-      labels: a labels.yaml with names and colors, instead of --classes.
       split: share of each split, by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1; by default these
         shares, or the subfolders train, eval and test where there are any.
       max_pixels: images with more pixels are set aside.
     """
 
     folder: str
-    classes: ClassNames = ()
-    labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
     split: Shares | None = pydantic.Field(None, title="SHARES")
     max_pixels: PixelLimit = MAX_PIXELS
-
-    @pydantic.model_validator(mode="after")
-    def _check_classes(self) -> MaskFolderReader:
-        if bool(self.classes) == bool(self.labels):
-            raise ValueError("needs --classes with the names of the classes, or --labels with a labels.yaml")
-        _ = self.label_map  # Which says what is wrong with the names.
-        return self
-
-    @functools.cached_property
-    def label_map(self) -> LabelMap:
-        return self.labels or LabelMap.from_names(self.classes)
 
     def listing(self) -> Listing:
         images, masks = join(self.folder, "images"), join(self.folder, "masks")
@@ -99,7 +83,7 @@ class MaskFolderReader(Reader):
         return Listing(sources, set_aside + duplicates)
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
+        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.meaning)
         image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
         return image, ids
 
