@@ -39,6 +39,7 @@ from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.decoding.consistency import check_consistency
 from data.decoding.images import BadImageError, encode_png
+from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
@@ -108,6 +109,7 @@ class _WriteShard(beam.DoFn):
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
                     except (BadImageError, OSError) as error:
+                        notes.add(noted.of_kinds(SEEN))
                         self._set_aside.inc()
                         set_aside.append((source.image, str(error)))
                         continue
@@ -187,8 +189,10 @@ def convert(
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, written, listing)
-            _check_report(report, max_set_aside, listing.remedy)
-            check_consistency(Notes.from_json(report["notes"]))
+            notes = Notes.from_json(report["notes"])
+            remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, reader.label_map).lstrip("\n"))))
+            _check_report(report, max_set_aside, remedies)
+            check_consistency(notes)
             _check_splits(reader, _kept(listing, report), is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
