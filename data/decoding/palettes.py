@@ -77,6 +77,8 @@ def read_palette(mask: Mask, meaning: Meaning) -> np.ndarray | Mask:
             raise _doubt("different indices have the same color", palette, meaning)
         if palette.differs:
             note(kinds.PALETTE_BY_COLOR)
+        if meaning.kind == "auto" and meaning.has_ambiguous_grays:  # Whether they are ids, other masks may tell.
+            return dataclasses.replace(mask, pixels=mask.palette.astype(np.uint8)[mask.pixels], palette=None)
         return used.replaced_by(palette.by_color)
     if plain is not None:
         is_inexact = not palette.are_indices_ids and meaning.nearest and meaning.has_colors
