@@ -25,8 +25,8 @@ PALETTE_DOUBTFUL = "mask: palette of grays read by indices, though the grays are
 GRAY_BY_COLOR = "mask: gray read by the label map's colors"
 GRAY_ONLY_VALUES = "mask: gray that holds ids only"
 GRAY_DOUBTFUL = "mask: gray read as ids, though the label map has these grays too"
-COLOR_CERTAIN = "mask: RGB that holds the label map's colors only"
-COLOR_DOUBTFUL = "mask: RGB read by colors, though its grays are ids too"
+COLOR_CERTAIN = "mask: the label map's colors, and no ids"
+COLOR_DOUBTFUL = "mask: read by colors, though its grays are ids too"
 
 NEAREST_MASKS = "mask: read as the nearest values or colors"
 NEAREST_PIXELS = "mask: pixels read as the nearest value or color"

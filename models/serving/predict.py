@@ -182,10 +182,9 @@ def _predict_one(
     overlay = _overlay(image.encoded, class_ids, np.array(model.label_map.palette, np.uint8))
     os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
     _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
-    counts = sum(
-        np.bincount(class_ids[strip].ravel(), minlength=len(model.label_map))
-        for strip in strips(image.height, image.width)
-    )
+    counts = np.zeros(len(model.label_map), np.int64)
+    for strip in strips(image.height, image.width):
+        counts += np.bincount(class_ids[strip].ravel(), minlength=len(counts))
     return Prediction(
         label,
         mask=paths[0],
@@ -201,8 +200,9 @@ def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Imag
     """The image under half-transparent colors of its classes."""
     decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels = np.asarray(memoryview(decoded))  # Unlike `numpy()`, this does not copy.
-    overlay = Image.new("RGB", class_ids.shape[::-1])
-    for strip in strips(*class_ids.shape):
+    height, width = class_ids.shape
+    overlay = Image.new("RGB", (width, height))
+    for strip in strips(height, width):
         # In 16 bits, which the sum needs.
         blended = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
         overlay.paste(Image.fromarray(blended.astype(np.uint8)), (0, strip.start))
