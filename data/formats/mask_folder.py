@@ -10,13 +10,15 @@ import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
-from data.decoding.images import EncodedImage, read_image
+from data.decoding.images import EncodedImage, looks_flat, read_image
 from data.decoding.masks import class_ids, read_mask
+from data.formats.folder_layout import find_layout
 from data.formats.reader import (
     MAX_PIXELS,
     Listing,
     PixelLimit,
     Reader,
+    Recognition,
     SetAside,
     Source,
     set_aside_duplicates,
@@ -61,6 +63,12 @@ class MaskFolderReader(Reader):
     @functools.cached_property
     def label_map(self) -> LabelMap:
         return self.labels or LabelMap.from_names(self.classes)
+
+    @classmethod
+    def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
+        images = [file for file in files if file.lower().endswith(_EXTENSIONS) and not _is_hidden(file)]
+        layout = find_layout(images, lambda file: looks_flat(read_bytes(join(folder, file))))
+        return layout and Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
 
     def listing(self) -> Listing:
         images, masks = join(self.folder, "images"), join(self.folder, "masks")
@@ -118,6 +126,10 @@ def _files(folder: str, set_aside: list[SetAside]) -> list[str]:
             else:
                 set_aside.append(SetAside(printable, "its name is not UTF-8; rename it"))
     return files
+
+
+def _is_hidden(file: str) -> bool:
+    return any(part.startswith(".") for part in file.split("/"))
 
 
 def _name(path: str, folder: str) -> str:

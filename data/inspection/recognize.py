@@ -1,0 +1,199 @@
+"""What is this folder? Its format, its classes, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from typing import Any
+
+from data.base.errors import UserError
+from data.base.files import find_below, list_names
+from data.contract import LABEL_MAP_FILE, SPLITS
+from data.decoding.consistency import check_consistency
+from data.decoding.images import BadImageError
+from data.decoding.notes import Notes, collecting
+from data.formats import FORMATS, Listing, Reader, Recognition, Source
+from data.formats.reader import MAX_PIXELS
+from data.inspection.class_names import find_name_files
+from data.inspection.classes import propose_classes
+from data.inspection.mask_values import MaskValues, look_at_mask
+from data.inspection.sample import Pair, Sample, look_at_all, look_at_pair, most_common, spread
+from data.label_map import LabelMap
+
+_MOST_MASKS = 1000
+_MOST_PAIRS = 300
+# Classes do not matter to a listing.
+_ANY_LABELS = LabelMap.from_names(["a", "b"])
+
+Progress = Callable[[str, int, int], None]
+
+
+def _silent(what: str, done: int, total: int) -> None:
+    pass
+
+
+@dataclasses.dataclass(frozen=True)
+class Recognized:
+    """What a folder of images and masks is taken for.
+
+    Attributes:
+      folder: the folder.
+      format: the name of its format, in `data.formats.FORMATS`.
+      options: the format's options, beside the label map.
+      label_map: the classes.
+      needs_labels: whether the label map is an option of the format; otherwise the format knows its classes.
+      reasons: why it is taken for this.
+      assumptions: what the files do not say, and was decided all the same.
+      listing: what is in it.
+    """
+
+    folder: str
+    format: str
+    options: dict[str, Any]
+    label_map: LabelMap
+    needs_labels: bool
+    reasons: tuple[str, ...]
+    assumptions: tuple[str, ...]
+    listing: Listing
+
+    def reader(self) -> Reader:
+        """The reader of the data set."""
+        labels = {"labels": self.label_map} if self.needs_labels else {}
+        return FORMATS[self.format].model_validate({"folder": self.folder, **self.options, **labels})
+
+    def count(self, split: str) -> int:
+        """How many examples a split has."""
+        return sum(source.split == split for source in self.listing.sources)
+
+
+def recognize(folder: str, progress: Progress = _silent) -> Recognized:
+    """Looks at a folder, and at a sample of the masks in it.
+
+    Args:
+      folder: of images and masks, on this machine or wherever Beam's file systems reach.
+      progress: called with what is done, how many files of how many.
+
+    Raises:
+      UserError: if it is no data set that segpipe can read, or one whose masks have no clear meaning; says what was
+        found and what to do.
+    """
+    found = find_below(folder)
+    if not found:
+        is_there = os.path.isdir(folder) or "://" in folder
+        raise UserError(f"{folder} is empty" if is_there else f"{folder} is not a folder")
+    start = len(folder.rstrip("/")) + 1
+    files = [file.path[start:] for file in found]
+    name, recognition = _format(folder, files)
+    settings = {"folder": folder, **recognition.options}
+    if not recognition.needs_labels:
+        reader = FORMATS[name].model_validate(settings)
+        return Recognized(
+            folder, name, recognition.options, reader.label_map, False, recognition.reasons, recognition.assumptions,
+            _checked(reader.listing()),
+        )  # fmt: skip
+    listing = _checked(FORMATS[name].model_validate({**settings, "labels": _ANY_LABELS}).listing())
+    masks = sorted({source.mask for source in listing.sources})
+    values = _values(masks, progress)
+    proposal = propose_classes(values, find_name_files(found), MAX_PIXELS)
+    read = f"all {len(masks)}" if len(values.looks) == len(masks) else f"{len(values.looks)} of {len(masks)}"
+    return Recognized(
+        folder,
+        name,
+        recognition.options,
+        proposal.label_map,
+        True,
+        (*recognition.reasons, f"{proposal.reasons[0]} (in {read} masks)", *proposal.reasons[1:]),
+        (*recognition.assumptions, *proposal.assumptions),
+        listing,
+    )
+
+
+def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
+    """Reads a sample of a data set as the conversion will read it.
+
+    Raises:
+      UserError: if most of it cannot be read that way, or files contradict each other.
+    """
+    reader, notes = recognized.reader(), Notes()
+
+    def read(source: Source) -> Pair:
+        with collecting(source.image) as noted:
+            pair = look_at_pair(*reader.read(source))
+        notes.add(noted)
+        return pair
+
+    def show(done: int, total: int) -> None:
+        progress("pairs", done, total)
+
+    sources = spread(recognized.listing.sources, _MOST_PAIRS)
+    pairs, unusable = look_at_all(
+        sources, read, lambda source: source.image, lambda pair: pair.height * pair.width, show
+    )
+    if len(unusable) > len(pairs):
+        path, reason, count = most_common(unusable)[0]
+        raise UserError(
+            f"{len(unusable)} of {len(pairs) + len(unusable)} pairs that were read cannot be used; {count} of them "
+            f"like {path}: {reason}"
+        )
+    check_consistency(notes)
+    return Sample(pairs, unusable, len(recognized.label_map))
+
+
+def is_tfrecords(folder: str) -> bool:
+    """Whether a folder holds what a run takes: TFRecords of each split, and a label map."""
+    names = list_names(folder)
+    return LABEL_MAP_FILE in names and all(
+        any(name.startswith(split) and ".tfrecord" in name for name in names) for split in SPLITS
+    )
+
+
+def _format(folder: str, files: list[str]) -> tuple[str, Recognition]:
+    for name, reader in FORMATS.items():
+        if recognition := reader.recognize(folder, files):
+            return name, recognition
+    raise UserError(
+        f"{folder} is not recognized: {_summary(files)}. What is: folders images/ and masks/, whatever they are "
+        "called, with files of the same names, or with names that differ in a suffix such as _mask; or images and "
+        "masks side by side with such a suffix. `segpipe convert --help` lists the formats, and docs/extending.md says "
+        "how to add one"
+    )
+
+
+def _summary(files: list[str]) -> str:
+    """What is in a folder, in a few words."""
+    kinds: dict[tuple[str, str], int] = {}
+    for file in files:
+        folder, _, name = file.rpartition("/")
+        kind = os.path.splitext(name)[1].lower() or "files without extension"
+        kinds[folder, kind] = kinds.get((folder, kind), 0) + 1
+    most = sorted(kinds.items(), key=lambda item: -item[1])[:4]
+    listed = ", ".join(f"{count} {kind} in {folder or 'the folder itself'}" for (folder, kind), count in most)
+    return f"it holds {listed}" + (" and others" if len(kinds) > len(most) else "")
+
+
+def _checked(listing: Listing) -> Listing:
+    if not listing.sources:
+        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
+        raise UserError(f"no pair of image and mask was found{reasons}")
+    return listing
+
+
+def _values(masks: list[str], progress: Progress) -> MaskValues:
+    looks, unreadable = look_at_all(
+        spread(masks, _MOST_MASKS),
+        lambda path: look_at_mask(path, MAX_PIXELS),
+        lambda path: path,
+        lambda look: look.size[0] * look.size[1],
+        lambda done, total: progress("masks", done, total),
+    )
+    if len(unreadable) > len(looks):
+        path, reason, count = most_common(unreadable)[0]
+        raise UserError(
+            f"{len(unreadable)} of {len(looks) + len(unreadable)} masks cannot be read; {count} of them like {path}: "
+            f"{reason}"
+        )
+    return MaskValues(sorted(looks, key=lambda look: look.path), unreadable)
+
+
+__all__ = ["BadImageError", "Recognized", "is_tfrecords", "look", "recognize"]
