@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 from data.base.errors import UserError
-from data.base.files import FileInfo, read_bytes
-from data.label_map import LabelMap
+from data.base.files import FileInfo
+from data.inspection.mask_values import Color
+from data.label_map_files import MaskLabels, load_labels
 
 _NAMES = re.compile(r"label|class|categor|legend|colou?r_?map|palette|codes", re.IGNORECASE)
-_EXTENSIONS = (".yaml", ".yml", ".csv", ".json", ".txt")
+_EXTENSIONS = (".yaml", ".yml", ".csv", ".tsv", ".json", ".txt")
 _MAX_BYTES = 1_000_000
 # What labelme writes in place of a name for pixels that do not count.
 _NO_CLASS = "__ignore__"
@@ -22,37 +24,38 @@ class NameFile:
 
     Attributes:
       path: the file.
-      label_map: what it says, if it says which value or color each name has.
-      names: its names, in their order, if it says no more.
+      labels: what it says.
     """
 
     path: str
-    label_map: LabelMap | None
-    names: tuple[str, ...]
+    labels: MaskLabels
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The names, if it says no more than them and their order; otherwise nothing."""
+        is_list = not self.labels.has_colors and all(value == id_ for value, id_ in self.labels.values.items())
+        return tuple(name for name in self.labels.label_map.names if name != _NO_CLASS) if is_list else ()
+
+    def has_values(self, values: Iterable[int]) -> bool:
+        """Whether it says what each of these values is."""
+        return set(values) <= {*self.labels.values, 255}
+
+    def has_colors(self, colors: Iterable[Color]) -> bool:
+        """Whether it says what each of these colors is."""
+        return self.labels.has_colors and set(colors) <= {label.color for label in self.labels.label_map.root}
+
+    def __len__(self) -> int:
+        return len(self.labels.label_map)
 
 
 def find_name_files(files: list[FileInfo]) -> list[NameFile]:
-    """Those of a data set's files that name classes; label maps come before mere names."""
+    """Those of a data set's files that name classes; those that say most come first."""
     found = []
     for file in files:
         name = file.path.rpartition("/")[2]
         if name.lower().endswith(_EXTENSIONS) and _NAMES.search(name) and file.size <= _MAX_BYTES:
             try:
-                found.append(NameFile(file.path, LabelMap.load(file.path), ()))
+                found.append(NameFile(file.path, load_labels(file.path)))
             except UserError:
-                if names := _names(file.path):
-                    found.append(NameFile(file.path, None, names))
-    return sorted(found, key=lambda file: (file.label_map is None, file.path.count("/"), file.path))
-
-
-def _names(path: str) -> tuple[str, ...]:
-    """A name a line; nothing if it is anything else."""
-    if not path.lower().endswith(".txt"):
-        return ()
-    try:
-        lines = [line.strip() for line in read_bytes(path).decode("utf-8-sig").splitlines()]
-    except (OSError, UnicodeDecodeError):
-        return ()
-    names = [line for line in lines if line and not line.startswith("#") and line != _NO_CLASS]
-    are_names = all(re.fullmatch(r"[^\W\d][\w .()/'-]{0,63}", name) for name in names)
-    return tuple(names) if are_names and len(set(names)) == len(names) else ()
+                continue
+    return sorted(found, key=lambda file: (bool(file.names), file.path.count("/"), file.path))

@@ -4,61 +4,62 @@ from __future__ import annotations
 
 import collections
 import dataclasses
-import statistics
 from collections.abc import Iterable
 
 import numpy as np
 
 from data.base.files import read_bytes
-from data.decoding.images import BadImageError, decode, open_image
-from data.decoding.masks import read_mask
+from data.decoding.edges import values_along_edges
+from data.decoding.mask_files import read_mask
 
 Color = tuple[int, int, int]
-# Values that come in runs of fewer pixels than this, on average, are edges, not areas.
-_AREA_RUN = 2.5
-_LOSSY_FORMATS = ("JPEG", "MPO", "WEBP")
+# In a photograph hardly two neighbors are equal; in a mask most are.
+_FEWEST_EQUAL = 0.7
+_FEWEST_IN_A_PICTURE = 16
 
 
 @dataclasses.dataclass(frozen=True)
 class MaskLook:
-    """What one mask holds.
+    """What one mask holds. Transparent pixels are not counted.
 
     Attributes:
       path: the file.
       size: height and width in pixels.
       ids: pixels of each value; empty for a mask of colors.
       colors: pixels of each color; empty for a mask of gray values.
-      palette: the color of each index that is used; empty if it is no palette image.
-      is_ragged: whether most of its values lie along edges, as lossy or smooth storage leaves them.
-      is_picture: whether it has hardly any areas of one value at all.
-      file_format: Pillow's name of it.
+      has_palette: whether values stand for colors, so that either may be meant.
+      transparent: pixels that are not opaque.
+      edges: values that lie along edges only, as smoothing and lossy storage leave them.
+      is_picture: whether it has hardly any areas of one value.
+      lossy: the name of its format if that keeps no exact values, or an empty string.
     """
 
     path: str
     size: tuple[int, int]
     ids: dict[int, int]
     colors: dict[Color, int]
-    palette: dict[int, Color]
-    is_ragged: bool
+    has_palette: bool
+    transparent: int
+    edges: int
     is_picture: bool
-    file_format: str
+    lossy: str
 
 
-@dataclasses.dataclass
+@dataclasses.dataclass(frozen=True)
 class MaskValues:
     """What the masks of a data set hold.
 
     Attributes:
       looks: the masks that could be read.
-      unreadable: the others, each with the reason.
+      total: how many masks there are.
     """
 
     looks: list[MaskLook]
-    unreadable: list[tuple[str, str]]
+    total: int
 
     def ids(self) -> dict[int, int]:
         """Pixels of each value, by value."""
-        return _total(look.ids for look in self.looks)
+        return dict(sorted(_total(look.ids for look in self.looks).items()))
 
     def colors(self) -> dict[Color, int]:
         """Pixels of each color; black first, then the most frequent."""
@@ -69,18 +70,12 @@ class MaskValues:
         """The color of each index, or None if files disagree; empty without palettes."""
         found: dict[int, Color] = {}
         for look in self.looks:
-            for index, color in look.palette.items():
-                if found.setdefault(index, color) != color:
-                    return None
+            if look.has_palette:
+                # As many as there are: `look_at_mask` keeps the order.
+                for index, color in zip(look.ids, look.colors, strict=False):
+                    if len(look.ids) != len(look.colors) or found.setdefault(index, color) != color:
+                        return None
         return found
-
-    def values_in_a_mask(self) -> int:
-        """How many values or colors half of the masks have at most."""
-        return int(statistics.median(len(look.ids or look.colors) for look in self.looks))
-
-    def lossy(self) -> list[MaskLook]:
-        """Masks in a format that keeps no exact values, and masks that look like it."""
-        return [look for look in self.looks if look.is_ragged or look.file_format in _LOSSY_FORMATS]
 
 
 def look_at_mask(path: str, max_pixels: int) -> MaskLook:
@@ -90,37 +85,27 @@ def look_at_mask(path: str, max_pixels: int) -> MaskLook:
       BadImageError: if it is no image, or none that can hold classes.
       OSError: if it cannot be read.
     """
-    content = read_bytes(path)
-    try:
-        header = open_image(content)
-    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
-        raise BadImageError(f"unreadable: {error}") from None
-    palette: dict[int, Color] = {}
-    is_palette = header.mode == "P"
-    if is_palette:
-        image = decode(content, max_pixels)
-        pixels = np.asarray(image)
-    else:
-        pixels = read_mask(content, max_pixels)
+    mask = read_mask(read_bytes(path), max_pixels)
+    pixels = mask.pixels
     size = (int(pixels.shape[0]), int(pixels.shape[1]))
     is_color = pixels.ndim == 3
     if is_color and (pixels == pixels[..., :1]).all():
         pixels, is_color = pixels[..., 0], False  # The value in all three channels.
-    flat = _packed(pixels) if is_color else pixels.ravel()
-    counts, is_ragged, is_picture = _count(flat)
-    colors: dict[Color, int] = {}
-    ids: dict[int, int] = {}
     if is_color:
-        colors = {(value >> 16, value >> 8 & 255, value & 255): count for value, count in counts.items()}
-    else:
-        ids = counts
-    if is_palette:
-        table = np.frombuffer(image.convert("P").palette.tobytes(), np.uint8)
-        rgb = table[: len(table) // 3 * 3].reshape(-1, 3) if image.palette.mode == "RGB" else None
-        if rgb is not None and all(index < len(rgb) for index in ids):
-            palette = {index: _color(rgb[index]) for index in ids}
-            colors = _total({color: ids[index]} for index, color in palette.items())
-    return MaskLook(path, size, ids, colors, palette, is_ragged, is_picture, str(header.format))
+        pixels = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
+    opaque = np.ones(size, bool) if mask.alpha is None else mask.alpha > 0
+    counts = _count(pixels[opaque])
+    # By brightness, which is what smoothing makes mixtures of.
+    edges = len(values_along_edges(mask.pixels.astype(np.int64).sum(axis=-1) if is_color else pixels))
+    equal = float(np.mean(pixels[:, 1:] == pixels[:, :-1])) if size[1] > 1 else 1.0
+    is_picture = equal < _FEWEST_EQUAL and len(counts) > _FEWEST_IN_A_PICTURE
+    ids = {} if is_color else counts
+    colors = {(value >> 16, value >> 8 & 255, value & 255): n for value, n in counts.items()} if is_color else {}
+    if mask.palette is not None:
+        colors = _total({_color(mask.palette[index]): count} for index, count in ids.items())
+    return MaskLook(
+        path, size, ids, colors, mask.palette is not None, int(opaque.size - opaque.sum()), edges, is_picture, mask.lossy
+    )
 
 
 def _color(rgb: np.ndarray) -> Color:
@@ -128,30 +113,19 @@ def _color(rgb: np.ndarray) -> Color:
     return red, green, blue
 
 
-def _packed(pixels: np.ndarray) -> np.ndarray:
-    return (pixels.astype(np.uint32) @ np.array([1 << 16, 1 << 8, 1], np.uint32)).ravel()
-
-
-def _count(flat: np.ndarray) -> tuple[dict[int, int], bool, bool]:
-    """Pixels of each value, whether most values lie along edges, and whether there are no areas.
-
-    By runs, since masks are flat: there are far fewer runs than pixels.
-    """
+def _count(flat: np.ndarray) -> dict[int, int]:
+    """Pixels of each value; by runs, since masks are flat: there are far fewer runs than pixels."""
+    if not flat.size:
+        return {}
     starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
     lengths = np.diff(np.append(starts, len(flat)))
     values, inverse = np.unique(flat[starts], return_inverse=True)
-    pixels = np.bincount(inverse, weights=lengths).astype(np.int64)
-    runs = np.bincount(inverse)
-    if not np.array_equal(values, np.round(values)):
-        raise BadImageError("its values are not whole numbers")
-    edges = int((pixels / runs < _AREA_RUN).sum())
-    is_ragged = edges >= 6 and edges * 2 >= len(values)
-    counts = {int(value): int(count) for value, count in zip(values, pixels, strict=True)}
-    return counts, is_ragged, is_ragged and len(starts) > 0.3 * len(flat)
+    pixels = np.bincount(inverse, weights=lengths)
+    return {int(value): int(count) for value, count in zip(values, pixels, strict=True)}
 
 
-def _total(counts: Iterable[dict[object, int]]) -> dict:
+def _total(counts: Iterable[dict]) -> dict:
     total: collections.Counter = collections.Counter()
     for each in counts:
         total.update(each)
-    return dict(sorted(total.items()))
+    return dict(total)
