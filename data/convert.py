@@ -40,7 +40,7 @@ from data.decoding.consistency import check_consistency
 from data.decoding.images import BadImageError, encode_png
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
-from data.formats import Reader, SetAside, Source
+from data.formats import Listing, Reader, Source
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000
@@ -165,7 +165,8 @@ def convert(
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
-      every input that was set aside, with its reason; and inputs that the data set does not list.
+      every input that was set aside, with its reason; and inputs that are no examples. If the examples have groups,
+      their number in each split.
 
     Raises:
       UserError: if there is nothing to convert, a split would be empty, too much was set aside, or the destination is
@@ -177,17 +178,17 @@ def convert(
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
         raise UserError(f"no pair of image and mask was found{reasons}")
-    _check_splits({split: sum(source.split == split for source in listing.sources) for split in SPLITS}, is_addition)
+    _check_splits(reader, listing.sources, is_addition)
 
     incomplete = f"{destination}.incomplete"
     with contextlib.nullcontext() if is_remote(destination) else exclusive(incomplete, "converting"):
         empty(incomplete)
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
-            report = _report(reader, written, listing.set_aside, listing.ignored)
-            _check_report(report, max_set_aside)
+            report = _report(reader, written, listing)
+            _check_report(report, max_set_aside, listing.remedy)
             check_consistency(Notes.from_json(report["notes"]))
-            _check_splits({split: report["splits"][split]["examples"] for split in SPLITS}, is_addition)
+            _check_splits(reader, _kept(listing, report), is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
             check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
@@ -198,13 +199,17 @@ def convert(
     return report
 
 
-def _check_splits(counts: dict[str, int], is_addition: bool) -> None:
-    empty = [split for split in SPLITS if not counts.get(split)]
+def _check_splits(reader: Reader, sources: list[Source], is_addition: bool) -> None:
+    counts = {split: sum(source.split == split for source in sources) for split in SPLITS}
+    empty = [split for split in SPLITS if not counts[split]]
     if len(empty) == len(SPLITS) or (empty and not is_addition):
-        found = ", ".join(f"{split} {counts.get(split, 0)}" for split in SPLITS)
-        raise UserError(
-            f"the split {' and '.join(empty)} would be empty ({found}); add images, or change the shares of the splits"
-        )
+        found = ", ".join(f"{split} {count}" for split, count in counts.items())
+        raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(sources)}")
+
+
+def _kept(listing: Listing, report: dict[str, Any]) -> list[Source]:
+    bad = {entry["input"] for entry in report["set_aside"]}
+    return [source for source in listing.sources if source.image not in bad]
 
 
 def _run_beam(
@@ -263,9 +268,7 @@ def _mean_bytes(sources: list[Source]) -> float:
     return sum(file.size for path in paths for file in find(glob.escape(path))) / len(sample)
 
 
-def _report(
-    reader: Reader, written: list[_Shard], set_aside: list[SetAside], ignored: list[SetAside]
-) -> dict[str, Any]:
+def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str, Any]:
     names = reader.label_map.names
     notes = Notes()
     for shard in written:
@@ -279,18 +282,30 @@ def _report(
             "pixel_shares": dict(zip(names, (labeled / max(labeled.sum(), 1)).round(6).tolist(), strict=True)),
             "ignored_pixel_share": round(float(vector[256] / max(vector[1:].sum(), 1)), 6),
         }
-    entries = [{"input": entry.input, "reason": entry.reason} for entry in set_aside]
+    entries = [{"input": entry.input, "reason": entry.reason} for entry in listing.set_aside]
     read = sorted((path, reason) for shard in written for path, reason in shard.set_aside)
     entries += [{"input": path, "reason": reason} for path, reason in read]
-    return {
+    report = {
         "splits": splits,
         "set_aside": entries,
-        "ignored": [{"input": entry.input, "reason": entry.reason} for entry in ignored],
+        "ignored": [{"input": entry.input, "reason": entry.reason} for entry in listing.ignored],
         "notes": notes.to_json(),
     }
+    for split, groups in _groups(_kept(listing, report)).items():
+        splits[split]["groups"] = len(groups)
+    return report
 
 
-def _check_report(report: dict[str, Any], max_set_aside: float) -> None:
+def _groups(sources: list[Source]) -> dict[str, set[str]]:
+    """The groups in each split; empty if there are no groups at all."""
+    groups: dict[str, set[str]] = {split: set() for split in SPLITS} if any(one.group for one in sources) else {}
+    for source in sources:
+        if source.group:
+            groups[source.split].add(source.group)
+    return groups
+
+
+def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:
     kept = sum(split["examples"] for split in report["splits"].values())
     bad = report["set_aside"]
     share = len(bad) / (kept + len(bad))
@@ -299,5 +314,5 @@ def _check_report(report: dict[str, Any], max_set_aside: float) -> None:
         more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise UserError(
             f"{len(bad)} of {kept + len(bad)} inputs ({share:.1%}) cannot be used, more than --max-set-aside "
-            f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}"
+            f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}" + (f"\n{remedy}" if remedy else "")
         )

@@ -3,54 +3,71 @@
 from __future__ import annotations
 
 import functools
-import os
+from typing import Literal
 
 import numpy as np
 import pydantic
 
-from data.base.errors import UserError
-from data.base.files import join, list_files, read_bytes
+from data.base.files import join, read_bytes
 from data.decoding.images import EncodedImage, looks_flat, read_image
 from data.decoding.masks import class_ids, read_mask
-from data.formats.folder_layout import find_layout
-from data.formats.reader import (
-    MAX_PIXELS,
-    Listing,
-    PixelLimit,
-    Reader,
-    Recognition,
-    SetAside,
-    Source,
-    set_aside_duplicates,
-)
+from data.formats.reader import MAX_PIXELS, Listing, PixelLimit, Reader, Recognition, SetAside, Source
 from data.label_map import ClassNames, LabelMap, LabelMapFile
-from data.splits import Shares, split_of
-
-DEFAULT_SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
-_EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
-_SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
+from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
+from data.listing.finding import find_pairs
+from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
+from data.listing.layout import find_layout
+from data.listing.naming import Affix, Affixes, Naming
+from data.listing.pairing import without_repetitions
+from data.listing.places import FolderBelow
+from data.listing.split_folders import placing
+from data.splits import DEFAULT_SHARES, Shares, split_of
 
 
 class MaskFolderReader(Reader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
-    Masks hold class ids, or the colors of --labels. Subfolders train, eval (or val, validation) and test are the
-    splits; without them, or with --split, a stable hash of each name decides. A pair beside such subfolders is an
-    error, since nothing says which split it belongs to.
+    Masks hold class ids, or the colors of --labels. Links to files and folders are followed.
+
+    Folders train, val and test, or other usual words for these, are the splits, below images/ and masks/ or above them
+    (train/images and train/masks). Without such folders a stable hash of each name decides: an image stays in its split
+    when others are added. A pair beside such folders is an error, as is a folder that may mean a split, such as fold1
+    or train_old, since nothing says which split it belongs to.
 
     Attributes:
-      folder: holds `images` and `masks`.
+      folder: holds `images` and `masks`, or folders that do.
       classes: class names, in the order of the ids in the masks.
       labels: a labels.yaml with names and colors, instead of --classes.
-      split: share of each split, by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1; by default these
-        shares, or the subfolders train, eval and test where there are any.
+      images: folder with the images, below SOURCE or below its folders; `.` for SOURCE itself.
+      masks: folder with the masks, likewise; it may be the same one if prefixes or suffixes tell them apart.
+      image_prefix: what the images' names begin with and the masks' do not; other files are left out.
+      image_suffix: what they end in, before the extension, such as _leftImg8bit.
+      mask_prefix: what the masks' names begin with, such as mask_; other files are left out.
+      mask_suffix: what they end in, before the extension, such as _mask or _gtFine_labelIds.
+      unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
+        only left out.
+      split: share of each split, by a stable hash of each name or group, such as train=0.8,eval=0.1,test=0.1, which is
+        the default where there are no folders of splits. Where there are, the images of the splits that are named here
+        are dealt anew, and other folders stay: train=0.9,eval=0.1 divides the folder train and leaves test as it is.
+      group_by: a regular expression; images in whose names (with subfolders, without those of splits) its first
+        parentheses, or else all of it, match the same text are of one group, such as a patient, and in one split.
+      groups: a CSV file and its column that has the group of each image; another column names the images.
       max_pixels: images with more pixels are set aside.
     """
 
     folder: str
     classes: ClassNames = ()
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
+    images: FolderBelow = "images"
+    masks: FolderBelow = "masks"
+    image_prefix: Affix = ""
+    image_suffix: Affix = ""
+    mask_prefix: Affix = ""
+    mask_suffix: Affix = ""
+    unlabeled: Literal["set-aside", "ignore"] = "set-aside"
     split: Shares | None = pydantic.Field(None, title="SHARES")
+    group_by: Pattern = pydantic.Field("", title="REGEX")
+    groups: str = pydantic.Field("", title="FILE:COLUMN")
     max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.model_validator(mode="after")
@@ -60,51 +77,57 @@ class MaskFolderReader(Reader):
         _ = self.label_map  # Which says what is wrong with the names.
         return self
 
+    @pydantic.model_validator(mode="after")
+    def _check_listing(self) -> MaskFolderReader:
+        if self.group_by and self.groups:
+            raise ValueError("takes --group-by or --groups, not both")
+        if self.groups and not all(self.groups.rpartition(":")):
+            raise ValueError(f"--groups {self.groups}: name the column too, as in --groups patients.csv:patient")
+        return self
+
     @functools.cached_property
     def label_map(self) -> LabelMap:
         return self.labels or LabelMap.from_names(self.classes)
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
-        images = [file for file in files if file.lower().endswith(_EXTENSIONS) and not _is_hidden(file)]
-        layout = find_layout(images, lambda file: looks_flat(read_bytes(join(folder, file))))
+        layout = find_layout(files, lambda file: looks_flat(read_bytes(join(folder, file))))
         return layout and Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
 
     def listing(self) -> Listing:
-        images, masks = join(self.folder, "images"), join(self.folder, "masks")
-        set_aside: list[SetAside] = []
-        image_paths, mask_paths = _files(images, set_aside), _files(masks, set_aside)
-        mask_by_name: dict[str, str] = {}
-        for path in mask_paths:
-            name = _name(path, masks)
-            if name in mask_by_name:
-                set_aside.append(SetAside(path, f"duplicate name {name}: already taken by {mask_by_name[name]}"))
-            mask_by_name.setdefault(name, path)
-
-        inside: list[Source] = []
-        outside: list[Source] = []
-        for path in image_paths:
-            name = _name(path, images)
-            if name not in mask_by_name:
-                set_aside.append(SetAside(path, f"no mask {join(masks, name)}.*"))
-                continue
-            split = _SPLIT_FOLDERS.get(name.partition("/")[0]) if self.split is None and "/" in name else None
-            (inside if split else outside).append(
-                Source(name, split or split_of(name, self.split or DEFAULT_SHARES), path, mask_by_name[name])
-            )
-        if inside and outside:
-            raise UserError(
-                f"{outside[0].image} lies outside the split folders, and {inside[0].image} in one; move it and its "
-                "mask into train, eval or test, or give shares with --split, so that a hash of each name decides"
-            )
-        image_names = {_name(path, images) for path in image_paths}
-        set_aside += [
-            SetAside(path, f"no image {join(images, name)}.*")
-            for name, path in mask_by_name.items()
-            if name not in image_names
+        naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
+        found = find_pairs(self.folder, self.images, self.masks, naming)
+        stay = splits_by_folder({image.name: image.file.path for image, _ in found.pairs}, self.split)
+        pairs, same, other = without_repetitions(found.pairs, stay)
+        paths = {image.name: image.file.path for image, _ in pairs}
+        groups = self._groups(paths)
+        splits = {
+            name: stay.get(name) or split_of(groups.get(name, name), self.split or DEFAULT_SHARES) for name in paths
+        }
+        check_groups(splits, groups, paths)
+        sources = [
+            Source(image.name, splits[image.name], image.file.path, mask.file.path, group=groups.get(image.name, ""))
+            for image, mask in pairs
         ]
-        sources, duplicates = set_aside_duplicates(inside + outside)
-        return Listing(sources, set_aside + duplicates)
+        is_error = self.unlabeled == "set-aside"
+        set_aside = [*found.unusable, *other, *(found.unlabeled if is_error else [])]
+        ignored = [*found.ignored, *same, *((path, "no mask") for path, _ in found.unlabeled if not is_error)]
+        remedy = "--unlabeled ignore leaves out the images that have no mask" if found.unlabeled and is_error else ""
+        return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
+
+    def fill_splits(self, sources: list[Source]) -> str:
+        return shares_that_work(_keys(sources), self.split)
+
+    def working_split(self, sources: list[Source]) -> dict[str, float]:
+        return working_split(_keys(sources), self.split)
+
+    def _groups(self, paths: dict[str, str]) -> dict[str, str]:
+        if self.group_by:
+            return groups_by_pattern(self.group_by, {name: placing(name).rest for name in paths})
+        if self.groups:
+            start = len(self.folder.rstrip("/")) + 1
+            return groups_of_table(self.groups, {name: path[start:] for name, path in paths.items()})
+        return {}
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
@@ -112,25 +135,5 @@ class MaskFolderReader(Reader):
         return image, ids
 
 
-def _files(folder: str, set_aside: list[SetAside]) -> list[str]:
-    """The image files in a folder; those whose names are not UTF-8, as TFRecords need it, are set aside."""
-    found = list_files(folder)
-    if not found and not os.path.isdir(folder):
-        raise UserError(f"{folder} is not a folder; the format mask-folder has images/ and masks/")
-    files = []
-    for path in found:
-        if path.lower().endswith(_EXTENSIONS) and not path.rpartition("/")[2].startswith("."):
-            printable = os.fsencode(path).decode("utf-8", "backslashreplace")
-            if printable == path:
-                files.append(path)
-            else:
-                set_aside.append(SetAside(printable, "its name is not UTF-8; rename it"))
-    return files
-
-
-def _is_hidden(file: str) -> bool:
-    return any(part.startswith(".") for part in file.split("/"))
-
-
-def _name(path: str, folder: str) -> str:
-    return os.path.splitext(path[len(folder.rstrip("/")) + 1 :])[0]
+def _keys(sources: list[Source]) -> dict[str, str]:
+    return {source.source_id: source.group or source.source_id for source in sources}

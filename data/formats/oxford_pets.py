@@ -9,7 +9,7 @@ import numpy as np
 import pydantic
 
 from data.base.errors import UserError
-from data.base.files import join, list_files, read_bytes
+from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.masks import read_mask
@@ -24,7 +24,8 @@ from data.formats.reader import (
     set_aside_duplicates,
 )
 from data.label_map import LabelMap
-from data.splits import Shares, split_of
+from data.listing.walking import walk
+from data.splits import Shares, share_text, split_of, working_shares
 
 DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}
 
@@ -67,7 +68,7 @@ class OxfordPetsReader(Reader):
 
     def listing(self) -> Listing:
         images, annotations = join(self.folder, "images"), join(self.folder, "annotations")
-        found = list_files(images)
+        found = [file.path for file in walk(images).files]
         if not found and not os.path.isdir(images):
             raise UserError(f"{images} is missing; {self.folder} is not the Oxford-IIIT Pet data set as published")
         lists = {}
@@ -109,6 +110,14 @@ class OxfordPetsReader(Reader):
             and name.removesuffix(".jpg") not in names
         ]
         return Listing(sources, outside + set_aside, ignored)
+
+    def fill_splits(self, sources: list[Source]) -> str:
+        dealt = [source.source_id for source in sources if source.split != "test"]
+        try:
+            working = share_text(working_shares(dealt, ("train", "eval")))
+        except ValueError as error:
+            return f"{error}; add images"
+        return f"--split {working} divides trainval.txt so that neither train nor eval is empty"
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         trimap = read_mask(read_bytes(source.mask), self.max_pixels)

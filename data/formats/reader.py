@@ -53,12 +53,14 @@ class Listing:
     Attributes:
       sources: the examples.
       set_aside: inputs that should have been examples; they count toward the limit.
-      ignored: inputs that the data set itself does not list.
+      ignored: inputs that are no examples, such as those that the data set itself does not list.
+      remedy: what to do if too much is set aside; the end of a message.
     """
 
     sources: list[Source]
     set_aside: list[SetAside] = dataclasses.field(default_factory=list)
     ignored: list[SetAside] = dataclasses.field(default_factory=list)
+    remedy: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +118,19 @@ class Reader(Section, abc.ABC):
         Raises:
           UserError: if the folder is not a data set of this format.
         """
+
+    def fill_splits(self, sources: list[Source]) -> str:
+        """What to do if these examples leave a split empty; the end of a message."""
+        return "add images"
+
+    def working_split(self, sources: list[Source]) -> dict[str, float]:
+        """The value of the option `split` with which these examples leave no split empty; empty without that option.
+
+        Raises:
+          ValueError: if there are too few examples.
+        """
+        del sources
+        return {}
 
     @abc.abstractmethod
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:

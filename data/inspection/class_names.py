@@ -7,13 +7,11 @@ import re
 from collections.abc import Iterable
 
 from data.base.errors import UserError
-from data.base.files import FileInfo
 from data.inspection.mask_values import Color
 from data.label_map_files import MaskLabels, load_labels
 
 _NAMES = re.compile(r"label|class|categor|legend|colou?r_?map|palette|codes", re.IGNORECASE)
 _EXTENSIONS = (".yaml", ".yml", ".csv", ".tsv", ".json", ".txt")
-_MAX_BYTES = 1_000_000
 # What labelme writes in place of a name for pixels that do not count.
 _NO_CLASS = "__ignore__"
 
@@ -48,14 +46,14 @@ class NameFile:
         return len(self.labels.label_map)
 
 
-def find_name_files(files: list[FileInfo]) -> list[NameFile]:
-    """Those of a data set's files that name classes; those that say most come first."""
+def find_name_files(paths: Iterable[str]) -> list[NameFile]:
+    """Of the files at some paths, those that name classes; those that say most come first."""
     found = []
-    for file in files:
-        name = file.path.rpartition("/")[2]
-        if name.lower().endswith(_EXTENSIONS) and _NAMES.search(name) and file.size <= _MAX_BYTES:
+    for path in paths:
+        name = path.rpartition("/")[2]
+        if name.lower().endswith(_EXTENSIONS) and _NAMES.search(name):
             try:
-                found.append(NameFile(file.path, load_labels(file.path)))
+                found.append(NameFile(path, load_labels(path)))
             except UserError:
                 continue
     return sorted(found, key=lambda file: (bool(file.names), file.path.count("/"), file.path))

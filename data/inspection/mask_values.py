@@ -51,11 +51,9 @@ class MaskValues:
 
     Attributes:
       looks: the masks that could be read.
-      total: how many masks there are.
     """
 
     looks: list[MaskLook]
-    total: int
 
     def ids(self) -> dict[int, int]:
         """Pixels of each value, by value."""

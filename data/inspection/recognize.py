@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
 
 from data.base.errors import UserError
-from data.base.files import find_below, list_names
+from data.base.files import is_remote, list_names
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.decoding.consistency import check_consistency
-from data.decoding.images import BadImageError
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
 from data.formats.reader import MAX_PIXELS
@@ -20,6 +21,9 @@ from data.inspection.classes import propose_classes
 from data.inspection.mask_values import MaskValues, look_at_mask
 from data.inspection.sample import Pair, Sample, look_at_all, look_at_pair, most_common, spread
 from data.label_map import LabelMap
+from data.label_map_files import MaskLabels
+from data.listing.walking import walk
+from data.splits import share_text
 
 _MOST_MASKS = 1000
 _MOST_PAIRS = 300
@@ -41,8 +45,7 @@ class Recognized:
       folder: the folder.
       format: the name of its format, in `data.formats.FORMATS`.
       options: the format's options, beside the label map.
-      label_map: the classes.
-      needs_labels: whether the label map is an option of the format; otherwise the format knows its classes.
+      labels: the classes, which are an option of the format; None if it knows them.
       reasons: why it is taken for this.
       assumptions: what the files do not say, and was decided all the same.
       listing: what is in it.
@@ -51,16 +54,20 @@ class Recognized:
     folder: str
     format: str
     options: dict[str, Any]
-    label_map: LabelMap
-    needs_labels: bool
+    labels: MaskLabels | None
     reasons: tuple[str, ...]
     assumptions: tuple[str, ...]
     listing: Listing
 
     def reader(self) -> Reader:
         """The reader of the data set."""
-        labels = {"labels": self.label_map} if self.needs_labels else {}
+        labels = {} if self.labels is None else {"labels": self.labels}
         return FORMATS[self.format].model_validate({"folder": self.folder, **self.options, **labels})
+
+    @functools.cached_property
+    def label_map(self) -> LabelMap:
+        """The classes as they will be stored."""
+        return self.reader().label_map
 
     def count(self, split: str) -> int:
         """How many examples a split has."""
@@ -78,35 +85,51 @@ def recognize(folder: str, progress: Progress = _silent) -> Recognized:
       UserError: if it is no data set that segpipe can read, or one whose masks have no clear meaning; says what was
         found and what to do.
     """
-    found = find_below(folder)
-    if not found:
-        is_there = os.path.isdir(folder) or "://" in folder
+    files = [file.path for file in walk(folder).files]
+    if not files:
+        is_there = os.path.isdir(folder) or is_remote(folder)
         raise UserError(f"{folder} is empty" if is_there else f"{folder} is not a folder")
     start = len(folder.rstrip("/")) + 1
-    files = [file.path[start:] for file in found]
-    name, recognition = _format(folder, files)
-    settings = {"folder": folder, **recognition.options}
+    name, recognition = _format(folder, [file[start:] for file in files])
+    labels = {"labels": _ANY_LABELS} if recognition.needs_labels else {}
+    options, listing, assumptions = _listed(name, {"folder": folder, **recognition.options, **labels})
+    options = {key: value for key, value in options.items() if key not in ("folder", "labels")}
+    recognized = Recognized(
+        folder, name, options, None, recognition.reasons, (*recognition.assumptions, *assumptions), listing
+    )
     if not recognition.needs_labels:
-        reader = FORMATS[name].model_validate(settings)
-        return Recognized(
-            folder, name, recognition.options, reader.label_map, False, recognition.reasons, recognition.assumptions,
-            _checked(reader.listing()),
-        )  # fmt: skip
-    listing = _checked(FORMATS[name].model_validate({**settings, "labels": _ANY_LABELS}).listing())
+        return recognized
     masks = sorted({source.mask for source in listing.sources})
     values = _values(masks, progress)
-    proposal = propose_classes(values, find_name_files(found), MAX_PIXELS)
+    proposal = propose_classes(values, find_name_files(files), MAX_PIXELS)
     read = f"all {len(masks)}" if len(values.looks) == len(masks) else f"{len(values.looks)} of {len(masks)}"
-    return Recognized(
-        folder,
-        name,
-        recognition.options,
-        proposal.label_map,
-        True,
-        (*recognition.reasons, f"{proposal.reasons[0]} (in {read} masks)", *proposal.reasons[1:]),
-        (*recognition.assumptions, *proposal.assumptions),
-        listing,
+    return dataclasses.replace(
+        recognized,
+        options={**options, **proposal.options},
+        labels=proposal.labels,
+        reasons=(*recognized.reasons, f"{proposal.reasons[0]} (in {read} masks)", *proposal.reasons[1:]),
+        assumptions=(*recognized.assumptions, *proposal.assumptions),
     )
+
+
+def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listing, tuple[str, ...]]:
+    """What a reader lists, with shares of the splits that leave none empty."""
+    reader = FORMATS[name].model_validate(settings)
+    listing = reader.listing()
+    if not listing.sources:
+        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
+        raise UserError(f"no pair of image and mask was found{reasons}")
+    counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
+    empty = [split for split, count in counts.items() if not count]
+    if not empty:
+        return settings, listing, ()
+    with contextlib.suppress(ValueError):
+        if shares := reader.working_split(listing.sources):
+            settings = {**settings, "split": share_text(shares)}
+            why = f"{' and '.join(empty)} would have no image with the usual shares; {settings['split']} fills all splits"
+            return settings, FORMATS[name].model_validate(settings).listing(), (why,)
+    found = ", ".join(f"{split} {count}" for split, count in counts.items())
+    raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
 
 
 def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
@@ -172,13 +195,6 @@ def _summary(files: list[str]) -> str:
     return f"it holds {listed}" + (" and others" if len(kinds) > len(most) else "")
 
 
-def _checked(listing: Listing) -> Listing:
-    if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
-        raise UserError(f"no pair of image and mask was found{reasons}")
-    return listing
-
-
 def _values(masks: list[str], progress: Progress) -> MaskValues:
     looks, unreadable = look_at_all(
         spread(masks, _MOST_MASKS),
@@ -193,7 +209,5 @@ def _values(masks: list[str], progress: Progress) -> MaskValues:
             f"{len(unreadable)} of {len(looks) + len(unreadable)} masks cannot be read; {count} of them like {path}: "
             f"{reason}"
         )
-    return MaskValues(sorted(looks, key=lambda look: look.path), unreadable)
+    return MaskValues(sorted(looks, key=lambda look: look.path))
 
-
-__all__ = ["BadImageError", "Recognized", "is_tfrecords", "look", "recognize"]

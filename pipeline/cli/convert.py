@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import logging
 import os
 import re
@@ -224,11 +225,13 @@ def convert(
     )
     for name, counts in report["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())
-        click.echo(f"{name:5}  {counts['examples']:6} images   {shares}")
+        groups = f" of {counts['groups']} groups" if "groups" in counts else ""
+        click.echo(f"{name:5}  {counts['examples']:6} images{groups}   {shares}")
     for entry in report["set_aside"]:
         click.echo(f"set aside: {entry['input']}: {entry['reason']}")
-    if report["ignored"]:
-        click.echo(f"left out, since the data set does not list them: {len(report['ignored'])}")
+    reasons = collections.Counter(entry["reason"] for entry in report["ignored"])
+    for reason, count in reasons.items():
+        click.echo(f"left out: {count} ({reason})")
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
 
 

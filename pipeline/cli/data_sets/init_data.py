@@ -57,6 +57,7 @@ def init(source: str, name: str | None, config_path: str, overwrite: bool) -> No
     name = _name(source) if name is None else name
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", name):
         raise UserError(f"--name {name}: takes lower-case letters, digits and -, such as my-run")
+    from data.inspection.classes import labels_text
     from data.inspection.recognize import is_tfrecords, look, recognize
     from pipeline.config.proposal import propose_run
 
@@ -66,7 +67,7 @@ def init(source: str, name: str | None, config_path: str, overwrite: bool) -> No
         return
     _check_free([config_path], overwrite)
     recognized = recognize(source, _progress())
-    writes_labels = recognized.needs_labels and not _is_same(labels_path, recognized)
+    writes_labels = recognized.labels is not None and not _is_same(labels_path, recognized)
     if writes_labels:
         _check_free([labels_path], overwrite)
     sample = look(recognized, _progress())
@@ -75,8 +76,8 @@ def init(source: str, name: str | None, config_path: str, overwrite: bool) -> No
     _explain(recognized, counts)
     for path, reason in sample.unusable[:5]:
         click.echo(f"Cannot be used: {path}: {reason}")
-    if writes_labels:
-        write_text(labels_path, recognized.label_map.to_yaml())
+    if writes_labels and recognized.labels:
+        write_text(labels_path, labels_text(recognized.labels))
         click.echo(f"\nWritten: {labels_path}, the classes: {', '.join(recognized.label_map.names)}")
     write_text(config_path, propose_run(name, tfrecords, counts, sample, recognized.label_map))
     click.echo(f"Written: {config_path}, with the reasons for its values")
@@ -97,10 +98,10 @@ def _check_free(paths: list[str], overwrite: bool) -> None:
 
 def _is_same(path: str, recognized: Recognized) -> bool:
     """Whether the label map in a file is the one that was found: it was found there, and stays as it is."""
-    from data.label_map import LabelMap
+    from data.label_map_files import load_labels
 
     try:
-        return LabelMap.load(path) == recognized.label_map
+        return load_labels(path) == recognized.labels
     except UserError:
         return False
 
@@ -136,7 +137,7 @@ def _explain(recognized: Recognized, counts: dict[str, int]) -> None:
 
 
 def _conversion(recognized: Recognized, labels_path: str, tfrecords: str) -> list[str]:
-    options = {**recognized.options, **({"labels": labels_path} if recognized.needs_labels else {})}
+    options = {**recognized.options, **({"labels": labels_path} if recognized.labels else {})}
     flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
     return [program(), "convert", "--format", recognized.format, *flags, recognized.folder, tfrecords]
 

@@ -1,0 +1,119 @@
+"""Which split each image of a folder goes to: by folders, or by a hash of its name or its group."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from data.base.errors import UserError
+from data.contract import SPLITS
+from data.listing.split_folders import placing
+from data.splits import DEFAULT_SHARES, share_text, split_of, working_shares
+
+_ANEW = f"--split {share_text(DEFAULT_SHARES)}"
+
+
+def splits_by_folder(paths: Mapping[str, str], shares: Mapping[str, float] | None) -> dict[str, str]:
+    """The images whose folders decide on their split; a hash decides on the others.
+
+    Args:
+      paths: path of each image, for messages, by its name.
+      shares: of the splits that are dealt anew by hash, whatever the folders say; None to deal only where there are no
+        folders of splits.
+
+    Returns:
+      Split by name; not for images that are dealt by hash.
+
+    Raises:
+      UserError: if a folder may stand for a split but nobody knows which, or if an image is in no split's folder and
+        others are.
+    """
+    placings = {name: placing(name) for name in paths}
+    stay = {
+        name: place.split
+        for name, place in placings.items()
+        if place.split and (shares is None or place.split not in shares)
+    }
+    if shares is not None and not stay:
+        return {}
+    if doubtful := next((name for name, place in placings.items() if place.doubtful), None):
+        raise UserError(
+            f"{paths[doubtful]} is in the folder {placings[doubtful].doubtful}, which may stand for a split: rename "
+            f"it to train, eval or test, or deal all images by a hash of each name with {_ANEW}"
+        )
+    if stay and (outside := next((name for name, place in placings.items() if not place.split), None)):
+        inside = next(iter(stay))
+        raise UserError(
+            f"{paths[outside]} lies outside the split folders, and {paths[inside]} in one; move it and its mask into "
+            f"train, eval or test, or give shares with --split, such as {_ANEW}, so that a hash of each name decides"
+        )
+    return stay
+
+
+def check_groups(splits: Mapping[str, str], groups: Mapping[str, str], paths: Mapping[str, str]) -> None:
+    """Raises a UserError if images of one group are in two splits.
+
+    Args:
+      splits: split of each image, by its name.
+      groups: its group, if images have groups.
+      paths: its path, for the message.
+    """
+    first: dict[str, str] = {}
+    for name, group in groups.items():
+        split = splits[name]
+        other = first.setdefault(group, name)
+        if splits[other] != split:
+            raise UserError(
+                f"the group {group} is in two splits: {paths[other]} in {splits[other]} and {paths[name]} in "
+                f"{split}; move all of it into one folder, or deal all images anew, by group, with {_ANEW}"
+            )
+
+
+def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> str:
+    """What to do if a split is empty: the option that fills it, with the numbers it gives.
+
+    Args:
+      keys: what is hashed, by the image's name.
+      shares: what --split says, or None.
+    """
+    present, _, dealt = _to_deal(keys, shares)
+    start = f"--split deals the images anew, by a hash of each {'group' if _has_groups(keys) else 'name'}"
+    if present:  # Folders of splits, of which some are missing.
+        start = f"there are folders of {' and '.join(present)} only; --split divides the images of train"
+    try:
+        working = working_split(keys, shares)
+    except ValueError as error:
+        return f"{error}; add images"
+    given = [split_of(keys[name], working) for name in dealt]
+    numbers = ", ".join(f"{given.count(name)} for {name}" for name in working)
+    return (
+        f"{start}: --split {share_text(working)} gives {numbers}. With the same shares an image stays in its split "
+        "when others are added"
+    )
+
+
+def working_split(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> dict[str, float]:
+    """Shares for --split that leave no split empty.
+
+    Args:
+      keys: what is hashed, by the image's name.
+      shares: what --split says now, or None.
+
+    Raises:
+      ValueError: if there are too few images.
+    """
+    _, names, dealt = _to_deal(keys, shares)
+    return working_shares([keys[name] for name in dealt], names)
+
+
+def _to_deal(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> tuple[list[str], list[str], list[str]]:
+    """The splits that have folders, if train is among them; the splits to deal to; and the names of what is dealt."""
+    stay = {name: split for name in keys if (split := placing(name).split) and (shares is None or split not in shares)}
+    if "train" not in stay.values():
+        return [], list(SPLITS), list(keys)
+    present = [split for split in SPLITS if split in stay.values()]
+    names = ["train", *(split for split in SPLITS if split not in present)]
+    return present, names, [name for name in keys if stay.get(name, "train") == "train"]
+
+
+def _has_groups(keys: Mapping[str, str]) -> bool:
+    return any(name != key for name, key in keys.items())
