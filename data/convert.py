@@ -38,6 +38,7 @@ from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.decoding.consistency import check_consistency
 from data.decoding.images import BadImageError, encode_png
+from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
@@ -107,6 +108,7 @@ class _WriteShard(beam.DoFn):
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
                     except (BadImageError, OSError) as error:
+                        notes.add(noted.of_kinds(SEEN))
                         self._set_aside.inc()
                         set_aside.append((source.image, str(error)))
                         continue
@@ -186,8 +188,10 @@ def convert(
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             report = _report(reader, written, listing)
-            _check_report(report, max_set_aside, listing.remedy)
-            check_consistency(Notes.from_json(report["notes"]))
+            notes = Notes.from_json(report["notes"])
+            remedies = (listing.remedy, proposal(notes, reader.label_map).strip("\n"))
+            _check_report(report, max_set_aside, "".join(f"\n{remedy}" for remedy in remedies if remedy))
+            check_consistency(notes)
             _check_splits(reader, _kept(listing, report), is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
@@ -314,5 +318,5 @@ def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> 
         more = f"\n  … and {len(bad) - 10} more" if len(bad) > 10 else ""
         raise UserError(
             f"{len(bad)} of {kept + len(bad)} inputs ({share:.1%}) cannot be used, more than --max-set-aside "
-            f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}" + (f"\n{remedy}" if remedy else "")
+            f"{max_set_aside:.1%} allows; nothing was written:{reasons}{more}{remedy}"
         )

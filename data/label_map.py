@@ -5,6 +5,7 @@ from __future__ import annotations
 import colorsys
 import json
 import pathlib
+import re
 from collections.abc import Sequence
 from typing import Annotated, Any
 
@@ -16,6 +17,26 @@ from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
 
 Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
+
+
+def parse_color(value: Any) -> Any:
+    """Red, green and blue of a color such as `#ff8000` or `#f80`; any other value is returned as it is."""
+    found = re.fullmatch(r"\s*#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\s*", value) if isinstance(value, str) else None
+    if not found:
+        return value
+    digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
+    return tuple(bytes.fromhex(digits))
+
+
+def _check_color(value: Any) -> Any:
+    if value is None:
+        raise ValueError("there is none; a color such as '#ff8000' needs quotes, since # begins a comment in YAML")
+    if isinstance(color := parse_color(value), str):
+        raise ValueError("a color is red, green and blue, such as [255, 128, 0] or '#ff8000'")
+    return color
+
+
+Color = Annotated[tuple[Channel, Channel, Channel], pydantic.BeforeValidator(_check_color)]
 
 # Okabe and Ito's palette, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
 _PALETTE = (
@@ -30,13 +51,13 @@ _PALETTE = (
 
 
 class Label(pydantic.BaseModel):
-    """One class: its id in the masks, its name, and its color as red, green, blue (0 to 255)."""
+    """One class: its id, its name, and its color as red, green, blue (0 to 255)."""
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[int, pydantic.Field(ge=0, le=IGNORE_LABEL)]
     name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^,\n]+$")]
-    color: tuple[Channel, Channel, Channel]
+    color: Color
 
 
 class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
@@ -88,12 +109,7 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
                 f"{len(names)} class names are too many: ids run from 0 to {IGNORE_LABEL - 1}, and {IGNORE_LABEL} "
                 "means ignore; merge some classes"
             )
-        colors = list(_PALETTE[: len(names)])
-        for index in range(len(names) - len(colors)):
-            # Golden-ratio steps around the color circle never come back to the same hue.
-            hue = (index * 0.618034) % 1.0
-            red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (index % 2), 0.9 - 0.3 * (index // 2 % 2))
-            colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+        colors = distinct_colors(len(names))
         labels = [{"id": index, "name": name, "color": colors[index]} for index, name in enumerate(names)]
         try:
             return cls.model_validate(labels)
@@ -138,15 +154,20 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
         return "\n".join(lines) + "\n"
 
 
+def distinct_colors(count: int) -> list[tuple[int, int, int]]:
+    """Colors that are easy to tell apart."""
+    colors = list(_PALETTE[:count])
+    for index in range(count - len(colors)):
+        # Golden-ratio steps around the color circle never come back to the same hue.
+        hue = (index * 0.618034) % 1.0
+        red, green, blue = colorsys.hsv_to_rgb(hue, 0.55 + 0.4 * (index % 2), 0.9 - 0.3 * (index // 2 % 2))
+        colors.append((round(red * 255), round(green * 255), round(blue * 255)))
+    return colors
+
+
 def _split_names(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
-def _load(value: Any) -> Any:
-    return LabelMap.load(value) if isinstance(value, str) else value
-
-
 # Class names in the order of their ids; as text, separated by commas.
 ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names), pydantic.Field(title="A,B,…")]
-# A label map; as text, the path of a `labels.yaml`, which is read at once: the workers may not see it.
-LabelMapFile = Annotated[LabelMap, pydantic.BeforeValidator(_load), pydantic.Field(title="FILE")]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from data.decoding.mask_consistency import check_masks
 from data.decoding.notes import Notes
 
 
 def check_consistency(notes: Notes) -> None:
     """Raises a UserError if files were read in ways that contradict each other; names a file of each and the remedy."""
+    check_masks(notes)

@@ -21,7 +21,7 @@ class Notes:
     """Notes of any number of inputs.
 
     Attributes:
-      counts: how many inputs each thing was noticed in.
+      counts: how many inputs each thing was noticed in, or how many of it were.
       first: the first input, in the order of their names, that each thing was noticed in.
       ranges: the smallest and the largest value of each thing that has values.
     """
@@ -39,6 +39,11 @@ class Notes:
         for kind, (low, high) in other.ranges.items():
             known = self.ranges.get(kind, (low, high))
             self.ranges[kind] = min(low, known[0]), max(high, known[1])
+
+    def of_kinds(self, prefix: str) -> Notes:
+        """The counts of kinds whose names begin with `prefix`."""
+        kinds = [kind for kind in self.counts if kind.startswith(prefix)]
+        return Notes({kind: self.counts[kind] for kind in kinds}, {kind: self.first[kind] for kind in kinds})
 
     def to_json(self) -> dict[str, Any]:
         """What `from_json` reads."""
@@ -62,11 +67,11 @@ def collecting(name: str) -> Iterator[Notes]:
         _CURRENT.reset(token)
 
 
-def note(kind: str) -> None:
-    """Notes a thing about the input that is being read; outside of `collecting`, does nothing."""
+def note(kind: str, amount: int = 1) -> None:
+    """Notes a thing about the input that is being read, once; outside of `collecting`, does nothing."""
     if current := _CURRENT.get():
         notes, name = current
-        notes.add(Notes({kind: 0 if kind in notes.counts else 1}, {kind: name}))
+        notes.add(Notes({kind: 0 if kind in notes.counts else amount}, {kind: name}))
 
 
 def note_range(kind: str, low: float, high: float) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import Literal
 
 import numpy as np
@@ -11,8 +10,8 @@ import pydantic
 from data.base.files import join, read_bytes
 from data.decoding.images import EncodedImage, looks_flat, read_image
 from data.decoding.masks import class_ids, read_mask
+from data.decoding.meaning import MaskOptions
 from data.formats.reader import MAX_PIXELS, Listing, PixelLimit, Reader, Recognition, SetAside, Source
-from data.label_map import ClassNames, LabelMap, LabelMapFile
 from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
 from data.listing.finding import find_pairs
 from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
@@ -24,7 +23,7 @@ from data.listing.split_folders import placing
 from data.splits import DEFAULT_SHARES, Shares, split_of
 
 
-class MaskFolderReader(Reader):
+class MaskFolderReader(MaskOptions, Reader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Links to files and folders are followed.
@@ -36,8 +35,6 @@ class MaskFolderReader(Reader):
 
     Attributes:
       folder: holds `images` and `masks`, or folders that do.
-      classes: class names, in the order of the ids in the masks.
-      labels: a labels.yaml with names and colors, instead of --classes.
       images: folder with the images, below SOURCE or below its folders; `.` for SOURCE itself.
       masks: folder with the masks, likewise; it may be the same one if prefixes or suffixes tell them apart.
       image_prefix: what the images' names begin with and the masks' do not; other files are left out.
@@ -56,8 +53,6 @@ class MaskFolderReader(Reader):
     """
 
     folder: str
-    classes: ClassNames = ()
-    labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
     images: FolderBelow = "images"
     masks: FolderBelow = "masks"
     image_prefix: Affix = ""
@@ -71,23 +66,12 @@ class MaskFolderReader(Reader):
     max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.model_validator(mode="after")
-    def _check_classes(self) -> MaskFolderReader:
-        if bool(self.classes) == bool(self.labels):
-            raise ValueError("needs --classes with the names of the classes, or --labels with a labels.yaml")
-        _ = self.label_map  # Which says what is wrong with the names.
-        return self
-
-    @pydantic.model_validator(mode="after")
     def _check_listing(self) -> MaskFolderReader:
         if self.group_by and self.groups:
             raise ValueError("takes --group-by or --groups, not both")
         if self.groups and not all(self.groups.rpartition(":")):
             raise ValueError(f"--groups {self.groups}: name the column too, as in --groups patients.csv:patient")
         return self
-
-    @functools.cached_property
-    def label_map(self) -> LabelMap:
-        return self.labels or LabelMap.from_names(self.classes)
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -130,7 +114,7 @@ class MaskFolderReader(Reader):
         return {}
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
+        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.meaning)
         image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
         return image, ids
 

@@ -11,8 +11,9 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
-from data.decoding.images import BadImageError, EncodedImage, read_image
-from data.decoding.masks import read_mask
+from data.decoding.images import EncodedImage, read_image
+from data.decoding.masks import class_ids, read_mask
+from data.decoding.meaning import Meaning
 from data.formats.reader import (
     MAX_PIXELS,
     Listing,
@@ -120,9 +121,9 @@ class OxfordPetsReader(Reader):
         return f"--split {working} divides trainval.txt so that neither train nor eval is empty"
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        trimap = read_mask(read_bytes(source.mask), self.max_pixels)
-        if trimap.ndim != 2 or not np.isin(trimap, (1, 2, 3)).all():
-            raise BadImageError("the trimap has values other than 1 (pet), 2 (background) and 3 (border)")
-        ids = np.array([0, 0, 1, IGNORE_LABEL if self.border == "ignore" else 2], np.uint8)[trimap]
-        image = read_image(read_bytes(source.image), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
+        border = IGNORE_LABEL if self.border == "ignore" else 2
+        values = {1: 0, 2: 1, 3: border, IGNORE_LABEL: IGNORE_LABEL}
+        meaning = Meaning(self.label_map, values, has_colors=False, kind="ids")
+        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), meaning)
+        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
         return image, ids

@@ -87,7 +87,7 @@ class Reader(Section, abc.ABC):
     without it takes none; every other field is an option with the field's type and default. The docstring's first line
     is the help of the format, its `Attributes:` those of the options; a field's `title` is the name of its value there.
     Pydantic checks the values, so a type that is not a word or a number needs a validator that reads the text of an
-    option, as `data.label_map.ClassNames`, `data.label_map.LabelMapFile` and `data.splits.Shares` have it.
+    option, as `data.label_map.ClassNames`, `data.label_map_files.LabelMapFile` and `data.splits.Shares` have it.
 
     A format outside of segpipe is named by its import path, `--format my_team.formats:PairsReader`. Readers travel to
     Beam workers by pickling, so they hold paths and settings only, and workers must be able to import the module: on

@@ -6,7 +6,7 @@ import collections
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 
 from data.listing.items import LEFT_BY_TOOLS, image_stem
 from data.listing.naming import Naming, find_naming

@@ -1,0 +1,193 @@
+"""What is noted while masks are read, and what it says about the data set once all of them were."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+
+from data.base.errors import UserError
+from data.contract import IGNORE_LABEL
+from data.decoding.notes import Notes, note
+from data.label_map import LabelMap
+
+# A mask of 0 and 255, where 255 was read as "ignore".
+ONLY_0_AND_255 = "mask: 0 and 255 alone"
+OBJECTS_AND_255 = "mask: 255 beside ids other than 0"
+OBJECTS = "mask: ids other than 0"
+OBJECTS_OF_TWO = "mask: id 1 of two classes"
+WHITE_BIT = "mask: white of one bit, read as id 1"
+
+PALETTE_BY_COLOR = "mask: palette read by colors, unlike its indices"
+PALETTE_BY_INDEX = "mask: palette read by indices, unlike its colors"
+PALETTE_BY_GRAY = "mask: palette of grays read by grays, unlike its indices"
+PALETTE_DOUBTFUL = "mask: palette of grays read by indices, though the grays are ids too"
+GRAY_BY_COLOR = "mask: gray read by the label map's colors"
+GRAY_ONLY_VALUES = "mask: gray that holds ids only"
+GRAY_DOUBTFUL = "mask: gray read as ids, though the label map has these grays too"
+
+UNKNOWN_VALUES = "mask: values of no class"
+NEAREST_MASKS = "mask: read as the nearest values or colors"
+NEAREST_PIXELS = "mask: pixels read as the nearest value or color"
+
+# What was seen of masks counts even if they cannot be used, for a proposal.
+SEEN = "mask holds "
+_VALUE, _COLOR = f"{SEEN}value ", f"{SEEN}color "
+_PALETTE = "mask: palette index "
+_MOST = 64
+# Colors of palettes are noted in steps; the same index with colors further apart stands for something else.
+_STEP, _FAR = 32, 96
+
+
+def note_values(values: np.ndarray) -> None:
+    """Notes the values of a mask, unless they are too many to be classes."""
+    if len(values) <= _MOST:
+        for value in values:
+            note(f"{_VALUE}{int(value)}")
+
+
+def note_colors(colors: np.ndarray) -> None:
+    """Notes the packed colors of a mask, unless they are too many to be classes."""
+    if len(colors) <= _MOST:
+        for color in colors:
+            note(f"{_COLOR}#{int(color):06x}")
+
+
+def note_palette(indices: np.ndarray, colors: np.ndarray) -> None:
+    """Notes about which color each index stands for."""
+    for index, color in zip(indices, colors, strict=True):
+        note(f"{_PALETTE}{int(index)} is {','.join(str(int(channel) // _STEP * _STEP) for channel in color)}")
+
+
+def hex_color(color: np.ndarray) -> str:
+    """A color such as #ff8000."""
+    return "no color" if color[0] < 0 else "#" + "".join(f"{int(channel):02x}" for channel in color)
+
+
+def check_masks(notes: Notes) -> None:
+    """Raises a UserError if masks were read in ways that contradict each other."""
+    _check_white(notes)
+    for one, other in (
+        (PALETTE_BY_COLOR, PALETTE_BY_INDEX),
+        (PALETTE_BY_GRAY, PALETTE_BY_INDEX),
+        (PALETTE_BY_GRAY, PALETTE_DOUBTFUL),
+        (GRAY_BY_COLOR, GRAY_ONLY_VALUES),
+        (GRAY_BY_COLOR, GRAY_DOUBTFUL),
+    ):
+        if one in notes.counts and other in notes.counts:
+            raise _contradiction(notes, one, other)
+    for doubtful, certain in ((PALETTE_DOUBTFUL, PALETTE_BY_INDEX), (GRAY_DOUBTFUL, GRAY_ONLY_VALUES)):
+        if doubtful in notes.counts and certain not in notes.counts:
+            raise UserError(
+                f"{notes.counts[doubtful]} masks can be read both as values and by their grays, with different "
+                f"results, and no other mask tells which is meant ({notes.first[doubtful]}); say what counts with "
+                "--masks-hold ids or --masks-hold colors"
+            )
+    _check_palettes(notes)
+
+
+def _check_white(notes: Notes) -> None:
+    if ONLY_0_AND_255 not in notes.counts:
+        return
+    white, remedy = (
+        notes.first[ONLY_0_AND_255],
+        (
+            "If 255 is an object, give --foreground 255, or value: 255 for its class in a labels.yaml; if it is to be "
+            "ignored, add - {ignore: [255]} to the labels.yaml"
+        ),
+    )
+    if WHITE_BIT in notes.counts:
+        raise UserError(
+            f"some masks are black and white of one bit ({notes.first[WHITE_BIT]}), where white is id 1, and others "
+            f"hold 0 and 255 ({white}), where 255 means ignore. {remedy}"
+        )
+    others = OBJECTS_OF_TWO if OBJECTS_OF_TWO in notes.counts else OBJECTS
+    if others not in notes.counts:
+        raise UserError(
+            f"the masks hold 0 and 255, and nothing else; 255 means ignore, so only one class is left ({white}). "
+            f"{remedy}"
+        )
+    if others == OBJECTS_OF_TWO and OBJECTS_AND_255 not in notes.counts:
+        raise UserError(
+            f"some masks hold 0 and 1 ({notes.first[others]}), others 0 and 255 ({white}), none all three; 255 means "
+            f"ignore, but here it may be what 1 is elsewhere. {remedy}; if it is, also give value: [1, 255]"
+        )
+
+
+def _contradiction(notes: Notes, one: str, other: str) -> UserError:
+    return UserError(
+        f"the masks contradict each other: {notes.counts[one]} {_plain(one)} ({notes.first[one]}), and "
+        f"{notes.counts[other]} {_plain(other)} ({notes.first[other]}); say what counts with --masks-hold colors or "
+        "--masks-hold ids"
+    )
+
+
+def _plain(kind: str) -> str:
+    return kind.removeprefix("mask: ")
+
+
+def _check_palettes(notes: Notes) -> None:
+    seen: dict[str, list[tuple[np.ndarray, str]]] = {}
+    for kind, name in notes.first.items():
+        if kind.startswith(_PALETTE):
+            index, _, color = kind.removeprefix(_PALETTE).partition(" is ")
+            here = np.array([int(channel) for channel in color.split(",")])
+            for other, other_name in seen.setdefault(index, []):
+                if np.abs(here - other).max() >= _FAR:
+                    raise UserError(
+                        f"the palettes differ: index {index} is about {hex_color(other)} in {other_name}, and about "
+                        f"{hex_color(here)} in {name}, so the order of the palette is probably the tool's, and not the "
+                        "classes'. Give the color of each class with --labels FILE; if the indices are the ids all the "
+                        "same, --masks-hold ids"
+                    )
+            seen[index].append((here, name))
+
+
+def proposal(notes: Notes, label_map: LabelMap) -> str:
+    """Lines of a labels.yaml that would fit the values or colors of all masks; empty if there is nothing to propose."""
+    colors = sorted(kind.removeprefix(_COLOR) for kind in notes.counts if kind.startswith(_COLOR))
+    values = sorted(int(kind.removeprefix(_VALUE)) for kind in notes.counts if kind.startswith(_VALUE))
+    if colors:
+        return _proposed_colors(colors, label_map)
+    classes = [value for value in values if value != IGNORE_LABEL]
+    if UNKNOWN_VALUES not in notes.counts or len(classes) < 2:
+        return ""
+    listed, count = ", ".join(str(value) for value in values), len(label_map)
+    if len(classes) == count:
+        lines = _lines(label_map, classes)
+    elif len(classes) == count + 1 and classes[0] == 0:
+        lines = [*_lines(label_map, classes[1:]), "- {ignore: [0]}"]
+    else:
+        return (
+            f"\nThe masks hold {listed}, and there are {count} classes. A labels.yaml, given to --labels, says which "
+            "values each class has, and which are ignored:\n  "
+            f"- {{id: 0, name: {_quoted(label_map.names[0])}, value: [{classes[0]}, {classes[1]}]}}\n  …\n  "
+            f"- {{ignore: [{classes[-1]}]}}"
+        )
+    other = f"\nor give --foreground {classes[1]}" if count == 2 and classes[0] == 0 < classes[1] else ""
+    return (
+        f"\nThe masks hold {listed}. If the classes have these values in their order, write a labels.yaml with these "
+        "lines, and give it to --labels:\n  " + "\n  ".join(lines) + other
+    )
+
+
+def _proposed_colors(colors: list[str], label_map: LabelMap) -> str:
+    pairs = zip(label_map.names, colors, strict=False)
+    lines = [f"- {{name: {_quoted(name)}, color: '{color}'}}" for name, color in pairs]
+    rest = colors[len(label_map) :]
+    more = f"\nThe masks also hold {', '.join(rest)}." if rest else ""
+    return (
+        "\nThe masks hold colors. Write a labels.yaml with the color of each class, and give it to --labels instead of "
+        "--classes. Which color is which class only you know; these are in no order:\n  " + "\n  ".join(lines) + more
+    )
+
+
+def _quoted(name: str) -> str:
+    return json.dumps(name, ensure_ascii=False)
+
+
+def _lines(label_map: LabelMap, values: list[int]) -> list[str]:
+    return [
+        f"- {{id: {label.id}, name: {_quoted(label.name)}, value: {value}}}"
+        for label, value in zip(label_map.classes, values, strict=True)
+    ]
