@@ -115,7 +115,8 @@ def _from_colors(colors: dict[Color, int], values: MaskValues, name_files: Seque
             return ClassProposal(file.labels, (f"{found}, all of them in {file.path}",), tuple(unused), options)
         unused.append(_unused(file, found))
     names = [
-        "background" if color == _BLACK else f"class_{index}" for index, color in enumerate(colors, _BLACK not in colors)
+        "background" if color == _BLACK else f"class_{index}"
+        for index, color in enumerate(colors, _BLACK not in colors)
     ]
     named = [(name, (index,)) for index, name in enumerate(names)]
     why = f"{found}; black comes first, the others by their share of the pixels"

@@ -11,6 +11,8 @@ import numpy as np
 from data.base.files import read_bytes
 from data.decoding.edges import values_along_edges
 from data.decoding.mask_files import read_mask
+from data.decoding.meaning import packed
+from data.decoding.used_values import UsedValues
 
 Color = tuple[int, int, int]
 # In a photograph hardly two neighbors are equal; in a mask most are.
@@ -89,12 +91,18 @@ def look_at_mask(path: str, max_pixels: int) -> MaskLook:
     is_color = pixels.ndim == 3
     if is_color and (pixels == pixels[..., :1]).all():
         pixels, is_color = pixels[..., 0], False  # The value in all three channels.
+    brightness = pixels
     if is_color:
-        pixels = pixels.astype(np.int64) @ np.array([1 << 16, 1 << 8, 1])
-    opaque = np.ones(size, bool) if mask.alpha is None else mask.alpha > 0
-    counts = _count(pixels[opaque])
-    # By brightness, which is what smoothing makes mixtures of.
-    edges = len(values_along_edges(mask.pixels.astype(np.int64).sum(axis=-1) if is_color else pixels))
+        brightness = pixels.sum(axis=-1, dtype=np.int32)  # Which is what smoothing makes mixtures of.
+        pixels = packed(pixels)
+    edges = len(values_along_edges(brightness, UsedValues.of(brightness)))
+    opaque = size[0] * size[1]
+    counted = pixels
+    if mask.alpha is not None:
+        counted = pixels[mask.alpha > 0][np.newaxis]
+        opaque = counted.size
+    used = UsedValues.of(counted) if opaque else None
+    counts = {} if used is None else dict(zip(used.values.tolist(), used.counts.tolist(), strict=True))
     equal = float(np.mean(pixels[:, 1:] == pixels[:, :-1])) if size[1] > 1 else 1.0
     is_picture = equal < _FEWEST_EQUAL and len(counts) > _FEWEST_IN_A_PICTURE
     ids = {} if is_color else counts
@@ -102,24 +110,13 @@ def look_at_mask(path: str, max_pixels: int) -> MaskLook:
     if mask.palette is not None:
         colors = _total({_color(mask.palette[index]): count} for index, count in ids.items())
     return MaskLook(
-        path, size, ids, colors, mask.palette is not None, int(opaque.size - opaque.sum()), edges, is_picture, mask.lossy
+        path, size, ids, colors, mask.palette is not None, size[0] * size[1] - opaque, edges, is_picture, mask.lossy
     )
 
 
 def _color(rgb: np.ndarray) -> Color:
     red, green, blue = (int(channel) for channel in rgb)
     return red, green, blue
-
-
-def _count(flat: np.ndarray) -> dict[int, int]:
-    """Pixels of each value; by runs, since masks are flat: there are far fewer runs than pixels."""
-    if not flat.size:
-        return {}
-    starts = np.concatenate([[0], np.flatnonzero(flat[1:] != flat[:-1]) + 1])
-    lengths = np.diff(np.append(starts, len(flat)))
-    values, inverse = np.unique(flat[starts], return_inverse=True)
-    pixels = np.bincount(inverse, weights=lengths)
-    return {int(value): int(count) for value, count in zip(values, pixels, strict=True)}
 
 
 def _total(counts: Iterable[dict]) -> dict:

@@ -54,9 +54,14 @@ def check_meaning(values: MaskValues, ids: dict[int, int], max_pixels: int) -> N
 
 def _check_instances(values: MaskValues, ids: dict[int, int], max_pixels: int) -> None:
     crowded = sorted(values.looks, key=lambda look: -len(look.ids))[:10]
-    fills = [fill for look in crowded for fill in _fills(look.path, max_pixels)]
-    if len(ids) <= MOST_CLASSES and not (fills and float(np.median(fills)) > _COMPACT):
-        return
+    if len(ids) <= MOST_CLASSES:
+        # There are as many numbers as objects: they run from 1 on, to another end in each mask, each in one place.
+        run_on = sum(set(range(1, max(look.ids))) <= set(look.ids) for look in crowded)
+        ends = {max(look.ids) for look in values.looks}
+        if 2 * run_on < len(crowded) or len(ends) < min(4, len(values.looks)):
+            return
+        if float(np.median([fill for look in crowded for fill in _fills(look.path, max_pixels)] or [0])) < _COMPACT:
+            return
     look = crowded[0]
     raise UserError(
         f"the masks seem to number objects (instance ids): {look.path} holds {len(look.ids)} values up to "

@@ -126,7 +126,9 @@ def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listin
     with contextlib.suppress(ValueError):
         if shares := reader.working_split(listing.sources):
             settings = {**settings, "split": share_text(shares)}
-            why = f"{' and '.join(empty)} would have no image with the usual shares; {settings['split']} fills all splits"
+            why = (
+                f"{' and '.join(empty)} would have no image with the usual shares; {settings['split']} fills all splits"
+            )
             return settings, FORMATS[name].model_validate(settings).listing(), (why,)
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
     raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
@@ -210,4 +212,3 @@ def _values(masks: list[str], progress: Progress) -> MaskValues:
             f"{reason}"
         )
     return MaskValues(sorted(looks, key=lambda look: look.path))
-

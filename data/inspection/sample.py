@@ -18,6 +18,8 @@ from data.decoding.images import BadImageError, EncodedImage, open_image
 
 # Of many files as many are read as hold this many pixels, which takes seconds.
 _PIXELS = 400_000_000
+# An object of fewer pixels is as good as none.
+_FEW_PIXELS = 4
 SHRINKINGS = (1, 2, 4, 8, 16, 32)
 
 Item = TypeVar("Item")
@@ -34,7 +36,8 @@ class Pair:
       width: pixels.
       is_gray: whether red, green and blue are the same everywhere.
       counts: [256], pixels of each class id.
-      classes_left: for each of `SHRINKINGS`, how many classes are left if each side has so many times fewer pixels.
+      classes_left: for each of `SHRINKINGS`, how many classes still have a few pixels if each side has so many times
+        fewer; the first is all classes.
     """
 
     height: int
@@ -75,7 +78,7 @@ class Sample:
         return [float(share) for share in counts / max(counts.sum(), 1)]
 
     def classes_lost(self, shrinking: float) -> float:
-        """The share of the classes of a mask, on average, that vanish if each side is so many times smaller."""
+        """The share of the classes in masks that hardly a pixel is left of if each side is so many times smaller."""
         index = max(i for i, factor in enumerate(SHRINKINGS) if factor <= max(shrinking, 1))
         return 1 - sum(pair.classes_left[index] for pair in self.pairs) / sum(p.classes_left[0] for p in self.pairs)
 
@@ -87,8 +90,12 @@ def look_at_pair(image: EncodedImage, class_ids: np.ndarray) -> Pair:
       BadImageError: if the image does not decode.
     """
     shrunk = [class_ids[factor // 2 :: factor, factor // 2 :: factor] for factor in SHRINKINGS]
-    present = [np.flatnonzero(np.bincount(ids.ravel(), minlength=256)[:IGNORE_LABEL]).size for ids in shrunk]
     counts = np.bincount(class_ids.ravel(), minlength=256)
+    of_each = [counts, *(np.bincount(ids.ravel(), minlength=256) for ids in shrunk[1:])]
+    present = [
+        np.count_nonzero(pixels[:IGNORE_LABEL] >= least)
+        for pixels, least in zip(of_each, (1, *[_FEW_PIXELS] * len(of_each)), strict=False)
+    ]
     return Pair(image.height, image.width, _is_gray(image.encoded), counts, tuple(map(int, present)))
 
 

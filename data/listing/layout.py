@@ -74,7 +74,9 @@ class Layout:
         """What names do not say."""
         found = []
         if not self.has_words:
-            found.append(f"the files in {_place(self.masks)} are the masks, since they have fewer values than the others")
+            found.append(
+                f"the files in {_place(self.masks)} are the masks, since they have fewer values than the others"
+            )
         if self._lacks_masks:
             found.append(f"{self.image_count - self.pairs} images have no mask, and are left out")
         return tuple(found)
@@ -93,7 +95,7 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
         folders has the masks.
 
     Returns:
-      None if hardly any files pair.
+      None if hardly any files pair, or neither their names nor their looks say that some are masks.
     """
     usable = {
         file: file
@@ -110,9 +112,17 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
     found = [candidate for candidate in found if candidate.layout.pairs >= _NEARLY * most]
     best = max(found, key=lambda candidate: candidate.rank)
     for other in found:
-        same = (other.layout.images, other.layout.masks) == (best.layout.masks, best.layout.images) != (best.layout.images,)
+        same = (
+            (other.layout.images, other.layout.masks)
+            == (best.layout.masks, best.layout.images)
+            != (best.layout.images,)
+        )
         if same and other is not best and other.rank[0] == best.rank[0]:
             best = max((best, other), key=lambda candidate: sum(map(looks_flat, candidate.mask_files[:3])))
+    # Numbered objects may have many values, and are refused with better words by who reads them.
+    is_named = best.layout.has_words or _OTHER_WORDS.search(best.layout.masks)
+    if not is_named and not all(map(looks_flat, best.mask_files[:3])):
+        return None
     return best.layout
 
 
@@ -143,7 +153,11 @@ def _candidates(files: dict[str, str]) -> list[_Candidate]:
         if images != masks and (_holds(images, masks) or _holds(masks, images)):
             continue
         if layout := _pair(images, masks, names[images], names[masks]):
-            of_masks = [files[file] for file in sorted(of_folder[masks])]
+            of_masks = [
+                files[file]
+                for file in sorted(of_folder[masks])
+                if layout.naming.masks.strip(image_stem(file).rpartition("/")[2])
+            ]
             found.append(_Candidate(layout, _rank(layout), of_masks))
     return found
 

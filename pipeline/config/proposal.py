@@ -62,9 +62,12 @@ def propose_run(name: str, tfrecords: str, counts: Mapping[str, int], sample: Sa
     lines += _augmentation(values["channels"], label_map)
     lines += _gate(counts["test"], sample, label_map)
     lines += _serving(sample, values["resize"])
-    seen = f"{len(sample.pairs)} of {sum(counts.values())}"
-    header = f"# Proposed by `segpipe init`, which looked at {seen} images with their masks. Each reason stands beside its"
-    return "\n".join([header, "# value; what has none is the default. All keys: docs/training.md, docs/evaluation.md.", *_lay_out(lines)]) + "\n"
+    header = [
+        f"# Proposed by `segpipe init`, which looked at {len(sample.pairs)} of {sum(counts.values())} images with their masks.",
+        "# The reason for a value stands beside it; a value without one is the default. docs/training.md and",
+        "# docs/evaluation.md have all keys.",
+    ]
+    return "\n".join([*header, *_lay_out(lines)]) + "\n"
 
 
 def shrinking(sample: Sample, height: int, width: int) -> float:
@@ -86,7 +89,9 @@ def _preprocessing(sample: Sample) -> list[_Line]:
         height, width = (
             min(_LARGEST_PATCH, max(16, statistics.median_low(sides) // 16 * 16)) for sides in (heights, widths)
         )
-        reason = f"resized to {_AREA:,} pixels, masks would lose {lost:.0%} of their classes; so patches are cut"
+        reason = (
+            f"resized to {_AREA:,} pixels, {lost:.0%} of the classes in masks would hardly be seen; so patches are cut"
+        )
         resize, size_reason = "none", f"of the patches; images have {typical} pixels, as width x height"
     else:
         shown = f"{heights[0]} to {heights[-1]}" if heights[0] != heights[-1] else str(heights[0])
@@ -119,7 +124,7 @@ def _model(height: int, width: int) -> list[_Line]:
     depth = max(1, min(4, int(math.log2(min(height, width))) - 2))
     smallest = f"{-(-height // 2**depth)}x{-(-width // 2**depth)}"
     return [
-        _Line("model.encoder", "plain", "with the decoder unet the only one that needs no pretrained weights to be good"),
+        _Line("model.encoder", "plain", "with unet the default; docs/training.md has others"),
         _Line("model.decoder", "unet"),
         _Line("model.filters", 16, "for training on a CPU; on a GPU, 32 or 64 learn more"),
         _Line("model.depth", depth, f"halved so often, {height}x{width} become {smallest}"),
@@ -141,8 +146,10 @@ def _training(count: int, sample: Sample, values: Mapping[str, Any]) -> list[_Li
         pixels = count * statistics.mean(height * width for height, width in sample.sizes)
     epochs = max(_EPOCHS[0], min(_EPOCHS[1], math.ceil(shown * _AREA / max(pixels, 1))))
     bound = {_EPOCHS[0]: "at least", _EPOCHS[1]: "at most"}.get(epochs, "")
-    epochs_reason = f"{count} training images; this shows {shown:,} images in all" if not bound else (
-        f"{count} training images; {bound} {epochs} epochs"
+    epochs_reason = (
+        f"{count} training images; this shows {shown:,} images in all"
+        if not bound
+        else (f"{count} training images; {bound} {epochs} epochs")
     )
     if values["resize"] == "none":
         epochs_reason = f"{count} training images, cut into patches that cover them in each epoch"
@@ -162,7 +169,7 @@ def _training(count: int, sample: Sample, values: Mapping[str, Any]) -> list[_Li
         _Line("train.learning_rate", 0.002),
     ]
     if is_thin:
-        why = f"at a quarter of the size, masks would lose {lost:.0%} of their classes"
+        why = f"at a quarter of the size, {lost:.0%} of the classes in masks would hardly be seen"
         lines.append(_Line("train.small_sizes", 0, why))
     else:
         lines.append(_Line("train.small_sizes", 0.8))

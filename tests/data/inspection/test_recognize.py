@@ -221,7 +221,7 @@ def blurred(index):
 
 def numbered(index):
     mask = np.zeros((HEIGHT, WIDTH), np.uint16)
-    for value in range(1, 30):
+    for value in range(1, 30 - index % 9):
         row, column = divmod(value, 8)
         mask[row * 5 + 1 : row * 5 + 4, column * 4 : column * 4 + 3] = value
     return mask
