@@ -93,7 +93,7 @@ def _ids_or_colors(values: MaskValues) -> tuple[dict[int, int], dict[Color, int]
                 f"{unclear[0].path} holds gray values ({join(unclear[0].ids)}), {in_color[0].path} holds colors; "
                 "nothing says which value is which color. Save all masks alike"
             )
-        return {}, {**{_BLACK: 0 for look in in_gray if 0 in look.ids}, **values.colors()}
+        return {}, {**({_BLACK: 0} if any(0 in look.ids for look in in_gray) else {}), **values.colors()}
     if in_color or (values.palette() is None and len(values.colors()) <= MOST_CLASSES):
         return {}, values.colors()
     return values.ids(), {}

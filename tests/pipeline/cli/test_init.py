@@ -31,7 +31,7 @@ def init(tmp_path, monkeypatch):
     return run
 
 
-def make(folder, count=60, size=(60, 80), values=(0, 1), channels=3, share=0.5, same_shape=True):
+def make(folder, count=100, size=(60, 80), values=(0, 1), channels=3, share=0.5, same_shape=True):
     """A data set whose masks have a rectangle of each value but the first, which all of them together cover."""
     generator = np.random.default_rng(0)
     for index in range(count):
@@ -69,9 +69,9 @@ def test_it_writes_labels_and_a_run_that_load_and_prints_what_comes_next(init, t
     printed = init(source)
     assert "is read as --format mask-folder" in printed
     assert (
-        "images are in images/, masks in masks/: they have the same names, and 60 of 60 images have a mask" in printed
+        "images are in images/, masks in masks/: they have the same names, and 100 of 100 images have a mask" in printed
     )
-    assert "the masks hold the values 0, 255 (in all 60 masks)" in printed
+    assert "the masks hold the values 0, 255 (in all 100 masks)" in printed
     assert "Assumed:\n  no file names the values: the classes are called background, foreground" in printed
     convert, run = commands(printed)
     tfrecords = "output/my_data_2026_tfrecords"
