@@ -64,24 +64,19 @@ def groups_of_table(place: str, files: dict[str, str]) -> dict[str, str]:
       UserError: if the file cannot be read, has no such column, or does not name the group of each image.
     """
     path, _, column = place.rpartition(":")
+    column = unicodedata.normalize("NFC", column)
     try:
         text = unicodedata.normalize("NFC", read_bytes(path).decode("utf-8-sig"))
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"--groups {place}: cannot read {path}: {error}") from None
-    header_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header_line.count)
-    header, *rows = [
-        [cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row
-    ]
+    header, rows = _read(text, f"--groups {place}: {path}")
     if header.count(column) != 1:
-        known = ", ".join(header)
-        raise UserError(
-            f"--groups {place}: {path} has {header.count(column)} columns {column}; its columns are {known}"
-        )
+        count = header.count(column) or "no"
+        raise UserError(f"--groups {place}: {path} has {count} columns {column}; its columns are {', '.join(header)}")
     at = header.index(column)
     if ragged := next((row for row in rows if len(row) != len(header)), None):
         raise UserError(f"--groups {place}: a row of {path} has {len(ragged)} cells instead of {len(header)}: {ragged}")
-    keys = _ways_to_write(files)
+    keys = _ways_to_write({name: unicodedata.normalize("NFC", file) for name, file in files.items()})
     found = {
         title: _groups([(keys.get(row[index].removeprefix("./"), ""), row[at]) for row in rows])
         for index, title in enumerate(header)
@@ -98,6 +93,18 @@ def groups_of_table(place: str, files: dict[str, str]) -> dict[str, str]:
             wrong = " and ".join(sorted(values)) if all(values) else "an empty cell"
             raise UserError(f"--groups {place}: {path} has {wrong} as {column} of {files[name]}; it takes one value")
     return {name: values.pop() for name, values in groups.items()}
+
+
+def _read(text: str, name: str) -> tuple[list[str], list[list[str]]]:
+    header_line = text.partition("\n")[0]
+    delimiter = max(",;\t", key=header_line.count)
+    try:
+        rows = [[cell.strip() for cell in row] for row in csv.reader(io.StringIO(text), delimiter=delimiter) if row]
+    except csv.Error as error:
+        raise UserError(f"{name} is not a CSV file: {error}") from None
+    if not rows:
+        raise UserError(f"{name} is empty; its first line names the columns")
+    return rows[0], rows[1:]
 
 
 def _groups(rows: list[tuple[str, str]]) -> dict[str, set[str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import os
 import re
 import shlex
 import unicodedata
@@ -130,10 +131,7 @@ def _affixes_of_all(names: Sequence[str]) -> Iterator[Affixes]:
 
 
 def _common_start(texts: Sequence[str]) -> str:
-    if not texts:
-        return ""
-    first, last = min(texts), max(texts)
-    return first[: next((at for at, (one, other) in enumerate(zip(first, last)) if one != other), len(first))]
+    return os.path.commonprefix(list(texts))  # noqa: RUF071 - characters are meant, not parts of paths.
 
 
 def _affixes_around(cores: set[str], masks: Sequence[str], is_one_folder: bool) -> list[Affixes]:

@@ -1,6 +1,8 @@
+import hypothesis
 import pytest
+from hypothesis import strategies as st
 
-from data.splits import parse_shares, split_of
+from data.splits import parse_shares, share_text, split_of, working_shares
 
 SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
 
@@ -31,3 +33,56 @@ def test_wrong_shares_are_refused(text):
 
 def test_parse_shares():
     assert parse_shares("train=0.8, eval=0.1,test=0.1") == SHARES
+
+
+@pytest.mark.parametrize("name", ["val", "valid", "validation"])
+def test_other_words_for_eval_are_understood(name):
+    assert parse_shares(f"train=0.8,{name}=0.1,test=0.1") == SHARES
+    with pytest.raises(ValueError, match="it takes shares such as"):
+        parse_shares(f"train=0.8,{name}=0.1,eval=0.1")
+
+
+@hypothesis.settings(max_examples=100, derandomize=True, database=None, deadline=None)
+@hypothesis.given(
+    st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=8), min_size=5, max_size=300),
+    st.sampled_from([("train", "eval", "test"), ("train", "eval"), ("train", "test")]),
+)
+def test_working_shares_leave_no_split_empty(keys, splits):
+    hypothesis.assume(len(set(keys)) >= 5)
+    shares = working_shares(keys, splits)
+    assert shares == working_shares(sorted(keys), splits)
+    assert parse_shares(share_text(shares)) == shares
+    assert {split_of(key, shares) for key in keys} == set(splits)
+
+
+@hypothesis.settings(max_examples=50, derandomize=True, database=None, deadline=None)
+@hypothesis.given(st.lists(st.text("abc", min_size=1, max_size=9), min_size=4, max_size=60, unique=True))
+def test_a_set_that_grows_moves_no_image(names):
+    # The shares that were found for the first images hold for all that follow.
+    shares = working_shares(names[:4])
+    first: dict[str, str] = {}
+    for size in range(4, len(names) + 1):
+        found = {name: split_of(name, shares) for name in names[:size]}
+        assert set(found.values()) == set(SHARES)
+        assert found.items() >= first.items()
+        first = found
+
+
+@pytest.mark.parametrize("count", [*range(5, 80), 500])
+def test_working_shares_are_near_the_usual_ones(count):
+    keys = [f"img_{index}" for index in range(count)]
+    shares = working_shares(keys)
+    splits = [split_of(key, shares) for key in keys]
+    for split, share in SHARES.items():
+        assert splits.count(split) >= max(1, int(share * count / 2))
+    if all(
+        [split_of(key, SHARES) for key in keys].count(split) >= max(1, int(SHARES[split] * count / 2))
+        for split in SHARES
+    ):
+        assert shares == SHARES
+
+
+def test_too_few_names_cannot_be_dealt():
+    for keys in ([], ["a"], ["a", "b"], ["a", "b", "a"]):
+        with pytest.raises(ValueError, match="cannot be dealt to 3 splits"):
+            working_shares(keys)

@@ -1,0 +1,536 @@
+"""What a folder of images and masks holds, however it is laid out."""
+
+import dataclasses
+import json
+import os
+import pathlib
+import shutil
+import unicodedata
+
+import hypothesis
+import pytest
+from hypothesis import strategies as st
+
+from data.base.errors import UserError
+from data.formats.mask_folder import MaskFolderReader
+from data.listing.split_folders import placing
+from data.splits import DEFAULT_SHARES, parse_shares, split_of
+from tests.data.formats.layouts import Example, layouts, write
+
+SPLITS = ("train", "eval", "test")
+NAMES = ["a", "b1", "straße", "é", "park/é_1", "park/b", "한글/각"]
+
+
+def files(folder, *paths, content=None):
+    """Makes files, each with a content of its own."""
+    for path in paths:
+        (folder / path).parent.mkdir(parents=True, exist_ok=True)
+        (folder / path).write_bytes(str(path).encode() if content is None else content)
+    return folder
+
+
+def pairs(folder, *names, image="{}.jpg", mask="{}.png", images="images", masks="masks"):
+    """Makes an image and a mask for each name."""
+    for name in names:
+        parent, _, stem = name.rpartition("/")
+        files(
+            folder,
+            pathlib.PurePath(images, parent, image.format(stem)),
+            pathlib.PurePath(masks, parent, mask.format(stem)),
+        )
+    return folder
+
+
+def listing(folder, **options):
+    return MaskFolderReader(folder=str(folder), classes=("a", "b"), **options).listing()
+
+
+def splits(folder, **options):
+    return {source.source_id: source.split for source in listing(folder, **options).sources}
+
+
+def message(folder, **options):
+    with pytest.raises(UserError) as caught:
+        listing(folder, **options)
+    return str(caught.value)
+
+
+def contents(found):
+    """What the examples are, whatever the folders of splits are called."""
+    return sorted(
+        (
+            placing(source.source_id).rest,
+            source.split,
+            pathlib.Path(source.image).read_bytes(),
+            pathlib.Path(source.mask).read_bytes(),
+        )
+        for source in found.sources
+    )
+
+
+@hypothesis.settings(
+    max_examples=150,
+    derandomize=True,
+    database=None,
+    deadline=None,
+    suppress_health_check=list(hypothesis.HealthCheck),
+)
+@hypothesis.given(layouts(), st.booleans())
+def test_any_layout_of_a_data_set_holds_the_same(tmp_path_factory, layout, has_splits):
+    if layout.order == "split first" and not has_splits:
+        layout = dataclasses.replace(layout, order="kind first")
+    folder = tmp_path_factory.mktemp("layout")
+    examples = [
+        Example(name, SPLITS[index % 3] if has_splits else "", f"image {name}".encode(), f"mask {name}".encode())
+        for index, name in enumerate(NAMES)
+    ]
+    found = listing(folder / "source", **{k: v for k, v in write(examples, folder, layout).items() if k != "folder"})
+    assert found.set_aside == []
+    assert contents(found) == sorted(
+        (one.name, one.split or split_of(one.name, DEFAULT_SHARES), one.image, one.mask) for one in examples
+    )
+    if not has_splits:
+        assert [source.source_id for source in found.sources] == sorted(NAMES, key=lambda name: name.split("/"))
+    shutil.rmtree(folder)
+
+
+def test_links_to_folders_are_followed(tmp_path):
+    outside = pairs(tmp_path / "outside", *(f"{index:02d}" for index in range(40)))
+    source = pairs(tmp_path / "source", *(f"{index:02d}" for index in range(40)))
+    for kind in ("images", "masks"):
+        (source / kind / "more").symlink_to(outside / kind)
+    found = listing(source)
+    assert len(found.sources) == 80
+    assert found.set_aside == found.ignored == []
+
+
+def test_links_that_lead_back_end(tmp_path):
+    source = pairs(tmp_path / "source", "a", "park/b")
+    (source / "images" / "park" / "up").symlink_to("..")
+    (source / "images" / "all").symlink_to(source)
+    (source / "images" / "self").symlink_to("self")
+    assert "self is a link to self, where nothing is" in message(source)
+    (source / "images" / "self").unlink()
+    found = listing(source)
+    assert [source.source_id for source in found.sources] == ["a", "park/b"]
+    assert [(pathlib.Path(entry.input).name, entry.reason) for entry in found.ignored] == [
+        ("all", "a link to a folder that it is in"),
+        ("up", "a link to a folder that it is in"),
+    ]
+
+
+def test_folders_that_link_to_each_other_end(tmp_path):
+    source = pairs(tmp_path / "source", "a/1", "b/1", "c/1")
+    for kind in ("images", "masks"):
+        for one in "abc":
+            for other in "abc".replace(one, ""):
+                (source / kind / one / f"to_{other}").symlink_to(f"../{other}")
+    assert [one.source_id for one in listing(source).sources] == ["a/1", "b/1", "c/1"]
+    for one in range(12):  # 12! paths.
+        files(source, f"images/{one}/x.jpg", f"masks/{one}/x.png")
+        for other in range(12):
+            (source / "images" / str(one) / f"to_{other}").symlink_to(f"../{other}")
+    assert "in more than 1000 ways" in message(source)
+
+
+def test_a_link_to_nothing_is_named(tmp_path):
+    source = pairs(tmp_path / "source", *"abcdef")
+    for path in ("images/a.jpg", "masks/b.png"):
+        (source / path).unlink()
+        (source / path).symlink_to("/nowhere/file")
+    (source / "images" / "readme.txt").symlink_to("/nowhere/readme.txt")
+    found = listing(source)
+    assert [source.source_id for source in found.sources] == ["c", "d", "e", "f"]
+    assert [(pathlib.Path(entry.input).name, entry.reason) for entry in found.set_aside] == [
+        ("a.jpg", f"{source}/images/a.jpg is a link to /nowhere/file, where nothing is"),
+        ("b.jpg", f"{source}/masks/b.png is a link to /nowhere/file, where nothing is"),
+    ]
+    (source / "images" / "town").symlink_to("/mnt/not_mounted")  # Who knows how many images are missing.
+    assert "images/town is a link to /mnt/not_mounted, where nothing is" in message(source)
+
+
+def test_one_file_under_two_names_is_one_example(tmp_path):
+    source = pairs(tmp_path / "source", "z", *"abc")
+    for kind, extension in (("images", "jpg"), ("masks", "png")):
+        (source / kind / f"0.{extension}").symlink_to(f"z.{extension}")
+        os.link(source / kind / f"b.{extension}", source / kind / f"y.{extension}")
+    (source / "images" / "x.jpg").symlink_to("c.jpg")
+    files(source, "masks/x.png")
+    found = listing(source)
+    assert [source.source_id for source in found.sources] == ["a", "b", "c", "z"]
+    assert [(pathlib.Path(one.input).name, one.reason) for one in found.ignored] == [
+        ("y.jpg", "the same files as another image"),
+        ("0.jpg", "the same files as another image"),
+    ]
+    (aside,) = found.set_aside
+    assert "x.jpg" in aside.input
+    assert "the same file as" in aside.reason
+    assert "another one" in aside.reason
+
+
+def test_masks_may_be_shared(tmp_path):
+    source = files(tmp_path, "images/train/a.jpg", "images/val/b.jpg", "images/test/c.jpg", "masks/train/a.png")
+    for path in ("val/b.png", "test/c.png"):
+        (source / "masks" / path).parent.mkdir()
+        (source / "masks" / path).symlink_to("../train/a.png")
+    assert set(splits(source).values()) == set(SPLITS)
+
+
+@pytest.mark.parametrize("link", [os.symlink, os.link])
+def test_one_file_in_two_splits_is_an_error(tmp_path, link):
+    source = pairs(tmp_path, "train/a", "val/b", "test/c")
+    for kind, extension in (("images", "jpg"), ("masks", "png")):
+        link(source / kind / "train" / f"a.{extension}", source / kind / "test" / f"d.{extension}")
+    text = message(source)
+    assert "train/a.jpg" in text
+    assert "test/d.jpg" in text
+    assert "are one file, in the splits" in text
+    assert len(listing(source, split=DEFAULT_SHARES).sources) == 3
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("Train", "Val", "Test"),
+        ("training", "validation", "testing"),
+        ("TRAIN", "valid", "TEST"),
+        ("train", "dev", "test"),
+        ("Training", "Evaluation", "Testing"),
+        ("train2017", "val2017", "test2017"),
+        ("train-2012", "eval_2012", "test 2012"),
+        ("town/train", "town/val", "town/test"),
+    ],
+)
+def test_folders_of_splits_are_understood(tmp_path, words):
+    pairs(tmp_path, *(f"{word}/a" for word in words))
+    assert splits(tmp_path) == {f"{word}/a": split for word, split in zip(words, SPLITS, strict=True)}
+    for word in words:
+        if "/" not in word:
+            (tmp_path / "first" / word).mkdir(parents=True)
+            for kind in ("images", "masks"):
+                (tmp_path / kind / word).rename(tmp_path / "first" / word / kind)
+    if (tmp_path / "first").exists():
+        assert splits(tmp_path / "first") == {f"{word}/a": split for word, split in zip(words, SPLITS, strict=True)}
+
+
+@pytest.mark.parametrize(
+    "word",
+    ["train_old", "holdout", "hold-out", "test2", "fold1", "fold_2", "trainval", "ValSet", "trainA", "TestSplit",
+     "old-train", "split3", "validation_images", "tests"],
+)  # fmt: skip
+def test_a_folder_that_may_be_a_split_is_asked_about(tmp_path, word):
+    for others in ([], ["train/a", "val/a", "test/a"]):
+        shutil.rmtree(tmp_path / "in", ignore_errors=True)
+        source = pairs(tmp_path / "in", f"{word}/a", *others)
+        text = message(source)
+        assert f"images/{word}/a.jpg is in the folder {word}, which may stand for a split" in text
+        assert "rename" in text
+        assert "--split train=0.8,eval=0.1,test=0.1" in text
+        assert len(splits(source, split=DEFAULT_SHARES)) == 1 + len(others)
+
+
+@pytest.mark.parametrize("names", ["train/test/a", "fold1/train/a"])
+def test_folders_that_contradict_each_other_are_asked_about(tmp_path, names):
+    assert "may stand for a split" in message(pairs(tmp_path, names, "val/b", "test/c"))
+
+
+def test_other_folders_stay_folders(tmp_path):
+    names = [
+        "Berlin/a",
+        "Valencia/a",
+        "trains/x/a",
+        "latest/a",
+        "contest/a",
+        "2017/a",
+        "part1/a",
+        "Trento/a",
+        "device/a",
+    ]
+    names.remove("trains/x/a")
+    pairs(tmp_path, *names)
+    assert splits(tmp_path) == {name: split_of(name, DEFAULT_SHARES) for name in names}
+    pairs(tmp_path / "below", "train/fold1/a", "val/test_tube/a", "test/a")  # Below a split, a folder has any name.
+    assert set(splits(tmp_path / "below").values()) == set(SPLITS)
+
+
+def test_split_deals_only_the_splits_that_it_names(tmp_path):
+    source = pairs(
+        tmp_path, *(f"train/{index:02d}" for index in range(40)), *(f"test/{index:02d}" for index in range(5))
+    )
+    shares = {"train": 0.9, "eval": 0.1}
+    found = splits(source, split=shares)
+    assert {name: split for name, split in found.items() if name.startswith("test")} == dict.fromkeys(
+        (f"test/{index:02d}" for index in range(5)), "test"
+    )
+    assert {name: split for name, split in found.items() if name.startswith("train")} == {
+        f"train/{index:02d}": split_of(f"train/{index:02d}", shares) for index in range(40)
+    }
+    anew = splits(source, split=DEFAULT_SHARES)
+    assert anew == {name: split_of(name, DEFAULT_SHARES) for name in anew}
+
+
+@pytest.mark.parametrize(("words", "missing"), [(("train", "test"), "eval"), (("train", "val"), "test")])
+def test_the_message_for_a_missing_split_has_shares_that_work(tmp_path, words, missing):
+    source = pairs(tmp_path, *(f"{word}/{index:02d}" for word in words for index in range(40)))
+    reader = MaskFolderReader(folder=str(source), classes=("a", "b"))
+    text = reader.fill_splits(reader.listing().sources)
+    assert "only; --split divides the images of train" in text
+    shares = parse_shares(text.partition("--split train=")[2].partition(" ")[0].join(["train=", ""]))
+    assert set(shares) == {"train", missing}
+    assert set(splits(source, split=shares).values()) == set(SPLITS)
+
+
+def test_the_message_for_few_images_has_shares_that_work(tmp_path):
+    names = [name for index in range(60) if split_of(name := f"cat_{index}", DEFAULT_SHARES) != "test"]
+    source = pairs(tmp_path, *names)
+    assert set(splits(source).values()) == {"train", "eval"}
+    reader = MaskFolderReader(folder=str(source), classes=("a", "b"))
+    text = reader.fill_splits(reader.listing().sources)
+    shares = parse_shares("train=" + text.partition("--split train=")[2].partition(" ")[0])
+    found = list(splits(source, split=shares).values())
+    assert f"gives {', '.join(f'{found.count(split)} for {split}' for split in SPLITS)}" in text
+    assert all(split in found for split in SPLITS)
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "options"),
+    [
+        ("{}.jpg", "{}_mask.png", {"mask_suffix": "_mask"}),
+        ("{}.jpg", "mask_{}.png", {"mask_prefix": "mask_"}),
+        ("{}_left.png", "{}_gtFine_labelIds.png", {"image_suffix": "_left", "mask_suffix": "_gtFine_labelIds"}),
+        ("img_{}.png", "mask_{}.png", {"image_prefix": "img_", "mask_prefix": "mask_"}),
+        ("{} image.png", "{}.png", {"image_suffix": " image"}),
+        ("{}.tif", "{}_seg.tif", {"mask_suffix": "_seg"}),
+        ("{}.jpg", "{}-label.png", {"mask_suffix": "-label"}),
+        ("{}.jpg", "{}matte.png", {"mask_suffix": "matte"}),
+        ("{}.jpg", "GT_{}_L.png", {"mask_prefix": "GT_", "mask_suffix": "_L"}),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize(
+    "names", [[f"{index:03d}" for index in range(40)], ["aachen/1_019", "bonn/7_2", "ulm/a", "ulm/b"]]
+)
+def test_the_message_has_seen_the_pattern(tmp_path, image, mask, options, names):
+    source = pairs(tmp_path, *names, image=image, mask=mask)
+    text = message(source)
+    flags = " ".join(f"--{key.replace('_', '-')} {value!r}" for key, value in options.items()).replace("'", "")
+    assert f"{len(names)} images, {len(names)} masks, none pair; " in text
+    assert text.replace("'", "").endswith(f": {flags}")
+    found = listing(source, **options)
+    assert [one.source_id for one in found.sources] == names
+    assert found.set_aside == []
+
+
+def test_the_message_is_that_of_the_issue(tmp_path):
+    source = pairs(tmp_path, *(f"{index:03d}" for index in range(40)), mask="{}_mask.png")
+    assert message(source) == ("40 images, 40 masks, none pair; the masks' names end in _mask: --mask-suffix _mask")
+    assert "--mask-suffix _mask" in message(source, mask_suffix="_msk")
+
+
+def test_of_several_kinds_of_masks_the_one_with_labels_is_proposed(tmp_path):
+    source = pairs(tmp_path, "a_1", "b_2", "c_3", image="{}_leftImg8bit.png", mask="{}_gtFine_color.png")
+    for name in ("a_1", "b_2", "c_3"):
+        files(source, f"masks/{name}_gtFine_labelIds.png", f"masks/{name}_gtFine_polygons.json")
+    assert message(source).endswith("--image-suffix _leftImg8bit --mask-suffix _gtFine_labelIds")
+    found = listing(source, image_suffix="_leftImg8bit", mask_suffix="_gtFine_labelIds")
+    assert [one.source_id for one in found.sources] == ["a_1", "b_2", "c_3"]
+    assert {entry.reason for entry in found.ignored} == {"its name lacks the prefix or suffix", "not an image file"}
+
+
+def test_images_and_masks_may_lie_side_by_side(tmp_path):
+    source = pairs(tmp_path, "a", "b", "é", mask="{}_mask.png", images=".", masks=".")
+    files(source, "labels.yaml")
+    assert message(source).endswith(
+        "In " + str(source) + " they are side by side: --images . --masks . --mask-suffix _mask"
+    )
+    assert message(source, images=".", masks=".").endswith("tell them apart: --mask-suffix _mask")
+    found = listing(source, images=".", masks=".", mask_suffix="_mask")
+    assert [one.source_id for one in found.sources] == ["a", "b", "é"]
+    assert [entry.reason for entry in found.ignored] == ["not an image file"]
+    assert found.set_aside == []
+
+
+def test_masks_may_lie_in_a_folder_of_the_images(tmp_path):
+    source = pairs(tmp_path, "a", "b", images=".", masks="masks")
+    assert [one.source_id for one in listing(source, images=".").sources] == ["a", "b"]
+
+
+@pytest.mark.parametrize(
+    ("images", "masks"),
+    [("imgs", "labels"), ("JPEGImages", "SegmentationClass"), ("images", "annotations"), ("Image", "GT")],
+)
+def test_other_folders_are_proposed(tmp_path, images, masks):
+    source = pairs(tmp_path, "a", images=images, masks=masks)
+    (source / "docs").mkdir()
+    text = message(source)
+    assert "docs/" in text
+    assert text.endswith(f"--images {images} --masks {masks}")
+    assert splits(source, images=images, masks=masks) == splits(source, images=images.lower(), masks=masks.lower())
+
+
+def test_a_folder_too_high_up_is_noticed(tmp_path):
+    pairs(tmp_path / "zip" / "data" / "train", "a")
+    assert message(tmp_path).endswith(
+        f"{tmp_path}/zip has folders with them: name that as SOURCE"
+    ) or "zip/" in message(tmp_path)
+    assert splits(tmp_path / "zip" / "data") == {"train/a": "train"}
+
+
+def test_two_folders_that_differ_only_in_case_are_an_error(tmp_path):
+    source = pairs(tmp_path, "a", images="Images")
+    files(source, "IMAGES/b.jpg")
+    assert "has the folders IMAGES and Images" in message(source)
+    files(source, "images/c.jpg", "masks/c.png")
+    assert "c" in splits(source)
+
+
+@pytest.mark.parametrize("forms", [("NFC", "NFD"), ("NFD", "NFC"), ("NFD", "NFD")])
+def test_unicode_forms_are_one_name(tmp_path, forms):
+    for name in ("straße/é", "ñ", "각"):
+        image, mask = (unicodedata.normalize(form, name) for form in forms)
+        files(tmp_path, f"images/{image}.jpg", f"masks/{mask}.png")
+    assert list(splits(tmp_path)) == ["straße/é", "ñ", "각"]
+
+
+def test_names_in_another_case_pair_if_nothing_else_could_be_meant(tmp_path):
+    files(tmp_path, "images/A.JPG", "masks/a.png", "images/Town/B.jpg", "masks/town/b.PNG")
+    assert list(splits(tmp_path)) == ["A", "Town/B"]
+    files(tmp_path, "images/a.jpg")  # Which has that mask.
+    found = listing(tmp_path)
+    assert [pathlib.Path(one.image).name for one in found.sources] == ["B.jpg", "a.jpg"]
+    assert [pathlib.Path(entry.input).name for entry in found.set_aside] == ["A.JPG"]
+
+
+def test_words_for_one_split_pair(tmp_path):
+    for image, mask in (("training", "train"), ("validation", "val"), ("testing", "Test")):
+        files(tmp_path, f"images/{image}/a.jpg", f"masks/{mask}/a.png")
+    assert splits(tmp_path) == {"testing/a": "test", "training/a": "train", "validation/a": "eval"}
+
+
+def test_a_mask_may_be_called_like_the_file_of_its_image(tmp_path):
+    files(tmp_path, "images/a.jpg", "masks/a.jpg.png", "images/b.v2.jpeg", "masks/b.v2.jpeg.png")
+    assert list(splits(tmp_path)) == ["a", "b.v2"]
+
+
+def test_other_files_are_ignored_and_counted(tmp_path):
+    source = pairs(tmp_path, "a", "b")
+    others = ["images/a.txt", "masks/a.json", "images/Thumbs.db", "images/.DS_Store", "masks/__MACOSX/images/._a.png",
+              "images/.ipynb_checkpoints/a-checkpoint.jpg", "images/@eaDir/a.jpg"]  # fmt: skip
+    files(source, *others)
+    found = listing(source)
+    assert len(found.sources) == 2
+    assert found.set_aside == []
+    assert sorted(entry.input for entry in found.ignored) == sorted(f"{source}/{other}" for other in others)
+
+
+def test_a_kind_of_image_that_is_not_read_is_named(tmp_path):
+    source = pairs(tmp_path, "a", image="{}.heic")
+    found = listing(source)
+    assert [entry.reason for entry in found.set_aside] == [
+        f"no image {source}/images/a.*; {source}/images/a.heic is of a kind that is not read"
+    ]
+
+
+def test_images_without_masks_can_be_left_out(tmp_path):
+    source = pairs(tmp_path, *"abcdef")
+    files(source, "images/x.jpg", "images/y.jpg", "masks/z.png")
+    strict, lenient = listing(source), listing(source, unlabeled="ignore")
+    assert strict.sources == lenient.sources
+    assert [pathlib.Path(entry.input).name for entry in strict.set_aside] == ["z.png", "x.jpg", "y.jpg"]
+    assert "--unlabeled ignore" in strict.remedy
+    assert [pathlib.Path(entry.input).name for entry in lenient.set_aside] == ["z.png"]
+    assert [entry.reason for entry in lenient.ignored] == ["no mask", "no mask"]
+    assert not lenient.remedy
+
+
+def test_a_group_is_in_one_split(tmp_path):
+    names = [f"p{patient}_{scan}" for patient in range(30) for scan in range(3)]
+    source = pairs(tmp_path, *names)
+    for pattern in (r"^p\d+", r"(p\d+)_", "(.*)_"):
+        found = listing(source, group_by=pattern).sources
+        assert {one.source_id: (one.group, one.split) for one in found} == {
+            name: (name.partition("_")[0], split_of(name.partition("_")[0], DEFAULT_SHARES)) for name in names
+        }
+    assert {one.split for one in found} == set(SPLITS)
+
+
+def test_a_group_does_not_depend_on_the_folder_of_the_split(tmp_path):
+    source = pairs(tmp_path, "train/p1_a", "train/p1_b", "val/p2_a", "test/p3_a")
+    assert [one.group for one in listing(source, group_by="^[^_]+").sources] == ["p3", "p1", "p1", "p2"]
+    pairs(source, "test/p1_c")
+    text = message(source, group_by="^[^_]+")
+    assert "the group p1 is in two splits" in text
+    assert "test/p1_c.jpg in test" in text
+    assert "train/p1_a.jpg in train" in text
+    shares = {"train": 0.9, "eval": 0.1}
+    assert "the group p1 is in two splits" in message(source, group_by="^[^_]+", split=shares)
+    anew = {one.group: one.split for one in listing(source, group_by="^[^_]+", split=DEFAULT_SHARES).sources}
+    assert anew == {group: split_of(group, DEFAULT_SHARES) for group in ("p1", "p2", "p3")}
+
+
+def test_a_name_without_group_is_named(tmp_path):
+    source = pairs(tmp_path, "p1_a", "other")
+    assert r"--group-by p\d+ does not match in other" in message(source, group_by=r"p\d+")
+    assert "matches no character in other" in message(source, group_by="p?")
+    assert "matches no character in p1_a" in message(source, group_by="(other)|p")
+    for pattern in ("(", "*", "[a"):
+        with pytest.raises(ValueError, match="is not a regular expression"):
+            MaskFolderReader(folder="x", classes=("a", "b"), group_by=pattern)
+
+
+@pytest.mark.parametrize("way", ["{}", "{}.jpg", "images/{}.jpg", "./images/{}.jpg", "/{}"])
+@pytest.mark.parametrize("delimiter", [",", ";", "\t"])
+def test_groups_may_come_from_a_table(tmp_path, way, delimiter):
+    names = ["x/1", "x/2", "é", "4"]
+    way = way.removeprefix("/")
+    source = pairs(tmp_path / "in", *(unicodedata.normalize("NFD", name) for name in names))
+    rows = [
+        ["age", "image", "patient"],
+        *([str(9 + at), way.format(name), f"p{at // 2}"] for at, name in enumerate(names)),
+    ]
+    table = tmp_path / "patients.csv"
+    table.write_text("\n".join(delimiter.join(row) for row in rows) + "\n", encoding="utf-8-sig")
+    found = listing(source, groups=f"{table}:patient").sources
+    assert {one.source_id: one.group for one in found} == dict(zip(names, ["p0", "p0", "p1", "p1"], strict=True))
+
+
+def test_a_table_that_lacks_something_is_named(tmp_path):
+    source, table = pairs(tmp_path / "in", "a", "b", "x/c"), tmp_path / "t.csv"
+
+    def with_table(text, column="patient"):
+        table.write_text(text)
+        return message(source, groups=f"{table}:{column}")
+
+    assert "no row for images/x/c.jpg (its column image names 2 of 3 images)" in with_table("image,patient\na,1\nb,2\n")
+    assert "no column names images" in with_table("image,patient\nq,1\n")
+    assert "no columns nobody; its columns are image, patient" in with_table("image,patient\na,1\n", "nobody")
+    assert "a row of" in with_table("image,patient\na,1,2\n")
+    assert "1 and 2 as patient of images/a.jpg" in with_table("image,patient\na,1\na,2\nb,1\nc,1\n")
+    assert "an empty cell" in with_table("image,patient\na,\nb,1\nc,1\n")
+    assert "both name images" in with_table("image,patient,mask\na,1,b\nb,2,a\nc,1,c\n")
+    assert "cannot read" in message(source, groups=f"{tmp_path}/nowhere.csv:patient")
+    for groups in ("t.csv", ":patient", "t.csv:"):
+        with pytest.raises(ValueError, match="name the column too"):
+            MaskFolderReader(folder="x", classes=("a", "b"), groups=groups)
+    with pytest.raises(ValueError, match="not both"):
+        MaskFolderReader(folder="x", classes=("a", "b"), groups="t.csv:a", group_by="a")
+
+
+@pytest.mark.parametrize("name", ["a[1]", "b*", "c?", "[ab]", "{x}", "a b", "#1", "%41", "~", "-"])
+def test_paths_may_have_any_character(tmp_path, name):
+    source = pairs(tmp_path / name, f"{name}/{name}", name)
+    assert sorted(splits(source)) == sorted([f"{name}/{name}", name])
+    assert json.dumps(splits(source))
+
+
+@pytest.mark.parametrize(
+    ("options", "text"),
+    [
+        ({"images": "../x"}, "a folder below SOURCE"),
+        ({"masks": "/x"}, "a folder below SOURCE"),
+        ({"mask_suffix": "_mask.png"}, "without the extension: _mask"),
+        ({"mask_prefix": "a/b"}, "without folders"),
+    ],
+)
+def test_a_wrong_option_has_a_clear_message(options, text):
+    with pytest.raises(ValueError, match=text):
+        MaskFolderReader(folder="x", classes=("a", "b"), **options)
