@@ -76,7 +76,9 @@ class MaskFolderReader(MaskOptions, Reader):
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
         layout = find_layout(files, lambda file: looks_flat(read_bytes(join(folder, file))))
-        return layout and Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
+        if layout is None:
+            return None
+        return Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
 
     def listing(self) -> Listing:
         naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))

@@ -154,7 +154,7 @@ def _classes(ids: dict[int, int], values: MaskValues) -> tuple[list[Values], lis
     """The values of each class, with reasons and assumptions; without 255 where that means ignore."""
     found = sorted(ids)
     others = [value for value in found if value not in (0, IGNORE_LABEL)]
-    each = [(value,) for value in found]
+    each: list[Values] = [(value,) for value in found]
     if IGNORE_LABEL not in found:
         return each, [], []
     if found == [0, 1, IGNORE_LABEL] and not any({1, IGNORE_LABEL} <= set(look.ids) for look in values.looks):
@@ -173,12 +173,12 @@ def _classes(ids: dict[int, int], values: MaskValues) -> tuple[list[Values], lis
 def _named(classes: list[Values], names: tuple[str, ...]) -> list[tuple[str, Values]]:
     """Names with the values that they stand for; empty if these names cannot be those of these values."""
     last = max(value for values in classes for value in values)
-    numbered = [(name, (index,)) for index, name in enumerate(names)]
+    numbered: list[tuple[str, Values]] = [(name, (index,)) for index, name in enumerate(names)]
     if last < len(names) >= 2:
         return numbered
     if len(names) == len(classes):
         return list(zip(names, classes, strict=True))
-    from_one = [(name, (index + 1,)) for index, name in enumerate(names)]
+    from_one: list[tuple[str, Values]] = [(name, (index + 1,)) for index, name in enumerate(names)]
     if 0 not in classes[0]:
         return from_one if last <= len(names) >= 2 else []
     if len(names) == len(classes) - 1:

@@ -25,8 +25,9 @@ from data.label_map_files import MaskLabels
 from data.listing.walking import walk
 from data.splits import share_text
 
-_MOST_MASKS = 1000
-_MOST_PAIRS = 300
+# Of many files as many are read as takes seconds. A rare value in a mask that was not read would be missed.
+_MOST_MASKS, _MOST_MASK_PIXELS = 5000, 1_000_000_000
+_MOST_PAIRS, _MOST_PAIR_PIXELS = 300, 300_000_000
 # Classes do not matter to a listing.
 _ANY_LABELS = LabelMap.from_names(["a", "b"])
 
@@ -102,13 +103,17 @@ def recognize(folder: str, progress: Progress = _silent) -> Recognized:
     masks = sorted({source.mask for source in listing.sources})
     values = _values(masks, progress)
     proposal = propose_classes(values, find_name_files(files), MAX_PIXELS)
-    read = f"all {len(masks)}" if len(values.looks) == len(masks) else f"{len(values.looks)} of {len(masks)}"
+    read = f"all {len(masks)}"
+    unread: tuple[str, ...] = ()
+    if len(values.looks) < len(masks):
+        read = f"{len(values.looks)} of {len(masks)}"
+        unread = ("the other masks hold no other values; segpipe convert says so if they do",)
     return dataclasses.replace(
         recognized,
         options={**options, **proposal.options},
         labels=proposal.labels,
         reasons=(*recognized.reasons, f"{proposal.reasons[0]} (in {read} masks)", *proposal.reasons[1:]),
-        assumptions=(*recognized.assumptions, *proposal.assumptions),
+        assumptions=(*recognized.assumptions, *proposal.assumptions, *unread),
     )
 
 
@@ -153,7 +158,7 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
 
     sources = spread(recognized.listing.sources, _MOST_PAIRS)
     pairs, unusable = look_at_all(
-        sources, read, lambda source: source.image, lambda pair: pair.height * pair.width, show
+        sources, read, lambda source: source.image, lambda pair: pair.height * pair.width, _MOST_PAIR_PIXELS, show
     )
     if len(unusable) > len(pairs):
         path, reason, count = most_common(unusable)[0]
@@ -203,6 +208,7 @@ def _values(masks: list[str], progress: Progress) -> MaskValues:
         lambda path: look_at_mask(path, MAX_PIXELS),
         lambda path: path,
         lambda look: look.size[0] * look.size[1],
+        _MOST_MASK_PIXELS,
         lambda done, total: progress("masks", done, total),
     )
     if len(unreadable) > len(looks):

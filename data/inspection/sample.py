@@ -16,8 +16,6 @@ from PIL import Image
 from data.contract import IGNORE_LABEL
 from data.decoding.images import BadImageError, EncodedImage, open_image
 
-# Of many files as many are read as hold this many pixels, which takes seconds.
-_PIXELS = 400_000_000
 # An object of fewer pixels is as good as none.
 _FEW_PIXELS = 4
 SHRINKINGS = (1, 2, 4, 8, 16, 32)
@@ -127,6 +125,7 @@ def look_at_all(
     look: Callable[[Item], Look],
     name: Callable[[Item], str],
     pixels: Callable[[Look], int],
+    most_pixels: int,
     progress: Callable[[int, int], None],
 ) -> tuple[list[Look], list[tuple[str, str]]]:
     """Looks at items with all cores until enough pixels were read; decoders let other threads run.
@@ -153,7 +152,7 @@ def look_at_all(
                     seen.append(result)
                     total += pixels(result)
             progress(min((done + 1) * 16, len(items)), len(items))
-            if total > _PIXELS:
+            if total > most_pixels:
                 break
     return seen, unusable
 

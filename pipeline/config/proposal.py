@@ -141,7 +141,7 @@ def _training(count: int, sample: Sample, values: Mapping[str, Any]) -> list[_Li
     lost = sample.classes_lost(factor * 4)
     is_thin = lost > 0.15
     shown = _SHOWN_AT_FULL_SIZE if is_thin else _SHOWN
-    pixels = count * _AREA
+    pixels = float(count * _AREA)
     if values["resize"] == "none":
         pixels = count * statistics.mean(height * width for height, width in sample.sizes)
     epochs = max(_EPOCHS[0], min(_EPOCHS[1], math.ceil(shown * _AREA / max(pixels, 1))))
