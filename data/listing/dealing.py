@@ -76,9 +76,9 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
       shares: what --split says, or None.
     """
     present, _, dealt = _to_deal(keys, shares)
-    start = f"--split deals the images anew, by a hash of each {'group' if _has_groups(keys) else 'name'}"
+    start = f"a hash of each {'group' if _has_groups(keys) else 'name'} decides, and these are few; "
     if present:  # Folders of splits, of which some are missing.
-        start = f"there are folders of {' and '.join(present)} only; --split divides the images of train"
+        start = f"there are folders of {' and '.join(present)} only; to divide the images of train by a hash, "
     try:
         working = working_split(keys, shares)
     except ValueError as error:
@@ -86,7 +86,7 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
     given = [split_of(keys[name], working) for name in dealt]
     numbers = ", ".join(f"{given.count(name)} for {name}" for name in working)
     return (
-        f"{start}: --split {share_text(working)} gives {numbers}. With the same shares an image stays in its split "
+        f"{start}--split {share_text(working)} gives {numbers}. With the same shares each image stays in its split "
         "when others are added"
     )
 

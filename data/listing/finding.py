@@ -44,8 +44,8 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
     Raises:
       UserError: if there are no such folders, or most names only pair with another naming, which the message gives.
     """
-    places = find_places(source, images, masks)
-    is_one_folder = images == masks
+    places, others = find_places(source, images, masks)
+    is_one_folder = places[0].images == places[0].masks
     of_images, of_masks = Items(), Items()
     for place in places:
         _add(of_images, find_items(place.images, place.name, without=place.masks))
@@ -63,6 +63,10 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
         missing = next((item.file for item in (image, mask) if item.file.missing), None)
         if missing:
             broken.append((image.file.path, f"{missing.path} is a link to {missing.missing}, where nothing is"))
+        elif image.file.is_same(mask.file):
+            raise UserError(
+                f"{image.file.path} and {mask.file.path} are one file, but an image is not its own mask; mend the link"
+            )
         else:
             pairs.append((image, mask))
     unlabeled = [(image.file.path, _missing("mask", image, naming.masks, places, of_masks)) for image in paired.images]
@@ -70,7 +74,8 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
         (mask.file.path, _missing("image", mask, naming.images, places, of_images)) for mask in paired.masks
     ]
     unusable = [*of_images.unusable, *of_masks.unusable, *paired.duplicates, *broken, *without_image]
-    return Found(pairs, unlabeled, unusable, [*of_images.ignored, *of_masks.ignored])
+    ignored = [(path, "a folder that --images and --masks do not name") for path in others]
+    return Found(pairs, unlabeled, unusable, [*of_images.ignored, *of_masks.ignored, *ignored])
 
 
 def _add(all_found: Items, found: Items) -> None:
@@ -84,7 +89,7 @@ def _named(found: Items, affixes: Affixes) -> list[Item]:
     """The items under the names of their examples; those that lack a prefix or suffix are ignored."""
     named = []
     for item in found.items:
-        if name := affixes.strip(item.name):
+        if name := affixes.cut(item.name):
             named.append(dataclasses.replace(item, name=name))
         else:
             found.ignored.append((item.file.path, _NO_AFFIX))
@@ -99,7 +104,7 @@ def _tell_apart(of_images: Items, of_masks: Items, naming: Naming, places: list[
         advice = found.options() if found else "--mask-suffix says what only the masks' names end in"
         raise UserError(f"{places[0].images} has images and masks side by side; tell them apart: {advice}")
     is_mask = [
-        bool(naming.masks.strip(item.name)) if naming.masks else not naming.images.strip(item.name)
+        bool(naming.masks.cut(item.name)) if naming.masks else not naming.images.cut(item.name)
         for item in of_images.items
     ]
     of_masks.items = [item for item, one in zip(of_images.items, is_mask, strict=True) if one]

@@ -43,7 +43,7 @@ def groups_by_pattern(pattern: str, names: dict[str, str]) -> dict[str, str]:
         group = (match[1] if match.re.groups else match[0]) if match else None
         if not group:
             raise UserError(
-                f"--group-by {pattern} {'matches no character' if match else 'does not match'} in {text}; write it so "
+                f"--group-by {pattern} finds no group in {text}; write it so "
                 "that it matches each name, or name the groups in a CSV file with --groups FILE:COLUMN"
             )
         groups[name] = group

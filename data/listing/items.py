@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import mimetypes
 import os
 import unicodedata
 
@@ -81,7 +82,7 @@ def find_items(folder: str, name: str, without: str = "") -> Items:
         printable = os.fsencode(file.path).decode("utf-8", "backslashreplace")
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in relative.split("/")):
             found.ignored.append((printable, "hidden, or left by a tool"))
-        elif file.missing and not extension:
+        elif file.missing and not (extension.lower() in EXTENSIONS or mimetypes.guess_type(relative)[0]):
             # A whole folder may be missing, on a disk that is not mounted.
             raise UserError(
                 f"{file.path} is a link to {file.missing}, where nothing is; bring it back or delete the link"

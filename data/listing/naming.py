@@ -42,7 +42,7 @@ class Affixes:
     def __bool__(self) -> bool:
         return bool(self.prefix or self.suffix)
 
-    def strip(self, name: str) -> str:
+    def cut(self, name: str) -> str:
         """The name without them, its folder kept; an empty string if it lacks one of them."""
         folder, slash, stem = name.rpartition("/")
         if not (stem.startswith(self.prefix) and stem.endswith(self.suffix)):
@@ -99,10 +99,11 @@ def find_naming(images: Sequence[str], masks: Sequence[str]) -> Naming | None:
     all_masks = set(masks)
     is_one_folder = set(images) == all_masks
     best: tuple[int, int, int, Naming] | None = None
-    for of_images in _affixes_of_all(images):
-        cores = {core for name in images if (core := of_images.strip(name))}
+    for of_images in [*_affixes_of_all(images), *(_frequent_affixes(images) if is_one_folder else [])]:
+        cores = {core for name in images if (core := of_images.cut(name))}
         for of_masks in _affixes_around(cores, masks, is_one_folder):
-            if of_masks == of_images:
+            # Numbers that differ in leading zeros are no pattern.
+            if of_masks == of_images or of_masks.prefix[-1:].isdigit() or of_masks.suffix[:1].isdigit():
                 continue
             paired = sum(of_masks.add(core) in all_masks for core in cores)
             naming = Naming(of_images, of_masks)
@@ -128,6 +129,18 @@ def _affixes_of_all(names: Sequence[str]) -> Iterator[Affixes]:
         yield Affixes(prefix=prefix[0])
     if prefix and prefix[0] and suffix and suffix[0]:
         yield Affixes(prefix[0], suffix[0])
+
+
+def _frequent_affixes(names: Sequence[str]) -> list[Affixes]:
+    """What many names have at their beginning or their end, up to a separator."""
+    counts: collections.Counter[Affixes] = collections.Counter()
+    for name in names:
+        stem = name.rpartition("/")[2]
+        if start := re.match(r"[^_\-. ]*[_\-. ]+", stem):
+            counts[Affixes(prefix=start[0])] += 1
+        if end := re.search(r"[_\-. ]+[^_\-. ]*$", stem):
+            counts[Affixes(suffix=end[0])] += 1
+    return [affixes for affixes, count in counts.most_common(4) if 4 * count > len(names)]
 
 
 def _common_start(texts: Sequence[str]) -> str:

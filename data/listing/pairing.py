@@ -98,14 +98,12 @@ def without_repetitions(
     Raises:
       UserError: if folders put one file in two splits.
     """
-    first: dict[tuple[int, int], tuple[Item, Item]] = {}
+    first: dict[tuple[int, int] | None, tuple[Item, Item]] = {}
     kept, same, other = [], [], []
     # The name that no link gave it comes first.
     for image, mask in sorted(pairs, key=lambda both: both[0].file.is_linked):
-        image_again, mask_again = (image, mask)
-        if image.file.identity is not None:
-            image_again, mask_again = first.setdefault(image.file.identity, (image, mask))
-        if image_again is image:
+        image_again, mask_again = first.setdefault(image.file.identity, (image, mask))
+        if image_again is image or not image.file.is_same(image_again.file):
             kept.append((image, mask))
             continue
         places = f"{image_again.file.path} and {image.file.path} are one file"
@@ -114,7 +112,7 @@ def without_repetitions(
                 f"{places}, in the splits {splits.get(image_again.name, 'dealt by hash')} and "
                 f"{splits.get(image.name, 'dealt by hash')}; delete one of them"
             )
-        if mask.file.identity == mask_again.file.identity:
+        if mask.file.is_same(mask_again.file):
             same.append((image.file.path, "the same files as another image"))
         else:
             other.append((image.file.path, f"the same file as {image_again.file.path}, whose mask is another one"))

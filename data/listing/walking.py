@@ -34,6 +34,11 @@ class File:
     is_linked: bool = False
     missing: str = ""
 
+    def is_same(self, other: File) -> bool:
+        """Whether both are one file under two names."""
+        # Some file systems number their files anew after a while, so that an equal number alone proves nothing.
+        return self.identity is not None and self.identity == other.identity and os.path.samefile(self.path, other.path)
+
 
 @dataclasses.dataclass(frozen=True)
 class Walk:
@@ -86,7 +91,7 @@ def _files(folder: str, loops: list[str]) -> Iterator[File]:
             identity = status.st_dev, status.st_ino
             if stat.S_ISREG(status.st_mode):
                 yield File(entry.path, identity, through_link)
-            elif stat.S_ISDIR(status.st_mode) and identity in above:
+            elif stat.S_ISDIR(status.st_mode) and entry.is_symlink() and identity in above:
                 loops.append(entry.path)
             elif stat.S_ISDIR(status.st_mode):
                 entered[identity] += 1

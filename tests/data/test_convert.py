@@ -2,6 +2,7 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import subprocess
 import time
 import types
@@ -20,6 +21,7 @@ from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.label_map import LabelMap
+from tests.data.formats.layouts import Example, Layout, write
 
 LABELS = LabelMap.from_names(["ground", "thing"])
 THIRDS = {"train": 0.4, "eval": 0.3, "test": 0.3}
@@ -465,3 +467,101 @@ def test_a_file_that_is_missing_in_a_bucket_is_told_from_a_bucket_that_is(bucket
     assert (exists("gs://segpipe/a[1].txt"), exists("gs://segpipe/a1.txt")) == (True, False)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         read_bytes("gs://segpipe/b.txt")
+
+
+def test_the_report_counts_the_groups_of_each_split(tmp_path, segpipe):
+    folder = make_mask_folder(tmp_path / "in", 60)
+    for kind in ("images", "masks"):
+        for path in sorted((folder / kind).iterdir()):
+            path.rename(path.with_name(f"patient{int(path.stem) // 3}_{path.name}"))
+        (folder / kind / "Thumbs.db").write_bytes(b"of another kind")
+    (folder / "images" / "patient0_000.jpg").write_bytes(b"no image")
+    finished = segpipe(
+        *("convert", "--format", "mask-folder", "--classes", "ground,thing", "--split", "train=0.4,val=0.3,test=0.3"),
+        *("--group-by", r"patient\d+", str(folder), str(tmp_path / "out")),
+    )
+    assert finished.returncode == 0, finished.stderr
+    assert "left out: 2 (not an image file)" in finished.stdout
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    groups = {}
+    for split in contract.SPLITS:
+        features = read_examples(tmp_path / "out", split)
+        groups[split] = {one[contract.GROUP].bytes_list.value[0].decode() for one in features}
+        assert report["splits"][split]["groups"] == len(groups[split])
+        assert f"{len(features)} images of {len(groups[split])} groups" in finished.stdout
+    assert len(set.union(*groups.values())) == sum(map(len, groups.values())) == 20
+
+
+def test_shares_of_the_message_for_few_images_work(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 25)
+    with pytest.raises(UserError, match=r"the split (eval|test) would be empty .*--split train=") as caught:
+        convert(MaskFolderReader(folder=str(folder), labels=LABELS), str(tmp_path / "out"))
+    shares = re.search("--split (train=[^ ]+)", str(caught.value))[1]
+    report = convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=shares), str(tmp_path / "out"))
+    counts = {split: values["examples"] for split, values in report["splits"].items()}
+    assert f"gives {', '.join(f'{count} for {split}' for split, count in counts.items())}" in str(caught.value)
+    assert all(counts.values())
+
+
+def test_train_and_test_without_eval_are_converted(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 40)
+    for kind in ("images", "masks"):
+        for index, path in enumerate(sorted((folder / kind).iterdir())):
+            target = folder / ("Train", "testing")[index % 2] / kind
+            target.mkdir(parents=True, exist_ok=True)
+            path.rename(target / path.name)
+        (folder / kind).rmdir()
+    with pytest.raises(UserError, match=r"eval would be empty .* folders of train and test only; .*--split") as caught:
+        convert(MaskFolderReader(folder=str(folder), labels=LABELS), str(tmp_path / "out"))
+    shares = re.search("--split (train=[^ ]+)", str(caught.value))[1]
+    report = convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=shares), str(tmp_path / "out"))
+    counts = {split: values["examples"] for split, values in report["splits"].items()}
+    assert counts["test"] == 20
+    assert counts["train"] + counts["eval"] == 20
+    assert counts["eval"]
+
+
+def test_a_split_that_only_bad_images_were_in_is_noticed(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 40)
+    reader = MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS)
+    for source in reader.listing().sources:
+        if source.split == "test":
+            pathlib.Path(source.image).write_bytes(b"no image")
+    with pytest.raises(UserError, match=r"test would be empty \(train \d+, eval \d+, test 0\): .*--split"):
+        convert(reader, str(tmp_path / "out"), max_set_aside=0.9)
+
+
+def test_too_many_images_without_masks_have_a_remedy(tmp_path):
+    folder = make_mask_folder(tmp_path / "in", 40)
+    for index in range(10):
+        (folder / "masks" / f"{index:03d}.png").unlink()
+    with pytest.raises(UserError, match=r"no mask .*masks/000\.\*(.|\n)*--unlabeled ignore leaves out"):
+        convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "out"))
+    reader = MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS, unlabeled="ignore")
+    report = convert(reader, str(tmp_path / "out"))
+    assert len(report["ignored"]) == 10
+    assert report["set_aside"] == []
+
+
+def test_layouts_of_one_data_set_convert_to_the_same_bytes(tmp_path):
+    plain = make_mask_folder(tmp_path / "plain")
+    names = {f"{index:03d}": ("é", "ñ/a", "b/ü")[index % 3] + f"_{index:03d}" for index in range(40)}
+    examples = [
+        Example(name, "", (plain / "images" / f"{old}.jpg").read_bytes(), (plain / "masks" / f"{old}.png").read_bytes())
+        for old, name in names.items()
+    ]
+    written = []
+    for number, layout in enumerate(
+        [
+            Layout(extension=".jpg"),
+            Layout(
+                extension=".JPG", image_form="NFD", links="folders", has_loop=True, has_others=True, images="Images"
+            ),
+            Layout(order="one folder", images=".", masks=".", mask_suffix="_mask", mask_form="NFD", links="files"),
+        ]
+    ):
+        options = write(examples, tmp_path / str(number), layout)
+        convert(MaskFolderReader(labels=LABELS, split=THIRDS, **options), str(tmp_path / f"out{number}"))
+        written.append({path.name: path.read_bytes() for path in (tmp_path / f"out{number}").glob("*.tfrecord")})
+    assert len(written[0]) == 3
+    assert written[0] == written[1] == written[2]

@@ -75,10 +75,8 @@ def test_working_shares_are_near_the_usual_ones(count):
     splits = [split_of(key, shares) for key in keys]
     for split, share in SHARES.items():
         assert splits.count(split) >= max(1, int(share * count / 2))
-    if all(
-        [split_of(key, SHARES) for key in keys].count(split) >= max(1, int(SHARES[split] * count / 2))
-        for split in SHARES
-    ):
+    usual = [split_of(key, SHARES) for key in keys]
+    if all(usual.count(split) >= max(1, int(share * count / 2)) for split, share in SHARES.items()):
         assert shares == SHARES
 
 

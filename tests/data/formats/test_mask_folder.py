@@ -5,6 +5,7 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
 import unicodedata
 
 import hypothesis
@@ -69,7 +70,7 @@ def contents(found):
 
 
 @hypothesis.settings(
-    max_examples=150,
+    max_examples=60,
     derandomize=True,
     database=None,
     deadline=None,
@@ -145,8 +146,10 @@ def test_a_link_to_nothing_is_named(tmp_path):
         ("a.jpg", f"{source}/images/a.jpg is a link to /nowhere/file, where nothing is"),
         ("b.jpg", f"{source}/masks/b.png is a link to /nowhere/file, where nothing is"),
     ]
-    (source / "images" / "town").symlink_to("/mnt/not_mounted")  # Who knows how many images are missing.
-    assert "images/town is a link to /mnt/not_mounted, where nothing is" in message(source)
+    for name in ("town", "town.v2"):
+        (source / "images" / name).symlink_to("/mnt/not_mounted")  # Who knows how many images are missing.
+        assert f"images/{name} is a link to /mnt/not_mounted, where nothing is" in message(source)
+        (source / "images" / name).unlink()
 
 
 def test_one_file_under_two_names_is_one_example(tmp_path):
@@ -174,6 +177,39 @@ def test_masks_may_be_shared(tmp_path):
         (source / "masks" / path).parent.mkdir()
         (source / "masks" / path).symlink_to("../train/a.png")
     assert set(splits(source).values()) == set(SPLITS)
+
+
+@pytest.mark.parametrize("name", ["images", "town"])
+def test_a_folder_that_is_a_link_to_nothing_is_named(tmp_path, name):
+    source = pairs(tmp_path, "a", images="train/images", masks="train/masks")
+    (source / name).symlink_to("/mnt/not_mounted")
+    assert f"{source}/{name} is a link to /mnt/not_mounted, where nothing is" in message(source)
+
+
+def test_other_folders_are_named(tmp_path):
+    for place in ("plain", "first/train"):
+        pairs(tmp_path / place, "a")
+    files(tmp_path, "plain/test/b.jpg", "first/test/c.jpg")
+    for place in ("plain", "first"):
+        (other,) = listing(tmp_path / place).ignored
+        assert other.input == f"{tmp_path}/{place}/test"
+        assert other.reason == "a folder that --images and --masks do not name"
+
+
+def test_folders_above_images_and_masks_have_one_name_in_each_unicode_form(tmp_path):
+    for form in ("NFC", "NFD"):
+        name = unicodedata.normalize(form, "é")
+        source = pairs(tmp_path / form / name, "a").parent
+        files(source, f"{name}/images/x.jpg")
+        found = listing(source)
+        assert [one.source_id for one in found.sources] == ["é/a"]
+        assert [entry.reason for entry in found.set_aside] == [f"no mask {source}/{name}/masks/x.*"]
+
+
+def test_an_image_is_not_its_own_mask(tmp_path):
+    source = files(tmp_path, "images/a.png", "images/b.png")
+    (source / "masks").symlink_to("images")
+    assert f"{source}/images/a.png and {source}/masks/a.png are one file" in message(source)
 
 
 @pytest.mark.parametrize("link", [os.symlink, os.link])
@@ -274,7 +310,7 @@ def test_the_message_for_a_missing_split_has_shares_that_work(tmp_path, words, m
     source = pairs(tmp_path, *(f"{word}/{index:02d}" for word in words for index in range(40)))
     reader = MaskFolderReader(folder=str(source), classes=("a", "b"))
     text = reader.fill_splits(reader.listing().sources)
-    assert "only; --split divides the images of train" in text
+    assert "only; to divide the images of train by a hash, --split train=" in text
     shares = parse_shares(text.partition("--split train=")[2].partition(" ")[0].join(["train=", ""]))
     assert set(shares) == {"train", missing}
     assert set(splits(source, split=shares).values()) == set(SPLITS)
@@ -349,6 +385,29 @@ def test_images_and_masks_may_lie_side_by_side(tmp_path):
     assert found.set_aside == []
 
 
+def test_images_and_masks_side_by_side_in_folders_of_splits_are_noticed(tmp_path):
+    source = pairs(
+        tmp_path, "train/a", "val/b", "test/c", image="{}_sat.jpg", mask="{}_mask.png", images=".", masks="."
+    )
+    options = "--images . --masks . --image-suffix _sat --mask-suffix _mask"
+    assert message(source).endswith(options)
+    found = splits(source, images=".", masks=".", image_suffix="_sat", mask_suffix="_mask")
+    assert found == {"train/a": "train", "val/b": "eval", "test/c": "test"}
+
+
+def test_other_folders_are_proposed_together_with_the_naming(tmp_path):
+    named = {"image": "{}_leftImg8bit.png", "mask": "{}_gtFine_labelIds.png"}
+    source = pairs(tmp_path, "b/1", "c/2", images="leftImg8bit", masks="gtFine", **named)
+    naming = "--image-suffix _leftImg8bit --mask-suffix _gtFine_labelIds"
+    assert message(source).endswith(f": --images leftImg8bit --masks gtFine {naming}")
+
+
+def test_leading_zeros_are_no_pattern(tmp_path):
+    for index in range(30):
+        files(tmp_path, f"images/{index}.jpg", f"masks/{index:03d}.png")
+    assert listing(tmp_path).sources == []
+
+
 def test_masks_may_lie_in_a_folder_of_the_images(tmp_path):
     source = pairs(tmp_path, "a", "b", images=".", masks="masks")
     assert [one.source_id for one in listing(source, images=".").sources] == ["a", "b"]
@@ -367,12 +426,30 @@ def test_other_folders_are_proposed(tmp_path, images, masks):
     assert splits(source, images=images, masks=masks) == splits(source, images=images.lower(), masks=masks.lower())
 
 
+@pytest.mark.parametrize(
+    ("folders", "expected"),
+    [
+        ({"train": "trainannot", "val": "valannot", "test": "testannot"}, ["eval", "test", "train"]),
+        ({"train_images": "train_masks", "val_images": "val_masks"}, ["eval", "train"]),
+        ({"x_train": "y_train", "x test": "y test"}, ["test", "train"]),
+        ({"Train": "Train_Labels", "Validation": "Validation_Labels"}, ["eval", "train"]),
+    ],
+)
+def test_folders_of_each_split_and_kind_can_be_linked(tmp_path, folders, expected):
+    source = tmp_path / "my data"
+    for images, masks in folders.items():
+        pairs(source, "a", "b", images=images, masks=masks)
+    text = message(source)
+    subprocess.run(text.partition("links will do: ")[2], shell=True, check=True)
+    assert sorted(set(splits(source).values())) == expected
+
+
 def test_a_folder_too_high_up_is_noticed(tmp_path):
-    pairs(tmp_path / "zip" / "data" / "train", "a")
-    assert message(tmp_path).endswith(
-        f"{tmp_path}/zip has folders with them: name that as SOURCE"
-    ) or "zip/" in message(tmp_path)
-    assert splits(tmp_path / "zip" / "data") == {"train/a": "train"}
+    pairs(tmp_path / "splits" / "zip" / "data" / "train", "a")
+    assert message(tmp_path / "splits").endswith(f"{tmp_path}/splits/zip/data has such folders: give that as SOURCE")
+    assert splits(tmp_path / "splits" / "zip" / "data") == {"train/a": "train"}
+    pairs(tmp_path / "plain" / "zip" / "data", "a")
+    assert message(tmp_path / "plain").endswith(f"{tmp_path}/plain/zip/data has such folders: give that as SOURCE")
 
 
 def test_two_folders_that_differ_only_in_case_are_an_error(tmp_path):
@@ -469,9 +546,9 @@ def test_a_group_does_not_depend_on_the_folder_of_the_split(tmp_path):
 
 def test_a_name_without_group_is_named(tmp_path):
     source = pairs(tmp_path, "p1_a", "other")
-    assert r"--group-by p\d+ does not match in other" in message(source, group_by=r"p\d+")
-    assert "matches no character in other" in message(source, group_by="p?")
-    assert "matches no character in p1_a" in message(source, group_by="(other)|p")
+    assert r"--group-by p\d+ finds no group in other" in message(source, group_by=r"p\d+")
+    assert "finds no group in other" in message(source, group_by="p?")
+    assert "finds no group in p1_a" in message(source, group_by="(other)|p")
     for pattern in ("(", "*", "[a"):
         with pytest.raises(ValueError, match="is not a regular expression"):
             MaskFolderReader(folder="x", classes=("a", "b"), group_by=pattern)
