@@ -25,6 +25,8 @@ PALETTE_DOUBTFUL = "mask: palette of grays read by indices, though the grays are
 GRAY_BY_COLOR = "mask: gray read by the label map's colors"
 GRAY_ONLY_VALUES = "mask: gray that holds ids only"
 GRAY_DOUBTFUL = "mask: gray read as ids, though the label map has these grays too"
+COLOR_CERTAIN = "mask: RGB that holds the label map's colors only"
+COLOR_DOUBTFUL = "mask: RGB read by colors, though its grays are ids too"
 
 UNKNOWN_VALUES = "mask: values of no class"
 NEAREST_MASKS = "mask: read as the nearest values or colors"
@@ -76,7 +78,11 @@ def check_masks(notes: Notes) -> None:
     ):
         if one in notes.counts and other in notes.counts:
             raise _contradiction(notes, one, other)
-    for doubtful, certain in ((PALETTE_DOUBTFUL, PALETTE_BY_INDEX), (GRAY_DOUBTFUL, GRAY_ONLY_VALUES)):
+    for doubtful, certain in (
+        (PALETTE_DOUBTFUL, PALETTE_BY_INDEX),
+        (GRAY_DOUBTFUL, GRAY_ONLY_VALUES),
+        (COLOR_DOUBTFUL, COLOR_CERTAIN),
+    ):
         if doubtful in notes.counts and certain not in notes.counts:
             raise UserError(
                 f"{notes.counts[doubtful]} masks can be read both as values and by their grays, with different "

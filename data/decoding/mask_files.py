@@ -28,7 +28,7 @@ _LOSSY_TIFF = {
 _SUBFILE_TYPE, _SAMPLE_FORMAT = 254, 339
 _SMALLER_COPY, _SIGNED = 1, 2
 _PNG_BITS, _PNG_COLOR_TYPE = 24, 25  # The first chunk is IHDR: 8 bytes of signature, 8 of its header, width, height.
-_PNG_CHANNELS = {2: 3, 4: 2, 6: 4}
+_PNG_RGB, _PNG_GRAY_ALPHA, _PNG_RGBA = 2, 4, 6
 _BMP_BITS = slice(28, 30)
 _STRETCHED = {2: 85, 4: 17}
 
@@ -125,7 +125,11 @@ def _is_lossless_webp(content: bytes) -> bool:
 
 
 def _read(image: Image.Image, content: bytes) -> Mask:
-    if image.format == "PNG" and content[_PNG_BITS] == 16 and content[_PNG_COLOR_TYPE] in _PNG_CHANNELS:
+    if (
+        image.format == "PNG"
+        and content[_PNG_BITS] == 16
+        and content[_PNG_COLOR_TYPE] in (_PNG_RGB, _PNG_GRAY_ALPHA, _PNG_RGBA)
+    ):
         return _deep_png(image, content)
     bits = _tag(image, TiffImagePlugin.BITSPERSAMPLE, (8,))
     if len(bits) > 1 and max(bits) > 8:
@@ -135,13 +139,13 @@ def _read(image: Image.Image, content: bytes) -> Mask:
         return _palette_mask(image, transparent)
     if image.mode == "1":
         _check_bmp(image, content, 1)
-        pixels = np.asarray(image, np.uint8)
-        return Mask(pixels, alpha=_alpha(pixels * 255, transparent), is_bilevel=True)
+        bits_read = np.asarray(image, np.uint8)
+        return Mask(bits_read, alpha=_alpha(bits_read * 255, transparent), is_bilevel=True)
     if image.mode == "L":
         _check_bmp(image, content, 8)
         # Pillow stretches gray of 2 and 4 bits, with values up to 3 and 15, to the range of 8 bits.
         depth = content[_PNG_BITS] if image.format == "PNG" else bits[0]
-        pixels = np.asarray(image)
+        pixels: np.ndarray = np.asarray(image)
         if depth in _STRETCHED:
             pixels = pixels // _STRETCHED[depth]
         if _tag(image, _SAMPLE_FORMAT, (1,))[0] == _SIGNED:
@@ -225,15 +229,15 @@ def _deep_png(image: Image.Image, content: bytes) -> Mask:
     """A PNG with several channels of 16 bits, of which Pillow reads only the upper 8."""
     import tensorflow as tf
 
-    channels = _PNG_CHANNELS[content[_PNG_COLOR_TYPE]]
-    samples = tf.io.decode_png(content, channels=channels, dtype=tf.uint16).numpy()
-    if channels in (2, 4):
+    color_type = content[_PNG_COLOR_TYPE]
+    samples = tf.io.decode_png(content, channels=3 if color_type == _PNG_RGB else 4, dtype=tf.uint16).numpy()
+    if color_type != _PNG_RGB:
         opacity = samples[..., -1]
         alpha: np.ndarray | None = np.where(opacity == 65535, 255, np.where(opacity == 0, 0, 128)).astype(np.uint8)
         samples = samples[..., :-1]
     else:
         alpha = _alpha(samples, image.info.get("transparency"))
-    if channels == 2:
+    if color_type == _PNG_GRAY_ALPHA:
         return Mask(samples[..., 0], alpha=alpha)
     if not (samples % 257).any():  # 8 bits, stretched.
         return Mask((samples // 257).astype(np.uint8), alpha=alpha)

@@ -124,8 +124,8 @@ def _choose(mask: Mask, used: UsedValues, ids: np.ndarray, meaning: Meaning) -> 
             shown = "white" if used.values[place] else "black"
             raise BadImageError(
                 f"black and white of one bit: {shown} is {meaning.name(int(ids[place]))} as a value, and "
-                f"{meaning.name(int(by_color[place]))} by the label map's colors; say what counts with --masks-hold ids "
-                "or --masks-hold colors"
+                f"{meaning.name(int(by_color[place]))} by the label map's colors; say what counts with --masks-hold "
+                "ids or --masks-hold colors"
             )
         # A color that the user gave weighs more than the meaning that 255 has by default.
         if (used.values[ids != by_color] == IGNORE_LABEL).all() and not meaning.is_white_said:
@@ -158,6 +158,8 @@ def _color_ids(mask: Mask, meaning: Meaning) -> np.ndarray:
     is_known = ids >= 0
     is_exact = is_known.all()
     if is_exact and meaning.has_colors and meaning.kind != "ids" and not mask.lossy:
+        if meaning.has_ambiguous_grays and meaning.kind == "auto":
+            _note_color(mask, ids, meaning)
         return ids.astype(np.uint8)
     if (mask.pixels == mask.pixels[..., :1]).all():  # An id in all three channels.
         return _value_ids(dataclasses.replace(mask, pixels=mask.pixels[..., 0]), meaning)
@@ -176,6 +178,17 @@ def _color_ids(mask: Mask, meaning: Meaning) -> np.ndarray:
     elif len(unknown) > 8:
         message += f"; so many are there {_SMOOTHED}; {_NEAREST}"
     raise BadImageError(message)
+
+
+def _note_color(mask: Mask, ids: np.ndarray, meaning: Meaning) -> None:
+    """Notes whether a mask of the label map's colors could hold ids instead, in all three channels."""
+    if (mask.pixels == mask.pixels[..., :1]).all():
+        used = UsedValues.of(np.ascontiguousarray(mask.pixels[..., 0]))
+        by_value = meaning.ids_of_values(used.values)
+        if (by_value >= 0).all() and not np.array_equal(used.replaced_by(by_value), ids):
+            note(kinds.COLOR_DOUBTFUL)
+            return
+    note(kinds.COLOR_CERTAIN)
 
 
 def _nearest_values(used: UsedValues, ids: np.ndarray, meaning: Meaning) -> np.ndarray:

@@ -73,6 +73,12 @@ class Meaning:
         return np.array([self.all_values.get(int(value), -1) for value in values], np.int64)
 
     @functools.cached_property
+    def has_ambiguous_grays(self) -> bool:
+        """Whether the label map has a gray that as a value is another class."""
+        grays = {label.color[0]: label.id for label in self.label_map.root if len(set(label.color)) == 1}
+        return any(self.values.get(gray, class_id) != class_id for gray, class_id in grays.items())
+
+    @functools.cached_property
     def _sorted_colors(self) -> tuple[np.ndarray, np.ndarray]:
         colors = packed(np.array([label.color for label in self.label_map.root]))
         order = np.argsort(colors)

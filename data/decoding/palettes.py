@@ -69,13 +69,15 @@ def read_palette(mask: Mask, meaning: Meaning) -> np.ndarray | Mask:
     palette = _Palette(used, colors, meaning.ids_of_values(used.values), meaning.ids_of_colors(packed(colors)))
     if meaning.kind == "ids":
         return _by_index(palette, meaning)
+    plain = _without_palette(mask, palette)
+    if plain is not None and plain.pixels.ndim == 2 and np.array_equal(colors[:, 0], used.values):
+        return plain  # As others store the same in gray.
     if palette.are_colors_known and meaning.has_colors:
         if meaning.kind == "auto" and palette.are_indices_ids and palette.differs and palette.repeats_colors:
             raise _doubt("different indices have the same color", palette, meaning)
         if palette.differs:
             note(kinds.PALETTE_BY_COLOR)
         return used.replaced_by(palette.by_color)
-    plain = _without_palette(mask, palette)
     if plain is not None:
         is_inexact = not palette.are_indices_ids and meaning.nearest and meaning.has_colors
         if meaning.kind == "colors" or is_inexact or _grays_count(plain, palette, meaning):
@@ -106,8 +108,6 @@ def _grays_count(plain: Mask, palette: _Palette, meaning: Meaning) -> bool:
     """
     if plain.pixels.ndim == 2:
         grays = palette.colors[:, 0]
-        if np.array_equal(grays, palette.used.values):
-            return True
         by_gray = meaning.ids_of_values(grays)
         if plain.is_bilevel:
             by_gray[grays == 255] = -1 if meaning.white is None else meaning.white

@@ -1,18 +1,14 @@
 import io
-import struct
 import subprocess
 import sys
-import zlib
 
 import numpy as np
 import pytest
 from PIL import Image
 
-from data.decoding.images import BadImageError, encode_png, open_image, read_image
-from data.decoding.masks import class_ids, read_mask
-from data.label_map import LabelMap
+from data.decoding.images import BadImageError, open_image, read_image
+from data.decoding.masks import read_mask
 
-LABELS = LabelMap.from_names(["a", "b", "c"])
 LIMIT = 10_000
 
 
@@ -88,66 +84,3 @@ def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
 def test_importing_data_images_leaves_pillow_as_it_is():
     code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.decoding.images"
     subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
-
-
-def test_masks_hold_ids_or_colors():
-    ids = np.array([[0, 1, 2], [255, 1, 0]], np.uint8)
-    np.testing.assert_array_equal(class_ids(read_mask(encode_png(ids), LIMIT), LABELS), ids)
-    palette_image = Image.fromarray(ids)
-    palette_image.putpalette(list(range(256)) * 3)
-    buffer = io.BytesIO()
-    palette_image.save(buffer, "PNG")
-    np.testing.assert_array_equal(class_ids(read_mask(buffer.getvalue(), LIMIT), LABELS), ids)
-    colored = np.array(LABELS.palette, np.uint8)[np.where(ids == 255, 0, ids)]
-    np.testing.assert_array_equal(
-        class_ids(read_mask(encode_png(colored), LIMIT), LABELS), np.where(ids == 255, 0, ids)
-    )
-
-
-def packed(ids: np.ndarray, bits: int) -> np.ndarray:
-    """Rows of pixels of less than 8 bits, which Pillow reads but does not write."""
-    return np.packbits(np.unpackbits(ids[..., np.newaxis], axis=2)[..., -bits:].reshape(len(ids), -1), axis=1)
-
-
-def gray_png(ids: np.ndarray, bits: int) -> bytes:
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    height, width = ids.shape
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, bits, 0, 0, 0, 0))
-        + chunk(b"IDAT", zlib.compress(b"".join(b"\0" + row.tobytes() for row in packed(ids, bits))))
-        + chunk(b"IEND", b"")
-    )
-
-
-def gray_tiff(ids: np.ndarray, bits: int) -> bytes:
-    height, width = ids.shape
-    rows = packed(ids, bits).tobytes()
-    # Width, height, bits, no compression, 0 is black, offset, one sample, rows in the strip, its size.
-    values = {256: width, 257: height, 258: bits, 259: 1, 262: 1, 273: 122, 277: 1, 278: height, 279: len(rows)}
-    entries = b"".join(struct.pack("<HHII", tag, 4, 1, value) for tag, value in values.items())
-    return b"II*\0" + struct.pack("<IH", 8, len(values)) + entries + bytes(4) + rows
-
-
-@pytest.mark.parametrize("encode", [gray_png, gray_tiff])
-@pytest.mark.parametrize("bits", [1, 2, 4])
-def test_masks_of_few_bits_hold_ids(encode, bits):
-    ids = np.arange(15, dtype=np.uint8).reshape(3, 5) % 2**bits
-    mask = read_mask(encode(ids, bits), LIMIT)
-    assert mask.dtype == np.uint8
-    np.testing.assert_array_equal(mask, ids)
-
-
-def test_ids_and_colors_outside_the_label_map_are_named():
-    with pytest.raises(BadImageError, match=r"class id 3 at row 1, column 0 .* \(0 to 2"):
-        class_ids(np.array([[0, 1], [3, 1]]), LABELS)
-    with pytest.raises(BadImageError, match=r"color \[1, 2, 3\] at row 0, column 0"):
-        class_ids(np.array([[[1, 2, 3]]], np.uint8), LABELS)
-    with pytest.raises(BadImageError, match="class id -1"):
-        class_ids(np.full((2, 2), -1, np.int32), LABELS)
-    with pytest.raises(BadImageError, match="this one has the mode CMYK"):
-        read_mask(encoded("CMYK", "JPEG"), LIMIT)
-    with pytest.raises(BadImageError, match="class id 40000"):
-        class_ids(np.full((2, 2), 40000, np.uint16), LABELS)
