@@ -145,21 +145,7 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
     Raises:
       UserError: if most of it cannot be read that way, or files contradict each other.
     """
-    reader, notes = recognized.reader(), Notes()
-
-    def read(source: Source) -> Pair:
-        with collecting(source.image) as noted:
-            pair = look_at_pair(*reader.read(source))
-        notes.add(noted)
-        return pair
-
-    def show(done: int, total: int) -> None:
-        progress("pairs", done, total)
-
-    sources = spread(recognized.listing.sources, _MOST_PAIRS)
-    pairs, unusable = look_at_all(
-        sources, read, lambda source: source.image, lambda pair: pair.height * pair.width, _MOST_PAIR_PIXELS, show
-    )
+    pairs, unusable, notes = _look(recognized.reader(), recognized.listing.sources, progress)
     if len(unusable) > len(pairs):
         path, reason, count = most_common(unusable)[0]
         raise UserError(
@@ -168,6 +154,27 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
         )
     check_consistency(notes)
     return Sample(pairs, unusable, len(recognized.label_map))
+
+
+def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[list[Pair], list[tuple[str, str]], Notes]:
+    """What was seen, what cannot be used, and what was noticed on the way."""
+    notes = Notes()
+
+    def read(source: Source) -> Pair:
+        with collecting(source.image) as noted:
+            pair = look_at_pair(*reader.read(source))
+        notes.add(noted)
+        return pair
+
+    pairs, unusable = look_at_all(
+        spread(sources, _MOST_PAIRS),
+        read,
+        lambda source: source.image,
+        lambda pair: pair.height * pair.width,
+        _MOST_PAIR_PIXELS,
+        lambda done, total: progress("pairs", done, total),
+    )
+    return pairs, unusable, notes
 
 
 def is_tfrecords(folder: str) -> bool:

@@ -156,7 +156,7 @@ def _candidates(files: dict[str, str]) -> list[_Candidate]:
             of_masks = [
                 files[file]
                 for file in sorted(of_folder[masks])
-                if layout.naming.masks.strip(image_stem(file).rpartition("/")[2])
+                if layout.naming.masks.cut(image_stem(file).rpartition("/")[2])
             ]
             found.append(_Candidate(layout, _rank(layout), of_masks))
     return found
@@ -183,10 +183,10 @@ def _pair(images: str, masks: str, image_names: dict[str, str], mask_names: dict
         naming = find_naming(sorted(image_names), sorted(mask_names))
         if naming is None:
             return None
-        cores = {core for name in image_names if (core := naming.images.strip(name))}
+        cores = {core for name in image_names if (core := naming.images.cut(name))}
         pairs = sum(naming.masks.add(core) in mask_names for core in cores)
         if images == masks:
-            image_count -= sum(bool(naming.masks.strip(name)) for name in image_names)
+            image_count -= sum(bool(naming.masks.cut(name)) for name in image_names)
     assert naming is not None
     mask_words = f"{masks}/{naming.masks.prefix}/{naming.masks.suffix}"
     return Layout(images, masks, naming, pairs, image_count, bool(_MASK_WORDS.search(mask_words))) if pairs else None

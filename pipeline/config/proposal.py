@@ -63,7 +63,7 @@ def propose_run(name: str, tfrecords: str, counts: Mapping[str, int], sample: Sa
     lines += _gate(counts["test"], sample, label_map)
     lines += _serving(sample, values["resize"])
     header = [
-        f"# Proposed by `segpipe init`, which looked at {len(sample.pairs)} of {sum(counts.values())} images and masks.",
+        f"# Proposed by `segpipe init`, which looked at {len(sample.pairs)} of {sum(counts.values())} images.",
         "# The reason for a value stands beside it; a value without one is the default. docs/training.md and",
         "# docs/evaluation.md have all keys.",
     ]

@@ -9,8 +9,10 @@ import pytest
 from PIL import Image
 
 from data.base.errors import UserError
+from data.inspection.classes import labels_text
 from data.inspection.recognize import look, recognize
 from data.label_map import LabelMap
+from data.label_map_files import parse_labels
 
 HEIGHT, WIDTH = 24, 32
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
@@ -132,6 +134,43 @@ def test_kinds_of_masks(tmp_path, mask, expected):
     assert np.allclose(sum(sample.shares), 1)
     assert all(share > 0.2 for share in sample.shares)
     assert any("rename them in labels.yaml" in each for each in found.assumptions)
+    # What is written is what was found.
+    assert parse_labels(labels_text(found.labels), "labels.yaml") == found.labels
+
+
+def test_splits_that_have_no_folder_get_a_part_of_train(tmp_path):
+    for word, count in (("training", 30), ("testing", 5)):
+        for index in range(count):
+            save(tmp_path / "images" / word / f"{word}{index}.jpg", PHOTOGRAPH)
+            save(tmp_path / "masks" / word / f"{word}{index}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert found.options["split"].startswith("train=")
+    assert found.count("test") == 5
+    assert found.count("train") > found.count("eval") > 0
+    assert any("fills all splits" in each for each in found.assumptions)
+
+
+def test_images_without_masks_are_left_out_if_there_are_many(tmp_path):
+    make(tmp_path)
+    for index in range(20):
+        save(tmp_path / "images" / f"other_{index}.jpg", PHOTOGRAPH)
+    found = recognize(str(tmp_path))
+    assert found.options == {"unlabeled": "ignore"}
+    assert "20 images have no mask, and are left out" in found.assumptions
+    assert not found.listing.set_aside
+
+
+@pytest.mark.parametrize(
+    ("opaque", "expected", "shares"), [((9, 9, 200), "background", [0.5, 0.5]), ((0, 0, 0), "ignore", [1 / 2, 1 / 2])]
+)
+def test_transparent_pixels_are_background_or_ignored(tmp_path, opaque, expected, shares):
+    colors = areas(opaque, (200, 0, 0), (0, 0, 0), (0, 0, 0)) if expected == "ignore" else areas(opaque, (0, 0, 0))
+    alpha = np.where(np.arange(WIDTH) < WIDTH // 2, 255, 0).astype(np.uint8)
+    mask = np.dstack([colors, np.broadcast_to(alpha, (HEIGHT, WIDTH))])
+    found = recognize(str(make(tmp_path, mask)))
+    assert found.options == {"transparent": expected}
+    assert any("transparent pixels, in 40 masks, are" in each for each in found.assumptions)
+    assert look(found).shares == shares
 
 
 def test_255_in_some_masks_where_others_have_1_is_the_same_class(tmp_path):
