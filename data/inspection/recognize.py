@@ -180,15 +180,22 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
 def is_tfrecords(folder: str) -> bool:
     """Whether a folder holds what a run takes: TFRecords of each split, and a label map."""
     names = list_names(folder)
-    return LABEL_MAP_FILE in names and all(
-        any(name.startswith(split) and ".tfrecord" in name for name in names) for split in SPLITS
-    )
+    return LABEL_MAP_FILE in names and all(any(_is_records(name, split) for name in names) for split in SPLITS)
+
+
+def _is_records(name: str, split: str) -> bool:
+    return name.startswith(split) and (".tfrecord" in name or "-of-" in name)
 
 
 def _format(folder: str, files: list[str]) -> tuple[str, Recognition]:
     for name, reader in FORMATS.items():
         if recognition := reader.recognize(folder, files):
             return name, recognition
+    if any(_is_records(file, split) for file in files for split in SPLITS):
+        raise UserError(
+            f"{folder} holds TFRecords, but not all that a run takes: files train*, eval* and test*, and a "
+            f"{LABEL_MAP_FILE} with a line such as {{id: 0, name: road, color: [128, 64, 128]}} for each class"
+        )
     raise UserError(
         f"{folder} is not recognized: {_summary(files)}. What is: folders images/ and masks/, whatever they are "
         "called, with files of the same names, or with names that differ in a suffix such as _mask; or images and "

@@ -162,7 +162,7 @@ def _training(count: int, sample: Sample, values: Mapping[str, Any]) -> list[_Li
         _Line(
             "train.loss",
             {"cross_entropy": 1, "dice": 1} if is_rare else "cross_entropy",
-            f"the rarest class has {shares[rarest]:.1%} of the pixels"
+            f"the rarest class has {_percent(shares[rarest])} of the pixels"
             + ("; dice counts each class alike" if is_rare else ", so none needs a loss of its own"),
         ),
         _Line("train.class_weights", "root_median_frequency"),
@@ -174,6 +174,10 @@ def _training(count: int, sample: Sample, values: Mapping[str, Any]) -> list[_Li
     else:
         lines.append(_Line("train.small_sizes", 0.8))
     return lines
+
+
+def _percent(share: float) -> str:
+    return f"{share:.1%}" if share >= 0.001 else "less than 0.1%"
 
 
 def _augmentation(channels: int, label_map: LabelMap) -> list[_Line]:

@@ -9,6 +9,9 @@ import pytest
 from PIL import Image
 
 from data.base.errors import UserError
+from data.contract import SPLITS
+from data.decoding.images import EncodedImage, encode_png
+from data.formats import FORMATS, Listing, Reader, Recognition, Source
 from data.inspection.classes import labels_text
 from data.inspection.recognize import look, recognize
 from data.label_map import LabelMap
@@ -287,6 +290,39 @@ def test_what_has_no_clear_meaning_is_refused_with_a_remedy(tmp_path, settings, 
         make(tmp_path, **settings)
     with pytest.raises(UserError, match=message):
         recognize(str(tmp_path))
+
+
+def test_tfrecords_without_a_label_map_say_what_is_missing(tmp_path):
+    (tmp_path / "train-00000-of-00001.tfrecord").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"not all that a run takes: files train\*, eval\* and test\*, and a labels.yaml"
+    ):
+        recognize(str(tmp_path))
+
+
+def test_a_format_recognizes_its_own_folders(tmp_path, monkeypatch):
+    class ScansReader(Reader):
+        folder: str
+
+        @classmethod
+        def recognize(cls, folder, files):
+            return Recognition(("it has index.txt",)) if "index.txt" in files else None
+
+        @property
+        def label_map(self):
+            return LabelMap.from_names(["air", "bone"])
+
+        def listing(self):
+            return Listing([Source(f"{split}1", split, split, "") for split in SPLITS])
+
+        def read(self, source):
+            return EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1)
+
+    monkeypatch.setitem(FORMATS, "scans", ScansReader)
+    (tmp_path / "index.txt").write_text("")
+    found = recognize(str(tmp_path))
+    assert (found.format, found.reasons, found.label_map.names) == ("scans", ("it has index.txt",), ("air", "bone"))
+    assert look(found).shares == [0.5, 0.5]
 
 
 def test_a_missing_folder_is_named(tmp_path):
