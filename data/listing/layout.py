@@ -6,11 +6,12 @@ import collections
 import dataclasses
 import itertools
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
+from data.base.errors import UserError
 from data.listing.items import LEFT_BY_TOOLS, image_stem
 from data.listing.naming import Naming, find_naming
-from data.listing.split_folders import split_of_word
+from data.listing.split_folders import looks_like_split, split_of_word
 
 _MASK_WORDS = re.compile(r"mask|label|annot|seg|(^|[_/ -])gt|ground_?truth|target|trimap|(^|/)y($|/)", re.IGNORECASE)
 _IMAGE_WORDS = re.compile(r"image|img|photo|jpeg|rgb|left|pict|input|frame|scan|tile|(^|/)x($|/)", re.IGNORECASE)
@@ -96,16 +97,18 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
 
     Returns:
       None if hardly any files pair, or neither their names nor their looks say that some are masks.
+
+    Raises:
+      UserError: if only the folders of one split pair.
     """
     usable = {
         file: file
         for file in files
         if image_stem(file) and not any(part.startswith(".") or part in LEFT_BY_TOOLS for part in file.split("/"))
     }
-    found = _candidates(usable)
-    # Splits may be above images and masks, train/images and train/masks, which the reader takes as images/train.
-    if any("/" in file and split_of_word(file.partition("/")[0]) for file in usable):
-        found += _candidates({_splits_last(file): file for file in usable})
+    # Images and masks may be in each of several folders, as in train/images and train/masks: the reader takes these
+    # for images/train and masks/train.
+    found = _candidates(usable) + _candidates({_roles_first(file): file for file in usable if file.count("/") > 1})
     if not found:
         return None
     most = max(candidate.layout.pairs for candidate in found)
@@ -123,6 +126,7 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
     is_named = best.layout.has_words or _OTHER_WORDS.search(best.layout.masks)
     if not is_named and not all(map(looks_flat, best.mask_files[:3])):
         return None
+    _check_splits(best.layout, usable)
     return best.layout
 
 
@@ -133,10 +137,28 @@ class _Candidate:
     mask_files: list[str]
 
 
-def _splits_last(file: str) -> str:
-    first, _, rest = file.partition("/")
-    second, _, name = rest.partition("/")
-    return f"{second}/{first}/{name}" if name and split_of_word(first) else file
+def _roles_first(file: str) -> str:
+    first, second, name = file.split("/", 2)
+    return f"{second}/{first}/{name}"
+
+
+def _check_splits(layout: Layout, files: Collection[str]) -> None:
+    """Raises a UserError if only the folders of one split pair, and files of others would be left out."""
+    parts = [part for folder in (layout.images, layout.masks) for part in folder.split("/")]
+    if not any(split_of_word(part) or looks_like_split(part) for part in parts):
+        return
+    places = (layout.images, layout.masks)
+    outside = next((file for file in files if not any(_holds(place, file) for place in places)), None)
+    if outside is None:
+        return
+    above = outside.partition("/")[0]
+    if all(file.startswith(f"{above}/") for file in files):
+        raise UserError(f"all images and masks are in the folder {above}: name that as SOURCE")
+    raise UserError(
+        f"the files in {_place(layout.images)} and {_place(layout.masks)} pair, but their names are those of a split, "
+        f"and {outside} belongs to neither. Put the images of each split into images/train, images/val and "
+        "images/test, and its masks into masks/train, masks/val and masks/test; links will do"
+    )
 
 
 def _candidates(files: dict[str, str]) -> list[_Candidate]:

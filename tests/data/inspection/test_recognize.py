@@ -141,6 +141,37 @@ def test_kinds_of_masks(tmp_path, mask, expected):
     assert parse_labels(labels_text(found.labels), "labels.yaml") == found.labels
 
 
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (
+            "{}/{}.jpg",
+            "{}annot/{}.png",
+            "pair, but their names are those of a split, .* Put the images of each split into",
+        ),
+        ("camvid/{}/{}.jpg", "camvid/{}annot/{}.png", "in the folder camvid: name that as SOURCE"),
+        ("data/{}/images/{}.jpg", "data/{}/masks/{}.png", "in the folder data: name that as SOURCE"),
+    ],
+)
+def test_no_split_is_taken_for_the_whole_data_set(tmp_path, image, mask, message):
+    for split, count in (("train", 30), ("val", 5), ("test", 5)):
+        for index in range(count):
+            save(tmp_path / image.format(split, f"{split}{index}"), PHOTOGRAPH)
+            save(tmp_path / mask.format(split, f"{split}{index}"), areas(0, 1))
+    with pytest.raises(UserError, match=message):
+        recognize(str(tmp_path))
+
+
+def test_images_and_masks_in_the_folder_of_each_patient(tmp_path):
+    for patient in range(5):
+        for index in range(10):
+            save(tmp_path / f"patient_{patient}" / "images" / f"{index}.jpg", PHOTOGRAPH)
+            save(tmp_path / f"patient_{patient}" / "masks" / f"{index}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert len(found.listing.sources) == 50
+    assert found.listing.sources[0].source_id == "patient_0/0"
+
+
 def test_splits_that_have_no_folder_get_a_part_of_train(tmp_path):
     for word, count in (("training", 30), ("testing", 5)):
         for index in range(count):
