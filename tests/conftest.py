@@ -74,9 +74,11 @@ class WarmPython:
     def __init__(self) -> None:
         self._server: subprocess.Popen[bytes] | None = None
 
-    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    def __call__(
+        self, *arguments: str, folder: pathlib.Path = ROOT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
         """Runs a program to its end: `-m` a module, `-c` code, or a script, and its arguments."""
-        order = {"arguments": arguments, "folder": str(ROOT), "environment": {**os.environ, **environment}}
+        order = {"arguments": arguments, "folder": str(folder), "environment": {**os.environ, **environment}}
         with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
             connection = self._connection()
             socket.send_fds(connection, [json.dumps(order).encode()], [output.fileno(), errors.fileno()])
@@ -117,9 +119,11 @@ class Segpipe:
     def __init__(self, warm_python: WarmPython) -> None:
         self._warm_python = warm_python
 
-    def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
-        """Runs a command to its end."""
-        return self._warm_python("-m", "pipeline.cli", *arguments, **environment)
+    def __call__(
+        self, *arguments: str, folder: pathlib.Path = ROOT, **environment: str
+    ) -> subprocess.CompletedProcess[str]:
+        """Runs a command to its end, in a folder."""
+        return self._warm_python("-m", "pipeline.cli", *arguments, folder=folder, **environment)
 
     def start(self, *arguments: str, **environment: str) -> subprocess.Popen[bytes]:
         """Starts a command in a process group of its own; what it prints is in pytest's report of a failure."""

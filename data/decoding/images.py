@@ -105,6 +105,19 @@ def read_image(content: bytes, mask_size: tuple[int, int] | None, max_pixels: in
     return EncodedImage(encode_png(pixels), "png", upright.height, upright.width)
 
 
+def looks_flat(content: bytes) -> bool:
+    """Whether a file looks like a mask: few values or colors, such as a photograph never has."""
+    try:
+        image = open_image(content)
+        image.load()
+        # Without interpolation, which would make new values.
+        small = image.resize((min(image.width, 256), min(image.height, 256)), Image.Resampling.NEAREST)
+    except Exception:  # Pillow's decoders raise nearly anything on broken files.
+        return False
+    pixels = np.asarray(small)
+    return len(np.unique(pixels.reshape(-1, pixels.shape[2]) if pixels.ndim == 3 else pixels, axis=0)) <= 64
+
+
 def encode_png(pixels: np.ndarray) -> bytes:
     """PNG bytes of [height, width] or [height, width, 3] uint8 pixels."""
     buffer = io.BytesIO()

@@ -7,14 +7,15 @@ from typing import Literal
 import numpy as np
 import pydantic
 
-from data.base.files import read_bytes
-from data.decoding.images import EncodedImage, read_image
+from data.base.files import join, read_bytes
+from data.decoding.images import EncodedImage, looks_flat, read_image
 from data.decoding.masks import class_ids, read_mask
 from data.decoding.meaning import MaskOptions
-from data.formats.reader import MAX_PIXELS, Listing, PixelLimit, Reader, SetAside, Source
-from data.listing.dealing import check_groups, shares_that_work, splits_by_folder
+from data.formats.reader import MAX_PIXELS, Listing, PixelLimit, Reader, Recognition, SetAside, Source
+from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
 from data.listing.finding import find_pairs
 from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
+from data.listing.layout import find_layout
 from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
@@ -72,6 +73,13 @@ class MaskFolderReader(MaskOptions, Reader):
             raise ValueError(f"--groups {self.groups}: name the column too, as in --groups patients.csv:patient")
         return self
 
+    @classmethod
+    def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
+        layout = find_layout(files, lambda file: looks_flat(read_bytes(join(folder, file))))
+        if layout is None:
+            return None
+        return Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
+
     def listing(self) -> Listing:
         naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
         found = find_pairs(self.folder, self.images, self.masks, naming)
@@ -94,7 +102,10 @@ class MaskFolderReader(MaskOptions, Reader):
         return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
 
     def fill_splits(self, sources: list[Source]) -> str:
-        return shares_that_work({source.source_id: source.group or source.source_id for source in sources}, self.split)
+        return shares_that_work(_keys(sources), self.split)
+
+    def working_split(self, sources: list[Source]) -> dict[str, float]:
+        return working_split(_keys(sources), self.split)
 
     def _groups(self, paths: dict[str, str]) -> dict[str, str]:
         if self.group_by:
@@ -108,3 +119,7 @@ class MaskFolderReader(MaskOptions, Reader):
         ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.meaning)
         image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
         return image, ids
+
+
+def _keys(sources: list[Source]) -> dict[str, str]:
+    return {source.source_id: source.group or source.source_id for source in sources}

@@ -19,6 +19,7 @@ from data.formats.reader import (
     Listing,
     PixelLimit,
     Reader,
+    Recognition,
     SetAside,
     Source,
     set_aside_duplicates,
@@ -58,6 +59,13 @@ class OxfordPetsReader(Reader):
     @property
     def label_map(self) -> LabelMap:
         return LabelMap.from_names(["pet", "background"] + (["border"] if self.border == "class" else []))
+
+    @classmethod
+    def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
+        lists = ("annotations/trainval.txt", "annotations/test.txt")
+        if not set(lists) <= set(files) or not any(file.startswith("annotations/trimaps/") for file in files):
+            return None
+        return Recognition((f"it has {', '.join(lists)} and annotations/trimaps/, as the data set was published",))
 
     def listing(self) -> Listing:
         images, annotations = join(self.folder, "images"), join(self.folder, "annotations")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Annotated
+from typing import Annotated, Any
 
 import numpy as np
 import pydantic
@@ -63,6 +63,23 @@ class Listing:
     remedy: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Recognition:
+    """Why a folder is taken for a data set of a format, without opening more than a few images.
+
+    Attributes:
+      reasons: what speaks for it.
+      options: the format's options that it needs, beside those that say what the classes are.
+      needs_labels: whether the classes have to be found in the masks, and given as the option `labels`.
+      assumptions: what was decided although the files do not say it.
+    """
+
+    reasons: tuple[str, ...]
+    options: dict[str, Any] = dataclasses.field(default_factory=dict)
+    needs_labels: bool = False
+    assumptions: tuple[str, ...] = ()
+
+
 class Reader(Section, abc.ABC):
     """A dataset format. Each subclass is one, and its fields are the format's options.
 
@@ -77,6 +94,17 @@ class Reader(Section, abc.ABC):
     this machine (`--workers`) from a folder in PYTHONPATH or an installed package, on a cluster from a package that is
     installed in the workers' image.
     """
+
+    @classmethod
+    def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
+        """Whether a folder looks like a data set of this format; by default never.
+
+        Args:
+          folder: the folder.
+          files: paths of all files in it, relative, with `/` between folders.
+        """
+        del folder, files
+        return None
 
     @property
     @abc.abstractmethod
@@ -94,6 +122,15 @@ class Reader(Section, abc.ABC):
     def fill_splits(self, sources: list[Source]) -> str:
         """What to do if these examples leave a split empty; the end of a message."""
         return "add images"
+
+    def working_split(self, sources: list[Source]) -> dict[str, float]:
+        """The value of the option `split` with which these examples leave no split empty; empty without that option.
+
+        Raises:
+          ValueError: if there are too few examples.
+        """
+        del sources
+        return {}
 
     @abc.abstractmethod
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:

@@ -75,16 +75,12 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
       keys: what is hashed, by the image's name.
       shares: what --split says, or None.
     """
-    stay = {name: split for name in keys if (split := placing(name).split) and (shares is None or split not in shares)}
-    names, dealt = list(SPLITS), list(keys)
+    present, _, dealt = _to_deal(keys, shares)
     start = f"a hash of each {'group' if _has_groups(keys) else 'name'} decides, and these are few; "
-    if "train" in stay.values():  # Folders of splits, of which some are missing.
-        present = [split for split in SPLITS if split in stay.values()]
+    if present:  # Folders of splits, of which some are missing.
         start = f"there are folders of {' and '.join(present)} only; to divide the images of train by a hash, "
-        names = ["train", *(split for split in SPLITS if split not in present)]
-        dealt = [name for name in keys if stay.get(name, "train") == "train"]
     try:
-        working = working_shares([keys[name] for name in dealt], names)
+        working = working_split(keys, shares)
     except ValueError as error:
         return f"{error}; add images"
     given = [split_of(keys[name], working) for name in dealt]
@@ -93,6 +89,30 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
         f"{start}--split {share_text(working)} gives {numbers}. With the same shares each image stays in its split "
         "when others are added"
     )
+
+
+def working_split(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> dict[str, float]:
+    """Shares for --split that leave no split empty.
+
+    Args:
+      keys: what is hashed, by the image's name.
+      shares: what --split says now, or None.
+
+    Raises:
+      ValueError: if there are too few images.
+    """
+    _, names, dealt = _to_deal(keys, shares)
+    return working_shares([keys[name] for name in dealt], names)
+
+
+def _to_deal(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> tuple[list[str], list[str], list[str]]:
+    """The splits that have folders, if train is among them; the splits to deal to; and the names of what is dealt."""
+    stay = {name: split for name in keys if (split := placing(name).split) and (shares is None or split not in shares)}
+    if "train" not in stay.values():
+        return [], list(SPLITS), list(keys)
+    present = [split for split in SPLITS if split in stay.values()]
+    names = ["train", *(split for split in SPLITS if split not in present)]
+    return present, names, [name for name in keys if stay.get(name, "train") == "train"]
 
 
 def _has_groups(keys: Mapping[str, str]) -> bool:

@@ -13,7 +13,7 @@ from data.listing.walking import File, walk
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 # What is not an image of the data set, whatever its extension.
-_LEFT_BY_TOOLS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
+LEFT_BY_TOOLS = ("__MACOSX", "@eaDir", "$RECYCLE.BIN", "System Volume Information")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +80,7 @@ def find_items(folder: str, name: str, without: str = "") -> Items:
         below = f"{name}/{relative}" if name else relative
         stem, extension = os.path.splitext(unicodedata.normalize("NFC", below))
         printable = os.fsencode(file.path).decode("utf-8", "backslashreplace")
-        if any(part.startswith(".") or part in _LEFT_BY_TOOLS for part in relative.split("/")):
+        if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in relative.split("/")):
             found.ignored.append((printable, "hidden, or left by a tool"))
         elif file.missing and not (extension.lower() in EXTENSIONS or mimetypes.guess_type(relative)[0]):
             # A whole folder may be missing, on a disk that is not mounted.

@@ -9,6 +9,7 @@ import click
 from data.base.errors import UserError
 from pipeline.cli import convert, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
+from pipeline.cli.data_sets import init_data
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -17,7 +18,8 @@ def cli() -> None:
 
     \b
     A first model of your own:
-      segpipe convert --format mask-folder --classes background,road my_images my_tfrecords
+      segpipe init my_images     (writes my_run.yaml, and says how to go on)
+      segpipe convert …          (as init says)
       segpipe run --config my_run.yaml
       segpipe predict --model MODEL photo.jpg --output predictions
 
@@ -26,6 +28,7 @@ def cli() -> None:
 
 
 for _command in (
+    init_data.init,
     convert.convert,
     run.run,
     run.retrain,

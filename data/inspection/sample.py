@@ -1,0 +1,170 @@
+"""What pairs of image and mask look like: sizes, gray or color, shares of the classes."""
+
+from __future__ import annotations
+
+import collections
+import concurrent.futures
+import dataclasses
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+import numpy as np
+from PIL import Image
+
+from data.contract import IGNORE_LABEL
+from data.decoding.images import BadImageError, EncodedImage, open_image
+
+# An object of fewer pixels is as good as none.
+_FEW_PIXELS = 4
+SHRINKINGS = (1, 2, 4, 8, 16, 32)
+
+Item = TypeVar("Item")
+Look = TypeVar("Look")
+Progress = Callable[[str, int, int], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Pair:
+    """What one image and its mask look like.
+
+    Attributes:
+      height: pixels.
+      width: pixels.
+      is_gray: whether red, green and blue are the same everywhere.
+      counts: [256], pixels of each class id.
+      classes_left: for each of `SHRINKINGS`, how many classes still have a few pixels if each side has so many times
+        fewer; the first is all classes.
+    """
+
+    height: int
+    width: int
+    is_gray: bool
+    counts: np.ndarray
+    classes_left: tuple[int, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Sample:
+    """What the pairs of a data set look like, by some of them.
+
+    Attributes:
+      pairs: those that could be read.
+      unusable: the others, each with the reason.
+      class_count: classes of the label map.
+    """
+
+    pairs: list[Pair]
+    unusable: list[tuple[str, str]]
+    class_count: int
+
+    @property
+    def is_gray(self) -> bool:
+        """Whether no image has a color."""
+        return all(pair.is_gray for pair in self.pairs)
+
+    @property
+    def sizes(self) -> list[tuple[int, int]]:
+        """Height and width of each image."""
+        return [(pair.height, pair.width) for pair in self.pairs]
+
+    @property
+    def shares(self) -> list[float]:
+        """Each class's share of the labeled pixels, by id."""
+        counts = np.sum([pair.counts[: self.class_count] for pair in self.pairs], axis=0)
+        return [float(share) for share in counts / max(counts.sum(), 1)]
+
+    def classes_lost(self, shrinking: float) -> float:
+        """The share of the classes in masks that hardly a pixel is left of if each side is so many times smaller."""
+        index = max(i for i, factor in enumerate(SHRINKINGS) if factor <= max(shrinking, 1))
+        return 1 - sum(pair.classes_left[index] for pair in self.pairs) / sum(p.classes_left[0] for p in self.pairs)
+
+
+def look_at_pair(image: EncodedImage, class_ids: np.ndarray) -> Pair:
+    """Describes an image and its mask, [height, width] uint8 class ids.
+
+    Raises:
+      BadImageError: if the image does not decode.
+    """
+    shrunk = [class_ids[factor // 2 :: factor, factor // 2 :: factor] for factor in SHRINKINGS]
+    counts = np.bincount(class_ids.ravel(), minlength=256)
+    of_each = [counts, *(np.bincount(ids.ravel(), minlength=256) for ids in shrunk[1:])]
+    present = [
+        np.count_nonzero(pixels[:IGNORE_LABEL] >= least)
+        for pixels, least in zip(of_each, (1, *[_FEW_PIXELS] * len(of_each)), strict=False)
+    ]
+    return Pair(image.height, image.width, _is_gray(image.encoded), counts, tuple(map(int, present)))
+
+
+def _is_gray(encoded: bytes) -> bool:
+    try:
+        image = open_image(encoded)
+        if image.mode in ("1", "L") or image.mode.startswith("I;16"):
+            return True
+        image.draft("RGB", (64, 64))  # JPEGs are decoded at an eighth of their size, which is enough to see colors.
+        image.thumbnail((64, 64), Image.Resampling.NEAREST)
+        pixels = np.asarray(image.convert("RGB"), np.int16)
+    except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
+        raise BadImageError(f"unreadable: {error}") from None
+    # JPEG's chroma is rounded: gray photographs stored in color are off by a level or two.
+    return bool(np.ptp(pixels, axis=-1).max() <= 4)
+
+
+def spread(items: Sequence[Item], most: int) -> list[Item]:
+    """At most so many items, evenly from all; any first part of them is spread evenly as well."""
+    count = min(most, len(items))
+    chosen = [items[index * len(items) // count] for index in range(count)]
+    bits = max(count - 1, 0).bit_length()
+    reverse = (int(f"{index:0{bits}b}"[::-1], 2) if bits else 0 for index in range(1 << bits))
+    return [chosen[index] for index in reverse if index < count]
+
+
+def look_at_all(
+    items: Sequence[Item],
+    look: Callable[[Item], Look],
+    name: Callable[[Item], str],
+    pixels: Callable[[Look], int],
+    most_pixels: int,
+    progress: Callable[[int, int], None],
+) -> tuple[list[Look], list[tuple[str, str]]]:
+    """Looks at items with all cores until enough pixels were read; decoders let other threads run.
+
+    Returns:
+      What was seen, in the order of the items, and the names of those that cannot be used, with reasons.
+    """
+    seen: list[Look] = []
+    unusable: list[tuple[str, str]] = []
+    total = 0
+
+    def attempt(item: Item) -> Look | tuple[str, str]:
+        try:
+            return look(item)
+        except (BadImageError, OSError) as error:
+            return name(item), str(error)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        for done, part in enumerate(_batches(items, 16)):
+            for result in pool.map(attempt, part):
+                if isinstance(result, tuple):
+                    unusable.append(result)
+                else:
+                    seen.append(result)
+                    total += pixels(result)
+            progress(min((done + 1) * 16, len(items)), len(items))
+            if total > most_pixels:
+                break
+    return seen, unusable
+
+
+def _batches(items: Sequence[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(itertools.islice(iterator, size)):
+        yield batch
+
+
+def most_common(reasons: Sequence[tuple[str, str]]) -> list[tuple[str, str, int]]:
+    """A file, the reason, and how many files have it, by reason; the most frequent first."""
+    counts = collections.Counter(reason for _, reason in reasons)
+    first = {reason: path for path, reason in reversed(reasons)}
+    return [(first[reason], reason, count) for reason, count in counts.most_common()]

@@ -1,0 +1,388 @@
+"""What folders are taken for: layouts, kinds of masks, names of classes, and what is refused."""
+
+import pathlib
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.base.errors import UserError
+from data.contract import SPLITS
+from data.decoding.images import EncodedImage, encode_png
+from data.formats import FORMATS, Listing, Reader, Recognition, Source
+from data.inspection.classes import labels_text
+from data.inspection.recognize import look, recognize
+from data.label_map import LabelMap
+from data.label_map_files import parse_labels
+
+HEIGHT, WIDTH = 24, 32
+PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
+
+
+def areas(*values, dtype=np.uint8):
+    """A mask of vertical stripes, one for each value."""
+    mask = np.zeros((HEIGHT, WIDTH, *np.shape(values[0])), dtype)
+    for index, value in enumerate(values):
+        mask[:, index * WIDTH // len(values) :] = value
+    return mask
+
+
+def save(path, pixels, **options):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    image = pixels if isinstance(pixels, Image.Image) else Image.fromarray(pixels)
+    image.save(path, **options)
+
+
+def with_palette(mask, palette):
+    image = Image.fromarray(mask).convert("P") if mask.ndim == 3 else Image.fromarray(mask, "P")
+    image.putpalette(palette)
+    return image
+
+
+def make(folder, mask=None, count=40, image="images/{}.jpg", mask_name="masks/{}.png", extra=()):
+    """A data set whose masks are all alike, or made by `mask(i)`."""
+    for index in range(count):
+        save(folder / image.format(f"street_{index:02}"), PHOTOGRAPH)
+        pixels = areas(0, 1) if mask is None else mask(index) if callable(mask) else mask
+        save(folder / mask_name.format(f"street_{index:02}"), pixels)
+    for name, text in dict(extra).items():
+        (folder / name).write_text(text)
+    return folder
+
+
+def classes(found):
+    """Names, each with the values that the masks have for it."""
+    names = found.label_map.names
+    return {name: [value for value, id_ in found.labels.values.items() if id_ == i] for i, name in enumerate(names)}
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "options"),
+    [
+        ("images/{}.jpg", "masks/{}.png", {}),
+        ("Images/{}.jpg", "Masks/{}.png", {}),
+        ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", {"images": "JPEGImages", "masks": "SegmentationClass"}),
+        ("images/{}.jpg", "annotations/trimaps/{}.png", {"masks": "annotations/trimaps"}),
+        ("images/{}.jpg", "masks/{}_mask.png", {"mask_suffix": "_mask"}),
+        ("{}.jpg", "{}_mask.png", {"images": ".", "masks": ".", "mask_suffix": "_mask"}),
+        ("x/{}.jpg", "y/{}.png", {"images": "x", "masks": "y"}),
+        ("b/{}.jpg", "a/{}.png", {"images": "b", "masks": "a"}),
+        (
+            "leftImg8bit/ulm/{}_leftImg8bit.png",
+            "gtFine/ulm/{}_gtFine_labelIds.png",
+            {
+                "images": "leftImg8bit",
+                "masks": "gtFine",
+                "image_suffix": "_leftImg8bit",
+                "mask_suffix": "_gtFine_labelIds",
+            },
+        ),
+    ],
+)
+def test_layouts(tmp_path, image, mask, options):
+    found = recognize(str(make(tmp_path, image=image, mask_name=mask)))
+    assert (found.format, found.options) == ("mask-folder", options)
+    assert len(found.listing.sources) == 40
+    assert not found.listing.set_aside
+    assert {source.split for source in found.listing.sources} == {"train", "eval", "test"}
+    image, ids = found.reader().read(found.listing.sources[0])
+    assert (image.height, image.width) == ids.shape == (HEIGHT, WIDTH)
+    assert np.unique(ids).tolist() == [0, 1]
+
+
+@pytest.mark.parametrize("layout", ["images/{split}/{name}.jpg masks/{split}/{name}.png",
+                                    "{split}/images/{name}.jpg {split}/masks/{name}.png"])  # fmt: skip
+def test_splits_in_folders_stay_what_they_are(tmp_path, layout):
+    for split, word in (("train", "Train"), ("eval", "Val"), ("test", "Test")):
+        for index in range(3):
+            image, mask = (part.format(split=word, name=f"{split}{index}") for part in layout.split())
+            save(tmp_path / image, PHOTOGRAPH)
+            save(tmp_path / mask, areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert [found.count(split) for split in ("train", "eval", "test")] == [3, 3, 3]
+    assert all(source.split in source.source_id for source in found.listing.sources)
+
+
+def test_masks_of_other_kinds_beside_them_are_left_out(tmp_path):
+    make(tmp_path)
+    make(tmp_path, mask=areas(*range(16)), mask_name="instances/{}.png")
+    make(tmp_path, mask=areas((0, 0, 0), (9, 9, 200)), mask_name="masks_color/{}.png")
+    assert recognize(str(tmp_path)).reader().masks == "masks"
+
+
+@pytest.mark.parametrize(
+    ("mask", "expected"),
+    [
+        (areas(0, 1, 2), {"background": [0], "class_1": [1], "class_2": [2]}),
+        (areas(0, 1, 2, 255), {"background": [0], "class_1": [1], "class_2": [2]}),
+        (areas(0, 255), {"background": [0], "foreground": [255]}),
+        (areas(0, 128, 255), {"background": [0], "class_128": [128], "class_255": [255]}),
+        (areas(1, 2, 3), {"class_1": [1], "class_2": [2], "class_3": [3]}),
+        (areas(0, 1, 4), {"background": [0], "class_1": [1], "class_4": [4]}),
+        (areas(0, 1000, 2000, dtype=np.uint16), {"background": [0], "class_1000": [1000], "class_2000": [2000]}),
+        (areas(0, 3, dtype=np.float32), {"background": [0], "foreground": [3]}),
+        (np.repeat(areas(0, 255)[..., None], 3, -1), {"background": [0], "foreground": [255]}),
+        (areas((0, 0, 0), (128, 64, 128), (0, 0, 9)), {"background": [0], "class_1": [1], "class_2": [2]}),
+        (Image.fromarray(areas(0, 255)).convert("1"), {"background": [0], "foreground": [1]}),
+    ],
+)
+def test_kinds_of_masks(tmp_path, mask, expected):
+    suffix = "tif" if getattr(mask, "dtype", None) == np.float32 else "png"
+    found = recognize(str(make(tmp_path, mask, mask_name=f"masks/{{}}.{suffix}")))
+    assert classes(found) == expected
+    sample = look(found)
+    assert not sample.unusable
+    assert np.allclose(sum(sample.shares), 1)
+    assert all(share > 0.2 for share in sample.shares)
+    assert any("rename them in labels.yaml" in each for each in found.assumptions)
+    # What is written is what was found.
+    assert parse_labels(labels_text(found.labels), "labels.yaml") == found.labels
+
+
+@pytest.mark.parametrize(
+    ("image", "mask", "message"),
+    [
+        (
+            "{}/{}.jpg",
+            "{}annot/{}.png",
+            "pair, but their names are those of a split, .* Put the images of each split into",
+        ),
+        ("camvid/{}/{}.jpg", "camvid/{}annot/{}.png", "in the folder camvid: name that as SOURCE"),
+        ("data/{}/images/{}.jpg", "data/{}/masks/{}.png", "in the folder data: name that as SOURCE"),
+    ],
+)
+def test_no_split_is_taken_for_the_whole_data_set(tmp_path, image, mask, message):
+    for split, count in (("train", 30), ("val", 5), ("test", 5)):
+        for index in range(count):
+            save(tmp_path / image.format(split, f"{split}{index}"), PHOTOGRAPH)
+            save(tmp_path / mask.format(split, f"{split}{index}"), areas(0, 1))
+    with pytest.raises(UserError, match=message):
+        recognize(str(tmp_path))
+
+
+def test_images_and_masks_in_the_folder_of_each_patient(tmp_path):
+    for patient in range(5):
+        for index in range(10):
+            save(tmp_path / f"patient_{patient}" / "images" / f"{index}.jpg", PHOTOGRAPH)
+            save(tmp_path / f"patient_{patient}" / "masks" / f"{index}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert len(found.listing.sources) == 50
+    assert found.listing.sources[0].source_id == "patient_0/0"
+
+
+def test_splits_that_have_no_folder_get_a_part_of_train(tmp_path):
+    for word, count in (("training", 30), ("testing", 5)):
+        for index in range(count):
+            save(tmp_path / "images" / word / f"{word}{index}.jpg", PHOTOGRAPH)
+            save(tmp_path / "masks" / word / f"{word}{index}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert found.options["split"].startswith("train=")
+    assert found.count("test") == 5
+    assert found.count("train") > found.count("eval") > 0
+    assert any("fills all splits" in each for each in found.assumptions)
+
+
+def test_images_without_masks_are_left_out_if_there_are_many(tmp_path):
+    make(tmp_path)
+    for index in range(20):
+        save(tmp_path / "images" / f"other_{index}.jpg", PHOTOGRAPH)
+    found = recognize(str(tmp_path))
+    assert found.options == {"unlabeled": "ignore"}
+    assert "20 images have no mask, and are left out" in found.assumptions
+    assert not found.listing.set_aside
+
+
+@pytest.mark.parametrize(
+    ("opaque", "expected", "shares"), [((9, 9, 200), "background", [0.5, 0.5]), ((0, 0, 0), "ignore", [1 / 2, 1 / 2])]
+)
+def test_transparent_pixels_are_background_or_ignored(tmp_path, opaque, expected, shares):
+    colors = areas(opaque, (200, 0, 0), (0, 0, 0), (0, 0, 0)) if expected == "ignore" else areas(opaque, (0, 0, 0))
+    alpha = np.where(np.arange(WIDTH) < WIDTH // 2, 255, 0).astype(np.uint8)
+    mask = np.dstack([colors, np.broadcast_to(alpha, (HEIGHT, WIDTH))])
+    found = recognize(str(make(tmp_path, mask)))
+    assert found.options == {"transparent": expected}
+    assert any("transparent pixels, in 40 masks, are" in each for each in found.assumptions)
+    assert look(found).shares == shares
+
+
+def test_255_in_some_masks_where_others_have_1_is_the_same_class(tmp_path):
+    found = recognize(str(make(tmp_path, lambda index: areas(0, 1 if index % 2 else 255))))
+    assert classes(found)["foreground"] == [1, 255]
+    assert any("both are the foreground" in each for each in found.assumptions)
+    assert look(found).shares == [0.5, 0.5]
+
+
+def test_a_palette_gives_the_classes_their_colors(tmp_path):
+    mask = with_palette(areas(0, 1, 2), [0, 0, 0, 200, 0, 0, 0, 0, 200])
+    assert recognize(str(make(tmp_path, mask))).label_map.palette == [(0, 0, 0), (200, 0, 0), (0, 0, 200)]
+
+
+def test_where_palettes_are_in_another_order_in_each_file_colors_count(tmp_path):
+    colors = [(0, 0, 0), (128, 64, 128), (0, 0, 142)]
+    orders = [(0, 1, 2), (2, 0, 1), (1, 2, 0)]
+
+    def mask(index):
+        order = orders[index % 3]
+        indices = areas(*(order.index(value) for value in (0, 1, 1, 2)))
+        return with_palette(indices, [channel for position in order for channel in colors[position]])
+
+    found = recognize(str(make(tmp_path, mask)))
+    assert found.label_map.palette == [(0, 0, 0), (128, 64, 128), (0, 0, 142)]
+    assert look(found).shares == [0.25, 0.5, 0.25]
+
+
+def test_pascals_classes_have_its_names(tmp_path):
+    palette = []
+    for index in range(256):
+        for channel in range(3):
+            palette.append(sum((index >> (3 * place + channel) & 1) << (7 - place) for place in range(3)))
+    blocks = np.kron(np.minimum(np.arange(25), 20).reshape(5, 5), np.ones((6, 6))).astype(np.uint8)
+    found = recognize(str(make(tmp_path, with_palette(blocks, palette))))
+    assert found.label_map.names[:3] == ("background", "aeroplane", "bicycle")
+    assert found.label_map.palette[15] == (192, 128, 128)
+    # The same palette with fewer classes: those of someone else.
+    found = recognize(str(make(tmp_path / "own", with_palette(areas(0, 1, 2), palette))))
+    assert found.label_map.names == ("background", "class_1", "class_2")
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "mask", "names"),
+    [
+        ("labels.yaml", LabelMap.from_names(["sky", "sea"]).to_yaml(), areas(0, 1), ("sky", "sea")),
+        ("classes.txt", "sky\nsea\n", areas(0, 1), ("sky", "sea")),
+        ("classes.txt", "sky\nsea\n", areas(0, 255), ("sky", "sea")),
+        ("classes.txt", "sky\nsea\nland\n", areas(0, 2), ("sky", "sea", "land")),
+        ("classes.txt", "sea\nland\n", areas(0, 1, 2), ("background", "sea", "land")),
+        ("classes.txt", "sky\nsea\n", areas(1, 2), ("sky", "sea")),
+        ("class_names.txt", "__ignore__\n_background_\nsea\n", areas(0, 1, 255), ("_background_", "sea")),
+        ("classes.txt", "a\nb\n", areas(0, 1, 2, 3, 4), None),
+        ("readme.txt", "sky\nsea\n", areas(0, 1), None),
+    ],
+)
+def test_names_come_from_files_that_fit(tmp_path, file, text, mask, names):
+    found = recognize(str(make(tmp_path, mask, extra={file: text})))
+    if names:
+        assert found.label_map.names == names
+        assert any(file in reason for reason in found.reasons)
+        assert not look(found).unusable
+    else:
+        assert "background" in found.label_map.names
+        assert any("was not used: it names" in each for each in found.assumptions) == (file == "classes.txt")
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("labelmap.txt", "# label:color_rgb:parts:actions\nbackground:0,0,0::\nroad:128,64,128::\n"),
+        ("class_dict.csv", "name,r,g,b\nbackground,0,0,0\nroad,128,64,128\n"),
+    ],
+)
+def test_names_of_colors_come_from_the_label_maps_of_tools(tmp_path, file, text):
+    found = recognize(str(make(tmp_path, areas((0, 0, 0), (128, 64, 128)), extra={file: text})))
+    assert found.label_map.names == ("background", "road")
+    assert look(found).shares == [0.5, 0.5]
+
+
+def blurred(index):
+    mask = np.zeros((60, 80), np.uint8)
+    mask[15:45, 20:60] = 200
+    mask[20:30, 30:40] = 90
+    return Image.fromarray(mask).resize((WIDTH, HEIGHT), Image.Resampling.BICUBIC)
+
+
+def numbered(index):
+    mask = np.zeros((HEIGHT, WIDTH), np.uint16)
+    for value in range(1, 30 - index % 9):
+        row, column = divmod(value, 8)
+        mask[row * 5 + 1 : row * 5 + 4, column * 4 : column * 4 + 3] = value
+    return mask
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"mask": PHOTOGRAPH[..., 0]}, "looks like a photograph, not like a mask"),
+        ({"mask_name": "masks/{}.jpg"}, "is stored as JPEG, which keeps no exact values"),
+        ({"mask": blurred}, "along edges"),
+        ({"mask": numbered}, "seem to number objects .instance ids.: .* holds 30 values up to 29"),
+        ({"mask": areas(7, 7)}, "holds nothing but 7, and a model needs two classes at least"),
+        ({"mask_name": "other/unlike_{}.json.png", "count": 0}, "is empty"),
+        ({"image": "images/{}.jpg", "mask_name": "images/{}.tif.txt", "count": 1, "extra": {}}, "is not recognized"),
+        ({"mask": lambda i: areas(0, 3) if i % 2 else areas((0, 0, 0), (9, 0, 0))}, "nothing says which value is"),
+    ],
+)
+def test_what_has_no_clear_meaning_is_refused_with_a_remedy(tmp_path, settings, message):
+    if "txt" in settings.get("mask_name", ""):
+        save(tmp_path / "images" / "a.jpg", PHOTOGRAPH)
+        save(tmp_path / "images" / "b.jpg", PHOTOGRAPH)
+    else:
+        make(tmp_path, **settings)
+    with pytest.raises(UserError, match=message):
+        recognize(str(tmp_path))
+
+
+def test_tfrecords_without_a_label_map_say_what_is_missing(tmp_path):
+    (tmp_path / "train-00000-of-00001.tfrecord").write_bytes(b"")
+    with pytest.raises(
+        UserError, match=r"not all that a run takes: files train\*, eval\* and test\*, and a labels.yaml"
+    ):
+        recognize(str(tmp_path))
+
+
+def test_a_format_recognizes_its_own_folders(tmp_path, monkeypatch):
+    class ScansReader(Reader):
+        folder: str
+
+        @classmethod
+        def recognize(cls, folder, files):
+            return Recognition(("it has index.txt",)) if "index.txt" in files else None
+
+        @property
+        def label_map(self):
+            return LabelMap.from_names(["air", "bone"])
+
+        def listing(self):
+            return Listing([Source(f"{split}1", split, split, "") for split in SPLITS])
+
+        def read(self, source):
+            return EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1)
+
+    monkeypatch.setitem(FORMATS, "scans", ScansReader)
+    (tmp_path / "index.txt").write_text("")
+    found = recognize(str(tmp_path))
+    assert (found.format, found.reasons, found.label_map.names) == ("scans", ("it has index.txt",), ("air", "bone"))
+    assert look(found).shares == [0.5, 0.5]
+
+
+def test_a_missing_folder_is_named(tmp_path):
+    with pytest.raises(UserError, match="nowhere is not a folder"):
+        recognize(str(tmp_path / "nowhere"))
+
+
+def test_the_published_pets_are_recognized(pets):
+    found = recognize(str(pets))
+    assert (found.format, found.options, found.labels) == ("oxford-pets", {}, None)
+    assert found.label_map.names == ("pet", "background", "border")
+    assert look(found).shares[2] == pytest.approx(0.12, abs=0.03)
+
+
+def test_numbered_nuclei_are_not_taken_for_classes(pets):
+    nuclei = pathlib.Path(pets).parent / "nuclei"
+    with pytest.raises(UserError, match="instance ids"):
+        recognize(str(nuclei))
+
+
+def test_gaps_in_land_cover_are_understood(pets):
+    found = recognize(str(pathlib.Path(pets).parent / "sentinel2"))
+    assert classes(found) == {"background": [0], **{f"class_{value}": [value] for value in (1, 2, 3, 4, 8)}}
+
+
+def test_nothing_heavy_is_imported(tmp_path):
+    make(tmp_path)
+    code = (
+        "import sys; from data.inspection.recognize import look, recognize; look(recognize(sys.argv[1]));"
+        "print([name for name in ('tensorflow', 'apache_beam', 'tfx') if name in sys.modules])"
+    )
+    assert subprocess.check_output([sys.executable, "-c", code, tmp_path], text=True) == "[]\n"
