@@ -9,6 +9,7 @@ import click
 from data.base.errors import UserError
 from pipeline.cli import convert, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
+from pipeline.cli.data_sets import inspect_data
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -26,6 +27,7 @@ def cli() -> None:
 
 
 for _command in (
+    inspect_data.inspect,
     convert.convert,
     run.run,
     run.retrain,
