@@ -175,20 +175,20 @@ def _duplicates(survey: Survey) -> Iterator[Doubt]:
         found = ", ".join(f"{number:,} {kind}" for kind, number in kinds.most_common())
         yield Doubt(
             "Near-duplicates across splits",
-            f"{count(len(across), 'pair')} of images in different splits look the same ({found}). If they show the "
+            f"{count(len(across), 'pair')} of images in different splits look alike ({found}). If they show the "
             "same thing, what is measured is partly what was learned by heart: keep them together with --group-by.",
             pairs=tuple(across[:_SHOWN_PAIRS]),
         )
     if within:
         yield Doubt(
             "Near-duplicates within a split",
-            f"{count(len(within), 'pair')} of images of the same split look the same; they count twice.",
+            f"{count(len(within), 'pair')} of images of the same split look alike; what they show counts twice.",
             pairs=tuple(within[:_SHOWN_PAIRS]),
         )
 
 
 def _alike(fingerprints: list[tuple[int, Source]], parts: list[int] | None = None) -> list[tuple[Source, Source]]:
-    """Pairs of images that look alike, those that differ least first, in each pair in the order of the splits."""
+    """Pairs of images that look alike, in the order of the splits; 100,000 at most, those that differ least first."""
     pairs = []
     for first, second, _ in near_pairs([fingerprint for fingerprint, _ in fingerprints], parts=parts).tolist():
         one, other = sorted(

@@ -64,6 +64,10 @@ def inspect(
     """
     if open_it and is_remote(output):
         raise UserError("--open is for a page on this machine; give --output a path here")
+    if os.path.isdir(output):
+        raise UserError(
+            f"--output {output} is a folder; name a file, such as {os.path.join(output, 'inspection.html')}"
+        )
     quiet()
     from data.inspection.page.content import make_page
     from data.inspection.survey.doubts import find_doubts

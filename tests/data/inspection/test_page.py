@@ -131,7 +131,7 @@ def test_classes_have_shares_and_objects_by_split(page):
     assert objects[2][:3] == ["rare", "&", "small"]
     assert " ".join(objects[2][3:]) == "2 64 to 127 2 64 to 127 2 64 to 127 0"
     bars = page.find_elements(By.CSS_SELECTOR, ".bar div")
-    assert bars[3].size["width"] == pytest.approx(0.188 * 128, abs=1.5)
+    assert bars[3].size["width"] == pytest.approx(0.188 * 88, abs=1.5)
 
 
 def test_images_have_sizes_values_and_files(page):

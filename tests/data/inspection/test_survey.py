@@ -232,7 +232,7 @@ def test_near_duplicates_are_shown_across_and_within_splits():
     examples["eval/2"] = (other.copy(), examples["eval/2"][1])
     found = survey_of(examples)
     across = doubt_of(found, "Near-duplicates across splits")
-    assert "1 pair of images in different splits look the same (1 train/test)" in across.text
+    assert "1 pair of images in different splits look alike (1 train/test)" in across.text
     assert [[source.image for source in pair] for pair in across.pairs] == [["train/0", "test/0"]]
     within = doubt_of(found, "Near-duplicates within a split")
     assert [[source.image for source in pair] for pair in within.pairs] == [["eval/1", "eval/2"]]

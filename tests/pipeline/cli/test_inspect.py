@@ -61,7 +61,11 @@ def test_tfrecords_need_no_format(brain_mri, tmp_path):
 def test_what_is_neither_is_an_error(tmp_path):
     with pytest.raises(UserError, match=r"holds no TFRecords with a labels.yaml; for images and masks give their"):
         inspect(tmp_path)
-    assert inspect("--classes", "a,b", tmp_path).exit_code != 0
+    with pytest.raises(UserError, match=r"--output .* is a folder; name a file, such as .*/inspection.html"):
+        inspect(tmp_path, "--output", tmp_path)
+    result = inspect("--classes", "a,b", tmp_path)
+    assert result.exit_code != 0
+    assert "Missing option '--format': --classes is an option of --format mask-folder." in result.output
 
 
 def test_options_are_those_of_the_format():
