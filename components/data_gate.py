@@ -32,6 +32,7 @@ from data import contract
 from data.base.errors import UserError
 from data.base.files import read_bytes, write_text
 from data.contract import IGNORE_LABEL
+from data.decoding.structure import read_header
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
 
@@ -46,6 +47,7 @@ _PROGRESS_SECONDS = 10.0
 # An example keeps its role for ever. Roles are bits, so that those of one name can be combined.
 _ROLES = {"train": 1, "eval": 2, "test": 4, NEWEST_SPLIT: 4}
 _LOG = logging.getLogger("segpipe.data_gate")
+_RANGE = "preprocessing.intensity_range: [LOW, HIGH]"
 
 
 class DataGateError(UserError):
@@ -61,7 +63,10 @@ class DataStatistics(types.Artifact):
 class DataGateSpec(component_spec.ComponentSpec):
     """Inputs, outputs and parameters of the data gate."""
 
-    PARAMETERS = {"label_map": component_spec.ExecutionParameter(type=str)}
+    PARAMETERS = {
+        "label_map": component_spec.ExecutionParameter(type=str),
+        "takes_16_bits": component_spec.ExecutionParameter(type=int),
+    }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
         "anomalies": component_spec.ChannelParameter(type=standard_artifacts.ExampleAnomalies),
@@ -79,8 +84,8 @@ class _CheckExamples(beam.DoFn):
     of its number of pixels (32). Its height and width are not summed.
     """
 
-    def __init__(self, split: str, num_classes: int):
-        self._split, self._num_classes = split, num_classes
+    def __init__(self, split: str, num_classes: int, takes_16_bits: bool = True):
+        self._split, self._num_classes, self._takes_16_bits = split, num_classes, takes_16_bits
         self._checked = Metrics.counter("data_gate", "examples_checked")
         self._done = 0
         self._last_progress = 0.0
@@ -126,6 +131,9 @@ class _CheckExamples(beam.DoFn):
     def _check(self, example: tf.train.Example) -> tuple[np.ndarray, int, int]:
         image = _decode(_single_bytes(example, contract.IMAGE), contract.IMAGE)
         mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
+        header = read_header(_single_bytes(example, contract.IMAGE))
+        if header and header.bits == 16 and not self._takes_16_bits:
+            raise ValueError(f"{contract.IMAGE} has 16 bits per channel; set {_RANGE} to what becomes black and white")
         if mask.shape[:2] != image.shape[:2]:
             raise ValueError(
                 f"sizes differ: the image has {image.shape[1]}x{image.shape[0]} pixels, "
@@ -193,7 +201,9 @@ def _union(roles: Iterable[int]) -> int:
     return functools.reduce(operator.or_, roles, 0)
 
 
-def _check_files(pipeline: beam.Pipeline, files: dict[str, str], num_classes: int, results: str) -> None:
+def _check_files(
+    pipeline: beam.Pipeline, files: dict[str, str], num_classes: int, results: str, takes_16_bits: bool = True
+) -> None:
     """Decodes every example once.
 
     Args:
@@ -208,7 +218,7 @@ def _check_files(pipeline: beam.Pipeline, files: dict[str, str], num_classes: in
         | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
-        >> beam.ParDo(_CheckExamples(split, num_classes)).with_outputs("bad", "names", main="vectors")
+        >> beam.ParDo(_CheckExamples(split, num_classes, takes_16_bits)).with_outputs("bad", "names", main="vectors")
         for split, pattern in files.items()
     ]
     sums = (
@@ -281,7 +291,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
-            _check_files(pipeline, files, len(label_map), results)
+            _check_files(pipeline, files, len(label_map), results, bool(exec_properties["takes_16_bits"]))
         collected = json.loads(read_bytes(results))
         _stop_on_bad_examples(collected["bad"], collected["count"])
         _stop_on_shared_examples(collected["shared"], collected["shared_count"])
@@ -382,6 +392,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         anomalies: types.BaseChannel,
         label_map: LabelMap,
+        takes_16_bits: bool = False,
     ):
         """Constructs the gate.
 
@@ -389,12 +400,14 @@ class DataGate(base_beam_component.BaseBeamComponent):
           examples: tf.Examples by the data contract, any splits, `train` among them.
           anomalies: of ExampleValidator, for the same splits; one anomaly stops the pipeline.
           label_map: the classes that masks may hold.
+          takes_16_bits: whether a range is known by which images of 16 bits are scaled.
         """
         super().__init__(
             spec=DataGateSpec(
                 examples=examples,
                 anomalies=anomalies,
                 label_map=label_map.model_dump_json(),
+                takes_16_bits=int(takes_16_bits),
                 statistics=types.Channel(type=DataStatistics),
             )
         )

@@ -50,9 +50,10 @@ def create_pipeline(config: Config) -> Pipeline:
       config: the run.
 
     Raises:
-      UserError: if the label map is not there.
+      UserError: if the label map is not there, or the configuration contradicts the data.
     """
     label_map = config.load_label_map()
+    config = config.with_intensity_range()
 
     # TFRecords by the data contract, of a window of spans where there are spans.
     input_base, patterns = _input_patterns(config.data.input)
@@ -82,6 +83,7 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         anomalies=example_validator.outputs["anomalies"],
         label_map=label_map,
+        takes_16_bits=config.preprocessing.intensity_range is not None,
     )
 
     # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times

@@ -10,13 +10,11 @@ import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
-from data.decoding.images import EncodedImage, read_image
+from data.decoding.images import EncodedImage
 from data.decoding.masks import class_ids, read_mask
 from data.formats.reader import (
-    MAX_PIXELS,
     Listing,
-    PixelLimit,
-    Reader,
+    MaskedImagesReader,
     SetAside,
     Source,
     set_aside_duplicates,
@@ -29,7 +27,7 @@ _EXTENSIONS = (".jpg", ".jpeg", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp"
 _SPLIT_FOLDERS = {"train": "train", "eval": "eval", "val": "eval", "validation": "eval", "test": "test"}
 
 
-class MaskFolderReader(Reader):
+class MaskFolderReader(MaskedImagesReader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Subfolders train, eval (or val, validation) and test are the
@@ -42,14 +40,12 @@ class MaskFolderReader(Reader):
       labels: a labels.yaml with names and colors, instead of --classes.
       split: share of each split, by a stable hash of each name, such as train=0.8,eval=0.1,test=0.1; by default these
         shares, or the subfolders train, eval and test where there are any.
-      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
     classes: ClassNames = ()
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
     split: Shares | None = pydantic.Field(None, title="SHARES")
-    max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.model_validator(mode="after")
     def _check_classes(self) -> MaskFolderReader:
@@ -100,8 +96,7 @@ class MaskFolderReader(Reader):
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.label_map)
-        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
-        return image, ids
+        return self.read_image(read_bytes(source.image), ids), ids
 
 
 def _files(folder: str, set_aside: list[SetAside]) -> list[str]:

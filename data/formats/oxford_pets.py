@@ -11,13 +11,11 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, list_files, read_bytes
 from data.contract import IGNORE_LABEL
-from data.decoding.images import BadImageError, EncodedImage, read_image
+from data.decoding.images import BadImageError, EncodedImage
 from data.decoding.masks import read_mask
 from data.formats.reader import (
-    MAX_PIXELS,
     Listing,
-    PixelLimit,
-    Reader,
+    MaskedImagesReader,
     SetAside,
     Source,
     set_aside_duplicates,
@@ -28,7 +26,7 @@ from data.splits import Shares, split_of
 DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}
 
 
-class OxfordPetsReader(Reader):
+class OxfordPetsReader(MaskedImagesReader):
     """The Oxford-IIIT Pet data set as published, with images/ and annotations/.
 
     The authors' test.txt is the test split; a stable part of their trainval.txt is the eval split. The breed is the
@@ -38,13 +36,11 @@ class OxfordPetsReader(Reader):
       folder: holds `images` and `annotations`.
       border: whether the trimap's unclassified border becomes a class or is ignored (label 255).
       split: how trainval.txt is divided into train and eval, by a stable hash of each name.
-      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
     border: Literal["class", "ignore"] = "class"
     split: Shares = DEFAULT_SHARES
-    max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.field_validator("split")
     @classmethod
@@ -107,5 +103,4 @@ class OxfordPetsReader(Reader):
         if trimap.ndim != 2 or not np.isin(trimap, (1, 2, 3)).all():
             raise BadImageError("the trimap has values other than 1 (pet), 2 (background) and 3 (border)")
         ids = np.array([0, 0, 1, IGNORE_LABEL if self.border == "ignore" else 2], np.uint8)[trimap]
-        image = read_image(read_bytes(source.image), (trimap.shape[1], trimap.shape[0]), self.max_pixels)
-        return image, ids
+        return self.read_image(read_bytes(source.image), ids), ids

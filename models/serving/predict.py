@@ -21,6 +21,7 @@ from PIL import Image
 from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
+from data.decoding.orientation import without_orientation
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
@@ -48,6 +49,7 @@ class Predictor:
             if facts is not None:
                 self.label_map = LabelMap.model_validate(facts["label_map"])
                 self._preprocessing: dict[str, Any] = facts["preprocessing"]
+                self.intensity_range = self._preprocessing.get("intensity_range")
                 # Kept, as signatures hold no reference to it.
                 self._model = tf.saved_model.load(folder)
                 self._serve = self._model.signatures["serving_default"]
@@ -195,7 +197,7 @@ def _predictions(predictor: Predictor, inputs: dict[str, str], output: str, max_
 
 
 def _predict_one(predictor: Predictor, label: str, content: bytes, base: str, max_pixels: int) -> Prediction:
-    image = read_image(content, None, max_pixels)
+    image = read_image(content, None, max_pixels, intensity_range=predictor.intensity_range)
     ids, confidence = predictor(image.encoded, image.height, image.width)
     pixels = tf.io.decode_image(image.encoded, channels=3, expand_animations=False).numpy()
     palette = np.array(predictor.label_map.palette, np.uint8)
@@ -244,5 +246,6 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             if names and names[0]
             else f"{pathlib.Path(path).name.partition('.tfrecord')[0]}_{index:05d}"
         )
+        # Masks in TFRecords belong to the images as they are stored, so nothing turns these.
         # So that it can leave neither the folder nor the line on the terminal.
-        yield _NO_NAME.sub("_", name), contents[0] if contents else b""
+        yield _NO_NAME.sub("_", name), without_orientation(contents[0]) if contents else b""

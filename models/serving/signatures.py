@@ -12,7 +12,7 @@ import tensorflow as tf
 from data import contract
 from data.base.files import join, read_bytes, write_text
 from models.evaluation import in_graph
-from models.inputs import preprocessing
+from models.inputs import encoded, preprocessing
 from models.serving import tiling
 
 # The evaluator's signatures, by the resolution at which predictions and labels are compared.
@@ -62,8 +62,11 @@ class ServingModule(tf.Module):
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
 
+        Images are turned upright first, as their EXIF says. What is in TFRecords is taken as it is stored.
+
         With tiles, height and width are those of the largest image; outside the others, class 255 with confidence 0.
         """
+        image_bytes = encoded.upright(image_bytes)
         if self._resize == "none":
             return self._each_at_its_size(image_bytes)
         logits = self.logits(self.transform({contract.IMAGE: image_bytes})[preprocessing.IMAGE])
@@ -131,8 +134,8 @@ class ServingModule(tf.Module):
         }
 
     def _each_at_its_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        def one(encoded: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
-            maps = self._predict_by_tiles(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
+        def one(image: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
+            maps = self._predict_by_tiles(self.transform({contract.IMAGE: image[tf.newaxis]}))
             return tuple(tf.RaggedTensor.from_tensor(values) for values in maps)
 
         # One at a time, as an image of 12 million pixels takes 36 MB once decoded.

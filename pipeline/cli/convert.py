@@ -83,16 +83,18 @@ def convert(
         source, destination = _absolute(source), _absolute(destination)
     reader = make_reader(dataset_format, {**options, "folder": source})
     destination = destination.rstrip("/")
-    is_addition = False
+    is_addition, scaled_beside = False, None
     if span is not None:
-        from data.spans import SPAN, parse_span, span_path, spans_beside
+        from data.spans import SPAN, parse_span, range_beside, span_path, spans_beside
 
         number = parse_span(span)
         pattern = destination if SPAN in destination else os.path.join(destination, SPAN)
         destination = span_path(pattern, number)
         is_addition = spans_beside(pattern, number, reader.label_map)
+        scaled_beside = range_beside(pattern, number, getattr(reader, "intensity_range", None))
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
+    from data.convert import remarks
     from pipeline.config import load_config
     from pipeline.runners.beam.direct import DirectRunner
     from pipeline.runners.beam.settings import RunnerSettings
@@ -110,6 +112,7 @@ def convert(
         shards=shards,
         max_set_aside=max_set_aside,
         is_addition=is_addition,
+        range_beside=scaled_beside,
         overwrite=overwrite,
         beam_arguments=beam.pipeline_arguments(f"convert-{re.sub('[^a-z0-9]+', '-', dataset_format.lower())}"),
     )
@@ -118,6 +121,8 @@ def convert(
         click.echo(f"{name:5}  {counts['examples']:6} images   {shares}")
     for entry in report["set_aside"]:
         click.echo(f"set aside: {entry['input']}: {entry['reason']}")
+    for line in remarks(report):
+        click.echo(line)
     if report["ignored"]:
         click.echo(f"left out, since the data set does not list them: {len(report['ignored'])}")
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")

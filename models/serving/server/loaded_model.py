@@ -15,7 +15,8 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
-from data.decoding.images import encode_png, open_image
+from data.decoding.images import BadImageError, encode_png, upright_size
+from models.inputs.encoded import NO_RANGE
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
@@ -44,7 +45,7 @@ class Segmentation:
 
 
 def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
-    """Height and width of an encoded image, from its header alone, so that nothing too large is decoded.
+    """Height and width of an encoded image once it is upright, by its header, so that nothing too large is decoded.
 
     Args:
       content: the file.
@@ -55,9 +56,8 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
       TooManyPixelsError: if it has more pixels.
     """
     try:
-        # The model decodes none of Pillow's other formats.
-        width, height = open_image(content, formats=("JPEG", "PNG")).size
-    except Exception:  # Pillow raises nearly anything on broken headers.
+        height, width = upright_size(content)
+    except BadImageError:
         raise BadRequestError("not a JPEG or PNG image") from None
     if width * height > max_pixels:
         raise TooManyPixelsError(f"the image has {width}x{height} pixels; the limit is {max_pixels}")
@@ -98,7 +98,9 @@ class LoadedModel:
         """
         try:
             outputs = self.signatures["serving_default"](tf.constant(list(images)))
-        except tf.errors.InvalidArgumentError:
+        except tf.errors.InvalidArgumentError as error:
+            if NO_RANGE in str(error):
+                raise BadRequestError(f"{NO_RANGE}; send it in 8 bits") from None
             raise BadRequestError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB") from None
         class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
         # Without resizing, each map has its image's size, and the batch has the size of the largest.
