@@ -13,6 +13,7 @@ from __future__ import annotations
 import glob
 import hashlib
 import json
+import logging
 import os
 import re
 from collections.abc import Iterator
@@ -36,13 +37,16 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import proto_utils
 
+from data.base.digests import Digests
 from data.base.errors import UserError
 from data.base.files import copy, exists, find, make_folder, read_bytes, write_text
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
 from data.decoding.intensity import read_range
+from data.input_files import describe_left_out, find_input_files
 from data.label_map import LabelMap
-from data.spans import NEWEST_SPLIT, SPAN, choose_window, find_spans
+from data.spans import NEWEST_SPLIT, SPAN, Window, choose_window, find_spans
 
+_LOG = logging.getLogger("segpipe.import")
 # Custom property of the Examples: the folders that they came from, by split, as JSON.
 INPUTS_PROPERTY = "inputs"
 _TEST_SPLIT = "test"
@@ -61,13 +65,17 @@ class ImportExampleGenSpec(component_spec.ComponentSpec):
         "window": component_spec.ExecutionParameter(type=int, optional=True),
         "test_span": component_spec.ExecutionParameter(type=int, optional=True),
         "newest_span": component_spec.ExecutionParameter(type=int, optional=True),
+        "digests": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS: dict[str, component_spec.ChannelParameter] = {}
     OUTPUTS = {EXAMPLES_KEY: component_spec.ChannelParameter(type=standard_artifacts.Examples)}
 
 
-class Driver(example_gen_driver.FileBasedDriver):
-    """Replaces `{SPAN}` in the patterns by spans, and adds a fingerprint of the files to the key of TFX's cache."""
+class Driver(example_gen_driver.Driver):
+    """Replaces `{SPAN}` in the patterns by spans, and adds a fingerprint of the files to the key of TFX's cache.
+
+    TFX's own driver goes by sizes and times, which `rsync -t` and `tar` set; here contents count.
+    """
 
     def resolve_exec_properties(
         self, exec_properties: dict[str, Any], pipeline_info: Any, component_info: Any
@@ -75,12 +83,14 @@ class Driver(example_gen_driver.FileBasedDriver):
         """Adds `span`, and gives `input_config` an entry for each split and span that has files."""
         input_config = example_gen_pb2.Input()
         proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
-        if not any(SPAN in split.pattern for split in input_config.splits):
-            return super().resolve_exec_properties(exec_properties, pipeline_info, component_info)
         base = exec_properties[INPUT_BASE_KEY]
-        (folder,) = {os.path.dirname(split.pattern) for split in input_config.splits}
-        folders = find_spans(os.path.join(base, folder))
-        window = choose_window(folders, *(exec_properties.get(key) for key in ("window", "test_span", "newest_span")))
+        (below,) = {os.path.dirname(split.pattern) for split in input_config.splits}
+        place = os.path.join(base, below) if below else base
+        folders, window = {0: place}, Window((0,), 0, 0)
+        if SPAN in place:
+            folders = find_spans(place)
+            asked = (exec_properties.get(key) for key in ("window", "test_span", "newest_span"))
+            window = choose_window(folders, *asked)
         chosen = [
             (split.name, span, os.path.basename(split.pattern))
             for split in input_config.splits
@@ -93,19 +103,21 @@ class Driver(example_gen_driver.FileBasedDriver):
                 if split.name == _TEST_SPLIT
             ]
         resolved, fingerprints = example_gen_pb2.Input(), hashlib.sha256()
-        for name, span, files in chosen:
-            pattern = os.path.join(folders[span], files)
+        digests = Digests(exec_properties.get("digests") or "")
+        found = {folder: find_input_files(folder).of_split for folder in {folders[span] for _, span, _ in chosen}}
+        for name, span, pattern in chosen:
             # A span need not have files of every split; the executor checks which splits must not be empty.
-            if found := find(pattern):
-                resolved.splits.add(name=name, pattern=os.path.relpath(pattern, base))
-                described = [(os.path.basename(file.path), file.size, int(file.changed)) for file in found]
+            if files := found[folders[span]][pattern.removesuffix("*")]:
+                path = os.path.join(folders[span], pattern)
+                resolved.splits.add(name=name, pattern=os.path.relpath(path, base))
+                names = [os.path.basename(file.path) for file in files]
+                described = list(zip(names, digests.of(files), strict=True))
                 fingerprints.update(json.dumps([name, span, described]).encode())
         for split in input_config.splits:
             if not any(found.name == split.name for found in resolved.splits):
                 spans = [window.test] if split.name == _TEST_SPLIT else window.train
-                raise UserError(
-                    f"no TFRecord file matches {os.path.join(base, split.pattern)} in span {', '.join(map(str, spans))}"
-                )
+                where = f" in span {', '.join(map(str, spans))}" if SPAN in place else ""
+                raise UserError(f"no TFRecord file matches {os.path.join(base, split.pattern)}{where}")
         exec_properties[INPUT_CONFIG_KEY] = proto_utils.proto_to_json(resolved)
         exec_properties[SPAN_PROPERTY_NAME] = window.newest
         exec_properties[VERSION_PROPERTY_NAME] = None
@@ -122,12 +134,20 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         proto_utils.json_to_proto(exec_properties[INPUT_CONFIG_KEY], input_config)
         examples = artifact_utils.get_single_instance(output_dict[EXAMPLES_KEY])
         sources: dict[str, list[str]] = {}
+        left_out: dict[str, list[str]] = {}
         for split in input_config.splits:
+            # A pattern is a folder, as it is called, and the name of a split with an asterisk.
             pattern = os.path.join(exec_properties[INPUT_BASE_KEY], split.pattern)
-            found = [file.path for file in find(pattern)]
+            folder, name = os.path.split(pattern)
+            files = find_input_files(folder)
+            found = [file.path for file in files.of_split[name.removesuffix("*")]]
             if not found:
                 raise UserError(f"no TFRecord file matches {pattern}")
             sources.setdefault(split.name, []).extend(found)
+            left_out[folder] = files.left_out
+        for folder, paths in left_out.items():
+            if paths:
+                _LOG.warning("left out of %s: %s", folder, describe_left_out(paths))
         inputs = {name: sorted({os.path.dirname(path) for path in paths}) for name, paths in sources.items()}
         folders = sorted({folder for found in inputs.values() for folder in found})
         _check_label_maps(folders)
@@ -251,15 +271,17 @@ class ImportExampleGen(base_beam_component.BaseBeamComponent):
         input_config: example_gen_pb2.Input,
         window: int = 0,
         test_span: int | None = None,
+        digests: str = "",
     ):
         """Constructs the component.
 
         Args:
           input_base: folder of the files.
-          input_config: a pattern below that folder for each split; all patterns are in the same folder, whose path may
-            contain `{SPAN}`.
+          input_config: for each split its name and an asterisk, in the same folder below `input_base`, whose path may
+            contain `{SPAN}` and is otherwise taken as it is; `find_input_files` says which files these are.
           window: how many of the newest spans to take; 0 for all.
           test_span: the span that `test` is taken from; by default, the oldest.
+          digests: file that remembers digests of the files; "" for none.
         """
         super().__init__(
             spec=ImportExampleGenSpec(
@@ -268,6 +290,7 @@ class ImportExampleGen(base_beam_component.BaseBeamComponent):
                 output_data_format=example_gen_pb2.FORMAT_TF_EXAMPLE,
                 window=window,
                 test_span=test_span,
+                digests=digests or None,
                 examples=types.Channel(type=standard_artifacts.Examples),
             )
         )

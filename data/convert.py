@@ -34,6 +34,7 @@ from data.base.files import (
     read_bytes,
     write_text,
 )
+from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.decoding import intensity, orientation
@@ -270,13 +271,14 @@ def _run_beam(
     sizes = [len(line) for line in lines]  # JSON is ASCII.
     places = list(zip(itertools.accumulate(sizes, initial=0), sizes, strict=False))
     try:
-        with beam.Pipeline(options=PipelineOptions([_PICKLER, *beam_arguments])) as pipeline:
+        options = PipelineOptions([_PICKLER, *beam_arguments])
+        with plain_path(work) as place, beam.Pipeline(options=options) as pipeline:
             _ = (
                 pipeline
                 | "List" >> beam.Create(places)
                 | "Spread" >> beam.Reshuffle()
                 | "WriteShard" >> beam.ParDo(_WriteShard(reader, listing, work))
-                | "Describe" >> beam.io.WriteToText(join(work, "written"))
+                | "Describe" >> beam.io.WriteToText(join(place, "written"))
             )
     except RuntimeError as error:  # Beam's, for whatever goes wrong in a worker.
         if os.strerror(errno.ENOSPC) in str(error):

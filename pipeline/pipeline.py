@@ -64,6 +64,7 @@ def create_pipeline(config: Config) -> Pipeline:
         ),
         window=config.data.window,
         test_span=config.data.test_span,
+        digests=config.digests_path,
     )
 
     # The schema is curated, not inferred: a broken data set must not define what is right.
@@ -220,7 +221,7 @@ def _training_code(config: Config, component: str) -> str:
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:
-    """ImportExampleGen's base folder, and a pattern below it for each split; the span must be in the pattern."""
+    """ImportExampleGen's base folder, and where the files of each split are below it; the span must be there."""
     before, span, after = folder.partition(SPAN)
     base, below = (os.path.dirname(before), os.path.basename(before) + span + after) if span else (folder, "")
     return absolute(base), {split: os.path.join(below, f"{split}*") for split in contract.SPLITS}

@@ -36,6 +36,8 @@ def explain(error: ValidationError, source: str, model: type[BaseModel] | None =
         else:
             message = item["msg"].removeprefix("Value error, ")
             got = "" if isinstance(item["input"], dict) else f"; got {item['input']!r}"
+            if item["type"] == "string_type" and isinstance(item["input"], int | float):
+                got += "; put it in quotes"
             lines.append(f"  {key}: {message}{got}")
     return "\n".join(lines)
 

@@ -108,6 +108,22 @@ def find(pattern: str) -> list[FileInfo]:
     return sorted((file for file in files if not file.path.endswith("/")), key=lambda file: file.path)
 
 
+def checksum(path: str) -> str:
+    """The checksum that a store keeps of a file's content, "" if it keeps none.
+
+    Raises:
+      UnreachableError: if it cannot be asked.
+    """
+    from apache_beam.io.filesystems import FileSystems
+
+    try:
+        return str(FileSystems.checksum(path) or "")
+    except NotImplementedError:
+        return ""
+    except Exception as error:  # Each cloud's client has its own errors.
+        raise _unreachable(path, error) from error
+
+
 def find_below(folder: str) -> list[FileInfo]:
     """All files below a folder, sorted by path; none if there is no such folder.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Annotated, Any, Literal
 
 import pydantic
@@ -54,6 +55,25 @@ def _bound(metric: Metric) -> Any:
 
 
 Bounds = Annotated[dict[str, Any], pydantic.BeforeValidator(_check_bounds)]
+
+
+def join_names(key: Sequence[str]) -> list[str]:
+    """Joins the parts of a dotted key below `gate` that are one name, as that of a class with a dot in it is.
+
+    Args:
+      key: such as `min`, `iou`, `traffic`, `light`, or `slices`, `st`, `george`, `mean_iou`.
+    """
+    section, *rest = key
+    slices = []
+    if section == "slices":
+        # The name of a slice ends where a metric begins.
+        end = next((index for index, part in enumerate(rest) if index and part in METRICS), len(rest))
+        slices, rest = [".".join(rest[:end])], rest[end:]
+    elif section != "min":
+        return list(key)
+    if len(rest) > 2 and rest[0] in METRICS and METRICS[rest[0]].by_class:
+        rest = [rest[0], ".".join(rest[1:])]
+    return [section, *slices, *rest]
 
 
 class GateSettings(Section):

@@ -24,7 +24,7 @@ from data.decoding.images import BadImageError, encode_png, read_image
 from data.decoding.orientation import without_orientation
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
 from models.serving.versions import model_folder
 
 RESULTS_FILE = "predictions.jsonl"
@@ -51,7 +51,7 @@ class Predictor:
                 self._preprocessing: dict[str, Any] = facts["preprocessing"]
                 self.intensity_range = self._preprocessing.get("intensity_range")
                 # Kept, as signatures hold no reference to it.
-                self._model = tf.saved_model.load(folder)
+                self._model = load(folder)
                 self._serve = self._model.signatures["serving_default"]
                 height, width = (self._preprocessing[side] for side in ("height", "width"))
                 self(encode_png(np.zeros([height, width], np.uint8)), height, width)

@@ -11,6 +11,7 @@ import tensorflow as tf
 
 from data import contract
 from data.base.files import join, read_bytes, write_text
+from data.base.links import plain_path
 from models.evaluation import in_graph
 from models.inputs import encoded, preprocessing
 from models.serving import tiling
@@ -188,6 +189,12 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> No
     }
     tf.saved_model.save(module, folder, signatures=signatures)
     write_text(join(folder, FACTS_PATH), json.dumps({**facts, "format": FORMAT}, indent=2))
+
+
+def load(folder: str) -> Any:
+    """Loads a SavedModel, whatever characters its path holds; see `data.base.links`."""
+    with plain_path(folder) as path:
+        return tf.saved_model.load(path)
 
 
 def read_facts(folder: str) -> dict[str, Any] | None:

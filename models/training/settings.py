@@ -168,7 +168,7 @@ class TrainerConfig(Section):
         # Another encoder or decoder may have other defaults and other options.
         changed = {**self.model_dump(), "model": self.model.without_defaults()}
         for key, value in values.items():
-            set_value(changed, key, value)
+            set_value(changed, key.split("."), value)
         return type(self).model_validate(changed)
 
     @pydantic.model_validator(mode="after")

@@ -16,7 +16,8 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from data.base.files import find
+from data.base.files import find, join
+from data.base.links import plain_path
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from models.inputs import input_pipeline
@@ -196,8 +197,9 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
     if different:
         _LOG.warning("no warm start: %s has another %s", config.deployed_model, " and ".join(different))
         return False
-    variables = os.path.join(config.deployed_model, "variables", "variables")
-    checkpoints.weights_checkpoint(model).read(variables).assert_existing_objects_matched().expect_partial()
+    with plain_path(config.deployed_model) as folder:
+        variables = join(folder, "variables", "variables")
+        checkpoints.weights_checkpoint(model).read(variables).assert_existing_objects_matched().expect_partial()
     _LOG.info("starting from the weights of %s", config.deployed_model)
     return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import shutil
 import sys
 import warnings
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 import click
 
 from data.base.files import is_remote
+from data.base.links import without_link
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -37,12 +39,27 @@ def format_iou(value: float | None) -> str:
 
 def program() -> str:
     """How to call segpipe again: by name where the PATH has it, else as it was called."""
-    return "segpipe" if shutil.which("segpipe") else relative(sys.argv[0])
+    return "segpipe" if shutil.which("segpipe") else in_command(relative(sys.argv[0]))
 
 
 def relative(path: str) -> str:
+    """A path as people see it: from the current folder, where it is below it."""
+    path = without_link(path)
     relative = os.path.relpath(path)
     return path if is_remote(path) or relative.startswith("..") else relative
+
+
+def in_command(path: str) -> str:
+    """A path as an argument of a command for a shell."""
+    return shlex.quote(os.path.join(os.curdir, path) if path.startswith("-") else path)
+
+
+def plain_console() -> Console:
+    """Where tables go: what they show is shown as it is, though it may look like rich's own markup."""
+    from rich.console import Console
+
+    width = None if sys.stdout.isatty() else 200
+    return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
 def print_summary(console: Console, result: Run) -> None:
@@ -82,11 +99,11 @@ def print_summary(console: Console, result: Run) -> None:
             f"{verdict} as version {result.pushed_version}: {relative(str(result.pushed_path))}",
         ]
         if is_there:
-            folder = relative(destination)
+            folder = in_command(relative(destination))
             lines += ["Predict with it:", f"  {program()} predict --model {folder} IMAGE… --output predictions"]
     if result.report:
         lines.append(f"Report: {relative(result.report)}")
-    console.print("\n".join(["", *lines]), highlight=False, markup=False, soft_wrap=True)
+    console.print("\n".join(["", *lines]), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
 def quiet() -> None:

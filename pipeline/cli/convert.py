@@ -11,6 +11,8 @@ from typing import Any
 import click
 
 from data.base.errors import UserError
+from data.base.files import is_remote
+from data.base.links import pattern_letters
 from pipeline.cli.common import quiet
 from pipeline.cli.data_sets.formats import FormatCommand, make_reader
 
@@ -92,6 +94,9 @@ def convert(
         destination = span_path(pattern, number)
         is_addition = spans_beside(pattern, number, reader.label_map)
         scaled_beside = range_beside(pattern, number, getattr(reader, "intensity_range", None))
+    letters = " ".join(pattern_letters(destination))
+    if letters and (config_path or is_remote(destination)):
+        raise UserError(f"DEST {destination} holds {letters}, which Beam takes for a pattern; name one without")
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
     from data.convert import remarks

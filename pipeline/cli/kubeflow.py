@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import sys
 from typing import Any
 
 import click
@@ -13,6 +12,8 @@ from pipeline.cli.common import (
     EXIT_FAILED,
     EXIT_REFUSED,
     SET_OPTION,
+    in_command,
+    plain_console,
     quiet,
 )
 from pipeline.cli.kubeflow_server import connect, server_options
@@ -46,7 +47,7 @@ def compile_command(config_path: str, overrides: tuple[str, ...], image: str, ou
     text = compile_pipeline(config, image)
     with open(output, "w", encoding="utf-8") as file:
         file.write(text)
-    click.echo(f"Written to {output}; `segpipe submit {output}` runs it.")
+    click.echo(f"Written to {output}; `segpipe submit {in_command(output)}` runs it.")
 
 
 _PIPELINE_ARGUMENT = click.argument("pipeline", metavar="PIPELINE.YAML")
@@ -172,7 +173,6 @@ def create_schedule(
 @server_options
 def list_schedules(host: str | None, namespace: str | None) -> None:
     """List the schedules on the server."""
-    from rich.console import Console
     from rich.table import Table
 
     table = Table(box=None, pad_edge=False)
@@ -180,7 +180,7 @@ def list_schedules(host: str | None, namespace: str | None) -> None:
         table.add_column(column, overflow="fold")
     for item in connect(host, namespace).list_schedules():
         table.add_row(item.name, item.trigger, "enabled" if item.is_enabled else "paused")
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
 
 
 @schedule.command("pause", no_args_is_help=True)

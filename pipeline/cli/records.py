@@ -6,14 +6,13 @@ import dataclasses
 import glob
 import json
 import os
-import sys
 from typing import TYPE_CHECKING
 
 import click
 
 from data.base.errors import UserError
 from data.base.files import exists, is_remote
-from pipeline.cli.common import SET_OPTION, format_iou, quiet, relative
+from pipeline.cli.common import SET_OPTION, format_iou, plain_console, quiet, relative
 from pipeline.cli.kubeflow_server import connect, server_options
 
 if TYPE_CHECKING:
@@ -69,7 +68,6 @@ def runs(
     config_path: str | None, overrides: tuple[str, ...], as_json: bool, host: str | None, namespace: str | None
 ) -> None:
     """List the runs of a pipeline, or of all pipelines in output/, oldest first; with --host, the runs on a server."""
-    from rich.console import Console
     from rich.table import Table
 
     if host:
@@ -94,13 +92,12 @@ def runs(
             f"{sum(component.seconds for component in item.components):.0f}",
             "; ".join(item.reasons),
         )
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
 
 
 def _print_server_runs(
     host: str, namespace: str | None, config_path: str | None, overrides: tuple[str, ...], as_json: bool
 ) -> None:
-    from rich.console import Console
     from rich.table import Table
 
     from pipeline.config import load_config
@@ -117,7 +114,7 @@ def _print_server_runs(
     for item in listed:
         seconds = "" if item.seconds is None else f"{item.seconds:.0f}"
         table.add_row(item.run_id, item.name, item.state, seconds, item.reason)
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
 
 
 @click.command()
@@ -174,11 +171,10 @@ def compare(
 def _print_sections(
     title: str, columns: dict[str, str | None], sections: dict[str, list[Row]], html_path: str | None
 ) -> None:
-    from rich.console import Console
 
     from pipeline.records.sections import to_html, to_table
 
-    Console(width=None if sys.stdout.isatty() else 200).print(to_table(list(columns), sections))
+    plain_console().print(to_table(list(columns), sections))
     if html_path:
         with open(html_path, "w", encoding="utf-8") as file:
             file.write(to_html(title, columns, sections))
@@ -195,7 +191,6 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
 
     config = load_config(config_path, overrides)
     quiet()
-    from rich.console import Console
     from rich.table import Table
 
     from pipeline.records.lineage import load_history
@@ -218,7 +213,7 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
             ", ".join(map(relative, item.data)),
             "; ".join(f"{event['time']} by {event['by']}, to {event['to']}" for event in item.rollbacks),
         )
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
 
 
 @click.command(no_args_is_help=True)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import sys
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -13,6 +12,7 @@ from pipeline.cli.common import (
     EXIT_REFUSED,
     SET_OPTION,
     format_iou,
+    plain_console,
     print_summary,
     quiet,
 )
@@ -37,7 +37,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     config.data.newest_input()
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
-    for caveat in config.beam.caveats():
+    for caveat in (*config.data.notices(), *config.beam.caveats()):
         click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
     from rich.console import Console
@@ -145,7 +145,6 @@ def tune(config_path: str, overrides: tuple[str, ...]) -> None:
 
 def _print_trials(trials: list[Trial], keys: list[str]) -> None:
     import yaml
-    from rich.console import Console
     from rich.table import Table
 
     from data.base.section import set_value
@@ -157,9 +156,9 @@ def _print_trials(trials: list[Trial], keys: list[str]) -> None:
     for trial in trials:
         table.add_row(format_iou(trial.mean_iou), *(format_value(trial.values[key]) for key in keys))
     click.echo()
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    plain_console().print(table)
     sections: dict[str, Any] = {}
     for key in keys:
-        set_value(sections, key, trials[0].values[key])
+        set_value(sections, key.split("."), trials[0].values[key])
     click.echo("\nThe best values, for the configuration file:\n")
     click.echo(yaml.safe_dump(sections, sort_keys=False), nl=False)

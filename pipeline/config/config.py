@@ -11,6 +11,7 @@ import pydantic
 from components.report.settings import ReportSettings
 from data.base.errors import UserError
 from data.base.files import is_remote
+from data.base.links import lasting_plain_path, pattern_letters
 from data.base.section import Section
 from data.contract import LABEL_MAP_FILE
 from data.decoding.intensity import read_range
@@ -24,7 +25,7 @@ from models.tuning.search_space import TunerConfig, TuneSettings, with_first_val
 from pipeline.config.data import DataSettings
 from pipeline.records.settings import MetadataSettings
 from pipeline.retraining.settings import NotifySettings, RetrainSettings
-from pipeline.runners.beam.settings import BeamSettings
+from pipeline.runners.beam.settings import COMPONENTS, BeamSettings
 from pipeline.runners.kubeflow.settings import KubeflowSettings
 
 
@@ -66,7 +67,14 @@ class Config(Section):
     @property
     def artifacts_path(self) -> str:
         """Folder of the artifacts of all runs."""
-        return absolute(self.artifacts or os.path.join(self.output, "artifacts"))
+        if self.artifacts:
+            return lasting_plain_path(absolute(self.artifacts), "artifacts")
+        return os.path.join(self._plain_output, "artifacts")
+
+    @property
+    def _plain_output(self) -> str:
+        """The output folder, under a path that nothing takes for a pattern."""
+        return lasting_plain_path(absolute(self.output), "output")
 
     @property
     def metadata_path(self) -> str:
@@ -84,12 +92,17 @@ class Config(Section):
     @property
     def checkpoints_path(self) -> str:
         """Folder of the checkpoints of trainings that may have to go on."""
-        return absolute(os.path.join(self.output, "checkpoints"))
+        return os.path.join(self._plain_output, "checkpoints")
 
     @property
     def tuning_path(self) -> str:
         """Folder of the trials of searches that may have to go on."""
-        return absolute(os.path.join(self.output, "tuning"))
+        return os.path.join(self._plain_output, "tuning")
+
+    @property
+    def digests_path(self) -> str:
+        """The file that remembers digests of inputs."""
+        return absolute(os.path.join(self.output, "digests.json"))
 
     @property
     def logs_path(self) -> str:
@@ -102,6 +115,13 @@ class Config(Section):
             raise UserError(
                 f"output: {self.output} must be a folder on this machine, for metadata and logs; what a cluster "
                 f"computes can be elsewhere, with artifacts: {self.output.rstrip('/')}/artifacts"
+            )
+        key, place = ("artifacts", self.artifacts) if self.artifacts else ("output", self.output)
+        letters = pattern_letters(absolute(place))
+        if letters and any(self.beam.component(name).runner != "direct" for name in COMPONENTS):
+            raise UserError(
+                f"{key}: {place} holds {' '.join(letters)}, which the workers of a cluster take for a pattern; "
+                "name one without"
             )
 
     def load_label_map(self) -> LabelMap:

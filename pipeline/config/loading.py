@@ -6,10 +6,11 @@ import pathlib
 from typing import Any
 
 import pydantic
-import yaml
 
 from data.base.errors import UserError, explain
-from data.base.section import set_value
+from data.base.section import set_value, split_override
+from data.base.yaml_text import read_yaml
+from models.evaluation.settings import join_names
 from models.training.settings import TrainerConfig
 from models.tuning.search_space import with_first_values
 from pipeline.config.config import Config
@@ -32,8 +33,8 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
     except (OSError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read the configuration {path}: {error}") from None
     try:
-        values = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:  # ValueError: of a date that is none.
+        values = read_yaml(text)
+    except ValueError as error:
         raise UserError(f"{path} is not YAML: {error}") from None
     if isinstance(values, dict):
         # A section whose keys are all left out, or commented out, is one with its defaults.
@@ -56,12 +57,17 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
 
 
 def _apply(values: dict[str, Any], override: str) -> None:
-    key, separator, text = override.partition("=")
-    if not separator or not key:
-        raise UserError(f"--set {override}: takes key=value, such as --set train.epochs=10")
+    key, text = split_override(override)
+    if text is None or not all(key):
+        raise UserError(
+            f"--set {override}: takes key=value, such as --set train.epochs=10; a name that holds . or = goes in "
+            "quotes, such as --set 'gate.min.iou.\"a=b\"=0.5'"
+        )
+    if key[0] == "gate":
+        key = ["gate", *join_names(key[1:])]
     try:
-        value = yaml.safe_load(text)
-    except (yaml.YAMLError, ValueError) as error:
+        value = read_yaml(text)
+    except ValueError as error:
         raise UserError(f"--set {override}: the value is not YAML: {error}") from None
     try:
         set_value(values, key, value)

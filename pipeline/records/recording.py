@@ -13,6 +13,7 @@ from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.base.code_digest import code_version, tree_digest
+from data.base.digests import Digests
 from data.base.errors import UserError
 from data.base.files import exists, find, is_remote, read_bytes, write_text
 from data.base.packages import package_versions
@@ -52,15 +53,16 @@ def begin_run(database: Database, run_id: str, config: Config) -> None:
 def inputs_digest(config: Config) -> str:
     """A digest of data, configuration, code and packages; runs with the same digest have the same results.
 
-    It takes no longer than listing the files: each counts by its size and the time of its last change.
+    Files count by what they hold. Only those are read that look changed since the last time.
     """
     digest = hashlib.sha256()
     settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
     for part in (settings, package_versions(), tree_digest(import_paths(settings))):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
     weights = glob.escape(config.model.encoder_weights)
-    for file in [*config.data.input_files(), *(find(weights) if weights else [])]:
-        digest.update(f"{file.path} {file.size} {file.changed}\0".encode())
+    files = [*config.data.input_files(), *(find(weights) if weights else [])]
+    for file, content in zip(files, Digests(config.digests_path).of(files), strict=True):
+        digest.update(f"{file.path} {content}\0".encode())
     return digest.hexdigest()[:16]
 
 

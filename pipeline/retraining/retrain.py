@@ -13,8 +13,9 @@ from typing import Any, Literal
 from rich.console import Console
 
 from data.base.errors import UserError
-from data.base.files import find
-from data.contract import SPLITS
+from data.base.files import find, join
+from data.base.links import plain_path
+from data.input_files import find_input_files
 from models.serving.versions import is_model, numbers, version_path
 from pipeline.config import Config
 from pipeline.records.metadata import database_of
@@ -70,6 +71,8 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
             return Result("no drift", last, drift, [])
         from pipeline.runners.local import RunFailedError, run_locally
 
+        for notice in config.data.notices():
+            log(notice)
         try:
             run = run_locally(config, console)
         except RunFailedError as error:
@@ -138,14 +141,26 @@ def measure_drift(config: Config) -> dict[str, float] | None:
     trained_on = facts.get("statistics", {}).get("splits", {}).get("train")
     if not trained_on:
         return None
-    patterns = [os.path.join(glob.escape(newest), f"{split}*") for split in SPLITS]
-    patterns = [pattern for pattern in patterns if find(pattern)]
     statistics = statistics_of(config, deployed)
     logging.disable(logging.WARNING)  # Beam and TFDV log much that is of no use to users.
     try:
-        return measure(patterns, label_map, trained_on, statistics, config.retrain.max_drift)
+        with plain_path(newest) as folder:
+            return measure(_patterns(folder), label_map, trained_on, statistics, config.retrain.max_drift)
     finally:
         logging.disable(logging.NOTSET)
+
+
+def _patterns(folder: str) -> list[str]:
+    """Patterns of the TFRecords of all splits: few, as Beam makes steps of its own for each."""
+    patterns = []
+    for split, files in find_input_files(folder).of_split.items():
+        pattern = join(folder, f"{split}*")
+        paths = [file.path for file in files]
+        if paths and paths == [file.path for file in find(pattern)]:
+            patterns.append(pattern)
+        else:
+            patterns += [glob.escape(path) for path in paths]
+    return patterns
 
 
 def summary(run: Run, drift: dict[str, float] | None) -> dict[str, Any]:

@@ -1,5 +1,6 @@
 import gzip
 import json
+import os
 import pathlib
 import re
 
@@ -129,6 +130,53 @@ def test_a_split_without_files_is_a_mistake(tmp_path):
         run(tmp_path, tmp_path / "output")
 
 
+def test_each_file_is_of_one_split_and_the_others_are_told(tmp_path, caplog):
+    for name in ("train-0", "trainval-0", "test-0", "training.tfrecord"):
+        write(tmp_path / name, [example(name)])
+    (tmp_path / "train-0.idx").write_text("0 17")
+    artifact = run(tmp_path, tmp_path / "output")
+    (copied,) = (pathlib.Path(artifact.uri) / "Split-train").iterdir()
+    assert read(copied) == [example("train-0")]
+    assert f"left out of {tmp_path}: train-0.idx, training.tfrecord, trainval-0" in caplog.text
+    write(tmp_path / "train-val", [example("both")])
+    with pytest.raises(UserError, match=r"train-val: is it of train or of eval\?"):
+        run(tmp_path, tmp_path / "again")
+    with pytest.raises(UserError, match=r"train-val: is it of train or of eval\?"):
+        resolve(tmp_path, pattern="{}*")
+
+
+def test_a_folder_may_have_any_characters_in_its_path(tmp_path):
+    for folder in ("[1] a*?", "ü 'b' \"c\" #%", "-d"):
+        for name in ("train-[0]*", "test"):
+            (tmp_path / folder).mkdir(exist_ok=True)
+            write(tmp_path / folder / name, [example(name)])
+        # A folder that the path would match as a pattern.
+        (tmp_path / "1 abc").mkdir(exist_ok=True)
+        write(tmp_path / "1 abc" / "train-0", [example("another")])
+        found = resolve(tmp_path / folder, pattern="{}*")
+        artifact = run(tmp_path / folder, tmp_path / "output" / folder[:2], **found)
+        (copied,) = (pathlib.Path(artifact.uri) / "Split-train").iterdir()
+        assert read(copied) == [example("train-[0]*")]
+
+
+@pytest.mark.parametrize("pattern", ["{}*", "s{{SPAN}}/{}*"])
+def test_contents_count_and_times_do_not(tmp_path, pattern):
+    make_spans(tmp_path, s1=["train", "test"])
+    folder = tmp_path if "SPAN" in pattern else tmp_path / "s1"
+    file = tmp_path / "s1" / "train.tfrecord"
+    times = file.stat().st_mtime_ns
+
+    def fingerprint():
+        return resolve(folder, pattern=pattern, digests=str(tmp_path / "digests.json"))["input_fingerprint"]
+
+    before = fingerprint()
+    os.utime(file, (1, 1))
+    assert fingerprint() == before
+    write(file, [example("s9 train")])
+    os.utime(file, ns=(times, times))
+    assert fingerprint() != before
+
+
 def test_the_report_of_the_conversion_goes_along(tmp_path):
     for split in ("train", "test"):
         write(tmp_path / f"{split}.tfrecord", [example("a")])
@@ -144,9 +192,9 @@ def make_spans(folder, **splits):
             write(folder / span / f"{name}.tfrecord", [example(f"{span} {name}")])
 
 
-def resolve(folder, **properties):
+def resolve(folder, pattern="s{{SPAN}}/{}*", **properties):
     """What the driver puts into the properties."""
-    splits = [example_gen_pb2.Input.Split(name=name, pattern=f"s{{SPAN}}/{name}*") for name in ("train", "test")]
+    splits = [example_gen_pb2.Input.Split(name=name, pattern=pattern.format(name)) for name in ("train", "test")]
     config = proto_utils.proto_to_json(example_gen_pb2.Input(splits=splits))
     given = {"input_base": str(folder), "input_config": config, **properties}
     return Driver(None).resolve_exec_properties(given, None, None)

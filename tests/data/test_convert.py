@@ -465,3 +465,14 @@ def test_a_file_that_is_missing_in_a_bucket_is_told_from_a_bucket_that_is(bucket
     assert (exists("gs://segpipe/a[1].txt"), exists("gs://segpipe/a1.txt")) == (True, False)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
         read_bytes("gs://segpipe/b.txt")
+
+
+def test_paths_may_have_any_characters(tmp_path):
+    for name in ("[1] a*?", "ü 'b' \"c\" #%", "e\\f"):
+        source = make_mask_folder(tmp_path / name / "source [x]")
+        destination = tmp_path / name / "to [y]*"
+        reader = MaskFolderReader(folder=str(source), classes="ground,thing", split="train=0.4,eval=0.3,test=0.3")
+        for overwrite in (False, True):
+            convert(reader, str(destination), overwrite=overwrite)
+        assert sum(len(read_examples(destination, split)) for split in THIRDS) == 40
+        assert sorted(path.name for path in (tmp_path / name).iterdir()) == ["source [x]", "to [y]*"]

@@ -17,7 +17,7 @@ from data.base.errors import UserError
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join, read_bytes
 from data.decoding.images import BadImageError, encode_png, upright_size
 from models.inputs.encoded import NO_RANGE
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
 _LOG = logging.getLogger("segpipe.model_server")
@@ -80,7 +80,7 @@ class LoadedModel:
         if facts is None:
             raise ValueError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
         self.folder, self.version, self.facts = folder, version, facts
-        self._model = tf.saved_model.load(folder)
+        self._model = load(folder)
         self.signatures = self._model.signatures
         # The first request makes TensorFlow optimize the graph; no client should wait for that.
         size = [facts["preprocessing"][name] for name in ("height", "width")]

@@ -8,6 +8,7 @@ import http
 import logging
 import os
 import re
+import shlex
 import time
 import warnings
 from collections.abc import Callable, Iterator
@@ -127,8 +128,8 @@ class Server:
             except UserError as error:
                 now = time.monotonic()
                 if not isinstance(error, OutageError) or (outage is not None and now - outage >= patience):
-                    again = f"segpipe runs --host {self._url or _IN_CLUSTER}"
-                    again += f" --namespace {self._namespace}" if self._namespace else ""
+                    words = ["segpipe", "runs", "--host", self._url or _IN_CLUSTER]
+                    again = shlex.join([*words, *(["--namespace", self._namespace] if self._namespace else [])])
                     raise UserError(
                         f"{error}\nRun {run_id} goes on without this command; `{again}` shows it"
                     ) from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 
 from data.base.errors import UserError
+from data.base.links import pattern_letters
 from data.contract import LABEL_MAP_FILE
 from pipeline.config import Config
 from pipeline.records.settings import MetadataSettings
@@ -50,6 +51,8 @@ def on_cluster(config: Config) -> Config:
     model = config.model
     if model.encoder_weights:
         model = model.model_copy(update={"encoder_weights": seen("model.encoder_weights", model.encoder_weights)})
+    if letters := " ".join(pattern_letters(config.output)):
+        raise UserError(f"output: {config.output} holds {letters}, which TFX takes for a pattern; name one without")
     # Kubeflow has its own metadata server, and its own place for artifacts.
     update = {"output": seen("output", config.output), "artifacts": "", "metadata": MetadataSettings()}
     return config.model_copy(update={**update, "data": data, "push": push, "model": model})
