@@ -14,7 +14,7 @@ from markupsafe import Markup
 from data.inspection.page import charts
 from data.inspection.page.pictures import Picture, choose, draw
 from data.inspection.survey.doubts import Doubt, reasons
-from data.inspection.survey.inputs import Inputs
+from data.inspection.survey.processes import Processes
 from data.inspection.survey.summary import value_ranges
 from data.inspection.survey.survey import SplitCounts, Survey
 
@@ -43,12 +43,12 @@ class _ClassRow:
     chart: Markup
 
 
-def make_page(inputs: Inputs, survey: Survey, doubts: Sequence[Doubt]) -> str:
+def make_page(processes: Processes, survey: Survey, doubts: Sequence[Doubt]) -> str:
     """The text of a self-contained HTML file; it holds no character that UTF-8 cannot have."""
     pairs = [pair for doubt in doubts for pair in doubt.pairs]
     sample = choose(survey)
     wanted = dict.fromkeys([*sample, *(source for pair in pairs for source in pair)])
-    pictures = draw(inputs, [*wanted], survey.label_map)
+    pictures = draw(processes, [*wanted], survey.intensity_range)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
         autoescape=True,
@@ -66,6 +66,7 @@ def make_page(inputs: Inputs, survey: Survey, doubts: Sequence[Doubt]) -> str:
         values=_values(survey),
         ranges=value_ranges(survey),
         reasons=reasons(survey.set_aside),
+        left_out=reasons(survey.ignored),
         most_reasons=_SHOWN_REASONS,
     )
     return page.encode("utf-8", "backslashreplace").decode()

@@ -11,9 +11,11 @@ import numpy as np
 from PIL import Image
 
 from data.contract import IGNORE_LABEL
+from data.decoding import intensity
 from data.formats import Source
-from data.inspection.survey.inputs import Inputs
+from data.inspection.survey.inputs import Content, Inputs
 from data.inspection.survey.measures import open_reduced, thumbnail
+from data.inspection.survey.processes import Processes
 from data.inspection.survey.survey import Survey
 from data.label_map import LabelMap
 
@@ -66,23 +68,25 @@ def choose(survey: Survey) -> list[Source]:
     return [*chosen]
 
 
-def draw(inputs: Inputs, sources: list[Source], label_map: LabelMap) -> dict[Source, Picture]:
+def draw(processes: Processes, sources: list[Source], intensity_range: intensity.Range | None) -> dict[Source, Picture]:
     """Reads images again and draws them; one that can no longer be read is left out."""
-    pictures = {}
-    for source, content in inputs.find(sources):
-        try:
-            encoded, ids = inputs.read(source, content)
-            small = Image.fromarray(thumbnail(open_reduced(encoded, _SIDE), _SIDE))
-        except Exception:  # It could be read a moment ago; whatever happened to it is not worth the page.
-            continue
-        mask = Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST)
-        counts = np.bincount(ids.ravel(), minlength=256)
-        order = sorted(np.flatnonzero(counts[:IGNORE_LABEL]).tolist(), key=lambda index: -counts[index])
-        shares = {index: float(counts[index] / ids.size) for index in order}
-        pictures[source] = Picture(
-            source, _data_uri(small, "JPEG", quality=80), _mask_uri(np.asarray(mask), label_map), shares
-        )
-    return pictures
+    drawn = processes.map(_draw, processes.inputs.find(sources), intensity_range)
+    return {picture.source: picture for picture in drawn if picture}
+
+
+def _draw(
+    inputs: Inputs, source: Source, content: Content | None, intensity_range: intensity.Range | None
+) -> Picture | None:
+    try:
+        encoded, ids = inputs.read(source, content, intensity_range)
+        small = Image.fromarray(thumbnail(open_reduced(encoded, _SIDE), _SIDE))
+    except Exception:  # It could be read a moment ago; whatever happened to it is not worth the page.
+        return None
+    mask = Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST)
+    counts = np.bincount(ids.ravel(), minlength=256)
+    order = sorted(np.flatnonzero(counts[:IGNORE_LABEL]).tolist(), key=lambda index: -counts[index])
+    shares = {index: float(counts[index] / ids.size) for index in order}
+    return Picture(source, _data_uri(small, "JPEG", quality=80), _mask_uri(np.asarray(mask), inputs.label_map), shares)
 
 
 def _mask_uri(ids: np.ndarray, label_map: LabelMap) -> str:

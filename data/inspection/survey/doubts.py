@@ -12,6 +12,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.contract import SPLITS
+from data.decoding import intensity, orientation
 from data.decoding.consistency import check_consistency
 from data.formats import SetAside, Source
 from data.inspection.survey.measures import SPECK_PIXELS
@@ -85,10 +86,13 @@ def find_doubts(survey: Survey) -> list[Doubt]:
 
 
 def _contradictions(survey: Survey) -> Iterator[Doubt]:
+    found = [*survey.contradictions]
     try:
         check_consistency(survey.notes)
     except UserError as error:
-        yield Doubt("The files contradict each other", str(error), stops=True)
+        found.append(str(error))
+    for text in found:
+        yield Doubt("The files contradict each other", text, stops=True)
 
 
 def _set_aside(survey: Survey) -> Iterator[Doubt]:
@@ -241,9 +245,7 @@ def _masks(survey: Survey) -> Iterator[Doubt]:
 
 
 def _noticed(survey: Survey) -> Iterator[Doubt]:
-    for kind, number in survey.notes.counts.items():
-        yield Doubt(
-            f"Noticed: {kind}",
-            f"In {count(number, 'input')}, first in {survey.notes.first[kind]}.",
-            names=(survey.notes.first[kind],),
-        )
+    for text in orientation.remarks(survey.notes):
+        yield Doubt("Images that EXIF turns", text)
+    for text in intensity.remarks(survey.notes, survey.intensity_range):
+        yield Doubt("Images of many bits", text)

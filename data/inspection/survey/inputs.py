@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-import glob
 import json
 import re
 from collections.abc import Iterator
@@ -12,7 +11,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from data.base.errors import UserError
-from data.base.files import exists, find, is_folder, join, read_bytes
+from data.base.files import exists, is_folder, join, read_bytes
 from data.contract import (
     GROUP,
     IGNORE_LABEL,
@@ -26,10 +25,12 @@ from data.contract import (
     compression_type,
     example_name,
 )
-from data.decoding.images import BadImageError, EncodedImage, decode, open_image
+from data.decoding import intensity
+from data.decoding.images import BadImageError, EncodedImage, decode, open_image, read_image, upright_size
 from data.decoding.notes import Notes
 from data.formats import Reader, SetAside, Source
 from data.formats.reader import MAX_PIXELS
+from data.input_files import find_input_files
 from data.label_map import LabelMap
 from data.spans import SPAN, find_spans
 
@@ -54,6 +55,7 @@ class Inputs(abc.ABC):
       set_aside: inputs that were left out before any was read.
       ignored: inputs that the data set itself does not list.
       notes: what was noticed when the data set was converted; of one that was not, what is noticed now counts.
+      takes_range: whether images of more than 8 bits can be read once their range is known.
     """
 
     label_map: LabelMap
@@ -61,6 +63,7 @@ class Inputs(abc.ABC):
     set_aside: list[SetAside]
     ignored: list[SetAside]
     notes: Notes
+    takes_range: bool = True
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Input]:
@@ -71,10 +74,18 @@ class Inputs(abc.ABC):
         """Some of the inputs again."""
 
     @abc.abstractmethod
-    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
+    def read(
+        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
+    ) -> tuple[EncodedImage, np.ndarray]:
         """An image and its mask, [height, width] uint8 class ids.
 
+        Args:
+          source: one of the inputs.
+          content: its bytes, where they came with it.
+          intensity_range: what becomes 0 and 255 in images of more than 8 bits; None while that is not known.
+
         Raises:
+          UnknownRangeError: if it has to be known.
           BadImageError: if the pair cannot be used.
           OSError: if a file cannot be read.
         """
@@ -99,6 +110,7 @@ class DataSet(Inputs):
         self.total = len(listing.sources)
         self.set_aside, self.ignored = listing.set_aside, listing.ignored
         self.notes = Notes()
+        self.takes_range = intensity.RANGE_KEY in type(reader).model_fields
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_sources": [], "set_aside": [], "ignored": []}
@@ -109,20 +121,17 @@ class DataSet(Inputs):
     def find(self, sources: list[Source]) -> list[Input]:
         return [(source, None) for source in sources]
 
-    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
+    def read(
+        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
+    ) -> tuple[EncodedImage, np.ndarray]:
+        if intensity_range:
+            return self._reader.model_copy(update={intensity.RANGE_KEY: intensity_range}).read(source)
         return self._reader.read(source)
 
 
 def are_tfrecords(path: str) -> bool:
     """Whether a path is one of TFRecords that segpipe can read: a folder with a label map beside them, or spans."""
-    return SPAN in path or (exists(join(path, LABEL_MAP_FILE)) and bool(_files(path)))
-
-
-def _files(folder: str) -> list[tuple[str, str]]:
-    """Split and path of each file that a run would read."""
-    return [
-        (split, file.path) for split in SPLITS for file in find(join(glob.escape(folder), f"{split}*")) if file.size
-    ]
+    return SPAN in path or (exists(join(path, LABEL_MAP_FILE)) and any(find_input_files(path).of_split.values()))
 
 
 class Records(Inputs):
@@ -132,16 +141,18 @@ class Records(Inputs):
         """Finds the files.
 
         Raises:
-          UserError: if there are none, or there is no label map.
+          UserError: if there are none, a name leaves doubts, or there is no label map.
         """
         folders = list(find_spans(path).values()) if SPAN in path else [path.rstrip("/")]
         if not is_folder(folders[0]):
             raise UserError(f"{folders[0]} is not a folder")
-        self._files = [file for folder in folders for file in _files(folder)]
+        found = [find_input_files(folder) for folder in folders]
+        self._files = [(split, file.path) for files in found for split in SPLITS for file in files.of_split[split]]
         if not self._files:
             raise UserError(f"{path} holds no TFRecords named {', '.join(f'{split}*' for split in SPLITS)}")
         self.label_map = LabelMap.load(join(folders[-1], LABEL_MAP_FILE))
-        self.set_aside, self.ignored, self.notes = [], [], Notes()
+        self.set_aside, self.notes = [], Notes()
+        self.ignored = [SetAside(path, "no TFRecord of a split") for files in found for path in files.left_out]
         for report in (join(folder, REPORT_FILE) for folder in folders):
             if exists(report):
                 self._add_report(report)
@@ -197,7 +208,9 @@ class Records(Inputs):
             source = Source(name, split, image, "", texts[SLICE], texts[GROUP])
             yield source, Content(values[IMAGE], values[MASK])
 
-    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
+    def read(
+        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
+    ) -> tuple[EncodedImage, np.ndarray]:
         if content is None:
             raise BadImageError(source.mask)
         for name, value in ((IMAGE, content.image), (MASK, content.mask)):
@@ -210,15 +223,13 @@ class Records(Inputs):
         wrong = ids[(ids >= len(self.label_map)) & (ids != IGNORE_LABEL)]
         if wrong.size:
             raise BadImageError(f"class id {wrong[0]} in the mask of {source.source_id} is not in the label map")
-        image = decode(content.image, MAX_PIXELS)
-        if image.size != mask.size:
+        height, width = upright_size(content.image)
+        if (height, width) != ids.shape:
             raise BadImageError(
-                f"sizes differ: the image of {source.source_id} has {image.width}x{image.height} pixels, the mask "
+                f"sizes differ: the image of {source.source_id} has {width}x{height} pixels, the mask "
                 f"{mask.width}x{mask.height}"
             )
-        if image.format not in ("JPEG", "PNG"):
-            raise BadImageError(f"the image of {source.source_id} is neither JPEG nor PNG")
-        return EncodedImage(content.image, image.format.lower(), image.height, image.width), ids
+        return read_image(content.image, mask.size, MAX_PIXELS, "upright", intensity_range), ids
 
 
 def _place(image: str) -> tuple[str, int]:

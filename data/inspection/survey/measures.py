@@ -51,7 +51,7 @@ class Measures:
       width: pixels.
       classes: by class id, of those that occur.
       ignored: pixels without a class.
-      values: [256] or, of 16 bits, [4096] counts of the values in a sample of the pixels, by channel.
+      values: [256] counts of the values in a sample of the pixels, by channel.
       fingerprint: what near-duplicates of the image have nearly the same of; None if it is too plain.
     """
 
@@ -106,7 +106,7 @@ def open_reduced(image: EncodedImage, side: int = _SAMPLED_SIDE) -> Image.Image:
     opened = open_image(image.encoded)
     opened.draft(None, (side, side))
     opened.load()
-    return opened if opened.mode in ("L", "RGB") or opened.mode.startswith("I;16") else opened.convert("RGB")
+    return opened if opened.mode in ("L", "RGB") else opened.convert("RGB")
 
 
 def _step(length: int) -> int:
@@ -114,8 +114,6 @@ def _step(length: int) -> int:
 
 
 def _values(sample: np.ndarray) -> dict[str, np.ndarray]:
-    if sample.dtype != np.uint8:
-        return {"gray, 16 bits": np.bincount(sample.ravel() >> 4, minlength=4096)}
     if sample.ndim == 2:
         return {"gray": np.bincount(sample.ravel(), minlength=256)}
     return {
@@ -125,10 +123,7 @@ def _values(sample: np.ndarray) -> dict[str, np.ndarray]:
 
 
 def thumbnail(image: Image.Image, side: int = _SAMPLED_SIDE) -> np.ndarray:
-    """An image at `side` pixels or less, [height, width] or [height, width, 3] uint8; 16 bits are stretched to 8."""
-    if image.mode not in ("L", "RGB"):
-        deep = np.asarray(image).astype(np.float32)
-        image = Image.fromarray(((deep - deep.min()) * (255 / max(float(np.ptp(deep)), 1))).astype(np.uint8))
+    """An image at `side` pixels or less, [height, width] or [height, width, 3] uint8."""
     if max(image.size) > side:
         scale = side / max(image.size)
         size = (max(1, round(image.width * scale)), max(1, round(image.height * scale)))

@@ -92,11 +92,10 @@ def _ranges(survey: Survey) -> list[str]:
 
 
 def value_ranges(survey: Survey) -> dict[str, tuple[int, int, float]]:
-    """The smallest and the largest value and the mean of each channel; of 16 bits, to the precision of 12."""
+    """The smallest and the largest value and the mean of each channel."""
     ranges = {}
     for channel, counts in survey.values.items():
-        step = 65536 // len(counts) if len(counts) > 256 else 1
         occurring = np.flatnonzero(counts)
         mean = float((np.arange(len(counts)) * counts).sum() / counts.sum())
-        ranges[channel] = int(occurring[0]) * step, int(occurring[-1]) * step + step - 1, mean * step
+        ranges[channel] = int(occurring[0]), int(occurring[-1]), mean
     return ranges

@@ -3,29 +3,23 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import dataclasses
 import heapq
-import itertools
-import multiprocessing
-import signal
-from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
+from collections.abc import Callable
 
 import numpy as np
 
 from data.base.errors import UserError
 from data.contract import SPLITS
-from data.decoding.images import BadImageError
+from data.decoding import intensity
+from data.decoding.errors import BadImageError, UnknownRangeError
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
 from data.inspection.survey.measures import SIZES, Measures, measure
+from data.inspection.survey.processes import Processes
 from data.label_map import LabelMap
 
-# Images that wait for each process: enough that none idles, few enough for any memory.
-_WAITING = 8
 # Of each class, the images that show it best.
 _CANDIDATES = 24
 _NAMES = 10
@@ -96,6 +90,8 @@ class Survey:
       set_aside: inputs that cannot be used.
       ignored: inputs that the data set does not list.
       notes: what was noticed while files were read.
+      intensity_range: what became 0 and 255 of images of more than 8 bits; None if there are none.
+      contradictions: why files cannot be read as one data set.
       groups: images by group and split.
       fingerprints: of each image that has one, with where it comes from.
       candidates: images that show each class best, as heaps.
@@ -117,6 +113,8 @@ class Survey:
     sizes: collections.Counter[tuple[int, int]] = dataclasses.field(default_factory=collections.Counter)
     kinds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     values: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
+    intensity_range: intensity.Range | None = None
+    contradictions: list[str] = dataclasses.field(default_factory=list)
     groups: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
     fingerprints: list[tuple[int, Source]] = dataclasses.field(default_factory=list)
     candidates: dict[int, list[Candidate]] = dataclasses.field(default_factory=dict)
@@ -197,94 +195,86 @@ class Survey:
 
 @dataclasses.dataclass(frozen=True)
 class _Looked:
-    """An input that was looked at: its measures, or the reason why it cannot be used."""
+    """An input that was looked at: its measures, or the reason why it cannot be used.
+
+    Attributes:
+      source: the input.
+      kind: how its image is stored.
+      measures: None if it cannot be used.
+      reason: why it cannot be used.
+      is_deep: whether it can be used once it is known how images of more than 8 bits are scaled.
+      notes: what was noticed while it was read.
+    """
 
     source: Source
     kind: str
     measures: Measures | None
     reason: str
+    is_deep: bool
     notes: Notes
 
 
-def survey(
-    origin: str, inputs: Inputs, *, workers: int = 1, progress: Callable[[int, int | None], None] = lambda *_: None
-) -> Survey:
+def survey(origin: str, processes: Processes, progress: Callable[[int, int | None], None] = lambda *_: None) -> Survey:
     """Looks at all inputs; none of them ends it, however broken it is.
 
     Args:
       origin: what is inspected, as the user named it.
-      inputs: what to look at.
-      workers: processes; with 1, this one does all.
+      processes: have the inputs.
       progress: is told how many inputs are done, and how many there are if that is known.
 
     Raises:
       UserError: if no input can be used, or the system ends a process.
     """
+    inputs = processes.inputs
     found = Survey.of_nothing(origin, inputs)
-    for done, looked in enumerate(_look_at_all(inputs, workers), 1):
-        progress(done, inputs.total)
-        if looked.measures is None:
-            found.set_aside.append(SetAside(looked.source.image, looked.reason))
-            continue
-        found.kinds[looked.kind] += 1
-        found.notes.add(looked.notes)
-        found.add(looked.source, looked.measures)
+    deep: list[Source] = []
+    range_notes = Notes()
+    done, total = 0, inputs.total
+    for looked in processes.map(_look, inputs, None):
+        if looked.is_deep:
+            deep.append(looked.source)
+            range_notes.add(looked.notes)
+            total = total and total + 1  # It is read again.
+        else:
+            _add(found, looked)
+        done += 1
+        progress(done, total)
+    if deep:
+        range_notes.add(found.notes)
+        found.intensity_range = range_notes.ranges[intensity.VALUES]
+        try:
+            found.intensity_range = intensity.find_range(range_notes, is_addition=False)
+        except UserError as error:  # The conversion ends with it; here the images are shown all the same.
+            found.contradictions.append(str(error))
+        for looked in processes.map(_look, inputs.find(deep), found.intensity_range):
+            _add(found, looked)
+            done += 1
+            progress(done, total)
     if not found.images:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:10])
         raise UserError(f"{origin}: none of the {len(found.set_aside)} inputs can be used:{reasons}")
     return found
 
 
-def _look_at_all(inputs: Inputs, workers: int) -> Iterator[_Looked]:
-    """What was looked at, in the order of the inputs."""
-    if workers == 1:
-        yield from itertools.starmap(_Look(inputs), inputs)
+def _add(found: Survey, looked: _Looked) -> None:
+    if looked.measures is None:
+        found.set_aside.append(SetAside(looked.source.image, looked.reason))
         return
-    # Neither TensorFlow's threads nor any locks of this process are in a process that is started anew.
-    context = multiprocessing.get_context("spawn")
-    waiting: collections.deque[Future[_Looked]] = collections.deque()
-    with ProcessPoolExecutor(workers, context, _start, (inputs,)) as pool:
+    found.kinds[looked.kind] += 1
+    found.notes.add(looked.notes)
+    found.add(looked.source, looked.measures)
+
+
+def _look(inputs: Inputs, source: Source, content: Content | None, intensity_range: intensity.Range | None) -> _Looked:
+    measures, reason, kind, is_deep = None, "", "", False
+    with collecting(source.image) as notes:
         try:
-            for source, content in inputs:
-                waiting.append(pool.submit(_look, source, content))
-                if len(waiting) >= workers * _WAITING:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        except BrokenProcessPool:
-            raise UserError(
-                "the system ended a process that read images, perhaps for lack of memory; try --workers 1"
-            ) from None
-        finally:
-            pool.shutdown(cancel_futures=True)
-
-
-class _Look:
-    def __init__(self, inputs: Inputs):
-        self._inputs = inputs
-
-    def __call__(self, source: Source, content: Content | None) -> _Looked:
-        try:
-            with collecting(source.image) as notes:
-                image, ids = self._inputs.read(source, content)
-            return _Looked(source, file_kind(source, content), measure(image, ids), "", notes)
+            image, ids = inputs.read(source, content, intensity_range)
+            kind, measures = file_kind(source, content), measure(image, ids)
+        except UnknownRangeError as error:
+            is_deep, reason = inputs.takes_range, str(error)
         except (BadImageError, OSError) as error:
             reason = str(error)
         except Exception as error:  # A fault of a reader, or of a decoder in what it does with a broken file.
-            reason = f"{type(error).__name__}: {error}"
-        return _Looked(source, "", None, reason, Notes())
-
-
-_STARTED: list[_Look] = []
-
-
-def _start(inputs: Inputs) -> None:
-    """Prepares a process."""
-    # Ctrl-C goes to all processes of the terminal; the first one ends the others.
-    with contextlib.suppress(ValueError):
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-    _STARTED[:] = [_Look(inputs)]
-
-
-def _look(source: Source, content: Content | None) -> _Looked:
-    return _STARTED[0](source, content)
+            reason = f"cannot be read: {type(error).__name__} {error}".strip()
+    return _Looked(source, kind, measures, reason, is_deep, notes)

@@ -26,6 +26,8 @@ _FORMAT = click.Option(
     help="Format of the data set, as for `segpipe convert`; not for TFRecords.",
 )
 _PROGRESS_SECONDS = 5.0
+# A process that reads fewer images than these takes longer to start than it saves.
+_IMAGES_PER_PROCESS = 200
 
 
 class _InspectCommand(FormatCommand):
@@ -46,7 +48,7 @@ class _InspectCommand(FormatCommand):
     "--workers",
     type=click.IntRange(1),
     metavar="N",
-    help="Processes that read images  [default: one for each processor]",
+    help="Processes that read images  [default: one for every 200 images, and no more than there are processors]",
 )
 def inspect(
     dataset_format: str | None,
@@ -71,24 +73,27 @@ def inspect(
     quiet()
     from data.inspection.page.content import make_page
     from data.inspection.survey.doubts import find_doubts
+    from data.inspection.survey.processes import Processes
     from data.inspection.survey.summary import summarize
     from data.inspection.survey.survey import survey
 
     inputs = _inputs(dataset_format, source, options)
-    with _progress() as progress:
-        found = survey(
-            source or str(dataset_format),
-            inputs,
-            workers=workers or len(os.sched_getaffinity(0)),
-            progress=progress,
-        )
-    doubts = find_doubts(found)
-    write_text(output, make_page(inputs, found, doubts))
+    with Processes(inputs, workers or _most_useful(inputs.total)) as processes:
+        with _progress() as progress:
+            found = survey(source or str(dataset_format), processes, progress)
+        doubts = find_doubts(found)
+        write_text(output, make_page(processes, found, doubts))
     for line in summarize(found, doubts):
         click.echo(line)
     click.echo(f"Written to {relative(output)}")
     if open_it and click.launch(output):
         raise UserError("cannot start a browser")
+
+
+def _most_useful(total: int | None) -> int:
+    """How many processes to start for so many inputs."""
+    processors = len(os.sched_getaffinity(0))
+    return processors if total is None else max(1, min(processors, total // _IMAGES_PER_PROCESS))
 
 
 def _inputs(dataset_format: str | None, source: str | None, options: dict[str, Any]) -> Inputs:

@@ -15,6 +15,7 @@ from data.formats.mask_folder import MaskFolderReader
 from data.inspection.page.content import make_page
 from data.inspection.survey.doubts import find_doubts
 from data.inspection.survey.inputs import DataSet
+from data.inspection.survey.processes import Processes
 from data.inspection.survey.survey import survey
 
 NAMES = ("ground", "<b>thing</b>", "rare & small")
@@ -46,9 +47,10 @@ def written(tmp_path_factory):
     (folder / "set" / "images" / "train" / "<i>broken.png").write_bytes(b"broken")
     (folder / "set" / "masks" / "train" / "<i>broken.png").write_bytes(b"broken")
     inputs = DataSet(MaskFolderReader(folder=str(folder / "set"), classes=NAMES))
-    found = survey("<my> set", inputs)
     path = folder / "inspection.html"
-    path.write_text(make_page(inputs, found, find_doubts(found)))
+    with Processes(inputs, 1) as processes:
+        found = survey("<my> set", processes)
+        path.write_text(make_page(processes, found, find_doubts(found)))
     return path
 
 

@@ -10,14 +10,16 @@ from PIL import Image
 
 from data.base.errors import UserError
 from data.contract import IGNORE_LABEL, SPLITS, SegmentationExample
+from data.decoding import orientation
 from data.decoding.images import EncodedImage, encode_png
-from data.decoding.notes import note
+from data.decoding.notes import Notes, note
 from data.formats import Listing, Reader, SetAside, Source
 from data.formats.mask_folder import MaskFolderReader
-from data.inspection.page.pictures import choose
+from data.inspection.page.pictures import choose, draw
 from data.inspection.survey.doubts import find_doubts, reasons
 from data.inspection.survey.inputs import DataSet, Records, are_tfrecords
 from data.inspection.survey.measures import measure
+from data.inspection.survey.processes import Processes
 from data.inspection.survey.summary import summarize
 from data.inspection.survey.survey import survey
 from data.label_map import LabelMap
@@ -68,8 +70,13 @@ def good_examples(count=4):
     return examples
 
 
+def look(origin, inputs, workers=1, **options):
+    with Processes(inputs, workers) as processes:
+        return survey(origin, processes, **options)
+
+
 def survey_of(examples, **options):
-    return survey("made", DataSet(Made(examples=examples, **options)))
+    return look("made", DataSet(Made(examples=examples, **options)))
 
 
 def titles(found):
@@ -115,7 +122,7 @@ def test_a_folder_is_read_as_the_conversion_reads_it(tmp_path, workers):
     (tmp_path / "masks" / "06.png").unlink()
     steps = []
     inputs = DataSet(MaskFolderReader(folder=str(tmp_path), classes=NAMES))
-    found = survey(str(tmp_path), inputs, workers=workers, progress=lambda done, total: steps.append((done, total)))
+    found = look(str(tmp_path), inputs, workers=workers, progress=lambda done, total: steps.append((done, total)))
     assert found.images == 24
     assert found.kinds == {"JPEG, RGB": 24}
     assert steps == [(done, 29) for done in range(1, 30)]
@@ -238,11 +245,9 @@ def test_near_duplicates_are_shown_across_and_within_splits():
     assert [[source.image for source in pair] for pair in within.pairs] == [["eval/1", "eval/2"]]
 
 
-def test_what_readers_notice_is_passed_on():
-    doubt = doubt_of(
-        survey_of(good_examples(), noted="an orientation that matters"), "Noticed: an orientation that matters"
-    )
-    assert doubt.text == "In 12 inputs, first in eval/0."
+def test_images_that_exif_turns_either_way_are_told_of():
+    doubt = doubt_of(survey_of(good_examples(), noted=orientation.ASSUMED), "Images that EXIF turns")
+    assert "12, read as viewers show them; --orientation stored reads them as stored" in doubt.text
 
 
 def test_files_that_contradict_each_other_are_a_doubt_and_no_end(monkeypatch):
@@ -263,16 +268,40 @@ def test_the_sample_shows_each_class_however_rare_it_is():
     assert len(chosen) == len(set(chosen)) == 24
 
 
-def test_deep_images_have_their_range(tmp_path):
+@pytest.fixture
+def deep(tmp_path):
+    """Images of 12 bits in files of 16."""
     (tmp_path / "images").mkdir()
     (tmp_path / "masks").mkdir()
     for index in range(30):
-        deep = np.random.default_rng(index).integers(1000, 3000, (40, 60)).astype(np.uint16)
-        Image.fromarray(deep).save(tmp_path / "images" / f"{index}.png")
+        values = np.random.default_rng(index).integers(1000, 3000, (40, 60)).astype(np.uint16)
+        values[0, :2] = 1000, 2999
+        Image.fromarray(values).save(tmp_path / "images" / f"{index}.png")
         Image.fromarray(mask_of()).save(tmp_path / "masks" / f"{index}.png")
-    found = survey("deep", DataSet(MaskFolderReader(folder=str(tmp_path), classes=NAMES[:2])))
+    return tmp_path
+
+
+def test_deep_images_are_scaled_by_the_range_of_all(deep):
+    steps = []
+    inputs = DataSet(MaskFolderReader(folder=str(deep), classes=NAMES[:2]))
+    found = look("deep", inputs, progress=lambda done, total: steps.append((done, total)))
+    assert found.images == 30
     assert found.kinds == {"PNG, gray, 16 bits": 30}
-    assert "Values, in a sample of the pixels: gray, 16 bits 992 to 3007" in "\n".join(summarize(found, []))
+    assert found.intensity_range == (1000, 2999)
+    assert np.flatnonzero(found.values["gray"])[[0, -1]].tolist() == [0, 255]
+    assert doubt_of(found, "Images of many bits").text.endswith("30; 1000 became black, 2999 white")
+    assert steps[-1] == (60, 60)
+    with Processes(inputs, 1) as processes:
+        assert len(draw(processes, choose(found), found.intensity_range)) == 24
+
+
+def test_deep_images_beside_others_are_shown_though_the_conversion_refuses_them(deep):
+    Image.fromarray(noise(0)).save(deep / "images" / "7.png")
+    found = look("deep", DataSet(MaskFolderReader(folder=str(deep), classes=NAMES[:2])))
+    assert found.images == 30
+    doubt = doubt_of(found, "The files contradict each other")
+    assert doubt.stops
+    assert "--intensity-range 1000,2999" in doubt.text
 
 
 @pytest.fixture(scope="module")
@@ -309,20 +338,20 @@ def records(tmp_path_factory):
         "splits": {split: {"examples": 4} for split in SPLITS},
         "set_aside": [{"input": "x.jpg", "reason": "broken"}],
         "ignored": [],
-        "notes": {"counts": {"turned": 2}, "first": {"turned": "a.jpg"}, "ranges": {}},
+        "notes": Notes({orientation.ASSUMED: 2}, {orientation.ASSUMED: "a.jpg"}).to_json(),
     }
     (folder / "conversion.json").write_text(json.dumps(report))
+    (folder / "trainval-0.tfrecord").write_bytes((folder / "train-00000-of-00001.tfrecord").read_bytes())
     return folder
 
 
-@pytest.mark.parametrize("workers", [1, 2])
-def test_tfrecords_are_read_with_what_their_conversion_reported(records, workers):
+def test_tfrecords_are_read_with_what_their_conversion_reported(records):
     assert are_tfrecords(str(records))
-    found = survey("records", Records(str(records)), workers=workers)
+    found = look("records", Records(str(records)))
     assert [counts.images for counts in found.splits.values()] == [4, 4, 3]
     assert [entry.reason.split(" of ")[0] for entry in found.set_aside] == [
         "broken",
-        "unreadable: not a known image format",
+        "not a JPEG or PNG image",
         "class id 9 in the mask",
         "bad {'mask': b''} has no image/segmentation/class/encoded",
         "the mask",
@@ -331,13 +360,16 @@ def test_tfrecords_are_read_with_what_their_conversion_reported(records, workers
         "the file is damaged from here on",
     ]
     assert "Groups are in several splits" in titles(found)
-    assert doubt_of(found, "Noticed: turned").names == ("a.jpg",)
+    assert doubt_of(found, "Images that EXIF turns").text.startswith(
+        "images that EXIF turns, with a mask that fits both"
+    )
+    assert [pathlib.Path(entry.input).name for entry in found.ignored] == ["trainval-0.tfrecord"]
 
 
 def test_tfrecords_of_all_spans_are_read(records, tmp_path):
     for number in (1, 2):
         (tmp_path / str(number)).symlink_to(records)
-    found = survey("spans", Records(str(tmp_path / "{SPAN}")))
+    found = look("spans", Records(str(tmp_path / "{SPAN}")))
     assert [counts.images for counts in found.splits.values()] == [8, 8, 6]
 
 
