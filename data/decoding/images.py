@@ -8,10 +8,10 @@ import threading
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.decoding import intensity, orientation
-from data.decoding.depth import deep_values
+from data.decoding.depth import deep_values, use_native_order
 from data.decoding.errors import BadImageError, UnknownRangeError
 from data.decoding.notes import note, note_range
 from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_pixels, read_header
@@ -70,9 +70,12 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Image.
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            return Image.open(io.BytesIO(content), formats=formats)
+            image = Image.open(io.BytesIO(content), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        use_native_order(image)
+    return image
 
 
 def decode(content: bytes, max_pixels: int) -> Image.Image:
@@ -195,8 +198,8 @@ def _decode_by_pillow(content: bytes, max_pixels: int) -> _Decoded:
         raise BadImageError("it holds several images of one size; save the one that is meant as a file of its own")
     deep = deep_values(image, content)
     values = _eight_bits(image) if deep is None else deep
-    if image.format == "TIFF":  # Which Pillow has turned.
-        tag = image.tag_v2.get(orientation.TAG)  # type: ignore[attr-defined]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Which Pillow has turned, and forgotten how.
+        tag = open_image(content).tag_v2.get(orientation.TAG)  # type: ignore[attr-defined]
         turn = tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
         return _Decoded(orientation.turned_back(values, turn), turn)
     exif: Any = image.info.get("exif")

@@ -27,6 +27,9 @@ PAIRS = (
     re.findall(r"```python\n(.*?)```", EXTENDING.partition("### A dataset format")[2], re.DOTALL)[0]
     + """
 
+from data.formats import Reader
+
+
 class Unfinished(Reader):
     @property
     def label_map(self):
