@@ -83,7 +83,7 @@ def _tiff_colors(image: TiffImagePlugin.TiffImageFile, content: bytes) -> np.nda
             tiles.append(tile._replace(args=(rawmode[:-1] + other, *arguments[1:])))
         again.tile = tiles
         # Premultiplied colors would be divided by alpha, each byte by itself.
-        if any("a;" in str(tile.args[0]) for tile in tiles):
+        if any("a;" in str(tile.args) for tile in tiles):
             raise BadImageError(f"its colors of 16 bits are multiplied by alpha; {_AS_PNG} without alpha")
         second = np.asarray(again.convert("RGB"))
     return first.astype(np.uint16) << 8 | second

@@ -14,7 +14,7 @@ from data.decoding import intensity, orientation
 from data.decoding.depth import deep_values, use_native_order
 from data.decoding.errors import BadImageError, UnknownRangeError
 from data.decoding.notes import note, note_range
-from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_pixels, read_header
+from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_pixels, parts, read_header
 
 # Formats of animations and pages. A second image of another size is a thumbnail.
 _SEQUENCES = ("AVIF", "GIF", "TIFF", "WEBP")
@@ -160,6 +160,11 @@ def _decode(content: bytes, max_pixels: int) -> _Decoded:
     if header is None:
         return _decode_by_pillow(content, max_pixels)
     _check_size(header.width, header.height, max_pixels)
+    if header.format == "jpeg" and header.channels == 4 and not _says_how_inks_are_stored(content):
+        raise BadImageError(
+            "its colors are CMYK without Adobe's marker, so it does not say whether 255 is all ink or none; "
+            "convert it to RGB"
+        )
     turn = orientation.exif_orientation(content)
     values = _decode_by_tensorflow(content, header)
     if values is None:
@@ -175,6 +180,10 @@ def _decode(content: bytes, max_pixels: int) -> _Decoded:
     has_alpha = header.channels in (2, 4) and header.format == "png"
     is_kept = header.bits <= 8 and header.channels in (1, 3) and not (header.has_palette or has_alpha)
     return _Decoded(values, turn, content if is_kept else None, header.format)
+
+
+def _says_how_inks_are_stored(content: bytes) -> bool:
+    return any(part.kind == b"\xee" and content.startswith(b"Adobe", part.start) for part in parts(content))
 
 
 def _decode_by_tensorflow(content: bytes, header: Header) -> np.ndarray | None:

@@ -215,6 +215,25 @@ def test_any_file_is_read_or_named():
     assert outcomes == {"read", "refused"}
 
 
+def test_a_jpeg_in_cmyk_is_decoded_as_the_model_decodes_it_or_refused():
+    content = saved(Image.fromarray(COLORS).convert("CMYK"), "JPEG", quality=95)
+    found = pixels(read_image(content, (7, 5), LIMIT))
+    np.testing.assert_array_equal(found, tf.io.decode_jpeg(content, channels=3))
+    shown = np.asarray(Image.open(io.BytesIO(content)).convert("RGB"), int)
+    assert np.abs(found.astype(int) - shown).max() < 16  # Inverted, it would be more than 100.
+    start = content.find(b"\xff\xee")
+    unmarked = content[:start] + content[start + 2 + int.from_bytes(content[start + 2 : start + 4], "big") :]
+    with pytest.raises(BadImageError, match="CMYK without Adobe's marker"):
+        read_image(unmarked, (7, 5), LIMIT)
+
+
+def test_a_jpeg_with_a_preview_keeps_its_bytes():
+    previews = [Image.fromarray(COLORS[::-1])]
+    content = saved(Image.fromarray(COLORS), "MPO", save_all=True, append_images=previews)
+    image = read_image(content, (7, 5), LIMIT)
+    assert (image.encoded, image.format) == (content, "jpeg")
+
+
 def test_a_color_space_that_cannot_be_converted_is_named():
     with pytest.raises(BadImageError, match="Lab color space"):
         read_image(saved(Image.new("LAB", (7, 5)), "TIFF"), (7, 5), LIMIT)

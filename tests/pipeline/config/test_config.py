@@ -144,12 +144,10 @@ def test_the_model_scales_deep_images_as_the_conversion_did(tmp_path, write):
         assert own.with_intensity_range().preprocessing.intensity_range == (0, 1000)
     (tmp_path / "in" / "conversion.json").write_text('{"intensity_range": [0.0, 4095.0]}')
     assert config.with_intensity_range().preprocessing.intensity_range == (0, 4095)
-    with pytest.raises(
-        UserError, match=r"intensity_range is \[0.0, 1000.0\], but .*/in was converted with \[0.0, 4095"
-    ):
+    with pytest.raises(UserError, match=r"is \[0.0, 1000.0\], but .*/in was converted with \[0.0, 4095.0\]"):
         own.with_intensity_range()
     for value in ("[5, 5]", "[1, 0]", "[0, .inf]", "[1]"):
-        with pytest.raises(UserError, match="preprocessing.intensity_range"):
+        with pytest.raises(UserError, match=r"preprocessing\.intensity_range"):
             load_config(write(MINIMAL), (f"preprocessing.intensity_range={value}",))
 
 
