@@ -291,7 +291,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
-            _check_files(pipeline, files, len(label_map), results, bool(exec_properties["takes_16_bits"]))
+            _check_files(pipeline, files, len(label_map), results, bool(exec_properties.get("takes_16_bits")))
         collected = json.loads(read_bytes(results))
         _stop_on_bad_examples(collected["bad"], collected["count"])
         _stop_on_shared_examples(collected["shared"], collected["shared_count"])

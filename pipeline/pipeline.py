@@ -97,7 +97,7 @@ def create_pipeline(config: Config) -> Pipeline:
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,  # Of use to rolling windows of spans; here the whole split is analyzed each time.
-        custom_config=config.preprocessing.model_dump(),
+        custom_config=config.preprocessing.model_dump(mode="json"),
     )
     transform.add_upstream_node(data_gate)
 

@@ -16,6 +16,18 @@ _SEPARATE_PLANES = 2
 _AS_PNG = "save it as a PNG, which is read in all its bits"
 
 
+def use_native_order(image: TiffImagePlugin.TiffImageFile) -> None:
+    """Makes Pillow read signed and float values in the order in which libtiff gives them, not in that of the file."""
+    native = {"I;16BS": "I;16NS", "I;32BS": "I;32NS", "F;32BF": "F;32NF", "I;16S": "I;16NS", "I;32S": "I;32NS"}
+    native["F;32F"] = "F;32NF"
+    image.tile = [
+        tile._replace(args=(native.get(tile.args[0], tile.args[0]), *tile.args[1:]))
+        if tile.codec_name == "libtiff" and isinstance(tile.args, tuple)
+        else tile
+        for tile in image.tile
+    ]
+
+
 def deep_values(image: Image.Image, content: bytes) -> np.ndarray | None:
     """The values of an image that has more than 8 bits, or signed ones; None if it has 8 or fewer.
 
@@ -71,7 +83,7 @@ def _tiff_colors(image: TiffImagePlugin.TiffImageFile, content: bytes) -> np.nda
             tiles.append(tile._replace(args=(rawmode[:-1] + other, *arguments[1:])))
         again.tile = tiles
         # Premultiplied colors would be divided by alpha, each byte by itself.
-        if any("a;" in str(tile.args[0]) for tile in tiles):
+        if any("a;" in str(tile.args) for tile in tiles):
             raise BadImageError(f"its colors of 16 bits are multiplied by alpha; {_AS_PNG} without alpha")
         second = np.asarray(again.convert("RGB"))
     return first.astype(np.uint16) << 8 | second

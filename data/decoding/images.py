@@ -8,13 +8,13 @@ import threading
 from typing import Any
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image, TiffImagePlugin, UnidentifiedImageError
 
 from data.decoding import intensity, orientation
-from data.decoding.depth import deep_values
+from data.decoding.depth import deep_values, use_native_order
 from data.decoding.errors import BadImageError, UnknownRangeError
 from data.decoding.notes import note, note_range
-from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_pixels, read_header
+from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_pixels, parts, read_header
 
 # Formats of animations and pages. A second image of another size is a thumbnail.
 _SEQUENCES = ("AVIF", "GIF", "TIFF", "WEBP")
@@ -70,9 +70,12 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Image.
         limit = Image.MAX_IMAGE_PIXELS
         Image.MAX_IMAGE_PIXELS = None
         try:
-            return Image.open(io.BytesIO(content), formats=formats)
+            image = Image.open(io.BytesIO(content), formats=formats)
         finally:
             Image.MAX_IMAGE_PIXELS = limit
+    if isinstance(image, TiffImagePlugin.TiffImageFile):
+        use_native_order(image)
+    return image
 
 
 def decode(content: bytes, max_pixels: int) -> Image.Image:
@@ -157,6 +160,11 @@ def _decode(content: bytes, max_pixels: int) -> _Decoded:
     if header is None:
         return _decode_by_pillow(content, max_pixels)
     _check_size(header.width, header.height, max_pixels)
+    if header.format == "jpeg" and header.channels == 4 and not _says_how_inks_are_stored(content):
+        raise BadImageError(
+            "its colors are CMYK without Adobe's marker, so it does not say whether 255 is all ink or none; "
+            "convert it to RGB"
+        )
     turn = orientation.exif_orientation(content)
     values = _decode_by_tensorflow(content, header)
     if values is None:
@@ -172,6 +180,10 @@ def _decode(content: bytes, max_pixels: int) -> _Decoded:
     has_alpha = header.channels in (2, 4) and header.format == "png"
     is_kept = header.bits <= 8 and header.channels in (1, 3) and not (header.has_palette or has_alpha)
     return _Decoded(values, turn, content if is_kept else None, header.format)
+
+
+def _says_how_inks_are_stored(content: bytes) -> bool:
+    return any(part.kind == b"\xee" and content.startswith(b"Adobe", part.start) for part in parts(content))
 
 
 def _decode_by_tensorflow(content: bytes, header: Header) -> np.ndarray | None:
@@ -195,8 +207,8 @@ def _decode_by_pillow(content: bytes, max_pixels: int) -> _Decoded:
         raise BadImageError("it holds several images of one size; save the one that is meant as a file of its own")
     deep = deep_values(image, content)
     values = _eight_bits(image) if deep is None else deep
-    if image.format == "TIFF":  # Which Pillow has turned.
-        tag = image.tag_v2.get(orientation.TAG)  # type: ignore[attr-defined]
+    if isinstance(image, TiffImagePlugin.TiffImageFile):  # Which Pillow has turned, and forgotten how.
+        tag = open_image(content).tag_v2.get(orientation.TAG)  # type: ignore[attr-defined]
         turn = tag if isinstance(tag, int) and 1 <= tag <= 8 else 1
         return _Decoded(orientation.turned_back(values, turn), turn)
     exif: Any = image.info.get("exif")

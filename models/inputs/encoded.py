@@ -150,6 +150,22 @@ def upright(images: tf.Tensor) -> tf.Tensor:
     Returns:
       [batch] encoded images; those that are upright as they are stored keep their bytes, the others are PNGs.
     """
+    # Most images have no EXIF, which a search shows faster than a walk through their parts.
+    is_png = tf.strings.substr(images, 0, 4) == structure.PNG_SIGNATURE[:4]
+    has_exif = tf.cond(
+        tf.reduce_any(is_png),
+        lambda: _any_holds(images, orientation.EXIF_PREFIX) | _any_holds(images, b"eXIf"),
+        lambda: _any_holds(images, orientation.EXIF_PREFIX),
+    )
+    return tf.cond(has_exif, lambda: _turn_each(images), lambda: images)
+
+
+def _any_holds(images: tf.Tensor, mark: bytes) -> tf.Tensor:
+    parts = tf.raw_ops.StringSplitV2(input=images, sep=mark, maxsplit=1)
+    return tf.reduce_any(parts.indices[:, 1] > 0)
+
+
+def _turn_each(images: tf.Tensor) -> tf.Tensor:
     orientations = tf.map_fn(exif_orientation, images, fn_output_signature=tf.TensorSpec([], tf.int32))
 
     def turn(item: tuple[tf.Tensor, tf.Tensor]) -> tf.Tensor:

@@ -50,7 +50,7 @@ def serialized(values):
     return tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString()
 
 
-def run(folder, train, evaluation, anomalies=()):
+def run(folder, train, evaluation, anomalies=(), **properties):
     artifacts = {}
     for kind, artifact in (
         ("examples", standard_artifacts.Examples()),
@@ -83,7 +83,7 @@ def run(folder, train, evaluation, anomalies=()):
     Executor(context).Do(
         {"examples": [artifacts["examples"]], "anomalies": [artifacts["anomalies"]]},
         {"statistics": [artifacts["statistics"]]},
-        {"label_map": LABEL_MAP.model_dump_json()},
+        {"label_map": LABEL_MAP.model_dump_json(), **properties},
     )
     return read_statistics(artifacts["statistics"].uri)
 
@@ -186,3 +186,12 @@ def test_other_anomalies_stop_the_run(tmp_path):
     kinds = [anomalies_pb2.AnomalyInfo.SCHEMA_NEW_COLUMN, anomalies_pb2.AnomalyInfo.ENUM_TYPE_UNEXPECTED_STRING_VALUES]
     with pytest.raises(DataGateError, match="split train, feature image/format: about image/format"):
         run(tmp_path, [good], [good], {"image/format": kinds})
+
+
+def test_sixteen_bits_need_a_range(tmp_path):
+    mask = np.array([[0, 1], [1, 0]], np.uint8)
+    deep = encoded(np.array([[0, 500], [1000, 4095]], np.uint16), "PNG")
+    records = [serialized(features(mask, name, **{contract.IMAGE: deep})) for name in ("one", "two")]
+    with pytest.raises(DataGateError, match=r"16 bits per channel; set preprocessing\.intensity_range: \[LOW, HIGH\]"):
+        run(tmp_path / "unknown", records[:1], records[1:])
+    run(tmp_path / "known", records[:1], records[1:], takes_16_bits=1)
