@@ -10,6 +10,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["data*", "models*", "components*", "pipeline*"]),
     package_data={
         "data": ["schema.pbtxt"],
+        "data.inspection.page": ["*.html"],
         "components.report": ["*.html"],
         "models.serving.server": ["*.html"],
         "pipeline.records": ["*.html"],
@@ -35,12 +36,13 @@ setuptools.setup(
         "pydantic>=2.7,<3",
         "pyyaml>=6",
         "rich>=13",
+        "scipy>=1.10",
         "tensorboard>=2.16",
     ],
     extras_require={
         "dev": [
             *("mypy", "ruff", "types-PyYAML"),
-            *("gcp-storage-emulator", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "scipy", "selenium"),
+            *("gcp-storage-emulator", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "selenium"),
             "kfp-kubernetes>=1,<3",
         ],
         "kubeflow": ["kfp>=2.5,<3"],

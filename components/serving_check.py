@@ -34,6 +34,7 @@ from tfx.utils import path_utils
 
 from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
+from data.decoding.orientation import without_orientation
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
 
@@ -115,7 +116,9 @@ def _first_records(files: list[str]) -> list[bytes]:
 def _serve(model: str, records: list[bytes], facts: dict[str, Any]) -> dict[str, Any]:
     root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH")]))
-    images = [tf.train.Example.FromString(record).features.feature[IMAGE].bytes_list.value[0] for record in records]
+    examples = [tf.train.Example.FromString(record).features.feature for record in records]
+    # Masks belong to the images as they are stored; clients' images are turned upright.
+    images = [without_orientation(features[IMAGE].bytes_list.value[0]) for features in examples]
     with tempfile.TemporaryFile() as example, tempfile.TemporaryFile("w+") as messages:
         example.write(records[0])
         example.seek(0)

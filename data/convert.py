@@ -37,8 +37,9 @@ from data.base.files import (
 from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
+from data.decoding import intensity, orientation
 from data.decoding.consistency import check_consistency
-from data.decoding.images import BadImageError, encode_png
+from data.decoding.images import BadImageError, UnknownRangeError, encode_png
 from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
@@ -105,28 +106,21 @@ class _WriteShard(beam.DoFn):
                 for source in (Source(*fields) for fields in sources):
                     try:
                         with collecting(source.image) as noted:
-                            image, class_ids = self._reader.read(source)
+                            example, counts = _read(self._reader, source)
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
-                    except (BadImageError, OSError) as error:
+                    except UnknownRangeError:
+                        notes.add(noted)  # From which the range follows, for another pass.
+                        continue
+                    except Exception as error:  # Whatever one pair does to its reader, the others are converted.
                         notes.add(noted.of_kinds(SEEN))
                         self._set_aside.inc()
-                        set_aside.append((source.image, str(error)))
+                        set_aside.append((source.image, _reason(error)))
                         continue
                     self._log_progress()
                     notes.add(noted)
-                    vector += np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
-                    example = SegmentationExample(
-                        image=image.encoded,
-                        image_format=image.format,
-                        height=image.height,
-                        width=image.width,
-                        mask=encode_png(class_ids),
-                        source_id=source.source_id,
-                        slice=source.slice,
-                        group=source.group,
-                    )
-                    writer.write(example.serialize())
+                    vector += counts
+                    writer.write(example)
             if is_remote(path):
                 copy_file(local, path)
         yield json.dumps(dataclasses.asdict(_Shard(name, path, split, vector.tolist(), set_aside, notes)))
@@ -141,6 +135,29 @@ class _WriteShard(beam.DoFn):
             self._last_progress = time.monotonic()
 
 
+def _read(reader: Reader, source: Source) -> tuple[bytes, np.ndarray]:
+    """A pair as a serialized example, and [257] counts: 1, then its pixels of each class id."""
+    image, class_ids = reader.read(source)
+    example = SegmentationExample(
+        image=image.encoded,
+        image_format=image.format,
+        height=image.height,
+        width=image.width,
+        mask=encode_png(class_ids),
+        source_id=source.source_id,
+        slice=source.slice,
+        group=source.group,
+    )
+    return example.serialize(), np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
+
+
+def _reason(error: Exception) -> str:
+    """Why a pair was set aside, in one line."""
+    if isinstance(error, (BadImageError, OSError)) and str(error):
+        return str(error)
+    return f"cannot be read: {type(error).__name__} {error}".strip()
+
+
 def convert(
     reader: Reader,
     destination: str,
@@ -149,6 +166,7 @@ def convert(
     max_set_aside: float = 0.05,
     overwrite: bool = False,
     is_addition: bool = False,
+    range_beside: intensity.Range | None = None,
     beam_arguments: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
@@ -164,12 +182,14 @@ def convert(
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
       is_addition: it will be trained on together with others, so splits may be empty.
+      range_beside: the `intensity_range` of those others.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
-      every input that was set aside, with its reason; and inputs that are no examples. If the examples have groups,
-      their number in each split.
+      every input that was set aside, with its reason; inputs that are no examples; what was noted; if the examples have
+      groups, their number in each split; and, for images of more than 8 bits, the `intensity_range` that
+      became 0 to 255.
 
     Raises:
       UserError: if there is nothing to convert, a split would be empty, too much was set aside, or the destination is
@@ -177,6 +197,9 @@ def convert(
     """
     destination = destination.rstrip("/")
     check_destination(destination, overwrite)
+    takes_range_beside = range_beside is not None and _range_of(reader) is None and _has_range(reader)
+    if range_beside and takes_range_beside:
+        reader = reader.model_copy(update={intensity.RANGE_KEY: range_beside})
     listing = reader.listing()
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
@@ -188,8 +211,16 @@ def convert(
         empty(incomplete)
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
+            notes = _all_notes(written)
+            if range_beside and takes_range_beside:
+                intensity.check_addition(notes, range_beside)
+            if intensity.DEEP in notes.counts and _range_of(reader) is None:
+                # Only once all images were read is it known which values the data set has.
+                reader = _with_range(reader, intensity.find_range(notes, is_addition))
+                empty(incomplete)
+                written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
+                notes = _all_notes(written)
             report = _report(reader, written, listing)
-            notes = Notes.from_json(report["notes"])
             remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, reader.label_map).lstrip("\n"))))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
@@ -202,6 +233,23 @@ def convert(
             remove(incomplete)
             raise
     return report
+
+
+def _range_of(reader: Reader) -> intensity.Range | None:
+    return getattr(reader, intensity.RANGE_KEY, None)
+
+
+def _has_range(reader: Reader) -> bool:
+    return intensity.RANGE_KEY in type(reader).model_fields
+
+
+def _with_range(reader: Reader, intensity_range: intensity.Range) -> Reader:
+    if not _has_range(reader):
+        raise UserError(
+            f"{type(reader).__name__} reads images of more than 8 bits, but has no option {intensity.RANGE_KEY}; "
+            "let it derive from data.formats.MaskedImagesReader and read them with its `read_image`"
+        )
+    return reader.model_copy(update={intensity.RANGE_KEY: intensity_range})
 
 
 def _check_splits(reader: Reader, sources: list[Source], is_addition: bool) -> None:
@@ -274,11 +322,15 @@ def _mean_bytes(sources: list[Source]) -> float:
     return sum(file.size for path in paths for file in find(glob.escape(path))) / len(sample)
 
 
-def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str, Any]:
-    names = reader.label_map.names
+def _all_notes(written: list[_Shard]) -> Notes:
     notes = Notes()
     for shard in written:
         notes.add(shard.notes)
+    return notes
+
+
+def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str, Any]:
+    names = reader.label_map.names
     splits = {}
     for split in SPLITS:
         vector = sum((np.array(shard.counts) for shard in written if shard.split == split), np.zeros(257, np.int64))
@@ -291,11 +343,13 @@ def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str
     entries = [{"input": entry.input, "reason": entry.reason} for entry in listing.set_aside]
     read = sorted((path, reason) for shard in written for path, reason in shard.set_aside)
     entries += [{"input": path, "reason": reason} for path, reason in read]
+    intensity_range = _range_of(reader)
     report = {
         "splits": splits,
+        **({intensity.RANGE_KEY: list(intensity_range)} if intensity_range else {}),
         "set_aside": entries,
         "ignored": [{"input": entry.input, "reason": entry.reason} for entry in listing.ignored],
-        "notes": notes.to_json(),
+        "notes": _all_notes(written).to_json(),
     }
     for split, groups in _groups(_kept(listing, report)).items():
         splits[split]["groups"] = len(groups)
@@ -309,6 +363,16 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
         if source.group:
             groups[source.split].add(source.group)
     return groups
+
+
+def remarks(report: dict[str, Any]) -> list[str]:
+    """What the user should know about how images were read, in a line each.
+
+    Args:
+      report: as `convert` returns it.
+    """
+    notes = Notes.from_json(report["notes"])
+    return [*orientation.remarks(notes), *intensity.remarks(notes, report.get(intensity.RANGE_KEY))]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

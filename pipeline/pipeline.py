@@ -50,9 +50,10 @@ def create_pipeline(config: Config) -> Pipeline:
       config: the run.
 
     Raises:
-      UserError: if the label map is not there.
+      UserError: if the label map is not there, or the configuration contradicts the data.
     """
     label_map = config.load_label_map()
+    config = config.with_intensity_range()
 
     # TFRecords by the data contract, of a window of spans where there are spans.
     input_base, patterns = _input_patterns(config.data.input)
@@ -85,6 +86,7 @@ def create_pipeline(config: Config) -> Pipeline:
         label_map=label_map,
         thresholds=config.gate.thresholds(),
         near_duplicates=config.data.near_duplicates,
+        takes_16_bits=config.preprocessing.intensity_range is not None,
     )
 
     # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times
@@ -97,7 +99,7 @@ def create_pipeline(config: Config) -> Pipeline:
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,  # Of use to rolling windows of spans; here the whole split is analyzed each time.
-        custom_config=config.preprocessing.model_dump(),
+        custom_config=config.preprocessing.model_dump(mode="json"),
     )
     transform.add_upstream_node(data_gate)
 

@@ -42,6 +42,7 @@ class DataGateSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "label_map": component_spec.ExecutionParameter(type=str),
+        "takes_16_bits": component_spec.ExecutionParameter(type=int, optional=True),
         "needs": component_spec.ExecutionParameter(type=str, optional=True),
         "near_duplicates": component_spec.ExecutionParameter(type=str, optional=True),
     }
@@ -70,7 +71,14 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
-            check_files(pipeline, files, len(label_map), results, with_hashes=on_near_duplicates != "ignore")
+            check_files(
+                pipeline,
+                files,
+                len(label_map),
+                results,
+                with_hashes=on_near_duplicates != "ignore",
+                takes_16_bits=bool(exec_properties.get("takes_16_bits")),
+            )
         findings = read_findings(results)
         stop_on_bad_examples(findings)
         stop_on_shared_examples(findings)
@@ -108,6 +116,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
         label_map: LabelMap,
         thresholds: Iterable[Threshold] = (),
         near_duplicates: Literal["warn", "error", "ignore"] = "warn",
+        takes_16_bits: bool = False,
     ):
         """Constructs the gate.
 
@@ -117,6 +126,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
           label_map: the classes that masks may hold.
           thresholds: of the model's gate; what they are held against must be in `test`.
           near_duplicates: what to do if images of different splits look alike.
+          takes_16_bits: whether a range is known by which images of 16 bits are scaled.
         """
         super().__init__(
             spec=DataGateSpec(
@@ -125,6 +135,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
                 label_map=label_map.model_dump_json(),
                 needs=needs_of(thresholds),
                 near_duplicates=near_duplicates,
+                takes_16_bits=int(takes_16_bits),
                 statistics=types.Channel(type=DataStatistics),
             )
         )

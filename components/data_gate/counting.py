@@ -95,8 +95,8 @@ class _CheckExamples(beam.DoFn):
     split, with the number 1 and the pixels by class.
     """
 
-    def __init__(self, split: str, num_classes: int, with_hashes: bool):
-        self._split, self._num_classes = split, num_classes
+    def __init__(self, split: str, num_classes: int, with_hashes: bool, takes_16_bits: bool = True):
+        self._split, self._num_classes, self._takes_16_bits = split, num_classes, takes_16_bits
         self._role = _ROLES.get(split, 0)
         self._with_hashes = with_hashes and bool(self._role)
         self._checked = Metrics.counter("data_gate", "examples_checked")
@@ -145,7 +145,7 @@ class _CheckExamples(beam.DoFn):
         try:
             example = parse(serialized)
             names = read_names(example)
-            return names, check_example(example, self._num_classes, self._with_hashes)
+            return names, check_example(example, self._num_classes, self._with_hashes, self._takes_16_bits)
         except ValueError as error:
             return names, error
 
@@ -235,7 +235,12 @@ class _Total(beam.CombineFn):
 
 
 def check_files(
-    pipeline: beam.Pipeline, files: dict[str, str], num_classes: int, results: str, with_hashes: bool
+    pipeline: beam.Pipeline,
+    files: dict[str, str],
+    num_classes: int,
+    results: str,
+    with_hashes: bool,
+    takes_16_bits: bool = True,
 ) -> None:
     """Adds the pass to a pipeline.
 
@@ -245,13 +250,14 @@ def check_files(
       num_classes: in the label map.
       results: file to write to; `read_findings` reads it.
       with_hashes: whether to look for near-duplicates.
+      takes_16_bits: as for `check_example`.
     """
     outputs = [
         pipeline
         | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
-        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes)).with_outputs(
+        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits)).with_outputs(
             "faults", "members", "hashes", "slices", main="vectors"
         )
         for split, pattern in files.items()

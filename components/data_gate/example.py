@@ -10,7 +10,10 @@ from google.protobuf.message import DecodeError
 
 from data import contract
 from data.contract import IGNORE_LABEL
+from data.decoding.structure import read_header
 from data.near_duplicates import perceptual_hash
+
+_RANGE = "preprocessing.intensity_range: [LOW, HIGH]"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -69,19 +72,23 @@ def read_names(example: tf.train.Example) -> Names:
     return Names(first(contract.SOURCE_ID), first(contract.GROUP), first(contract.SLICE))
 
 
-def check_example(example: tf.train.Example, num_classes: int, with_hash: bool) -> Checked:
+def check_example(example: tf.train.Example, num_classes: int, with_hash: bool, takes_16_bits: bool = True) -> Checked:
     """Decodes an example.
 
     Args:
       example: that should keep the data contract.
       num_classes: in the label map.
       with_hash: whether to compute the image's hash.
+      takes_16_bits: whether it is known which of 16 bits become black and white.
 
     Raises:
       ValueError: if it cannot be used; the message says why.
     """
     encoded = _single_bytes(example, contract.IMAGE)
     image = _decode(encoded, contract.IMAGE)
+    header = read_header(encoded)
+    if header and header.bits == 16 and not takes_16_bits:
+        raise ValueError(f"{contract.IMAGE} has 16 bits per channel; set {_RANGE} to what becomes black and white")
     mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
     if mask.shape[:2] != image.shape[:2]:
         raise ValueError(

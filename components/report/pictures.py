@@ -14,6 +14,7 @@ from PIL import Image
 
 from data import contract
 from data.base.files import list_files
+from data.decoding.orientation import without_orientation
 from data.label_map import LabelMap
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS
@@ -101,7 +102,7 @@ def _picture(choice: Choice, features: Any, serve: Any, preprocessing: dict[str,
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
     label = tf.io.decode_png(features[contract.MASK].bytes_list.value[0], 1).numpy()[..., 0]
     height, width = label.shape
-    class_ids = serve(tf.constant([encoded]))[CLASS_IDS].numpy()[0]
+    class_ids = serve(tf.constant([without_orientation(encoded)]))[CLASS_IDS].numpy()[0]
     target = (preprocessing["height"], preprocessing["width"])
     top, left, inner_height, inner_width = map(int, placement(height, width, *target, preprocessing["resize"]))
     prediction = class_ids[top : top + inner_height, left : left + inner_width]

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from data.decoding.mask_consistency import check_masks
 from data.decoding.notes import Notes
+from data.decoding.orientation import check_orientation
 
 
 def check_consistency(notes: Notes) -> None:
     """Raises a UserError if files were read in ways that contradict each other; names a file of each and the remedy."""
     check_masks(notes)
+    check_orientation(notes)

@@ -3,7 +3,15 @@
 from data.formats.brain_mri import BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
-from data.formats.reader import Listing, Reader, Recognition, SetAside, Source, set_aside_duplicates
+from data.formats.reader import (
+    Listing,
+    MaskedImagesReader,
+    Reader,
+    Recognition,
+    SetAside,
+    Source,
+    set_aside_duplicates,
+)
 
 FORMATS: dict[str, type[Reader]] = {
     "oxford-pets": OxfordPetsReader,
@@ -11,4 +19,13 @@ FORMATS: dict[str, type[Reader]] = {
     "brain-mri": BrainMriReader,
 }
 
-__all__ = ["FORMATS", "Listing", "Reader", "Recognition", "SetAside", "Source", "set_aside_duplicates"]
+__all__ = [
+    "FORMATS",
+    "Listing",
+    "MaskedImagesReader",
+    "Reader",
+    "Recognition",
+    "SetAside",
+    "Source",
+    "set_aside_duplicates",
+]

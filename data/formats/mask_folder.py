@@ -8,10 +8,10 @@ import numpy as np
 import pydantic
 
 from data.base.files import join, read_bytes
-from data.decoding.images import EncodedImage, looks_flat, read_image
+from data.decoding.images import EncodedImage, looks_flat
 from data.decoding.masks import class_ids, read_mask
 from data.decoding.meaning import MaskOptions
-from data.formats.reader import MAX_PIXELS, Listing, PixelLimit, Reader, Recognition, SetAside, Source
+from data.formats.reader import Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
 from data.listing.finding import find_pairs
 from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
@@ -23,7 +23,7 @@ from data.listing.split_folders import placing
 from data.splits import DEFAULT_SHARES, Shares, split_of
 
 
-class MaskFolderReader(MaskOptions, Reader):
+class MaskFolderReader(MaskOptions, MaskedImagesReader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Links to files and folders are followed.
@@ -49,7 +49,6 @@ class MaskFolderReader(MaskOptions, Reader):
       group_by: a regular expression; images in whose names (with subfolders, without those of splits) its first
         parentheses, or else all of it, match the same text are of one group, such as a patient, and in one split.
       groups: a CSV file and its column that has the group of each image; another column names the images.
-      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
@@ -63,7 +62,6 @@ class MaskFolderReader(MaskOptions, Reader):
     split: Shares | None = pydantic.Field(None, title="SHARES")
     group_by: Pattern = pydantic.Field("", title="REGEX")
     groups: str = pydantic.Field("", title="FILE:COLUMN")
-    max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.model_validator(mode="after")
     def _check_listing(self) -> MaskFolderReader:
@@ -117,8 +115,7 @@ class MaskFolderReader(MaskOptions, Reader):
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
         ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.meaning)
-        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
-        return image, ids
+        return self.read_image(read_bytes(source.image), ids), ids
 
 
 def _keys(sources: list[Source]) -> dict[str, str]:

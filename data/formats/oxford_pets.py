@@ -11,14 +11,12 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
-from data.decoding.images import EncodedImage, read_image
+from data.decoding.images import EncodedImage
 from data.decoding.masks import class_ids, read_mask
 from data.decoding.meaning import Meaning
 from data.formats.reader import (
-    MAX_PIXELS,
     Listing,
-    PixelLimit,
-    Reader,
+    MaskedImagesReader,
     Recognition,
     SetAside,
     Source,
@@ -31,7 +29,7 @@ from data.splits import Shares, share_text, split_of, working_shares
 DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}
 
 
-class OxfordPetsReader(Reader):
+class OxfordPetsReader(MaskedImagesReader):
     """The Oxford-IIIT Pet data set as published, with images/ and annotations/.
 
     The authors' test.txt is the test split; a stable part of their trainval.txt is the eval split. The breed is the
@@ -41,13 +39,11 @@ class OxfordPetsReader(Reader):
       folder: holds `images` and `annotations`.
       border: whether the trimap's unclassified border becomes a class or is ignored (label 255).
       split: how trainval.txt is divided into train and eval, by a stable hash of each name.
-      max_pixels: images with more pixels are set aside.
     """
 
     folder: str
     border: Literal["class", "ignore"] = "class"
     split: Shares = DEFAULT_SHARES
-    max_pixels: PixelLimit = MAX_PIXELS
 
     @pydantic.field_validator("split")
     @classmethod
@@ -125,5 +121,4 @@ class OxfordPetsReader(Reader):
         values = {1: 0, 2: 1, 3: border, IGNORE_LABEL: IGNORE_LABEL}
         meaning = Meaning(self.label_map, values, has_colors=False, kind="ids")
         ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), meaning)
-        image = read_image(read_bytes(source.image), (ids.shape[1], ids.shape[0]), self.max_pixels)
-        return image, ids
+        return self.read_image(read_bytes(source.image), ids), ids

@@ -10,7 +10,9 @@ import numpy as np
 import pydantic
 
 from data.base.section import Section
-from data.decoding.images import EncodedImage
+from data.decoding.images import EncodedImage, read_image
+from data.decoding.intensity import IntensityRange
+from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
@@ -140,6 +142,38 @@ class Reader(Section, abc.ABC):
           BadImageError: if the pair cannot be used; the message is the reason.
           OSError: if a file cannot be read, which sets the pair aside too.
         """
+
+
+class MaskedImagesReader(Reader):
+    """A format whose images and masks are files of one size.
+
+    Attributes:
+      max_pixels: images with more pixels are set aside.
+      orientation: how an image is read whose EXIF says to turn it, where its mask fits both ways (squares, mirrored,
+        turned by 180°); upright as viewers show it, which is how annotation tools show it too, or as stored. Where only
+        one way fits, that one is taken.
+      intensity_range: the values that become black and white in images of more than 8 bits (16 bits, 32 bits, float);
+        by default the lowest and the highest one of all images.
+    """
+
+    max_pixels: PixelLimit = MAX_PIXELS
+    orientation: Orientation = "upright"
+    intensity_range: IntensityRange | None = pydantic.Field(None, title="LOW,HIGH")
+
+    def read_image(self, content: bytes, class_ids: np.ndarray) -> EncodedImage:
+        """Reads the image that belongs to a mask.
+
+        Args:
+          content: the image's file.
+          class_ids: [height, width], the mask.
+
+        Raises:
+          BadImageError: if it cannot be used.
+        """
+        # What nobody chose is noted as an assumption, which the data set may contradict.
+        chosen = self.orientation if "orientation" in self.model_fields_set else None
+        size = (class_ids.shape[1], class_ids.shape[0])
+        return read_image(content, size, self.max_pixels, chosen, self.intensity_range)
 
 
 def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:

@@ -8,6 +8,8 @@ from typing import Any, Literal
 import tensorflow as tf
 
 from data import contract
+from data.decoding.intensity import Range
+from models.inputs.encoded import with_eight_bits
 
 # The transform graph's outputs.
 IMAGE = "image"
@@ -80,7 +82,7 @@ def _decode_to_scale(encoded: tf.Tensor, channels: int, height: int, width: int)
 
 
 def _read_image(
-    encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize
+    encoded: tf.Tensor, height: int, width: int, channels: int, resize: Resize, intensity_range: Range | None
 ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
     """An image at the size of the model's input, and its sums for the normalization.
 
@@ -89,7 +91,7 @@ def _read_image(
       channels] float32: the share of the input that is not padded and, per channel, the sum of the pixels and of their
       squares, divided by height · width.
     """
-    pixels, size = _decode_to_scale(encoded, channels, height, width)
+    pixels, size = _decode_to_scale(with_eight_bits(encoded, intensity_range), channels, height, width)
     top, left, new_height, new_width = placement(size[0], size[1], height, width, resize)
     resized = tf.round(tf.image.resize(pixels, [new_height, new_width], antialias=True))
     sums = [[tf.cast(new_height * new_width, tf.float32)], *(tf.reduce_sum(x, [0, 1]) for x in (resized, resized**2))]
@@ -140,7 +142,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
     Args:
       inputs: the raw features of a batch, by the data contract.
-      custom_config: `height`, `width`, `channels` and `resize` of the model's input.
+      custom_config: `height`, `width`, `channels` and `resize` of the model's input, and the `intensity_range` of
+        images of 16 bits, if it is known; without it they are an error.
 
     Returns:
       `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. For caches
@@ -149,12 +152,12 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
       `pixels` and `label` are [batch] strings, and there is no `image`.
     """
     height, width, channels = (custom_config[key] for key in ("height", "width", "channels"))
-    resize = custom_config["resize"]
+    resize, intensity_range = custom_config["resize"], custom_config.get("intensity_range")
     if resize == "none":
-        return _whole_images(inputs, channels)
+        return _whole_images(inputs, channels, intensity_range)
 
     pixels, inside, sums = tf.map_fn(
-        lambda encoded: _read_image(encoded, height, width, channels, resize),
+        lambda encoded: _read_image(encoded, height, width, channels, resize, intensity_range),
         inputs[contract.IMAGE],
         fn_output_signature=(
             tf.TensorSpec([height, width, channels], tf.uint8),
@@ -178,8 +181,13 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     }
 
 
-def _whole_images(inputs: dict[str, Any], channels: int) -> dict[str, tf.Tensor]:
+def _whole_images(inputs: dict[str, Any], channels: int, intensity_range: Range | None) -> dict[str, tf.Tensor]:
     """`preprocessing_fn` without resizing."""
+    images = tf.map_fn(
+        lambda encoded: with_eight_bits(encoded, intensity_range),
+        inputs[contract.IMAGE],
+        fn_output_signature=tf.TensorSpec([], tf.string),
+    )
 
     def sums_of(encoded: tf.Tensor) -> tf.Tensor:
         pixels = _decode(encoded, channels)
@@ -193,18 +201,18 @@ def _whole_images(inputs: dict[str, Any], channels: int) -> dict[str, tf.Tensor]
         # In millions, so that sums over many large images stay precise.
         return tf.concat([[tf.reduce_sum(histograms[0])], *powers], axis=0) / 1e6
 
-    def decoded(name: str, channels: int) -> tf.Tensor:
+    def decoded(contents: tf.Tensor, channels: int) -> tf.Tensor:
         return tf.map_fn(
             lambda encoded: tf.io.serialize_tensor(_decode(encoded, channels)),
-            inputs[name],
+            contents,
             fn_output_signature=tf.TensorSpec([], tf.string),
         )
 
-    sums = tf.map_fn(sums_of, inputs[contract.IMAGE], fn_output_signature=tf.TensorSpec([1 + 2 * channels], tf.float32))
+    sums = tf.map_fn(sums_of, images, fn_output_signature=tf.TensorSpec([1 + 2 * channels], tf.float32))
     mean, scale = _mean_and_scale(sums, channels, tf.shape(inputs[contract.IMAGE])[0])
     return {
-        PIXELS: decoded(contract.IMAGE, channels),
-        LABEL: decoded(contract.MASK, 1),
+        PIXELS: decoded(images, channels),
+        LABEL: decoded(inputs[contract.MASK], 1),
         MEAN: mean,
         SCALE: scale,
     }

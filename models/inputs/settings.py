@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 import pydantic
 
 from data.base.section import Section, Share
+from data.decoding.intensity import IntensityRange
 
 
 class PreprocessingSettings(Section):
@@ -19,12 +20,15 @@ class PreprocessingSettings(Section):
       resize: `stretch` images to the input's size, or keep their aspect ratio and `pad`. With `none` images keep their
         own size: training takes random patches of the input's size, and the served model segments images in
         overlapping tiles of that size.
+      intensity_range: the values of 16-bit images that become black and white, such as [0, 4095]; by default those of
+        the conversion that made the data. Other TFRecords with 16-bit PNGs need it.
     """
 
     height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
     width: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
     channels: Literal[1, 3] = 3
     resize: Literal["stretch", "pad", "none"] = "stretch"
+    intensity_range: IntensityRange | None = None
 
 
 class AugmentationSettings(Section):

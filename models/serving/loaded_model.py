@@ -15,6 +15,7 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
+from models.inputs.encoded import NO_RANGE
 from models.inputs.preprocessing import placement
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
 from models.serving.versions import GRAPH_FILE, model_folder
@@ -55,6 +56,7 @@ class LoadedModel:
         self.folder, self.version, self.facts = folder, version, facts
         self.label_map = LabelMap.model_validate(facts["label_map"])
         self._preprocessing: dict[str, Any] = facts["preprocessing"]
+        self.intensity_range = self._preprocessing.get("intensity_range")
         # Kept, as signatures hold no reference to it.
         self._model = load(folder)
         self.signatures = self._model.signatures
@@ -79,8 +81,8 @@ class LoadedModel:
         """
         try:
             outputs = self.signatures["serving_default"](tf.constant(list(images)))
-        except tf.errors.InvalidArgumentError:
-            raise _cannot_be_decoded() from None
+        except tf.errors.InvalidArgumentError as error:
+            raise _cannot_be_decoded(error) from None
         class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
         # Without resizing, each map has its image's size, and the batch has the size of the largest.
         areas = [np.s_[:height, :width] if self.keeps_size else np.s_[:, :] for height, width in sizes]
@@ -120,8 +122,8 @@ class LoadedModel:
     def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> tuple[np.ndarray, float]:
         try:
             count, size, pixels, *constants, sums, row_weights = self._model.begin_bands(tf.constant(encoded))
-        except tf.errors.InvalidArgumentError:
-            raise _cannot_be_decoded() from None
+        except tf.errors.InvalidArgumentError as error:
+            raise _cannot_be_decoded(error) from None
         height, width = (int(side) for side in size)
         class_ids = np.empty([height, width], np.uint8)
         total, top = 0.0, 0
@@ -184,5 +186,7 @@ def _enlarge(class_ids: np.ndarray, height: int, width: int) -> np.ndarray:
     return enlarged
 
 
-def _cannot_be_decoded() -> BadImageError:
+def _cannot_be_decoded(error: tf.errors.InvalidArgumentError) -> BadImageError:
+    if NO_RANGE in str(error):
+        return BadImageError(f"{NO_RANGE}; send it in 8 bits")
     return BadImageError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB")

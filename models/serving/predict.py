@@ -19,6 +19,7 @@ from PIL import Image, PngImagePlugin
 from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, read_image
+from data.decoding.orientation import without_orientation
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 
@@ -175,7 +176,7 @@ def _predict_one(
 ) -> Prediction:
     if not content:
         raise BadImageError("it is empty")
-    image = read_image(content, None, max_pixels)
+    image = read_image(content, None, max_pixels, intensity_range=model.intensity_range)
     class_ids, confidence = model.segment_whole(
         image.encoded, image.height, image.width, lambda share: progress(label, share)
     )
@@ -247,9 +248,11 @@ def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
             names, contents = [], []
         if names and names[0]:
             # So that it can leave neither the folder nor the line on the terminal.
-            yield _NO_NAME.sub("_", names[0].decode(errors="replace")), contents[0] if contents else b""
+            record_name = _NO_NAME.sub("_", names[0].decode(errors="replace"))
         else:
-            yield f"{name.partition('.tfrecord')[0]}_{index:05d}", contents[0] if contents else b""
+            record_name = f"{name.partition('.tfrecord')[0]}_{index:05d}"
+        # Masks in TFRecords belong to the images as they are stored, so nothing turns these.
+        yield record_name, without_orientation(contents[0]) if contents else b""
     if index < 0:
         raise BadImageError("it holds no examples")
 

@@ -13,7 +13,7 @@ from data import contract
 from data.base.files import join, read_bytes, write_text
 from data.base.links import plain_path
 from models.evaluation import in_graph
-from models.inputs import preprocessing
+from models.inputs import encoded, preprocessing
 from models.serving import tiling
 
 # The evaluator's signatures, by the resolution at which predictions and labels are compared.
@@ -72,8 +72,9 @@ class ServingModule(tf.Module):
         _, height, width, channels = self.model.input_shape
         tiles = tiling.Tiling(self.logits, self._num_classes, (height, width))
 
-        def begin(encoded: tf.Tensor) -> tuple[tf.Tensor, ...]:
-            pixels, mean, scale = self._whole_image(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
+        def begin(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            upright = encoded.upright(image_bytes[tf.newaxis])
+            pixels, mean, scale = self._whole_image(self.transform({contract.IMAGE: upright}))
             count, enlarged, sums, row_weights = tiles.begin(pixels, mean)
             return count, tf.shape(pixels)[:2], enlarged, mean, scale, sums, row_weights
 
@@ -96,8 +97,11 @@ class ServingModule(tf.Module):
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
         """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
 
+        Images are turned upright first, as their EXIF says. What is in TFRecords is taken as it is stored.
+
         With tiles, height and width are those of the largest image; outside the others, class 255 with confidence 0.
         """
+        image_bytes = encoded.upright(image_bytes)
         if self._resize == "none":
             return self._each_at_its_size(image_bytes)
         logits = self.logits(self.transform({contract.IMAGE: image_bytes})[preprocessing.IMAGE])
@@ -165,8 +169,8 @@ class ServingModule(tf.Module):
         }
 
     def _each_at_its_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        def one(encoded: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
-            maps = self._predict_by_tiles(self.transform({contract.IMAGE: encoded[tf.newaxis]}))
+        def one(image: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
+            maps = self._predict_by_tiles(self.transform({contract.IMAGE: image[tf.newaxis]}))
             return tuple(tf.RaggedTensor.from_tensor(values) for values in maps)
 
         # One at a time, as an image of 12 million pixels takes 36 MB once decoded.

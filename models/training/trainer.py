@@ -208,7 +208,7 @@ def _facts(config: TrainerConfig) -> dict[str, Any]:
     """What users of the model need to know."""
     return {
         "label_map": config.label_map,
-        "preprocessing": config.preprocessing.model_dump(),
+        "preprocessing": config.preprocessing.model_dump(mode="json", exclude_none=True),
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         # What the model learned from, so that later data can be compared with it.

@@ -9,7 +9,7 @@ import click
 from data.base.errors import UserError
 from pipeline.cli import convert, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
-from pipeline.cli.data_sets import init_data
+from pipeline.cli.data_sets import init_data, inspect_data
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -29,6 +29,7 @@ def cli() -> None:
 
 for _command in (
     init_data.init,
+    inspect_data.inspect,
     convert.convert,
     run.run,
     run.retrain,

@@ -14,6 +14,7 @@ from data.base.files import is_remote
 from data.base.links import lasting_plain_path, pattern_letters
 from data.base.section import Section
 from data.contract import LABEL_MAP_FILE
+from data.decoding.intensity import read_range
 from data.label_map import LabelMap
 from models.evaluation.settings import EvaluationSettings, GateSettings
 from models.inputs.settings import PreprocessingSettings
@@ -137,6 +138,28 @@ class Config(Section):
                 names = ", ".join(label_map.names)
                 raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
         return label_map
+
+    def with_intensity_range(self) -> Config:
+        """The same with `preprocessing.intensity_range` as the data was converted, where a conversion says so.
+
+        Raises:
+          UserError: if another range is configured: the model would scale what it gets differently.
+        """
+        try:
+            folder = self.data.newest_input()
+            found = read_range(folder)
+        except (UserError, OSError):  # It may be on the cluster only; what is wrong with it is said elsewhere.
+            return self
+        configured = self.preprocessing.intensity_range
+        if found is None or configured == found:
+            return self
+        if configured is not None:
+            raise UserError(
+                f"preprocessing.intensity_range is {list(configured)}, but {folder} was converted with {list(found)}; "
+                f"leave the key out, or convert with --intensity-range {configured[0]:g},{configured[1]:g}"
+            )
+        preprocessing = self.preprocessing.model_copy(update={"intensity_range": found})
+        return self.model_copy(update={"preprocessing": preprocessing})
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
         """What the trainer needs of all this."""

@@ -67,6 +67,7 @@ def run(
     needs="[]",
     near_duplicates="warn",
     label_map=LABEL_MAP,
+    takes_16_bits=0,
 ):
     records_of = {"train": train, "eval": evaluation, "test": test, "newest": newest}
     records_of = {split: records for split, records in records_of.items() if records is not None}
@@ -102,7 +103,12 @@ def run(
     Executor(context).Do(
         {"examples": [artifacts["examples"]], "anomalies": [artifacts["anomalies"]]},
         {"statistics": [artifacts["statistics"]]},
-        {"label_map": label_map.model_dump_json(), "needs": needs, "near_duplicates": near_duplicates},
+        {
+            "label_map": label_map.model_dump_json(),
+            "needs": needs,
+            "near_duplicates": near_duplicates,
+            "takes_16_bits": takes_16_bits,
+        },
     )
     return read_statistics(artifacts["statistics"].uri)
 
@@ -420,3 +426,12 @@ def test_slices_of_the_offline_sample_are_not_taken_for_copies(brain_mri):
     assert len(hashes) == 105
     assert not len(near_pairs(hashes, parts=splits))
     assert len(near_pairs(hashes)), "neighbors in one slab, 1 mm apart, are"
+
+
+def test_sixteen_bits_need_a_range(tmp_path):
+    mask = np.array([[0, 1], [1, 0]], np.uint8)
+    deep = encoded(np.array([[0, 500], [1000, 4095]], np.uint16), "PNG")
+    records = [serialized(features(mask, name, **{contract.IMAGE: deep})) for name in ("one", "two")]
+    with pytest.raises(DataGateError, match=r"16 bits per channel; set preprocessing\.intensity_range: \[LOW, HIGH\]"):
+        run(tmp_path / "unknown", records[:1], records[1:])
+    assert run(tmp_path / "known", records[:1], records[1:], takes_16_bits=1)["splits"]["train"]["examples"] == 1

@@ -249,3 +249,14 @@ def test_spans_with_other_classes_are_refused(tmp_path):
         (tmp_path / span / "labels.yaml").write_text(LabelMap.from_names(names).to_yaml())
     with pytest.raises(UserError, match=r"s2/labels\.yaml has other classes than .*s1/labels\.yaml"):
         run(tmp_path, tmp_path / "output", **resolve(tmp_path))
+
+
+def test_spans_that_were_scaled_differently_are_refused(tmp_path):
+    make_spans(tmp_path, s1=["train", "test"], s2=["train"], s3=["train"])
+    for span, known in (("s1", [0.0, 4095.0]), ("s2", None), ("s3", [0, 4000])):
+        report = {"splits": {}, **({"intensity_range": known} if known else {})}
+        (tmp_path / span / "conversion.json").write_text(json.dumps(report))
+    with pytest.raises(UserError, match=r"s3 was converted with the intensity range \[0.0, 4000.0\], .*s1 with"):
+        run(tmp_path, tmp_path / "output", **resolve(tmp_path))
+    (tmp_path / "s3" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
+    run(tmp_path, tmp_path / "output", **resolve(tmp_path))

@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from data.decoding.images import open_image
+from data.decoding.images import BadImageError, upright_size
 from models.serving.signatures import IMAGES
 
 _SIGNATURE = "serving_default"
@@ -85,7 +85,7 @@ def read_request(body: bytes, max_instances: int) -> PredictRequest:
 
 
 def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
-    """Height and width of an encoded image, from its header alone, so that nothing too large is decoded.
+    """Height and width of an encoded image once it is upright, by its header, so that nothing too large is decoded.
 
     Args:
       content: the file.
@@ -96,9 +96,8 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
       TooManyPixelsError: if it has more pixels.
     """
     try:
-        # The model decodes none of Pillow's other formats.
-        width, height = open_image(content, formats=("JPEG", "PNG")).size
-    except Exception:  # Pillow raises nearly anything on broken headers.
+        height, width = upright_size(content)
+    except BadImageError:
         raise BadRequestError("not a JPEG or PNG image") from None
     if width * height > max_pixels:
         raise TooManyPixelsError(

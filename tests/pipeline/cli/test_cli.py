@@ -20,8 +20,8 @@ def test_help_loads_nothing_heavy(segpipe):
 
 
 COMMANDS = [
-    "convert", "run", "tune", "retrain", "runs", "history", "rollback", "lineage", "clean", "predict", "serve",
-    "compile", "submit", "schedule",
+    "inspect", "convert", "run", "tune", "retrain", "runs", "history", "rollback", "lineage", "clean", "predict",
+    "serve", "compile", "submit", "schedule",
 ]  # fmt: skip
 
 

@@ -27,6 +27,9 @@ PAIRS = (
     re.findall(r"```python\n(.*?)```", EXTENDING.partition("### A dataset format")[2], re.DOTALL)[0]
     + """
 
+from data.formats import Reader
+
+
 class Unfinished(Reader):
     @property
     def label_map(self):
@@ -169,7 +172,7 @@ def test_a_format_of_ones_own_is_converted_by_two_workers(my_formats, tmp_path, 
     path = os.pathsep.join([str(my_formats), os.environ.get("PYTHONPATH", "")])
     own = ("--format", "my_formats:PairsReader")
     finished = segpipe("convert", *own, "--help", PYTHONPATH=path)
-    assert "--delimiter VALUE  What separates the columns.  [default: ,]" in finished.stdout
+    assert re.search(r"--delimiter VALUE +What separates the columns\.  \[default: ,\]", finished.stdout)
     options = (*own, "--classes", "ground,thing", "--delimiter", ";", "--workers", "2")
     finished = segpipe("convert", *options, str(folder), str(tmp_path / "out"), PYTHONPATH=path)
     assert finished.returncode == 0, finished.stderr

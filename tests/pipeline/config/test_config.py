@@ -1,3 +1,4 @@
+import json
 import os
 import pathlib
 
@@ -209,6 +210,27 @@ def test_the_newest_span_is_the_largest_number(tmp_path, write):
         config = load_config(write(MINIMAL), (f"data.input={tmp_path}/span-{{SPAN}}/data", f"data.{key}"))
         with pytest.raises(UserError, match=message):
             config.data.newest_input()
+
+
+def test_the_model_scales_deep_images_as_the_conversion_did(tmp_path, write):
+    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/in",))
+    assert config.with_intensity_range() == config  # Nothing is there yet.
+    (tmp_path / "in").mkdir()
+    for split in ("train", "eval", "test"):
+        (tmp_path / "in" / f"{split}-0.tfrecord").touch()
+    own = load_config(write(MINIMAL), (f"data.input={tmp_path}/in", "preprocessing.intensity_range=[0, 1000]"))
+    for report in (None, {"splits": {}}):
+        if report:
+            (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
+        assert config.with_intensity_range().preprocessing.intensity_range is None
+        assert own.with_intensity_range().preprocessing.intensity_range == (0, 1000)
+    (tmp_path / "in" / "conversion.json").write_text('{"intensity_range": [0.0, 4095.0]}')
+    assert config.with_intensity_range().preprocessing.intensity_range == (0, 4095)
+    with pytest.raises(UserError, match=r"is \[0.0, 1000.0\], but .*/in was converted with \[0.0, 4095.0\]"):
+        own.with_intensity_range()
+    for value in ("[5, 5]", "[1, 0]", "[0, .inf]", "[1]"):
+        with pytest.raises(UserError, match=r"preprocessing\.intensity_range"):
+            load_config(write(MINIMAL), (f"preprocessing.intensity_range={value}",))
 
 
 def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):

@@ -1,0 +1,11 @@
+"""What is wrong with an image or a mask."""
+
+from __future__ import annotations
+
+
+class BadImageError(Exception):
+    """An image or a mask that cannot be used; the message is the reason that the user reads."""
+
+
+class UnknownRangeError(BadImageError):
+    """An image of more than 8 bits, before the range is known by which all of its data set are scaled."""

@@ -1,0 +1,1 @@
+"""How is what was found in a data set shown? One HTML file that needs nothing else."""

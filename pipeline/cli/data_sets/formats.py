@@ -1,0 +1,153 @@
+"""Commands that take a data set: the options of the format that --format names, each declared by the format itself."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any, Literal, get_args, get_origin
+
+import click
+
+from data.base.errors import UserError
+
+if TYPE_CHECKING:
+    import pydantic
+
+    from data.formats import Reader
+
+_CHOSEN = "segpipe.format"
+
+
+class FormatCommand(click.Command):
+    """Has the options of the format that --format names; its help without --format lists all formats.
+
+    Attributes:
+      destinations: name and metavar of the arguments after SOURCE; a format without a folder has these alone.
+      without_format: the arguments as long as no format is named.
+    """
+
+    destinations: Mapping[str, str] = {}
+    without_format: click.Argument
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        # A first look, for --format alone: it decides which other options there are.
+        settings = {"ignore_unknown_options": True, "allow_extra_args": True}
+        option = [parameter for parameter in self.params if parameter.name == "dataset_format"]
+        only_format = click.Command(self.name, params=option, add_help_option=False, context_settings=settings)
+        name = only_format.make_context(self.name, list(args), resilient_parsing=True).params["dataset_format"]
+        if name is not None:
+            ctx.meta[_CHOSEN] = (name, find_format(name))
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            raise _explained(error, name) from None
+
+    def get_params(self, ctx: click.Context) -> list[click.Parameter]:
+        common = [*super().get_params(ctx)]
+        if _CHOSEN not in ctx.meta:
+            return [*common, self.without_format]
+        _, reader = ctx.meta[_CHOSEN]
+        options, taken = _options(reader), {flag for parameter in common for flag in parameter.opts}
+        for option in options:
+            if clash := taken.intersection(option.opts):
+                raise UserError(f"{reader.__module__}:{reader.__name__}: {clash.pop()} is an option of all formats")
+        paths = self._paths(reader)
+        return [*common, *options, *(click.Argument([path], metavar=metavar) for path, metavar in paths.items())]
+
+    def _paths(self, reader: type[Reader]) -> dict[str, str]:
+        """Name and metavar of each argument."""
+        return {**({"source": "SOURCE"} if _takes_source(reader) else {}), **self.destinations}
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        from data.base.help_text import description, summary
+        from data.formats import FORMATS
+
+        chosen = ctx.meta.get(_CHOSEN)
+        for name, reader in [chosen] if chosen else FORMATS.items():
+            with formatter.section(" ".join(["--format", name, *self._paths(reader).values()])):
+                formatter.write_text(summary(reader))
+                if chosen and description(reader):
+                    formatter.write_paragraph()
+                    formatter.write_text(description(reader))
+                _write_options(ctx, formatter, _options(reader))
+        with formatter.section("Options of all formats"):
+            _write_options(ctx, formatter, [*self.params, self.get_help_option(ctx)])
+
+
+def _write_options(ctx: click.Context, formatter: click.HelpFormatter, parameters: list[Any]) -> None:
+    records = [record for parameter in parameters if (record := parameter.get_help_record(ctx))]
+    if records:
+        formatter.write_dl(records)
+
+
+def find_format(name: str) -> type[Reader]:
+    from data.base.variants import find_variant
+    from data.formats import FORMATS, Reader
+
+    try:
+        return find_variant(name, FORMATS, Reader, "format")  # type: ignore[type-abstract]
+    except ValueError as error:
+        raise UserError(f"--format: {error}") from None
+
+
+def _takes_source(reader: type[Reader]) -> bool:
+    return "folder" in reader.model_fields
+
+
+def _flag(key: str) -> str:
+    return f"--{key.replace('_', '-')}"
+
+
+def _options(reader: type[Reader]) -> list[click.Option]:
+    """An option for each field of a format."""
+    from data.base.help_text import key_help
+
+    texts = key_help(reader)
+    fields = {key: field for key, field in reader.model_fields.items() if key != "folder"}
+    return [_option(key, field, texts.get(key, "")) for key, field in fields.items()]
+
+
+def _option(key: str, field: pydantic.fields.FieldInfo, text: str) -> click.Option:
+    # The option itself has no default: a value that is not given is left to the format.
+    help_text = text[:1].upper() + text[1:]
+    if not field.is_required() and (default := _as_text(field.default)):
+        help_text += f"  [default: {default}]"
+    settings: dict[str, Any] = {"required": field.is_required(), "help": help_text}
+    if field.annotation is bool:
+        return click.Option([f"{_flag(key)}/{_flag('no_' + key)}", key], default=None, **settings)
+    if get_origin(field.annotation) is Literal:
+        return click.Option([_flag(key), key], type=click.Choice(get_args(field.annotation)), **settings)
+    return click.Option([_flag(key), key], metavar=field.title or "VALUE", **settings)
+
+
+def _as_text(default: Any) -> str:
+    """A default as it would be written as the value of an option; empty if there is nothing to show."""
+    if isinstance(default, dict):
+        return ",".join(f"{key}={value}" for key, value in default.items())
+    return "" if default is None or default == () else str(default)
+
+
+def _explained(error: click.NoSuchOption, name: str | None) -> click.UsageError:
+    """Says which format has the option, if another has it."""
+    from data.formats import FORMATS
+
+    owners = [owner for owner, reader in FORMATS.items() if any(error.option_name in o.opts for o in _options(reader))]
+    if not owners:
+        return error
+    belongs = f"{error.option_name} is an option of --format {' and '.join(owners)}"
+    message = f"No such option with --format {name}: {belongs}." if name else f"Missing option '--format': {belongs}."
+    return click.UsageError(message, error.ctx)
+
+
+def make_reader(name: str, values: Mapping[str, Any]) -> Reader:
+    import pydantic
+
+    reader = find_format(name)
+    try:
+        return reader.model_validate({key: value for key, value in values.items() if value is not None})
+    except pydantic.ValidationError as error:
+        lines = []
+        for item in error.errors():
+            message = item["msg"].removeprefix("Value error, ")
+            place = f"{_flag(str(item['loc'][0]))} {item['input']}" if item["loc"] else f"--format {name}"
+            lines.append(f"{place}: {message}")
+        raise UserError("\n".join(lines)) from None
