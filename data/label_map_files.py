@@ -183,7 +183,7 @@ def _normal(entry: Any) -> dict[str, Any]:
             normal["color"] = [entry[channel] for channel in channels]
     if isinstance(normal.get("color"), str) and isinstance(parse_color(normal["color"]), str):
         normal["color"] = re.findall(r"\d+", normal["color"])
-    if not normal.get("name"):
+    if normal.get("name") in (None, ""):
         raise ValueError(f"the entry {entry} has no name")
     return normal
 

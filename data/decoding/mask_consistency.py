@@ -25,16 +25,16 @@ PALETTE_DOUBTFUL = "mask: palette of grays read by indices, though the grays are
 GRAY_BY_COLOR = "mask: gray read by the label map's colors"
 GRAY_ONLY_VALUES = "mask: gray that holds ids only"
 GRAY_DOUBTFUL = "mask: gray read as ids, though the label map has these grays too"
-COLOR_CERTAIN = "mask: RGB that holds the label map's colors only"
-COLOR_DOUBTFUL = "mask: RGB read by colors, though its grays are ids too"
+COLOR_CERTAIN = "mask: the label map's colors, and no ids"
+COLOR_DOUBTFUL = "mask: read by colors, though its grays are ids too"
 
-UNKNOWN_VALUES = "mask: values of no class"
 NEAREST_MASKS = "mask: read as the nearest values or colors"
 NEAREST_PIXELS = "mask: pixels read as the nearest value or color"
 
 # What was seen of masks counts even if they cannot be used, for a proposal.
 SEEN = "mask holds "
 _VALUE, _COLOR = f"{SEEN}value ", f"{SEEN}color "
+UNKNOWN_VALUES = f"{SEEN}values of no class"
 _PALETTE = "mask: palette index "
 _MOST = 64
 # Colors of palettes are noted in steps; the same index with colors further apart stands for something else.

@@ -47,6 +47,23 @@ class _Palette:
         return bool((self.by_index != self.by_color).any())
 
     @property
+    def has_all_colors(self) -> bool:
+        return bool((self.colors >= 0).all())
+
+    @property
+    def is_gray(self) -> bool:
+        return self.has_all_colors and bool((self.colors == self.colors[:, :1]).all())
+
+    @property
+    def shows_indices(self) -> bool:
+        """Whether each index is a gray of the same value, so that others store the same in gray."""
+        return self.is_gray and np.array_equal(self.colors[:, 0], self.used.values)
+
+    @property
+    def is_black_and_white(self) -> bool:
+        return self.is_gray and set(self.colors[:, 0].tolist()) <= {0, 255} and not self.shows_indices
+
+    @property
     def repeats_colors(self) -> bool:
         return len(np.unique(packed(self.colors))) < len(self.colors)
 
@@ -69,47 +86,45 @@ def read_palette(mask: Mask, meaning: Meaning) -> np.ndarray | Mask:
     palette = _Palette(used, colors, meaning.ids_of_values(used.values), meaning.ids_of_colors(packed(colors)))
     if meaning.kind == "ids":
         return _by_index(palette, meaning)
-    plain = _without_palette(mask, palette)
-    if plain is not None and plain.pixels.ndim == 2 and np.array_equal(colors[:, 0], used.values):
-        return plain  # As others store the same in gray.
+    if palette.shows_indices:
+        return dataclasses.replace(mask, palette=None)
     if palette.are_colors_known and meaning.has_colors:
         if meaning.kind == "auto" and palette.are_indices_ids and palette.differs and palette.repeats_colors:
             raise _doubt("different indices have the same color", palette, meaning)
         if palette.differs:
             note(kinds.PALETTE_BY_COLOR)
+        if meaning.kind == "auto" and meaning.has_ambiguous_grays:  # Whether they are ids, other masks may tell.
+            return dataclasses.replace(mask, pixels=mask.palette.astype(np.uint8)[mask.pixels], palette=None)
         return used.replaced_by(palette.by_color)
-    if plain is not None:
+    if palette.has_all_colors:
         is_inexact = not palette.are_indices_ids and meaning.nearest and meaning.has_colors
-        if meaning.kind == "colors" or is_inexact or _grays_count(plain, palette, meaning):
-            return plain
+        if meaning.kind == "colors" or is_inexact or _grays_count(palette, meaning):
+            return _without_palette(mask, palette)
     return _by_index(palette, meaning)
 
 
-def _without_palette(mask: Mask, palette: _Palette) -> Mask | None:
-    """The mask as if it had been stored in gray or RGB; None if an index has no color."""
-    indices, colors = palette.used.values, palette.colors
-    if (colors < 0).any():
-        return None
-    table = np.zeros((256, 3), np.uint8)
-    table[indices] = colors
-    if (colors != colors[:, :1]).any():
+def _without_palette(mask: Mask, palette: _Palette) -> Mask:
+    """The mask as if it had been stored in gray, in one bit, or in RGB."""
+    if not palette.is_gray:
+        table = np.zeros((256, 3), np.uint8)
+        table[palette.used.values] = palette.colors
         return dataclasses.replace(mask, pixels=table[mask.pixels], palette=None)
-    grays = table[:, 0][mask.pixels]
-    if set(colors[:, 0].tolist()) <= {0, 255} and not np.array_equal(colors[:, 0], indices):
+    grays = palette.used.replaced_by(palette.colors[:, 0])
+    if palette.is_black_and_white:
         return dataclasses.replace(mask, pixels=grays // 255, palette=None, is_bilevel=True)
     return dataclasses.replace(mask, pixels=grays, palette=None)
 
 
-def _grays_count(plain: Mask, palette: _Palette, meaning: Meaning) -> bool:
+def _grays_count(palette: _Palette, meaning: Meaning) -> bool:
     """Whether the palette holds grays that are the values; if they may be no more than a picture of them, notes it.
 
     Raises:
       BadImageError: if the colors speak against the indices, and do not count themselves.
     """
-    if plain.pixels.ndim == 2:
+    if palette.is_gray:
         grays = palette.colors[:, 0]
         by_gray = meaning.ids_of_values(grays)
-        if plain.is_bilevel:
+        if palette.is_black_and_white:
             by_gray[grays == 255] = -1 if meaning.white is None else meaning.white
             if meaning.is_white_said or not palette.are_indices_ids or (palette.by_index == by_gray).all():
                 return True

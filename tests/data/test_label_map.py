@@ -36,6 +36,11 @@ def test_ignore_may_have_a_color_and_is_no_class():
     assert LabelMap.parse(text, "labels.yaml").names == ("a", "b")
 
 
+def test_colors_may_be_written_as_on_the_web():
+    text = "- {id: 0, name: a, color: '#0000fF'}\n- {id: 1, name: b, color: '#f80'}"
+    assert LabelMap.parse(text, "labels.yaml").palette == [(0, 0, 255), (255, 136, 0)]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -47,6 +52,8 @@ def test_ignore_may_have_a_color_and_is_no_class():
             "each color may occur only once",
         ),
         ("- {id: 0, name: a, color: [0, 0, 256]}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color.2"),
+        ("- {id: 0, name: a, color: blue}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: .*'#ff8000'"),
+        ("- id: 0\n  name: a\n  color: #ff0000\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: .*needs quotes"),
         ("- {id: 0, name: a}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: missing"),
         ("just text", "not valid"),
         ("{", "not YAML"),

@@ -1,0 +1,102 @@
+"""Whole conversions of folders whose masks need a word of the user."""
+
+import json
+import re
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from data.base.errors import UserError
+from data.convert import convert
+from data.decoding.mask_consistency import NEAREST_MASKS, NEAREST_PIXELS
+from data.formats.mask_folder import MaskFolderReader
+from data.label_map import LabelMap
+
+SHARES = "train=0.4,eval=0.3,test=0.3"
+
+
+def make_folder(folder, masks):
+    """A folder of images with these masks, an equal number of each."""
+    for name in ("images", "masks"):
+        (folder / name).mkdir(parents=True)
+    for index in range(18):
+        mask = masks[index % len(masks)]
+        Image.new("RGB", mask.size, (index, 0, 0)).save(folder / "images" / f"{index:03}.png")
+        mask.save(folder / "masks" / f"{index:03}.png")
+    return str(folder)
+
+
+def gray(*values):
+    return Image.fromarray(np.repeat(np.array(values, np.uint8), 20).reshape(len(values), 20))
+
+
+def test_the_message_proposes_the_lines_that_work(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 1), gray(2, 0), gray(0, 4, 1)])
+    with pytest.raises(UserError, match=r"The masks hold 0, 1, 2, 4\.") as caught:
+        convert(MaskFolderReader(folder=folder, classes="a,b,c,d", split=SHARES), str(tmp_path / "out"))
+    lines = re.findall(r"^  (- \{.*\})$", str(caught.value), re.M)
+    assert lines[-1] == '- {id: 3, name: "d", value: 4}'
+    (tmp_path / "labels.yaml").write_text("\n".join(lines))
+    reader = MaskFolderReader(folder=folder, labels=str(tmp_path / "labels.yaml"), split=SHARES)
+    report = convert(reader, str(tmp_path / "out"))
+    assert not report["set_aside"]
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize(
+    ("classes", "lines"),
+    [
+        ("a,b,c", ['- {id: 0, name: "a", value: 1}', '- {id: 2, name: "c", value: 3}']),
+        ("a,b", ['- {id: 0, name: "a", value: [1, 2]}', "- {ignore: [3]}"]),
+    ],
+)
+def test_ids_that_start_at_1_are_proposed_as_values(tmp_path, classes, lines):
+    folder = make_folder(tmp_path / "in", [gray(1, 2), gray(3, 2)])
+    with pytest.raises(UserError) as caught:
+        convert(MaskFolderReader(folder=folder, classes=classes, split=SHARES), str(tmp_path / "out"))
+    for line in lines:
+        assert line in str(caught.value)
+
+
+def test_0_as_other_is_proposed_as_ignored(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 1), gray(0, 2)])
+    with pytest.raises(UserError, match=r"value: 1\}\n.*value: 2\}\n  - \{ignore: \[0\]\}"):
+        convert(MaskFolderReader(folder=folder, classes="a,b", split=SHARES), str(tmp_path / "out"))
+
+
+def test_the_colors_of_masks_are_listed_for_a_label_map(tmp_path):
+    pixels = np.array([[[255, 0, 0]] * 9, [[0, 0, 255]] * 9], np.uint8)
+    folder = make_folder(tmp_path / "in", [Image.fromarray(pixels)])
+    with pytest.raises(UserError, match=r"name: \"a\", color: '#0000ff'\}\n  - \{name: \"b\", color: '#ff0000'\}"):
+        convert(MaskFolderReader(folder=folder, classes="a,b", split=SHARES), str(tmp_path / "out"))
+
+
+def test_masks_of_0_and_255_need_a_word_and_nothing_is_written_before(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 255), gray(0), gray(255)])
+    with pytest.raises(UserError, match=r"0 and 255.*255 means ignore.*--foreground 255"):
+        convert(MaskFolderReader(folder=folder, classes="a,b", split=SHARES), str(tmp_path / "out"))
+    assert not (tmp_path / "out").exists()
+    convert(MaskFolderReader(folder=folder, classes="a,b", split=SHARES, foreground=255), str(tmp_path / "out"))
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert all(split["pixel_shares"]["b"] > 0 for split in report["splits"].values())
+
+
+def test_what_nearest_changed_is_counted(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 255), gray(3, 255)])
+    reader = MaskFolderReader(folder=folder, classes="a,b", split=SHARES, foreground=255, nearest=True)
+    counts = convert(reader, str(tmp_path / "out"))["notes"]["counts"]
+    assert (counts[NEAREST_MASKS], counts[NEAREST_PIXELS]) == (9, 9 * 20)
+
+
+@pytest.mark.parametrize(
+    ("values", "message"),
+    [
+        ({"classes": "a,b,c", "foreground": 255}, "two classes, and there are 3"),
+        ({"classes": "a,b", "transparent": "c"}, "takes ignore, or a class: a, b"),
+        ({"classes": "a,b", "foreground": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_options_that_fit_nothing_are_errors(tmp_path, values, message):
+    with pytest.raises(ValueError, match=message):
+        MaskFolderReader(folder=str(tmp_path), **values)
