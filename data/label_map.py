@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 
 from data.base.errors import UserError, explain
 from data.base.files import read_bytes
+from data.base.yaml_text import read_yaml
 from data.contract import IGNORE_LABEL
 
 Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
@@ -124,13 +124,11 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
           UserError: if the text is not YAML, or not a label map.
         """
         try:
-            return cls.model_validate(yaml.safe_load(text))
-        except yaml.YAMLError as error:
-            raise UserError(f"{source} is not YAML: {error}") from None
+            return cls.model_validate(read_yaml(text))
         except pydantic.ValidationError as error:
             raise UserError(explain(error, source)) from None
-        except ValueError as error:  # PyYAML's own, for text that looks like a date but is not one.
-            raise UserError(f"{source} has a value that cannot be read: {error}; put text in quotes") from None
+        except ValueError as error:
+            raise UserError(f"{source} is not YAML: {error}") from None
 
     @classmethod
     def load(cls, path: str | pathlib.Path) -> LabelMap:

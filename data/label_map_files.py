@@ -9,10 +9,10 @@ from collections.abc import Mapping
 from typing import Annotated, Any
 
 import pydantic
-import yaml
 
 from data.base.errors import UserError, explain
 from data.base.files import read_bytes
+from data.base.yaml_text import read_yaml
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap, distinct_colors, parse_color
 
@@ -95,9 +95,7 @@ def parse_labels(text: str, source: str) -> MaskLabels:
         return _labels(entries, ignored)
     except pydantic.ValidationError as error:
         raise UserError(explain(error, source) + _EXAMPLE) from None
-    except yaml.YAMLError as error:
-        raise UserError(f"{source} is not YAML: {error}{_EXAMPLE}") from None
-    except (ValueError, csv.Error) as error:  # Also json's, and PyYAML's own for text that looks like a date.
+    except (ValueError, csv.Error) as error:  # Also json's, and read_yaml's.
         raise UserError(f"{source} is no label map that can be read: {error}{_EXAMPLE}") from None
 
 
@@ -108,7 +106,7 @@ def _content(text: str, path: str) -> Any:
         return json.loads(text)
     if path.endswith(".txt"):
         return _from_lines(text)
-    return yaml.safe_load(text)
+    return read_yaml(text)
 
 
 def _from_csv(text: str) -> list[dict[str, Any]]:

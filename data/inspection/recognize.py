@@ -16,6 +16,7 @@ from data.decoding.consistency import check_consistency
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
 from data.formats.reader import MAX_PIXELS
+from data.input_files import find_input_files
 from data.inspection.class_names import find_name_files
 from data.inspection.classes import propose_classes
 from data.inspection.mask_values import MaskValues, look_at_mask
@@ -180,7 +181,7 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
 def is_tfrecords(folder: str) -> bool:
     """Whether a folder holds what a run takes: TFRecords of each split, and a label map."""
     names = list_names(folder)
-    return LABEL_MAP_FILE in names and all(any(_is_records(name, split) for name in names) for split in SPLITS)
+    return LABEL_MAP_FILE in names and all(find_input_files(folder).of_split[split] for split in SPLITS)
 
 
 def _is_records(name: str, split: str) -> bool:

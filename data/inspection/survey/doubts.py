@@ -14,6 +14,7 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding import intensity, orientation
 from data.decoding.consistency import check_consistency
+from data.decoding.mask_consistency import proposal
 from data.formats import SetAside, Source
 from data.inspection.survey.measures import SPECK_PIXELS
 from data.inspection.survey.survey import Named, Survey
@@ -101,7 +102,8 @@ def _set_aside(survey: Survey) -> Iterator[Doubt]:
         yield Doubt(
             "Many inputs cannot be used",
             f"{bad:,} of {total:,} inputs ({bad / total:.1%}) cannot be used, for the reasons below; the conversion "
-            f"refuses more than {_MOST_SET_ASIDE:.0%}, or what --max-set-aside says.",
+            f"refuses more than {_MOST_SET_ASIDE:.0%}, or what --max-set-aside says."
+            + proposal(survey.notes, survey.label_map),
             stops=True,
         )
 

@@ -13,6 +13,7 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding import intensity
 from data.decoding.errors import BadImageError, UnknownRangeError
+from data.decoding.mask_consistency import SEEN
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
@@ -259,6 +260,7 @@ def survey(origin: str, processes: Processes, progress: Callable[[int, int | Non
 def _add(found: Survey, looked: _Looked) -> None:
     if looked.measures is None:
         found.set_aside.append(SetAside(looked.source.image, looked.reason))
+        found.notes.add(looked.notes.of_kinds(SEEN))
         return
     found.kinds[looked.kind] += 1
     found.notes.add(looked.notes)

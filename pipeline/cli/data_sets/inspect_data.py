@@ -108,7 +108,13 @@ def _inputs(dataset_format: str | None, source: str | None, options: dict[str, A
 
 def _recognize(source: str) -> Reader:
     """The reader of a folder whose format nobody named."""
-    raise UserError(f"{source} holds no TFRecords with a labels.yaml; for images and masks give their --format")
+    from data.inspection.recognize import recognize
+
+    recognized = recognize(source)
+    click.echo(f"{source} is read as --format {recognized.format}: {'; '.join(recognized.reasons)}")
+    for assumption in recognized.assumptions:
+        click.echo(f"assumed: {assumption}")
+    return recognized.reader()
 
 
 @contextlib.contextmanager
