@@ -231,7 +231,7 @@ def test_images_in_records_have_names_of_their_own(model, here):
     assert all(pathlib.Path(item.mask).resolve().is_relative_to(here / "out") for item in found)
 
 
-def test_the_command_line_goes_on_after_bad_files_and_says_how_far_it_is(segpipe, model, tiled, tmp_path):
+def test_the_command_line_goes_on_after_bad_files(segpipe, model, tmp_path):
     photos = tmp_path / "photos [1] *?"
     save(photos / "x.jpg")
     save(photos / "x.png")
@@ -245,15 +245,29 @@ def test_the_command_line_goes_on_after_bad_files_and_says_how_far_it_is(segpipe
         ]
     assert "4 results of predict, or files in its output folder, are not taken for images" in finished.stderr
     large = tmp_path / "large.png"
-    Image.fromarray(noise(700, 700)).save(large)
-    finished = segpipe("predict", "--model", str(tiled), "--output", str(tmp_path / "tiles"), str(large))
-    assert finished.returncode == 0
-    shares = [int(share) for share in re.findall(rf"^{large}: (\d+)%$", finished.stderr, re.MULTILINE)]
-    assert shares
-    assert shares == sorted(shares)
+    Image.fromarray(noise(70, 70)).save(large)
     out = str(tmp_path / "tiles")
     finished = segpipe("predict", "--model", model, "--max-pixels", "100", "--output", out, str(large))
-    assert (finished.returncode, "700x700 pixels are more than the limit of 100" in finished.stderr) == (1, True)
+    assert (finished.returncode, "70x70 pixels are more than the limit of 100" in finished.stderr) == (1, True)
+
+
+_IMPATIENT = """
+import sys
+from pipeline.cli import serving
+serving._Progress._SECONDS = 0.0
+serving.predict(sys.argv[1:])
+"""
+
+
+def test_the_command_line_says_how_far_a_large_image_is(warm_python, tiled, tmp_path):
+    large = tmp_path / "large.png"
+    Image.fromarray(noise(100, 90)).save(large)
+    finished = warm_python("-c", _IMPATIENT, "--model", str(tiled), "--output", str(tmp_path / "out"), str(large))
+    shares = [int(share) for share in re.findall(rf"^{large}: (\d+)%$", finished.stderr, re.MULTILINE)]
+    assert len(shares) == 8
+    assert shares == sorted(set(shares))
+    assert shares[-1] == 100
+    assert finished.stdout.splitlines()[-1] == f"1 images written to {tmp_path}/out"
 
 
 _PEAK = """
