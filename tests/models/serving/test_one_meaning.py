@@ -11,20 +11,22 @@ import pytest
 import tensorflow as tf
 import tensorflow_transform as tft
 import tensorflow_transform.beam as tft_beam
-from models.serving.server.loaded_model import BadRequestError, LoadedModel, image_size
 from PIL import Image
 from tensorflow_transform.tf_metadata import dataset_metadata, schema_utils
 
 from data import contract
 from data.convert import convert
-from data.decoding.images import read_image
+from data.decoding.images import BadImageError, read_image
 from data.decoding.orientation import turned
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from models.inputs import preprocessing
 from models.inputs.settings import PreprocessingSettings
 from models.serving import signatures
-from models.serving.predict import find_inputs, predict
+from models.serving.inputs import find_inputs
+from models.serving.loaded_model import LoadedModel
+from models.serving.predict import predict
+from models.serving.server.requests import image_size
 from tests.data.decoding.files import png, tiff
 
 GENERATOR = np.random.default_rng(0)
@@ -116,7 +118,9 @@ def served(model: LoadedModel, content: bytes) -> np.ndarray:
 def predicted(model: LoadedModel, folder: pathlib.Path, name: str, content: bytes) -> np.ndarray:
     """As `segpipe predict` writes it."""
     (folder / name).write_bytes(content)
-    (prediction,) = predict(model.folder, find_inputs([str(folder / name)]), str(folder / "out"))
+    (prediction,) = predict(
+        model.folder, find_inputs([str(folder / name)], str(folder / "out")).files, str(folder / "out")
+    )
     assert prediction.error is None
     return np.asarray(Image.open(prediction.mask))
 
@@ -161,8 +165,8 @@ def test_turned_images_have_one_meaning(model, tmp_path):
 
 def test_without_a_range_sixteen_bits_are_refused(converted, tmp_path):
     model = LoadedModel(make_model(converted, tmp_path, None), 1)
-    with pytest.raises(BadRequestError, match="16 bits per channel, and the model knows no range"):
+    with pytest.raises(BadImageError, match="16 bits per channel, and the model knows no range"):
         served(model, png(deep(HEIGHT, WIDTH)))
     (tmp_path / "a.png").write_bytes(png(deep(HEIGHT, WIDTH)))
-    (prediction,) = predict(model.folder, find_inputs([str(tmp_path / "a.png")]), str(tmp_path / "out"))
+    (prediction,) = predict(model.folder, {str(tmp_path / "a.png"): "a"}, str(tmp_path / "out"))
     assert "more than 8 bits" in prediction.error
