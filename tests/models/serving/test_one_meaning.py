@@ -104,7 +104,8 @@ def transformed(model: LoadedModel, content: bytes) -> np.ndarray:
     """What the transform graph makes of an image."""
     folder = pathlib.Path(model.folder).parent / "transform"
     layer = tft.TFTransformOutput(str(folder)).transform_features_layer()
-    pixels = layer({contract.IMAGE: tf.constant([content])})[preprocessing.PIXELS]
+    features = {contract.IMAGE: tf.constant([content]), contract.MASK: tf.constant([png(np.zeros((4, 4), np.uint8))])}
+    pixels = layer(features)[preprocessing.PIXELS]
     if pixels.dtype == tf.string:
         return preprocessing.pixels_of(pixels[0], 1).numpy()
     return pixels[0].numpy()
