@@ -21,6 +21,9 @@ _MOST_FOLDERS = 40
 _DEEPEST = 4
 # A folder that pairs less well than the best by more than this is not what is meant, however it is called.
 _NEARLY = 0.8
+_SOME = 0.2
+# Of the first part of the rank: a word for masks, and none for anything else.
+_NAMED = 2
 _FEW_UNLABELED = 0.05
 
 
@@ -111,7 +114,12 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
     found = _candidates(usable) + _candidates({_roles_first(file): file for file in usable if file.count("/") > 1})
     if not found:
         return None
+    # Folders of two splits or two patients may hold files of the same names too; words for images and masks count more.
+    named = [candidate for candidate in found if candidate.rank[0] >= _NAMED]
     most = max(candidate.layout.pairs for candidate in found)
+    if any(candidate.layout.pairs >= _SOME * most for candidate in named):
+        found = named
+        most = max(candidate.layout.pairs for candidate in found)
     found = [candidate for candidate in found if candidate.layout.pairs >= _NEARLY * most]
     best = max(found, key=lambda candidate: candidate.rank)
     for other in found:
@@ -202,6 +210,10 @@ def _pair(images: str, masks: str, image_names: dict[str, str], mask_names: dict
     if images != masks:
         pairs = len((image_names.keys() | set(image_names.values())) & mask_names.keys())
     if 2 * pairs <= min(len(image_names), len(mask_names)):
+        # Finding a pattern takes time, and there are many pairs of folders.
+        is_likely = images == masks or (_MASK_WORDS.search(masks) and max(images.count("/"), masks.count("/")) < 2)
+        if not is_likely:
+            return None
         naming = find_naming(sorted(image_names), sorted(mask_names))
         if naming is None:
             return None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import os
+import random
 import re
 import shlex
 import unicodedata
@@ -150,7 +151,7 @@ def _common_start(texts: Sequence[str]) -> str:
 def _affixes_around(cores: set[str], masks: Sequence[str], is_one_folder: bool) -> list[Affixes]:
     """What surrounds the longest of the names that occurs in each mask's name, most frequent first."""
     counts: collections.Counter[Affixes] = collections.Counter()
-    for mask in masks[:: max(1, len(masks) // _SAMPLED)]:
+    for mask in random.Random(0).sample(masks, min(_SAMPLED, len(masks))):  # Not each n-th: kinds of files alternate.
         folder, slash, stem = mask.rpartition("/")
         for length in range(len(stem), 0, -1):
             found = [

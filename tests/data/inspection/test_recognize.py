@@ -172,6 +172,21 @@ def test_images_and_masks_in_the_folder_of_each_patient(tmp_path):
     assert found.listing.sources[0].source_id == "patient_0/0"
 
 
+def test_files_of_the_same_names_in_several_splits_are_no_pairs(tmp_path):
+    for split in ("train", "val", "test"):
+        for index in range(5):
+            save(tmp_path / "leftImg8bit" / split / f"{index}_leftImg8bit.png", PHOTOGRAPH)
+            for kind, mask in (
+                ("color", areas((0, 0, 0), (9, 9, 200))),
+                ("instanceIds", areas(5, 6)),
+                ("labelIds", areas(0, 1)),
+            ):
+                save(tmp_path / "gtFine" / split / f"{index}_gtFine_{kind}.png", mask)
+    found = recognize(str(tmp_path))
+    assert (found.options["masks"], found.options["mask_suffix"]) == ("gtFine", "_gtFine_labelIds")
+    assert [found.count(split) for split in SPLITS] == [5, 5, 5]
+
+
 def test_splits_that_have_no_folder_get_a_part_of_train(tmp_path):
     for word, count in (("training", 30), ("testing", 5)):
         for index in range(count):

@@ -62,3 +62,8 @@ def test_the_outermost_folder_decides():
     assert placing("train/val/a").doubtful == "train/val"
     assert placing("fold1/train/a").doubtful == "fold1"
     assert placing("train/fold1/a").doubtful == ""
+
+
+def test_a_naming_is_found_where_images_and_masks_alternate():
+    names = sorted(f"{index:04}{suffix}" for index in range(1000) for suffix in ("", "_mask"))
+    assert find_naming(names, names) == Naming(masks=Affixes("", "_mask"))
