@@ -10,6 +10,8 @@ from PIL import GifImagePlugin, Image, TiffImagePlugin
 from PIL.ExifTags import Base as Exif
 
 from data.decoding.images import BadImageError, decode, open_image
+from data.decoding.orientation import exif_orientation
+from data.decoding.structure import parts
 
 # Others scale gray values (PGM), or store colors inexactly.
 _LOSSLESS = ("PNG", "GIF", "BMP", "DIB", "TIFF", "WEBP")
@@ -78,23 +80,30 @@ def _check_file(image: Image.Image, content: bytes) -> None:
     """Refuses files in which more than the pixels of one frame counts."""
     if image.format not in (*_LOSSLESS, *_LOSSY):
         raise BadImageError(f"a mask in the format {image.format} may not keep exact values; save it as PNG")
-    orientation = image.getexif().get(Exif.Orientation, 1)
-    if image.format in ("TIFF", "GIF"):
+    if image.format == "PNG":  # Of which Pillow was given what the pixels need, and that is neither of these.
+        orientation, frames = exif_orientation(content), _png_frames(content)
+    elif image.format in ("TIFF", "GIF"):
         # Pillow turns a TIFF and forgets its orientation when it loads the pixels.
-        header = open_image(content)
+        header, orientation = open_image(content), 1
         if isinstance(header, TiffImagePlugin.TiffImageFile):
             orientation = header.tag_v2.get(Exif.Orientation, 1)
         elif isinstance(header, GifImagePlugin.GifImageFile) and header.tile[0][1] != (0, 0, *header.size):
             raise BadImageError("its frame covers only a part of the image; save it as PNG")
         frames = 1 + sum(not _is_smaller_copy(header, frame) for frame in range(1, getattr(header, "n_frames", 1)))
     else:
-        frames = getattr(image, "n_frames", 1)
+        orientation, frames = image.getexif().get(Exif.Orientation, 1), getattr(image, "n_frames", 1)
     if frames > 1 and image.format not in _LOSSY:
         raise BadImageError(f"it has {frames} frames or pages, and a mask is one; save each as a file of its own")
     if orientation not in (0, 1):
         raise BadImageError(
             f"its orientation tag has the value {orientation}, which some tools obey and others do not; save it upright"
         )
+
+
+def _png_frames(content: bytes) -> int:
+    """How many frames a PNG has: more than one if it has a chunk acTL, which says so."""
+    animations = [part for part in parts(content) if part.kind == b"acTL" and part.end - part.start == 8]
+    return max([1, *(int.from_bytes(content[part.start : part.start + 4], "big") for part in animations)])
 
 
 def _is_smaller_copy(image: Image.Image, frame: int) -> bool:

@@ -12,7 +12,9 @@ from typing import Any
 from data.base.errors import UserError
 from data.base.files import is_remote, list_names
 from data.contract import LABEL_MAP_FILE, SPLITS
+from data.decoding import intensity
 from data.decoding.consistency import check_consistency
+from data.decoding.errors import UnknownRangeError
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
 from data.formats.reader import MAX_PIXELS
@@ -146,7 +148,12 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
     Raises:
       UserError: if most of it cannot be read that way, or files contradict each other.
     """
-    pairs, unusable, notes = _look(recognized.reader(), recognized.listing.sources, progress)
+    reader, sources = recognized.reader(), recognized.listing.sources
+    pairs, unusable, notes = _look(reader, sources, progress)
+    if intensity.DEEP in notes.counts and getattr(reader, intensity.RANGE_KEY, ()) is None:
+        # The conversion takes the range of all images.
+        reader = reader.model_copy(update={intensity.RANGE_KEY: intensity.find_range(notes, is_addition=False)})
+        pairs, unusable, notes = _look(reader, sources, progress)
     if len(unusable) > len(pairs):
         path, reason, count = most_common(unusable)[0]
         raise UserError(
@@ -163,7 +170,11 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
 
     def read(source: Source) -> Pair:
         with collecting(source.image) as noted:
-            pair = look_at_pair(*reader.read(source))
+            try:
+                pair = look_at_pair(*reader.read(source))
+            except UnknownRangeError:
+                notes.add(noted)
+                raise
         notes.add(noted)
         return pair
 
