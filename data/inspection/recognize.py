@@ -31,6 +31,8 @@ from data.splits import share_text
 # Of many files as many are read as takes seconds. A rare value in a mask that was not read would be missed.
 _MOST_MASKS, _MOST_MASK_PIXELS = 5000, 1_000_000_000
 _MOST_PAIRS, _MOST_PAIR_PIXELS = 300, 300_000_000
+# What is measured on fewer is chance.
+_FEWEST_IN_SPLIT = 0.05
 # Classes do not matter to a listing.
 _ANY_LABELS = LabelMap.from_names(["a", "b"])
 
@@ -129,15 +131,22 @@ def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listin
         raise UserError(f"no pair of image and mask was found{reasons}")
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
-    if not empty:
+    few = [split for split, count in counts.items() if count < _FEWEST_IN_SPLIT * len(listing.sources)]
+    if not few:
         return settings, listing, ()
     with contextlib.suppress(ValueError):
-        if shares := reader.working_split(listing.sources):
+        shares = reader.working_split(listing.sources)
+        # Folders of splits that are all there stay as they are.
+        if shares and (empty or len(shares) == len(SPLITS)):
             settings = {**settings, "split": share_text(shares)}
+            has = "no image" if empty else "hardly an image"
             why = (
-                f"{' and '.join(empty)} would have no image with the usual shares; {settings['split']} fills all splits"
+                f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills all "
+                "splits"
             )
             return settings, FORMATS[name].model_validate(settings).listing(), (why,)
+    if not empty:
+        return settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
     raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
 
