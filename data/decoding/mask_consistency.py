@@ -170,7 +170,8 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
             f"- {{id: 0, name: {_quoted(label_map.names[0])}, value: [{classes[0]}, {classes[1]}]}}\n  …\n  "
             f"- {{ignore: [{classes[-1]}]}}"
         )
-    other = f"\nor give --foreground {classes[1]}" if count == 2 and classes[0] == 0 < classes[1] else ""
+    is_binary = len(classes) == count == 2 and classes[0] == 0 < classes[1]
+    other = f"\nor give --foreground {classes[1]}" if is_binary else ""
     return (
         f"\nThe masks hold {listed}. If the classes have these values in their order, write a labels.yaml with these "
         "lines, and give it to --labels:\n  " + "\n  ".join(lines) + other

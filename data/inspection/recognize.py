@@ -148,7 +148,7 @@ def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listin
     if not empty:
         return settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
-    raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
+    raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
 
 
 def look(recognized: Recognized, progress: Progress = _silent) -> Sample:

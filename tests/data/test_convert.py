@@ -494,7 +494,7 @@ def test_the_report_counts_the_groups_of_each_split(tmp_path, segpipe):
 
 def test_shares_of_the_message_for_few_images_work(tmp_path):
     folder = make_mask_folder(tmp_path / "in", 25)
-    with pytest.raises(UserError, match=r"the split (eval|test) would be empty .*--split train=") as caught:
+    with pytest.raises(UserError, match=r"(eval|test) would be empty .*--split train=") as caught:
         convert(MaskFolderReader(folder=str(folder), labels=LABELS), str(tmp_path / "out"))
     shares = re.search("--split (train=[^ ]+)", str(caught.value))[1]
     report = convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=shares), str(tmp_path / "out"))
