@@ -217,8 +217,15 @@ def _format(folder: str, files: list[str]) -> tuple[str, Recognition]:
             f"{folder} holds TFRecords, but not all that a run takes: files train*, eval* and test*, and a "
             f"{LABEL_MAP_FILE} with a line such as {{id: 0, name: road, color: [128, 64, 128]}} for each class"
         )
+    outlines = next((file for file in files if file.endswith(".json")), "")
+    hint = ""
+    if outlines:
+        hint = (
+            f". If {outlines} holds outlines of objects, as COCO's annotations do, draw them as masks first, such as "
+            "with annToMask of the package pycocotools"
+        )
     raise UserError(
-        f"{folder} is not recognized: {_summary(files)}. What is: folders images/ and masks/, whatever they are "
+        f"{folder} is not recognized: {_summary(files)}{hint}. What is: folders images/ and masks/, whatever they are "
         "called, with files of the same names, or with names that differ in a suffix such as _mask; or images and "
         "masks side by side with such a suffix. `segpipe convert --help` lists the formats, and docs/extending.md says "
         "how to add one"

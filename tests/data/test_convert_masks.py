@@ -66,6 +66,18 @@ def test_0_as_other_is_proposed_as_ignored(tmp_path):
     assert "--foreground" not in str(caught.value)  # It takes masks of one value beside 0.
 
 
+def test_a_value_in_a_few_masks_does_not_shift_the_classes(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 1)] * 17 + [gray(0, 99)])
+    reader = MaskFolderReader(folder=folder, classes="a,b", split=SHARES)
+    with pytest.raises(UserError) as caught:
+        convert(reader, str(tmp_path / "out"), max_set_aside=0.01)
+    lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  - {")]
+    assert lines == ['- {id: 0, name: "a"}', '- {id: 1, name: "b"}', "- {ignore: [99]}"]
+    (tmp_path / "labels.yaml").write_text("\n".join(lines))
+    reader = MaskFolderReader(folder=folder, labels=str(tmp_path / "labels.yaml"), split=SHARES)
+    assert not convert(reader, str(tmp_path / "out"))["set_aside"]
+
+
 def test_a_class_that_never_occurs_is_named(tmp_path):
     """As where ids start at 1, and the mask with the highest is set aside as one of many."""
     folder = make_folder(tmp_path / "in", [gray(1, 2)])
