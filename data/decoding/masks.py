@@ -223,7 +223,7 @@ def _note_nearest(pixels: int) -> None:
 
 
 def _unknown_values(mask: Mask, used: UsedValues, ids: np.ndarray, meaning: Meaning) -> BadImageError:
-    note(kinds.UNKNOWN_VALUES)
+    kinds.note_unknown(used.values[ids < 0])
     if mask.is_bilevel:
         return BadImageError(
             "black and white of one bit, and no class has the value 1 or 255, or two have; name its value with "
