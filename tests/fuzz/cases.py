@@ -13,9 +13,14 @@ CASES = int(os.environ.get("FUZZ_CASES", "1000"))
 SECONDS = 30
 
 
-def fuzz(cases: int) -> hypothesis.settings:
-    """Settings of a target that gets so many cases: the same ones each time, unless a number is asked for."""
+def fuzz(cases: int, *, shrinks: bool = True) -> hypothesis.settings:
+    """Settings of a target that gets so many cases: the same ones each time, unless a number is asked for.
+
+    A data set is not made smaller where it fails: that takes minutes, and nearly all of it follows from one number.
+    """
+    last = hypothesis.Phase.shrink if shrinks else hypothesis.Phase.generate
     return hypothesis.settings(
+        phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate, last],
         max_examples=max(cases, 1),
         derandomize="FUZZ_CASES" not in os.environ,
         database=None,

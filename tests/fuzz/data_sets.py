@@ -13,13 +13,17 @@ from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap, distinct_colors
 from data.label_map_files import parse_labels
 from tests.data.decoding import encodings
-from tests.data.formats.layouts import Example
+from tests.data.formats.layouts import Example, Layout
 
 NAMES = [
     "a", "b [1]", "c*?", "straße", "é", "park/é_1", "park/b", "한글/각", "it's", 'q"t', "100%", "d#e", "-f", "~g",
     "h.i", "j k/l", "(m)", "n$o", "p&q", "{r}", "s;t", "u!v",
 ]  # fmt: skip
 SPLITS = ("train", "eval", "test")
+# Shown for what has no color of its own; none of the colors below.
+NO_CLASS = (250, 3, 7)
+# Four squares of the ids 0 to 3.
+AREAS = np.kron(np.array([[0, 1], [2, 3]]), np.ones((8, 8), np.int64))
 # Colors that as values of gray are ids, too.
 GRAYS = [(gray, gray, gray) for gray in (0, 1, 2, 3, 127, 128, 254, 255)]
 
@@ -44,15 +48,16 @@ class Labels:
     def ids(self) -> list[int]:
         return list(range(len(self.label_map)))
 
-    @property
-    def are_grays_ambiguous(self) -> bool:
-        """Whether a gray of the label map is the value of another class."""
+    def may_be_either(self, ids: np.ndarray) -> bool:
+        """Whether a mask in gray could hold the values of these classes, or their colors, or those of others."""
         if not self.has_colors:
             return False
-        grays = {label.color[0]: label.id for label in self.label_map.root if len(set(label.color)) == 1}
-        class_of = {value: class_id for class_id, values in self.values.items() for value in values}
-        # As what is stored in one bit, 1 is white.
-        return any(class_of.get(gray, class_id) != class_id for gray, class_id in grays.items())
+        used = set(np.unique(ids).tolist())
+        values = {value for class_id in used for value in self.values.get(class_id, [])}
+        colors = [label.color for label in self.label_map.root if label.id in used]
+        grays = {label.color[0] for label in self.label_map.root if len(set(label.color)) == 1}
+        all_values = {value for values in self.values.values() for value in values} | {1, 255}
+        return bool(values & grays) or any(len(set(color)) == 1 and color[0] in all_values for color in colors)
 
 
 @st.composite
@@ -172,26 +177,34 @@ def stored_values(ids: np.ndarray, values: dict[int, list[int]], rng: np.random.
     return found
 
 
-def ways_to_store(ids: np.ndarray, labels: Labels, shown: np.ndarray, rng: np.random.Generator) -> dict[str, Any]:
-    """All ways to store a mask by what its labels are said to be."""
+def ways_to_store(
+    ids: np.ndarray, labels: Labels, family: str, shown: np.ndarray, rng: np.random.Generator
+) -> dict[str, Any]:
+    """All ways to store a mask by what its labels are said to be: as `values`, as `colors`, or `any`."""
     ways: dict[str, Any] = {}
     known = {label.id for label in labels.label_map.root}
-    if all(labels.values.get(int(class_id)) for class_id in np.unique(ids)):
+    if family != "colors" and all(labels.values.get(int(class_id)) for class_id in np.unique(ids)):
         values = stored_values(ids, labels.values, rng)
         ways |= encodings.ways_to_store_values(values)
+        is_white_said = any(255 in labels.values[class_id] for class_id in labels.ids)
+        is_ignored_said = "labels" in labels.options and 255 in labels.options["labels"].values
+        if 255 in values and not is_white_said and (len(labels.ids) == 2 or is_ignored_said):
+            # Pillow may store 0 and 255 in a bit, whose white is id 1 where there are two classes, or 255 is ignored
+            # because the user says so.
+            ways.pop("gray GIF", None)
         if values.max() < 256:
             palette = shown.copy()
             if labels.has_colors:
+                palette[:] = NO_CLASS
                 for label in labels.label_map.root:
                     for value in labels.values[label.id]:
                         if value < 256:
                             palette[value] = label.color
             ways |= encodings.ways_to_store_indices(values, palette)
-            is_white_said = any(255 in labels.values[class_id] for class_id in labels.ids)
             if is_white_said and set(np.unique(values)) <= {0, 255}:
                 ways |= encodings.ways_to_store_black_and_white(values)
     # Made-up colors are only stored by segpipe's own pictures.
-    if set(np.unique(ids).tolist()) <= known:
+    if family != "values" and set(np.unique(ids).tolist()) <= known:
         ways |= encodings.ways_to_store_colors(ids, labels.label_map, rng)
     return ways
 
@@ -224,3 +237,43 @@ def image_file(rng: np.random.Generator, size: tuple[int, ...]) -> tuple[bytes, 
     if kind == "interlaced":
         return encodings.png(pixels, 8, encodings.RGB, interlaced=True), pixels
     return encodings.saved(image, kind if kind in ("BMP", "TIFF") else "PNG"), pixels
+
+
+@st.composite
+def data_sets(draw: Any) -> tuple[Labels, list[Picture]]:
+    """Labels, and three to eight pictures whose masks are stored in one to four ways."""
+    meaning = draw(labels())
+    rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
+    shown = shown_palette(draw, rng, meaning)
+    has_splits = draw(st.booleans())
+    wanted: list[str] = []
+    pictures = []
+    most = draw(st.integers(1, 4))
+    names = draw(st.lists(st.sampled_from(NAMES), min_size=3, max_size=8, unique=True))
+    ids_used = meaning.ids if draw(st.booleans()) else meaning.ids[: draw(st.integers(1, len(meaning.ids)))]
+    family = draw(st.sampled_from(["values", "colors", "any"]))
+    for number, name in enumerate(names):
+        ids = scene(rng, ids_used, rng.random() < 0.25)
+        ways = ways_to_store(ids, meaning, family, shown, rng)
+        if pictures and family == "any" and meaning.may_be_either(ids):
+            continue  # Such masks are read as the others of their data set are, so that only these must agree.
+        if not ways:
+            ids[ids == 255] = 0
+            ways = ways_to_store(ids, meaning, family, shown, rng)
+        known = [way for way in wanted if way in ways]
+        if len(wanted) < most or not known:
+            way = str(rng.choice(sorted(ways)))
+            wanted.append(way)
+        else:
+            way = str(rng.choice(known))
+        image, pixels = image_file(rng, ids.shape)
+        split = SPLITS[number % 3] if has_splits else ""
+        pictures.append(Picture(Example(name, split, image, ways[way]()), ids, pixels, way))
+    return meaning, pictures
+
+
+def fitting(layout: Layout, pictures: list[Picture]) -> Layout:
+    """A layout that can hold the pictures: without splits, no folder of a split comes first."""
+    if layout.order == "split first" and not pictures[0].example.split:
+        return dataclasses.replace(layout, order="kind first")
+    return layout
