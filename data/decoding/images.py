@@ -179,6 +179,9 @@ def read_image(
 def _decode(content: bytes, max_pixels: int) -> _Decoded:
     header = read_header(content)
     if header is None:
+        if content.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
+            # Some decoders search for the next part that they know, and would find no EXIF, or another one.
+            raise BadImageError("damaged: what comes before its pixels is no sequence of parts; save it anew")
         return _decode_by_pillow(content, max_pixels)
     _check_size(header.width, header.height, max_pixels)
     if header.format == "jpeg" and header.channels == 4 and not _says_how_inks_are_stored(content):

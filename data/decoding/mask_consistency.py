@@ -16,6 +16,7 @@ ONLY_0_AND_255 = "mask: 0 and 255 alone"
 OBJECTS_AND_255 = "mask: 255 beside ids other than 0"
 OBJECTS = "mask: ids other than 0"
 OBJECTS_OF_TWO = "mask: id 1 of two classes"
+OBJECTS_OF_MANY = "mask: ids other than 0, of more than two classes and in more than one bit"
 WHITE_BIT = "mask: white of one bit, read as id 1"
 
 PALETTE_BY_COLOR = "mask: palette read by colors, unlike its indices"
@@ -85,6 +86,11 @@ def check_masks(notes: Notes) -> None:
         (PALETTE_BY_GRAY, PALETTE_DOUBTFUL),
         (GRAY_BY_COLOR, GRAY_ONLY_VALUES),
         (GRAY_BY_COLOR, GRAY_DOUBTFUL),
+        # Where some masks hold ids and others colors, nothing tells what those hold that could be either.
+        (COLOR_CERTAIN, GRAY_DOUBTFUL),
+        (PALETTE_BY_COLOR, GRAY_DOUBTFUL),
+        (COLOR_DOUBTFUL, GRAY_ONLY_VALUES),
+        (COLOR_DOUBTFUL, PALETTE_BY_INDEX),
     ):
         if one in notes.counts and other in notes.counts:
             raise _contradiction(notes, one, other)
@@ -103,15 +109,22 @@ def check_masks(notes: Notes) -> None:
 
 
 def _check_white(notes: Notes) -> None:
-    if ONLY_0_AND_255 not in notes.counts:
-        return
-    white, remedy = (
-        notes.first[ONLY_0_AND_255],
-        (
-            "If 255 is an object, give --foreground 255, or value: 255 for its class in a labels.yaml; if it is to be "
-            "ignored, add - {ignore: [255]} to the labels.yaml"
-        ),
+    remedy = (
+        "If 255 is an object, give --foreground 255, or value: 255 for its class in a labels.yaml; if it is to be "
+        "ignored, add - {ignore: [255]} to the labels.yaml"
     )
+    if ONLY_0_AND_255 not in notes.counts:
+        others = next((kind for kind in (OBJECTS_AND_255, OBJECTS_OF_MANY) if kind in notes.counts), "")
+        if WHITE_BIT in notes.counts and others:
+            # What shrinks files stores 0 and 255 in one bit, too.
+            raise UserError(
+                f"some masks are black and white ({notes.first[WHITE_BIT]}), where white is id 1, or a 255 that a tool "
+                f"stored in one bit and that means ignore; others hold ids in more bits ({notes.first[others]}). If "
+                "white is id 1, add - {ignore: [255]} to the file given to --labels; if not, save the black and white "
+                "masks anew with 8 bits"
+            )
+        return
+    white = notes.first[ONLY_0_AND_255]
     if WHITE_BIT in notes.counts:
         raise UserError(
             f"some masks are black and white of one bit ({notes.first[WHITE_BIT]}), where white is id 1, and others "

@@ -150,6 +150,8 @@ def _note_white(mask: Mask, values: np.ndarray, ids: np.ndarray, meaning: Meanin
         note(kinds.OBJECTS_AND_255 if has_objects else kinds.ONLY_0_AND_255)
     if has_objects:
         note(kinds.OBJECTS_OF_TWO if len(meaning.label_map) == 2 else kinds.OBJECTS)
+        if len(meaning.label_map) > 2 and not mask.is_bilevel:
+            note(kinds.OBJECTS_OF_MANY)
 
 
 def _color_ids(mask: Mask, meaning: Meaning) -> np.ndarray:

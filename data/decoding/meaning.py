@@ -66,6 +66,8 @@ class Meaning:
 
     def name(self, class_id: int) -> str:
         """What messages call a class."""
+        if class_id < 0:
+            return "of no class"
         return "ignored" if class_id == IGNORE_LABEL else self.label_map.names[class_id]
 
     def ids_of_values(self, values: np.ndarray) -> np.ndarray:

@@ -59,6 +59,15 @@ def test_bad_images_are_named_by_their_fault(content, message):
         read_image(content, (6, 4), LIMIT)
 
 
+def test_bytes_between_the_parts_of_a_jpeg_are_refused():
+    # Libjpeg skips them, and shows the image; what EXIF says beyond them, others do not find.
+    content = encoded("RGB", "JPEG")
+    for damaged in (content[:2] + b"\xff\0" + content[2:], content[:20] + b"ab" + content[20:]):
+        Image.open(io.BytesIO(damaged)).load()
+        with pytest.raises(BadImageError, match="damaged: what comes before its pixels is no sequence of parts"):
+            read_image(damaged, None, LIMIT)
+
+
 def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
     # Far below what is read here; another user of Pillow in this process may have set it.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)

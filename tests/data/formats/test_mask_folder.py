@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 import unicodedata
 
 import hypothesis
@@ -558,6 +559,13 @@ def test_a_name_without_group_is_named(tmp_path):
     for pattern in ("(", "*", "[a"):
         with pytest.raises(ValueError, match="is not a regular expression"):
             MaskFolderReader(folder="x", classes=("a", "b"), group_by=pattern)
+
+
+def test_a_pattern_that_takes_years_is_stopped(tmp_path):
+    source = pairs(tmp_path, "a" * 60)
+    start = time.monotonic()
+    assert "takes more than 1 second for aaa" in message(source, group_by="(a|a|aa)+b")
+    assert time.monotonic() - start < 20
 
 
 @pytest.mark.parametrize("way", ["{}", "{}.jpg", "images/{}.jpg", "./images/{}.jpg", "/{}"])
