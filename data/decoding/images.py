@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import threading
 from typing import Any
 
@@ -19,6 +20,8 @@ from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_
 # Formats of animations and pages. A second image of another size is a thumbnail.
 _SEQUENCES = ("AVIF", "GIF", "TIFF", "WEBP")
 _PILLOW_LIMIT = threading.Lock()
+# What Pillow says of a file without its name; the error that follows says it with the name.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 __all__ = ["BadImageError", "EncodedImage", "UnknownRangeError", "decode", "encode_png", "open_image", "read_image"]
 
@@ -78,6 +81,24 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Image.
     return image
 
 
+def _unknown_kind(content: bytes) -> str:
+    """Why Pillow knows no such image."""
+    if content[:4] in TiffImagePlugin.PREFIXES:
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+            file = io.BytesIO(content)
+            file.seek(tags.next)
+            tags.load(file)
+            channels, bits = tags[TiffImagePlugin.SAMPLESPERPIXEL], tags[TiffImagePlugin.BITSPERSAMPLE][0]
+        except Exception:  # Of a broken file, nearly anything.
+            return "a broken TIFF"
+        return (
+            f"a TIFF of {channels} channels of {bits} bits, which is not read; save one or three of the channels as an "
+            "image of gray or red, green and blue"
+        )
+    return "not a known image format"
+
+
 def decode(content: bytes, max_pixels: int) -> Image.Image:
     """Opens an image or a mask and decodes all of it.
 
@@ -91,7 +112,7 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     except (BadImageError, MemoryError):
         raise
     except UnidentifiedImageError:  # Pillow's message holds a memory address instead of a name.
-        raise BadImageError("unreadable: not a known image format") from None
+        raise BadImageError(f"unreadable: {_unknown_kind(content)}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
     return image

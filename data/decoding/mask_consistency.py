@@ -36,10 +36,13 @@ NEAREST_PIXELS = "mask: pixels read as the nearest value or color"
 SEEN = "mask holds "
 _VALUE, _COLOR = f"{SEEN}value ", f"{SEEN}color "
 UNKNOWN_VALUES = f"{SEEN}values of no class"
+_UNKNOWN = f"{SEEN}no class for value "
 _PALETTE = "mask: palette index "
 _MOST = 64
 # Colors of palettes are noted in steps; the same index with colors further apart stands for something else.
 _STEP, _FAR = 32, 96
+# A value in a smaller share of the masks is a slip, if the classes have their values without it.
+_SLIP = 0.25
 
 
 def note_values(values: np.ndarray) -> None:
@@ -47,6 +50,13 @@ def note_values(values: np.ndarray) -> None:
     if len(values) <= _MOST:
         for value in values:
             note(f"{_VALUE}{int(value)}")
+
+
+def note_unknown(values: np.ndarray) -> None:
+    """Notes the values of a mask that no class has."""
+    note(UNKNOWN_VALUES)
+    for value in values[:_MOST]:
+        note(f"{_UNKNOWN}{int(value)}")
 
 
 def note_colors(colors: np.ndarray) -> None:
@@ -172,6 +182,11 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
     if UNKNOWN_VALUES not in notes.counts or len(classes) < 2:
         return ""
     listed, count = ", ".join(str(value) for value in values), len(label_map)
+    unknown = [int(kind.removeprefix(_UNKNOWN)) for kind in notes.counts if kind.startswith(_UNKNOWN)]
+    known = [value for value in classes if value not in unknown]
+    most = max(notes.counts[f"{_VALUE}{value}"] for value in values)
+    if len(known) >= count and notes.counts[UNKNOWN_VALUES] < _SLIP * most:
+        return _slips(sorted(unknown), notes, label_map, known)
     if len(classes) == count:
         lines = _lines(label_map, classes)
     elif len(classes) == count + 1 and classes[0] == 0:
@@ -183,11 +198,25 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
             f"- {{id: 0, name: {_quoted(label_map.names[0])}, value: [{classes[0]}, {classes[1]}]}}\n  …\n  "
             f"- {{ignore: [{classes[-1]}]}}"
         )
-    other = f"\nor give --foreground {classes[1]}" if count == 2 and classes[0] == 0 < classes[1] else ""
+    is_binary = len(classes) == count == 2 and classes[0] == 0 < classes[1]
+    other = f"\nor give --foreground {classes[1]}" if is_binary else ""
     return (
         f"\nThe masks hold {listed}. If the classes have these values in their order, write a labels.yaml with these "
         "lines, and give it to --labels:\n  " + "\n  ".join(lines) + other
     )
+
+
+def _slips(unknown: list[int], notes: Notes, label_map: LabelMap, known: list[int]) -> str:
+    found = ", ".join(map(str, unknown))
+    start = (
+        f"\nValues of no class ({found}) are in some masks ({notes.counts[UNKNOWN_VALUES]}), such as that of "
+        f"{notes.first[UNKNOWN_VALUES]}. If these are slips, mend the masks; if they do not count, "
+    )
+    if known != list(range(len(label_map))):
+        return f"{start}add - {{ignore: [{found}]}} to the labels.yaml"
+    lines = [f"- {{id: {label.id}, name: {_quoted(label.name)}}}" for label in label_map.classes]
+    text = "\n  ".join([*lines, f"- {{ignore: [{found}]}}"])
+    return f"{start}write a labels.yaml with these lines, and give it to --labels:\n  {text}"
 
 
 def _proposed_colors(colors: list[str], label_map: LabelMap) -> str:

@@ -101,8 +101,13 @@ def _value_ids(mask: Mask, meaning: Meaning) -> np.ndarray:
     ids, is_by_color = _choose(mask, used, ids, meaning)
     if (ids < 0).any():
         raise _unknown_values(mask, used, ids, meaning)
-    if not is_by_color and not mask.is_bilevel and (edges := values_along_edges(mask.pixels, used)):
-        raise BadImageError(f"{_some(edges)} occur along edges only, {_SMOOTHED}")
+    # Whoever says that masks hold ids, means these too.
+    is_doubtful = not is_by_color and not mask.is_bilevel and meaning.kind != "ids"
+    if is_doubtful and (edges := values_along_edges(mask.pixels, used)):
+        raise BadImageError(
+            f"{_some(edges)} lie along edges, between the values of the areas there, {_SMOOTHED}; if they are classes "
+            "all the same, --masks-hold ids"
+        )
     if not is_by_color and not meaning.is_white_said:
         _note_white(mask, used.values, ids, meaning)
     return used.replaced_by(ids)
@@ -225,7 +230,7 @@ def _note_nearest(pixels: int) -> None:
 
 
 def _unknown_values(mask: Mask, used: UsedValues, ids: np.ndarray, meaning: Meaning) -> BadImageError:
-    note(kinds.UNKNOWN_VALUES)
+    kinds.note_unknown(used.values[ids < 0])
     if mask.is_bilevel:
         return BadImageError(
             "black and white of one bit, and no class has the value 1 or 255, or two have; name its value with "
@@ -240,7 +245,7 @@ def _unknown_values(mask: Mask, used: UsedValues, ids: np.ndarray, meaning: Mean
         f"({allowed}{ignored}){mask.remark}"
     )
     if edges := values_along_edges(mask.pixels, used):
-        message += f"; {_some(edges)} occur along edges only, {_SMOOTHED}; for values far apart, {_NEAREST}"
+        message += f"; {_some(edges)} lie along edges, {_SMOOTHED}; for values far apart, {_NEAREST}"
     elif len(used.values) > 2:
         message += f"; the mask holds {_listed(used.values)}"
     return BadImageError(message)

@@ -186,7 +186,7 @@ def _doubt(why: str, palette: _Palette, meaning: Meaning) -> BadImageError:
 
 
 def _neither(palette: _Palette, meaning: Meaning) -> BadImageError:
-    note(kinds.UNKNOWN_VALUES)
+    kinds.note_unknown(palette.used.values[palette.by_index < 0])
     no_id = palette.used.values[palette.by_index < 0][0]
     message = f"a palette image whose index {no_id} is no class id"
     if not meaning.has_colors:

@@ -80,8 +80,8 @@ def groups_of_table(place: str, files: dict[str, str]) -> dict[str, str]:
         raise UserError(f"--groups {place}: cannot read {path}: {error}") from None
     header, rows = _read(text, f"--groups {place}: {path}")
     if header.count(column) != 1:
-        count = header.count(column) or "no"
-        raise UserError(f"--groups {place}: {path} has {count} columns {column}; its columns are {', '.join(header)}")
+        times = f"{header.count(column)} columns" if column in header else "no column"
+        raise UserError(f"--groups {place}: {path} has {times} {column}; its columns are {', '.join(header)}")
     at = header.index(column)
     if ragged := next((row for row in rows if len(row) != len(header)), None):
         raise UserError(f"--groups {place}: a row of {path} has {len(ragged)} cells instead of {len(header)}: {ragged}")

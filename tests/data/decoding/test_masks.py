@@ -243,10 +243,36 @@ def smoothed(how: str) -> Image.Image:
 def test_values_along_edges_are_noticed_though_they_are_all_ids(how):
     many = options(classes=[str(index) for index in range(254)])
     content = saved(smoothed(how), "PNG")
-    with pytest.raises(BadImageError, match=r"\d+ values \(.*\) occur along edges only"):
+    with pytest.raises(BadImageError, match=r"\d+ values \(.*\) lie along edges"):
         read(content, many)
-    with pytest.raises(BadImageError, match=r"\d+ values \(.*\) occur along edges only"):
+    with pytest.raises(BadImageError, match=r"\d+ values \(.*\) lie along edges"):
         read(content, labels("[{id: 0, name: a}, {id: 20, name: b}, {id: 80, name: c}, {id: 149, name: d}]"))
+
+
+@pytest.mark.parametrize("how", [Image.Resampling.BILINEAR, Image.Resampling.BICUBIC, Image.Resampling.LANCZOS])
+@pytest.mark.parametrize("size", [(32, 32), (50, 50), (128, 128)])
+def test_few_classes_that_were_resized_are_noticed_though_each_is_an_area_too(how, size):
+    seven = options(classes=list("abcdefg"))
+    image = scene([1, 6, 3, 2, 5, 4]).resize((64, 64))
+    content = saved(image.resize(size, how), "PNG")
+    with pytest.raises(BadImageError, match=r"values \(.*\) lie along edges.*--masks-hold ids"):
+        read(content, seven)
+    read(content, options(classes=list("abcdefg"), masks_hold="ids"))
+
+
+@pytest.mark.parametrize("count", [8, 16, 32, 254])
+@pytest.mark.parametrize("width", [8, 20])
+def test_bands_in_an_order_do_not_look_smoothed(count, width):
+    noise = np.random.default_rng(0).integers(0, 256, (12, 16)).astype(np.uint8)
+    heights = Image.fromarray(noise).resize((16 * width, 12 * width), Image.Resampling.BICUBIC)
+    read(png(np.array(heights, np.int64) * count // 256), options(classes=[str(index) for index in range(count)]))
+
+
+def test_single_pixels_do_not_look_smoothed():
+    dots = np.zeros((120, 120), np.uint8)
+    places = np.random.default_rng(0).integers(0, 120, (17, 2))
+    dots[places[:, 0], places[:, 1]] = np.arange(1, 18)
+    read(png(dots), options(classes=[str(index) for index in range(18)]))
 
 
 def test_masks_with_thin_objects_borders_and_many_classes_do_not_look_smoothed():
