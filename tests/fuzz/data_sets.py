@@ -22,6 +22,9 @@ NAMES = [
 SPLITS = ("train", "eval", "test")
 # Shown for what has no color of its own; none of the colors below.
 NO_CLASS = (250, 3, 7)
+# Ways to store values and colors that leave nothing in doubt, where the labels do not either.
+PLAIN_VALUES = ("gray PNG, 8", "gray PNG, 16", "gray TIFF, 8", "TIFF, 32", "float", "gray BMP", "ids in RGB")
+PLAIN_COLORS = ("colors, ",)
 # Four squares of the ids 0 to 3.
 AREAS = np.kron(np.array([[0, 1], [2, 3]]), np.ones((8, 8), np.int64))
 # Colors that as values of gray are ids, too.
@@ -95,6 +98,9 @@ def labels(draw: Any) -> Labels:
         id_ = values[index][0] if kind == "gaps" else index
         value = f", value: {values[index]}" if kind.startswith("values") else ""
         entries.append(f"- {{id: {id_}, name: {name}{value}{color}}}")
+    if has_colors and (255, 255, 255) in colors[:count] and 255 not in ignored:
+        # White that the user gave to a class weighs more than what 255 means by default.
+        values[IGNORE_LABEL] = [value for value in values[IGNORE_LABEL] if value != 255]
     if has_colors and draw(st.booleans()):
         own = f", value: {values[IGNORE_LABEL]}" if values[IGNORE_LABEL] and kind != "gaps" else ""
         if own or 255 in values[IGNORE_LABEL]:
@@ -240,26 +246,35 @@ def image_file(rng: np.random.Generator, size: tuple[int, ...]) -> tuple[bytes, 
 
 
 @st.composite
-def data_sets(draw: Any) -> tuple[Labels, list[Picture]]:
-    """Labels, and three to eight pictures whose masks are stored in one to four ways."""
+def data_sets(draw: Any, is_whole: bool = False) -> tuple[Labels, list[Picture]]:
+    """Labels, and three to eight pictures whose masks are stored in one to four ways.
+
+    Where the data set is to be whole, it has all splits, and hardly ever anything doubtful.
+    """
     meaning = draw(labels())
     rng = np.random.default_rng(draw(st.integers(0, 2**32 - 1)))
     shown = shown_palette(draw, rng, meaning)
-    has_splits = draw(st.booleans())
+    has_splits = is_whole or draw(st.booleans())
     wanted: list[str] = []
     pictures = []
     most = draw(st.integers(1, 4))
     names = draw(st.lists(st.sampled_from(NAMES), min_size=3, max_size=8, unique=True))
     ids_used = meaning.ids if draw(st.booleans()) else meaning.ids[: draw(st.integers(1, len(meaning.ids)))]
     family = draw(st.sampled_from(["values", "colors", "any"]))
+    is_plain, plain = (
+        is_whole or draw(st.integers(0, 3)) == 0,
+        PLAIN_VALUES + (PLAIN_COLORS if meaning.has_colors else ()),
+    )
     for number, name in enumerate(names):
-        ids = scene(rng, ids_used, rng.random() < 0.25)
+        ids = scene(rng, ids_used, not is_whole and rng.random() < 0.25)
         ways = ways_to_store(ids, meaning, family, shown, rng)
         if pictures and family == "any" and meaning.may_be_either(ids):
             continue  # Such masks are read as the others of their data set are, so that only these must agree.
         if not ways:
             ids[ids == 255] = 0
             ways = ways_to_store(ids, meaning, family, shown, rng)
+        if is_plain:
+            ways = {way: ways[way] for way in ways if way.startswith(plain)} or ways
         known = [way for way in wanted if way in ways]
         if len(wanted) < most or not known:
             way = str(rng.choice(sorted(ways)))
