@@ -21,6 +21,7 @@ WHITE_BIT = "mask: white of one bit, read as id 1"
 
 PALETTE_BY_COLOR = "mask: palette read by colors, unlike its indices"
 PALETTE_BY_INDEX = "mask: palette read by indices, unlike its colors"
+PALETTE_BLACK = "mask: palette that has black, though not at index 0: "
 PALETTE_BY_GRAY = "mask: palette of grays read by grays, unlike its indices"
 PALETTE_DOUBTFUL = "mask: palette of grays read by indices, though the grays are ids too"
 GRAY_BY_COLOR = "mask: gray read by the label map's colors"
@@ -125,12 +126,19 @@ def _check_white(notes: Notes) -> None:
             )
         return
     white = notes.first[ONLY_0_AND_255]
+    others = OBJECTS_OF_TWO if OBJECTS_OF_TWO in notes.counts else OBJECTS
+    # Of two classes, masks of one bit count among those with objects.
+    has_ones = others == OBJECTS_OF_TWO and notes.counts[others] > notes.counts.get(WHITE_BIT, 0)
+    if has_ones:
+        remedy = (
+            "If 255 is the same as 1, give --labels a labels.yaml with value: [1, 255] for its class; if it is to be "
+            "ignored, add - {ignore: [255]} to the labels.yaml"
+        )
     if WHITE_BIT in notes.counts:
         raise UserError(
             f"some masks are black and white of one bit ({notes.first[WHITE_BIT]}), where white is id 1, and others "
             f"hold 0 and 255 ({white}), where 255 means ignore. {remedy}"
         )
-    others = OBJECTS_OF_TWO if OBJECTS_OF_TWO in notes.counts else OBJECTS
     if others not in notes.counts:
         raise UserError(
             f"the masks hold 0 and 255, and nothing else; 255 means ignore, so only one class is left ({white}). "
@@ -139,7 +147,7 @@ def _check_white(notes: Notes) -> None:
     if others == OBJECTS_OF_TWO and OBJECTS_AND_255 not in notes.counts:
         raise UserError(
             f"some masks hold 0 and 1 ({notes.first[others]}), others 0 and 255 ({white}), none all three; 255 means "
-            f"ignore, but here it may be what 1 is elsewhere. {remedy}; if it is, also give value: [1, 255]"
+            f"ignore, but here it may be what 1 is elsewhere. {remedy}"
         )
 
 
@@ -170,6 +178,15 @@ def _check_palettes(notes: Notes) -> None:
                         "same, --masks-hold ids"
                     )
             seen[index].append((here, name))
+    # Of the index 0, which other masks may have.
+    if seen.get("0") and all(color.any() for color, _ in seen["0"]):
+        for kind, name in notes.of_kinds(PALETTE_BLACK).first.items():
+            raise UserError(
+                f"index {kind.removeprefix(PALETTE_BLACK)} is black in the palette of {name}, and index 0 is not, but "
+                f"about {hex_color(seen['0'][0][0])}. Black is mostly the background, so the order of the palette is "
+                "probably the tool's, and not the classes'. Give the color of each class with --labels FILE; if the "
+                "indices are the ids all the same, --masks-hold ids"
+            )
 
 
 def proposal(notes: Notes, label_map: LabelMap) -> str:
@@ -178,10 +195,13 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
     values = sorted(int(kind.removeprefix(_VALUE)) for kind in notes.counts if kind.startswith(_VALUE))
     if colors:
         return _proposed_colors(colors, label_map)
-    classes = [value for value in values if value != IGNORE_LABEL]
+    count = len(label_map)
+    # Negative numbers mostly stand for "no data".
+    unlabeled = [value for value in values if value < 0 and len(values) == count + 1]
+    classes = [value for value in values if value != IGNORE_LABEL or len(values) == count]
     if UNKNOWN_VALUES not in notes.counts or len(classes) < 2:
         return ""
-    listed, count = ", ".join(str(value) for value in values), len(label_map)
+    listed = ", ".join(str(value) for value in values)
     unknown = [int(kind.removeprefix(_UNKNOWN)) for kind in notes.counts if kind.startswith(_UNKNOWN)]
     known = [value for value in classes if value not in unknown]
     most = max(notes.counts[f"{_VALUE}{value}"] for value in values)
@@ -189,6 +209,8 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
         return _slips(sorted(unknown), notes, label_map, known)
     if len(classes) == count:
         lines = _lines(label_map, classes)
+    elif len(unlabeled) == 1 and len(classes) == count + 1:
+        lines = [*_lines(label_map, classes[1:]), f"- {{ignore: {unlabeled}}}"]
     elif len(classes) == count + 1 and classes[0] == 0:
         lines = [*_lines(label_map, classes[1:]), "- {ignore: [0]}"]
     else:

@@ -140,6 +140,10 @@ def _grays_count(palette: _Palette, meaning: Meaning) -> bool:
         _check_colors(palette, meaning)
         note(kinds.PALETTE_BY_INDEX)
         kinds.note_palette(palette.used.values, palette.colors)
+        black = palette.used.values[(palette.colors == 0).all(axis=-1)]
+        # Where palettes were filled up with black, it says nothing; and 255 is ignored.
+        if len(black) == 1 and black[0] not in (0, IGNORE_LABEL):
+            note(f"{kinds.PALETTE_BLACK}{black[0]}")
     return False
 
 
