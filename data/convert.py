@@ -36,14 +36,14 @@ from data.base.files import (
 )
 from data.base.links import plain_path
 from data.base.locking import exclusive
+from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.decoding import intensity, orientation
-from data.decoding.consistency import check_consistency
 from data.decoding.images import BadImageError, UnknownRangeError, encode_png
-from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
+from data.masks.consistency import SEEN, proposal
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000

@@ -1,1 +1,1 @@
-"""What do the pixels of a file mean? Images, and masks with their class ids."""
+"""What do the pixels of an image file mean? Its orientation, its range of values, what TensorFlow takes."""

@@ -2,7 +2,7 @@
 
 Whether a palette's indices are class ids, or which range of values deep images use, only shows when all files of a data
 set have been read. Whoever decodes a file notes what it saw; the conversion adds the notes up, judges them
-(`data.decoding.consistency`) and keeps them in its report.
+(`data.consistency`) and keeps them in its report.
 """
 
 from __future__ import annotations

@@ -9,8 +9,6 @@ import pydantic
 
 from data.base.files import join, read_bytes
 from data.decoding.images import EncodedImage, looks_flat
-from data.decoding.masks import class_ids, read_mask
-from data.decoding.meaning import MaskOptions
 from data.formats.reader import Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
 from data.listing.finding import find_pairs
@@ -20,6 +18,8 @@ from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.meaning import MaskOptions
 from data.splits import DEFAULT_SHARES, Shares, split_of
 
 

@@ -12,8 +12,6 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.images import EncodedImage
-from data.decoding.masks import class_ids, read_mask
-from data.decoding.meaning import Meaning
 from data.formats.reader import (
     Listing,
     MaskedImagesReader,
@@ -24,6 +22,8 @@ from data.formats.reader import (
 )
 from data.label_map import LabelMap
 from data.listing.walking import walk
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.meaning import Meaning
 from data.splits import Shares, share_text, split_of, working_shares
 
 DEFAULT_SHARES = {"train": 0.9, "eval": 0.1}

@@ -9,10 +9,10 @@ from collections.abc import Iterable
 import numpy as np
 
 from data.base.files import read_bytes
-from data.decoding.edges import values_along_edges
-from data.decoding.mask_files import read_mask
-from data.decoding.meaning import packed
-from data.decoding.used_values import UsedValues
+from data.masks.edges import values_along_edges
+from data.masks.files import read_mask
+from data.masks.meaning import packed
+from data.masks.used_values import UsedValues
 
 Color = tuple[int, int, int]
 # In a photograph hardly two neighbors are equal; in a mask most are.

@@ -7,8 +7,8 @@ import numpy as np
 from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.decoding.images import BadImageError
-from data.decoding.mask_files import read_mask
 from data.inspection.mask_values import MaskValues
+from data.masks.files import read_mask
 
 MOST_CLASSES = 254
 # With fewer values than these, numbered objects cannot be told from classes.

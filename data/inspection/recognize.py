@@ -11,9 +11,9 @@ from typing import Any
 
 from data.base.errors import UserError
 from data.base.files import is_remote, list_names
+from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.decoding import intensity
-from data.decoding.consistency import check_consistency
 from data.decoding.errors import UnknownRangeError
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source

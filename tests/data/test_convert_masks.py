@@ -9,9 +9,9 @@ from PIL import Image
 
 from data.base.errors import UserError
 from data.convert import convert, remarks
-from data.decoding.mask_consistency import NEAREST_MASKS, NEAREST_PIXELS
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
+from data.masks.consistency import NEAREST_MASKS, NEAREST_PIXELS
 
 SHARES = "train=0.4,eval=0.3,test=0.3"
 

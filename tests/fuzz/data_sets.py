@@ -12,8 +12,8 @@ from PIL import Image, ImageDraw
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap, distinct_colors
 from data.label_map_files import parse_labels
-from tests.data.decoding import encodings
 from tests.data.formats.layouts import Example, Layout
+from tests.data.masks import encodings
 
 NAMES = [
     "a", "b [1]", "c*?", "straße", "é", "park/é_1", "park/b", "한글/각", "it's", 'q"t', "100%", "d#e", "-f", "~g",

@@ -14,8 +14,8 @@ import yaml
 from hypothesis import strategies as st
 
 from data.base.errors import UserError
+from data.consistency import check_consistency
 from data.contract import IGNORE_LABEL, SPLITS
-from data.decoding.consistency import check_consistency
 from data.decoding.errors import BadImageError
 from data.decoding.notes import Notes, collecting
 from data.input_files import find_input_files
@@ -25,8 +25,8 @@ from data.label_map_files import load_labels
 from data.listing.groups import groups_by_pattern, groups_of_table
 from data.splits import parse_shares, share_text, split_of
 from models.serving.server.requests import BadRequestError, read_request
-from tests.data.decoding.encodings import png
 from tests.data.formats.layouts import layouts, write
+from tests.data.masks.encodings import png
 from tests.fuzz import data_sets
 from tests.fuzz.cases import CASES, check_message, fuzz, mutated
 from tests.fuzz.values import VALUES

@@ -34,8 +34,8 @@ from components.data_gate.example import check_example, parse
 from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
-from data.decoding.masks import class_ids, read_mask
 from data.label_map import LabelMap
+from data.masks.class_ids import class_ids, read_mask
 from models.serving import predict
 from models.serving.loaded_model import LoadedModel, load_model
 from pipeline.config import load_config

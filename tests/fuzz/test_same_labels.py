@@ -16,18 +16,18 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from data.base.errors import UserError
+from data.consistency import check_consistency
 from data.convert import convert
-from data.decoding.consistency import check_consistency
 from data.decoding.images import BadImageError
-from data.decoding.mask_consistency import SEEN
-from data.decoding.masks import class_ids, read_mask
 from data.decoding.notes import Notes, collecting
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from data.label_map_files import MaskLabels
 from data.listing.split_folders import placing
-from tests.data.decoding.encodings import png, saved
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.consistency import SEEN
 from tests.data.formats.layouts import layouts, write
+from tests.data.masks.encodings import png, saved
 from tests.fuzz import data_sets
 from tests.fuzz.cases import CASES, check_message, fuzz
 

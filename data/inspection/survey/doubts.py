@@ -11,13 +11,13 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from data.base.errors import UserError
+from data.consistency import check_consistency
 from data.contract import SPLITS
 from data.decoding import intensity, orientation
-from data.decoding.consistency import check_consistency
-from data.decoding.mask_consistency import proposal
 from data.formats import SetAside, Source
 from data.inspection.survey.measures import SPECK_PIXELS
 from data.inspection.survey.survey import Named, Survey
+from data.masks.consistency import proposal
 from data.near_duplicates import near_pairs
 
 # `segpipe convert` refuses a data set of which more cannot be used, unless it is told otherwise.

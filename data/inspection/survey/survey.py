@@ -13,13 +13,13 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding import intensity
 from data.decoding.errors import BadImageError, UnknownRangeError
-from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
 from data.inspection.survey.measures import SIZES, Measures, measure
 from data.inspection.survey.processes import Processes
 from data.label_map import LabelMap
+from data.masks.consistency import SEEN, proposal
 
 # Of each class, the images that show it best.
 _CANDIDATES = 24

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.decoding.images import BadImageError, decode, open_image, read_image
-from data.decoding.masks import read_mask
+from data.masks.class_ids import read_mask
 
 LIMIT = 10_000
 

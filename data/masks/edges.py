@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from data.decoding.used_values import UsedValues
+from data.masks.used_values import UsedValues
 
 # Numbers nearer to each other may have too few between them.
 _FEWEST_APART = 3

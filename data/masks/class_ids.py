@@ -7,15 +7,15 @@ import dataclasses
 import numpy as np
 
 from data.contract import IGNORE_LABEL
-from data.decoding import mask_consistency as kinds
-from data.decoding.edges import values_along_edges
 from data.decoding.images import BadImageError
-from data.decoding.mask_files import Mask, read_mask
-from data.decoding.meaning import Meaning, packed
 from data.decoding.notes import note
-from data.decoding.palettes import read_palette
-from data.decoding.used_values import UsedValues
 from data.label_map import LabelMap
+from data.masks import consistency as kinds
+from data.masks.edges import values_along_edges
+from data.masks.files import Mask, read_mask
+from data.masks.meaning import Meaning, packed
+from data.masks.palettes import read_palette
+from data.masks.used_values import UsedValues
 
 __all__ = ["Mask", "class_ids", "read_mask"]
 
@@ -32,7 +32,7 @@ def class_ids(mask: Mask, meaning: Meaning | LabelMap) -> np.ndarray:
     """Turns a mask of values or colors into [height, width] uint8 class ids.
 
     The same classes stored in any lossless encoding give the same ids, or an error. What only all masks of a data set
-    can tell is noted, and judged by `data.decoding.consistency`.
+    can tell is noted, and judged by `data.consistency`.
 
     Args:
       mask: what `read_mask` returned.

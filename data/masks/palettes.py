@@ -7,12 +7,12 @@ import dataclasses
 import numpy as np
 
 from data.contract import IGNORE_LABEL
-from data.decoding import mask_consistency as kinds
 from data.decoding.images import BadImageError
-from data.decoding.mask_files import Mask
-from data.decoding.meaning import Meaning, packed
 from data.decoding.notes import note
-from data.decoding.used_values import UsedValues
+from data.masks import consistency as kinds
+from data.masks.files import Mask
+from data.masks.meaning import Meaning, packed
+from data.masks.used_values import UsedValues
 
 # Colors that differ by less in each channel may be the same color, after a tool has chosen its own palette.
 _NEAR = 32

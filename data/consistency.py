@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from data.decoding.mask_consistency import check_masks
 from data.decoding.notes import Notes
 from data.decoding.orientation import check_orientation
+from data.masks.consistency import check_masks
 
 
 def check_consistency(notes: Notes) -> None:

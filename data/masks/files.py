@@ -58,7 +58,7 @@ class Mask:
 
 
 def read_mask(content: bytes, max_pixels: int) -> Mask:
-    """Decodes a mask; `data.decoding.masks.class_ids` says what it means.
+    """Decodes a mask; `data.masks.class_ids.class_ids` says what it means.
 
     Raises:
       BadImageError: if the mask is unreadable, has more than `max_pixels` pixels, has several frames or an orientation,

@@ -9,15 +9,15 @@ from hypothesis import strategies as st
 from PIL import Image, ImageDraw, ImageFilter
 
 from data.base.errors import UserError
-from data.decoding.consistency import check_consistency
+from data.consistency import check_consistency
 from data.decoding.images import BadImageError, encode_png
-from data.decoding.mask_consistency import NEAREST_PIXELS, proposal
-from data.decoding.masks import class_ids, read_mask
-from data.decoding.meaning import MaskOptions, Meaning
 from data.decoding.notes import Notes, collecting
 from data.label_map import LabelMap
 from data.label_map_files import parse_labels
-from tests.data.decoding.encodings import (
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.consistency import NEAREST_PIXELS, proposal
+from data.masks.meaning import MaskOptions, Meaning
+from tests.data.masks.encodings import (
     GRAY_ALPHA,
     RGB,
     chunk,
