@@ -18,6 +18,7 @@ from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_
 
 # Formats of animations and pages. A second image of another size is a thumbnail.
 _SEQUENCES = ("AVIF", "GIF", "TIFF", "WEBP")
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PILLOW_LIMIT = threading.Lock()
 
 __all__ = ["BadImageError", "EncodedImage", "UnknownRangeError", "decode", "encode_png", "open_image", "read_image"]
@@ -91,6 +92,11 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     except (BadImageError, MemoryError):
         raise
     except UnidentifiedImageError:  # Pillow's message holds a memory address instead of a name.
+        if content.startswith(_TIFF_SIGNATURES):
+            raise BadImageError(
+                "a TIFF whose kind of numbers or compression cannot be read (such as 64 bits); save it as PNG, or as "
+                "TIFF with whole numbers of 8 or 16 bits"
+            ) from None
         raise BadImageError("unreadable: not a known image format") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
