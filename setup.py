@@ -35,6 +35,7 @@ setuptools.setup(
         "prometheus-client>=0.20",
         "pydantic>=2.7,<3",
         "pyyaml>=6",
+        "regex>=2023.10",
         "rich>=13",
         "scipy>=1.10",
         "tensorboard>=2.16",

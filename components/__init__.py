@@ -15,6 +15,10 @@ def __getattr__(name: str) -> Any:
         from components.data_gate import DataStatistics
 
         return DataStatistics
+    if name == "CheckedThresholds":
+        from components.threshold_check import CheckedThresholds
+
+        return CheckedThresholds
     if name == "RunReport":
         from components.report.component import RunReport
 

@@ -259,7 +259,7 @@ def _check_splits(reader: Reader, sources: list[Source], is_addition: bool) -> N
     empty = [split for split in SPLITS if not counts[split]]
     if len(empty) == len(SPLITS) or (empty and not is_addition):
         found = ", ".join(f"{split} {count}" for split, count in counts.items())
-        raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(sources)}")
+        raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(sources)}")
 
 
 def _kept(listing: Listing, report: dict[str, Any]) -> list[Source]:
@@ -368,13 +368,20 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
 
 
 def remarks(report: dict[str, Any]) -> list[str]:
-    """What the user should know about how images were read, in a line each.
+    """What the user should know about what was read and how, in a line each.
 
     Args:
       report: as `convert` returns it.
     """
     notes = Notes.from_json(report["notes"])
-    return [*orientation.remarks(notes), *intensity.remarks(notes, report.get(intensity.RANGE_KEY))]
+    shares = [split["pixel_shares"] for split in report["splits"].values()]
+    absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
+    never = (
+        f"fewer than one in a million pixels are of {', '.join(absent)}, probably none: if it should be there, say in "
+        "a labels.yaml, with value:, which values of the masks are which class. A run needs each class in train"
+    )
+    scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
+    return [*([never] if absent else []), *orientation.remarks(notes), *scaled]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -20,8 +20,9 @@ Channel = Annotated[int, pydantic.Field(ge=0, le=255)]
 
 
 def parse_color(value: Any) -> Any:
-    """Red, green and blue of a color such as `#ff8000` or `#f80`; any other value is returned as it is."""
-    found = re.fullmatch(r"\s*#?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})\s*", value) if isinstance(value, str) else None
+    """Red, green and blue of a color such as `#ff8000`, `#f80` or `#ff8000ff`; any other value is returned as it is."""
+    pattern = r"\s*(?:#|0x)?([0-9a-fA-F]{6}|[0-9a-fA-F]{3})(?:(?<=[0-9a-fA-F]{6})[0-9a-fA-F]{2})?\s*"
+    found = re.fullmatch(pattern, value) if isinstance(value, str) else None
     if not found:
         return value
     digits = found[1] if len(found[1]) == 6 else "".join(2 * digit for digit in found[1])
@@ -31,6 +32,8 @@ def parse_color(value: Any) -> Any:
 def _check_color(value: Any) -> Any:
     if value is None:
         raise ValueError("there is none; a color such as '#ff8000' needs quotes, since # begins a comment in YAML")
+    if isinstance(value, int):
+        raise ValueError("YAML takes this for a number; a color such as '804080' needs quotes")
     if isinstance(color := parse_color(value), str):
         raise ValueError("a color is red, green and blue, such as [255, 128, 0] or '#ff8000'")
     return color
@@ -56,7 +59,7 @@ class Label(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[int, pydantic.Field(ge=0, le=IGNORE_LABEL)]
-    name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^,\n]+$")]
+    name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\n]+$")]
     color: Color
 
 
@@ -167,5 +170,5 @@ def _split_names(value: Any) -> Any:
     return [name.strip() for name in value.split(",")] if isinstance(value, str) else value
 
 
-# Class names in the order of their ids; as text, separated by commas.
+# Class names in the order of their ids; as text, separated by commas. A label map has names with commas, too.
 ClassNames = Annotated[tuple[str, ...], pydantic.BeforeValidator(_split_names), pydantic.Field(title="A,B,…")]

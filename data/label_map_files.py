@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import json
 import re
 from collections.abc import Mapping
@@ -24,11 +25,17 @@ A label map has an entry for each class:
 Without color a class has only values, without value its id is its value in the masks, and ids may be left out. CVAT's
 labelmap.txt, CSV files with the columns name, r, g, b or id, name, color, JSON lists of classes, and text files with a
 name on each line are read too."""
-_ID = ("id", "pixel value", "label_id", "index", "class_id")
-_NAME = ("name", "class", "label", "title", "class_name", "label_name")
-_COLOR = ("color", "colour", "hex", "rgb", "color_rgb")
+# Keys and columns count without upper case, blanks and signs: `Pixel Value` is `pixelvalue`.
+_VALUE = ("value", "values")
+_ID = ("id", "idx", "index", "pixelvalue", "labelid", "classid", "classindex", "number")
+_NAME = ("name", "class", "label", "title", "classname", "labelname")
+_COLOR = ("color", "colour", "hex", "rgb", "colorrgb")
 _RED_GREEN_BLUE = (("r", "g", "b"), ("red", "green", "blue"))
-_LISTS = ("labels", "classes", "categories", "items")
+_LISTS = ("labels", "classes", "categories", "items", "names", "labelclasses", "tools")
+# A key as much like one of ours is a slip; Mapillary's `evaluate` is less like `value`.
+_SLIP = 0.8
+_NUMBERED_LINE = re.compile(r"(-?\d+)\s*[:;,\t ]\s*(\D.*)")
+_COLORED_LINE = re.compile(r"(\d+[, \t]+\d+[, \t]+\d+)[:;,\t ]\s*(\D.*)")
 
 
 class MaskLabels(pydantic.BaseModel):
@@ -58,13 +65,24 @@ def _name(value: Any) -> Any:
     return str(value).strip() if isinstance(value, (str, int)) else value
 
 
+def _values(value: Any) -> Any:
+    if isinstance(value, str):
+        value = [part for part in re.split(r"[\s,;\[\]]+", value) if part]
+    given = value if isinstance(value, list) else [value]
+    if not given:
+        raise ValueError("there is none; value: [4, 7] names those in the masks, without value it is the id")
+    if not all(isinstance(one, (int, str)) and re.fullmatch(r"-?\d+", str(one)) for one in given):
+        raise ValueError("takes whole numbers, such as 4 or [4, 7]")
+    return [int(one) for one in given]
+
+
 class _Entry(pydantic.BaseModel):
     """A class as a file describes it; other keys are the tool's own."""
 
     id: int | None = None
     name: Annotated[str, pydantic.BeforeValidator(_name)]
     color: Any = None
-    value: int | list[int] | None = None
+    value: Annotated[list[int] | None, pydantic.BeforeValidator(_values)] = None
 
 
 def load_labels(path: str) -> MaskLabels:
@@ -89,6 +107,8 @@ def parse_labels(text: str, source: str) -> MaskLabels:
     Raises:
       UserError: if it is none; with an example.
     """
+    if not text.strip():
+        raise UserError(f"the label map {source} is empty{_EXAMPLE}")
     try:
         content, ignored = _without_ignored(_content(text, source.lower()))
         entries = [_Entry.model_validate(entry) for entry in content]
@@ -96,7 +116,10 @@ def parse_labels(text: str, source: str) -> MaskLabels:
     except pydantic.ValidationError as error:
         raise UserError(explain(error, source) + _EXAMPLE) from None
     except (ValueError, csv.Error) as error:  # Also json's, and read_yaml's.
-        raise UserError(f"{source} is no label map that can be read: {error}{_EXAMPLE}") from None
+        hint = ""
+        if re.search(r":\s*#[0-9a-fA-F]{3}", text) and "quotes" not in str(error):
+            hint = "\nA color such as '#ff8000' needs quotes, since # begins a comment in YAML."
+        raise UserError(f"{source} is no label map that can be read: {error}{hint}{_EXAMPLE}") from None
 
 
 def _content(text: str, path: str) -> Any:
@@ -109,37 +132,61 @@ def _content(text: str, path: str) -> Any:
     return read_yaml(text)
 
 
-def _from_csv(text: str) -> list[dict[str, Any]]:
-    first = text.partition("\n")[0]
+def _key(text: Any) -> str:
+    """A key or the name of a column, in one spelling."""
+    return re.sub(r"[\W_]", "", str(text)).lower()
+
+
+def _columns(text: str) -> tuple[list[str], str]:
+    """The columns that a first line names, and what is between them."""
+    first = text.lstrip().partition("\n")[0]
     delimiter = max(",;\t", key=first.count)
-    rows = [
-        {str(key).strip().lower(): (value or "").strip() for key, value in row.items() if isinstance(value, str)}
-        for row in csv.DictReader(text.splitlines(), delimiter=delimiter)
-    ]
-    columns = [name.strip().lower() for name in next(csv.reader([first], delimiter=delimiter), [])]
-    if not set(_NAME) & set(columns):
+    return next(csv.reader([first], delimiter=delimiter), []), delimiter
+
+
+def _from_csv(text: str) -> list[dict[str, Any]]:
+    columns, delimiter = _columns(text)
+    keys = [_key(column) for column in columns]
+    if not set(_NAME) & set(keys):
         raise ValueError(f"its first line names no column {' or '.join(_NAME[:3])}; there are {', '.join(columns)}")
-    return [row for row in rows if any(row.values())]
+    lines = text.lstrip().splitlines()[1:]
+    rows = [[cell.strip() for cell in row] for row in csv.reader(lines, delimiter=delimiter) if any(row)]
+    if not {*_ID, *_VALUE, *_COLOR, *_RED_GREEN_BLUE[0], *_RED_GREEN_BLUE[1]} & set(keys):
+        for column, cells in zip(columns, zip(*rows, strict=False), strict=False):
+            if len({int(cell) for cell in cells if re.fullmatch(r"-?\d+", cell)}) == len(rows):
+                raise ValueError(
+                    f"its column {column.strip()} has a different number in each row; if these are the values in the "
+                    "masks, call it id, and otherwise remove it"
+                )
+    return [dict(zip(keys, row, strict=False)) for row in rows]
 
 
 def _from_lines(text: str) -> list[Any]:
-    """CVAT's `name:r,g,b:parts:actions`, or names alone."""
+    """CVAT's `name:r,g,b:parts:actions`, CamVid's `r g b name`, numbers and names, names alone, or a table."""
     lines = [line.strip() for line in text.splitlines() if line.strip() and not line.startswith("#")]
+    columns, _ = _columns(text)
+    if len(columns) > 1 and set(_NAME) & {_key(column) for column in columns}:
+        return _from_csv(text)
+    for pattern, key in ((_COLORED_LINE, "color"), (_NUMBERED_LINE, "id")):
+        found = [pattern.fullmatch(line) for line in lines]
+        if all(found):
+            return [{key: match[1], "name": match[2]} for match in found if match]
     if not any(":" in line for line in lines):
         return list(lines)
     entries = []
     for line in lines:
-        found = re.fullmatch(r"(.+?):(\d+,\s*\d+,\s*\d+)?:[^:]*:[^:]*", line)
-        if not found:
+        match = re.fullmatch(r"(.+?):(\d+,\s*\d+,\s*\d+)?(:[^:]*:[^:]*)?", line)
+        if not match:
             raise ValueError(f"the line {line!r} is not name:red,green,blue:parts:actions")
-        entries.append({"name": found[1], "color": found[2]})
+        entries.append({"name": match[1], "color": match[2]})
     return entries
 
 
 def _without_ignored(content: Any) -> tuple[list[dict[str, Any]], list[int]]:
     """Entries with the keys id, name, color and value, and the values of the entry `ignore`."""
     if isinstance(content, Mapping):
-        inner = next((content[key] for key in _LISTS if isinstance(content.get(key), (list, dict))), content)
+        lists = {_key(key): value for key, value in content.items() if isinstance(value, (list, dict))}
+        inner = next((lists[key] for key in _LISTS if key in lists), content)
         if inner is not content and "ignore" in content:
             raise ValueError("ignore is an entry of the list: - {ignore: [0]}")
         content = [_pair(key, value) for key, value in inner.items()] if isinstance(inner, Mapping) else inner
@@ -158,32 +205,47 @@ def _without_ignored(content: Any) -> tuple[list[dict[str, Any]], list[int]]:
 
 
 def _pair(key: Any, value: Any) -> Any:
-    """An entry of a mapping: name to id, id to name, or name to color."""
+    """An entry of a mapping: name to id, id to name, name to color, or color to name."""
     if isinstance(value, Mapping):
         return {"name": key, **value}
     if isinstance(value, int):
         return {"name": key, "id": value}
+    if isinstance(key, str) and key.startswith("#"):
+        return {"name": value, "color": key}
     is_color = isinstance(value, list) or (isinstance(value, str) and value.startswith("#"))
     return {"name": key, "color": value} if is_color else {"id": key, "name": value}
 
 
 def _normal(entry: Any) -> dict[str, Any]:
+    if isinstance(entry, str):
+        return {"name": entry}
     if not isinstance(entry, Mapping):
-        return {"name": entry} if isinstance(entry, str) else entry
-    entry = {str(key).lower(): value for key, value in entry.items()}
-    normal = {"value": entry["value"]} if "value" in entry else {}
-    for key, names in (("id", _ID), ("name", _NAME), ("color", _COLOR)):
+        raise ValueError(f"an entry is a name, or has one; got {entry!r}")
+    entry = {_key(key): value for key, value in entry.items()}
+    _check_keys(entry)
+    normal: dict[str, Any] = {}
+    for key, names in (("value", _VALUE), ("id", _ID), ("name", _NAME), ("color", _COLOR)):
         given = [entry[name] for name in names if entry.get(name, "") != ""]
         if given:
             normal[key] = given[0]
     for channels in _RED_GREEN_BLUE:
         if all(channel in entry for channel in channels):
             normal["color"] = [entry[channel] for channel in channels]
-    if isinstance(normal.get("color"), str) and isinstance(parse_color(normal["color"]), str):
-        normal["color"] = re.findall(r"\d+", normal["color"])
+    color = normal.get("color")
+    if isinstance(color, str) and isinstance(parse_color(color), str) and len(parts := re.findall(r"\d+", color)) == 3:
+        normal["color"] = parts
     if normal.get("name") in (None, ""):
         raise ValueError(f"the entry {entry} has no name")
     return normal
+
+
+def _check_keys(entry: Mapping[str, Any]) -> None:
+    """Raises a ValueError for what would be passed over though it says something about values."""
+    if entry.get("ignore") not in (None, False, 0, "", "0"):
+        raise ValueError("ignore is an entry of its own, with the values of masks that do not count: - {ignore: [0]}")
+    for key in entry:
+        if key not in (*_VALUE, "ignore") and difflib.get_close_matches(key, ("value", "ignore"), cutoff=_SLIP):
+            raise ValueError(f"the key {key} is none; an entry takes id, name, color and value")
 
 
 def _labels(entries: list[_Entry], ignored: list[int]) -> MaskLabels:
@@ -204,8 +266,7 @@ def _labels(entries: list[_Entry], ignored: list[int]) -> MaskLabels:
     meant = [(class_id, entry, id_) for class_id, (id_, entry) in enumerate(classes)]
     meant += [(IGNORE_LABEL, entry, id_) for id_, entry in zip(ids, entries, strict=True) if id_ == IGNORE_LABEL]
     for class_id, entry, id_ in meant:
-        own = [id_] if entry.value is None else [entry.value] if isinstance(entry.value, int) else entry.value
-        for value in own:
+        for value in [id_] if entry.value is None else entry.value:
             if values.setdefault(value, class_id) != class_id:
                 raise ValueError(f"the value {value} belongs to two classes")
     for value in ignored:

@@ -80,7 +80,7 @@ def near_pairs(
     found: set[tuple[int, int, int]] = set()
     for band in np.array_split(bits, max_distance + 1, axis=1):
         order, band_of = _sharing(band, part_of)
-        starts = np.arange(len(order))
+        starts: np.ndarray = np.arange(len(order))
         for step in range(1, len(order)):
             # Pairs of the k-th and the k+step-th of a band; once a step leaves it, longer ones do so, too.
             starts = starts[starts < len(order) - step]

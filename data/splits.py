@@ -97,7 +97,7 @@ def working_shares(keys: Sequence[str], splits: Sequence[str] = SPLITS) -> dict[
     if len(names) == 1:
         return {"train": 1.0}
     if len(set(positions)) < len(names):
-        raise ValueError(f"{len(set(positions))} names or groups cannot be dealt to {len(names)} splits")
+        raise ValueError(f"{len(names)} splits need as many names or groups, and there are only {len(set(positions))}")
     least = [max(1, math.floor(_LEAST_PART * target[name] * len(keys))) for name in names]
     for wanted, digits in itertools.product((least, [1] * len(names)), (2, 3)):
         if cuts := _nearest_cuts(positions, [target[name] for name in names], wanted, 10**digits):

@@ -20,6 +20,7 @@ from components.pusher import Pusher
 from components.report.component import Report
 from components.report.content import TEMPLATE_PATH
 from components.serving_check import ServingCheck
+from components.threshold_check import ThresholdCheck
 from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
@@ -84,9 +85,13 @@ def create_pipeline(config: Config) -> Pipeline:
         examples=example_gen.outputs["examples"],
         anomalies=example_validator.outputs["anomalies"],
         label_map=label_map,
-        thresholds=config.gate.thresholds(),
         near_duplicates=config.data.near_duplicates,
         takes_16_bits=config.preprocessing.intensity_range is not None,
+    )
+
+    # Stops it too if the test split lacks what a threshold is about.
+    threshold_check = ThresholdCheck(
+        data_statistics=data_gate.outputs["statistics"], thresholds=config.gate.thresholds()
     )
 
     # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times
@@ -102,6 +107,7 @@ def create_pipeline(config: Config) -> Pipeline:
         custom_config=config.preprocessing.model_dump(mode="json"),
     )
     transform.add_upstream_node(data_gate)
+    transform.add_upstream_node(threshold_check)
 
     # The values of the search space with which a short training reaches the best mean IoU on `eval`.
     tuner = None
@@ -181,6 +187,7 @@ def create_pipeline(config: Config) -> Pipeline:
         statistics_gen,
         example_validator,
         data_gate,
+        threshold_check,
         transform,
         *([tuner] if tuner else []),
         trainer,

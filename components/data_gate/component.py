@@ -6,7 +6,6 @@ import dataclasses
 import json
 import logging
 import os
-from collections.abc import Iterable
 from typing import Any, Literal
 
 from tfx import types
@@ -22,11 +21,9 @@ from components.data_gate.judgment import (
     stop_on_missing,
     stop_on_shared_examples,
 )
-from components.data_gate.needs import needs_of, read_needs
 from components.data_gate.statistics import STATISTICS_FILE, summarize
 from data.base.files import write_text
 from data.label_map import LabelMap
-from models.evaluation.gate import Threshold
 
 _LOG = logging.getLogger("segpipe.data_gate")
 
@@ -43,7 +40,6 @@ class DataGateSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "label_map": component_spec.ExecutionParameter(type=str),
         "takes_16_bits": component_spec.ExecutionParameter(type=int, optional=True),
-        "needs": component_spec.ExecutionParameter(type=str, optional=True),
         "near_duplicates": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
@@ -83,7 +79,12 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         stop_on_bad_examples(findings)
         stop_on_shared_examples(findings)
         statistics = summarize(findings.sums, splits, label_map)
-        stop_on_missing(statistics, findings.slices, label_map, read_needs(exec_properties.get("needs") or "[]"))
+        stop_on_missing(statistics, label_map)
+        if "test" in statistics:
+            statistics["test"]["slices"] = {
+                name: {"examples": images, "pixels": dict(zip(label_map.names, pixels, strict=True))}
+                for name, (images, *pixels) in sorted(findings.slices.items())
+            }
 
         uri = artifact_utils.get_single_uri(output_dict["statistics"])
         warnings = doubts(statistics, label_map)
@@ -114,7 +115,6 @@ class DataGate(base_beam_component.BaseBeamComponent):
         examples: types.BaseChannel,
         anomalies: types.BaseChannel,
         label_map: LabelMap,
-        thresholds: Iterable[Threshold] = (),
         near_duplicates: Literal["warn", "error", "ignore"] = "warn",
         takes_16_bits: bool = False,
     ):
@@ -124,7 +124,6 @@ class DataGate(base_beam_component.BaseBeamComponent):
           examples: tf.Examples by the data contract, any splits, `train` among them.
           anomalies: of ExampleValidator, for the same splits; one anomaly stops the pipeline.
           label_map: the classes that masks may hold.
-          thresholds: of the model's gate; what they are held against must be in `test`.
           near_duplicates: what to do if images of different splits look alike.
           takes_16_bits: whether a range is known by which images of 16 bits are scaled.
         """
@@ -133,7 +132,6 @@ class DataGate(base_beam_component.BaseBeamComponent):
                 examples=examples,
                 anomalies=anomalies,
                 label_map=label_map.model_dump_json(),
-                needs=needs_of(thresholds),
                 near_duplicates=near_duplicates,
                 takes_16_bits=int(takes_16_bits),
                 statistics=types.Channel(type=DataStatistics),

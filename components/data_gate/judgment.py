@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable
 from typing import Any
 
 from tensorflow_metadata.proto.v0 import anomalies_pb2
@@ -11,7 +10,6 @@ from tfx import types
 from tfx.types import artifact_utils
 
 from components.data_gate.counting import SHOWN, Findings
-from components.data_gate.needs import Need, missing
 from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.label_map import LabelMap
@@ -67,16 +65,12 @@ def stop_on_shared_examples(findings: Findings) -> None:
             raise DataGateError("\n".join([head, *lines, *_more(count - len(lines)), remedy]))
 
 
-def stop_on_missing(
-    splits: dict[str, dict[str, Any]], slices: dict[str, list[int]], label_map: LabelMap, needs: Iterable[Need]
-) -> None:
-    """Raises a DataGateError if nothing could be learned from a split, or not measured what is to be measured.
+def stop_on_missing(splits: dict[str, dict[str, Any]], label_map: LabelMap) -> None:
+    """Raises a DataGateError if nothing could be learned from a split, or nothing measured on it.
 
     Args:
       splits: the statistics.
-      slices: of `Findings`.
       label_map: of the data set.
-      needs: what thresholds are held against.
     """
     lines = [f"  split {split}: no example" for split, values in splits.items() if not values["examples"]]
     remedies = ["every split needs examples: convert more of them, or with other shares (--split)"] if lines else []
@@ -105,13 +99,6 @@ def stop_on_missing(
         remedies.append(
             "a model that knows only that class would be perfect there: add examples of other classes to the split"
         )
-    if labeled.get("test"):
-        unmet = [line for need in needs for line in missing(need, filled["test"], slices, label_map)]
-        lines += [f"  split test: {line}" for line in dict.fromkeys(unmet)]
-        if unmet:
-            remedies.append(
-                "a threshold on what test lacks refuses every model: add such images to test, or take the threshold out"
-            )
     if lines:
         raise DataGateError("\n".join(["the data lacks what training needs:", *_shorten(lines), *remedies]))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import logging
 import threading
 from typing import Any
 
@@ -18,8 +19,9 @@ from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, Header, only_
 
 # Formats of animations and pages. A second image of another size is a thumbnail.
 _SEQUENCES = ("AVIF", "GIF", "TIFF", "WEBP")
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 _PILLOW_LIMIT = threading.Lock()
+# What Pillow says of a file without its name; the error that follows says it with the name.
+logging.getLogger("PIL.TiffImagePlugin").setLevel(logging.CRITICAL)
 
 __all__ = ["BadImageError", "EncodedImage", "UnknownRangeError", "decode", "encode_png", "open_image", "read_image"]
 
@@ -79,6 +81,29 @@ def open_image(content: bytes, formats: tuple[str, ...] | None = None) -> Image.
     return image
 
 
+def _unknown_kind(content: bytes) -> str:
+    """Why Pillow knows no such image."""
+    if content[:4] in TiffImagePlugin.PREFIXES:
+        try:
+            tags = TiffImagePlugin.ImageFileDirectory_v2(content[:8])
+            file = io.BytesIO(content)
+            file.seek(tags.next)
+            tags.load(file)
+            channels, bits = tags[TiffImagePlugin.SAMPLESPERPIXEL], tags[TiffImagePlugin.BITSPERSAMPLE][0]
+        except Exception:  # Of a broken file, nearly anything.
+            return "a broken TIFF"
+        if channels in (1, 3):
+            return (
+                f"a TIFF of {bits} bits a channel, of a kind that is not read; save it as PNG, or as a TIFF of 8 or 16 "
+                "bits"
+            )
+        return (
+            f"a TIFF of {channels} channels of {bits} bits, which is not read; save one or three of the channels as an "
+            "image of gray or red, green and blue"
+        )
+    return "not a known image format"
+
+
 def decode(content: bytes, max_pixels: int) -> Image.Image:
     """Opens an image or a mask and decodes all of it.
 
@@ -92,12 +117,7 @@ def decode(content: bytes, max_pixels: int) -> Image.Image:
     except (BadImageError, MemoryError):
         raise
     except UnidentifiedImageError:  # Pillow's message holds a memory address instead of a name.
-        if content.startswith(_TIFF_SIGNATURES):
-            raise BadImageError(
-                "a TIFF whose kind of numbers or compression cannot be read (such as 64 bits); save it as PNG, or as "
-                "TIFF with whole numbers of 8 or 16 bits"
-            ) from None
-        raise BadImageError("unreadable: not a known image format") from None
+        raise BadImageError(f"unreadable: {_unknown_kind(content)}") from None
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
     return image
@@ -164,6 +184,9 @@ def read_image(
 def _decode(content: bytes, max_pixels: int) -> _Decoded:
     header = read_header(content)
     if header is None:
+        if content.startswith((PNG_SIGNATURE, JPEG_SIGNATURE)):
+            # Some decoders search for the next part that they know, and would find no EXIF, or another one.
+            raise BadImageError("damaged: what comes before its pixels is no sequence of parts; save it anew")
         return _decode_by_pillow(content, max_pixels)
     _check_size(header.width, header.height, max_pixels)
     if header.format == "jpeg" and header.channels == 4 and not _says_how_inks_are_stored(content):

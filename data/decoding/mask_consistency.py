@@ -16,6 +16,7 @@ ONLY_0_AND_255 = "mask: 0 and 255 alone"
 OBJECTS_AND_255 = "mask: 255 beside ids other than 0"
 OBJECTS = "mask: ids other than 0"
 OBJECTS_OF_TWO = "mask: id 1 of two classes"
+OBJECTS_OF_MANY = "mask: ids other than 0, of more than two classes and in more than one bit"
 WHITE_BIT = "mask: white of one bit, read as id 1"
 
 PALETTE_BY_COLOR = "mask: palette read by colors, unlike its indices"
@@ -36,10 +37,13 @@ NEAREST_PIXELS = "mask: pixels read as the nearest value or color"
 SEEN = "mask holds "
 _VALUE, _COLOR = f"{SEEN}value ", f"{SEEN}color "
 UNKNOWN_VALUES = f"{SEEN}values of no class"
+_UNKNOWN = f"{SEEN}no class for value "
 _PALETTE = "mask: palette index "
 _MOST = 64
 # Colors of palettes are noted in steps; the same index with colors further apart stands for something else.
 _STEP, _FAR = 32, 96
+# A value in a smaller share of the masks is a slip, if the classes have their values without it.
+_SLIP = 0.25
 
 
 def note_values(values: np.ndarray) -> None:
@@ -47,6 +51,13 @@ def note_values(values: np.ndarray) -> None:
     if len(values) <= _MOST:
         for value in values:
             note(f"{_VALUE}{int(value)}")
+
+
+def note_unknown(values: np.ndarray) -> None:
+    """Notes the values of a mask that no class has."""
+    note(UNKNOWN_VALUES)
+    for value in values[:_MOST]:
+        note(f"{_UNKNOWN}{int(value)}")
 
 
 def note_colors(colors: np.ndarray) -> None:
@@ -76,6 +87,11 @@ def check_masks(notes: Notes) -> None:
         (PALETTE_BY_GRAY, PALETTE_DOUBTFUL),
         (GRAY_BY_COLOR, GRAY_ONLY_VALUES),
         (GRAY_BY_COLOR, GRAY_DOUBTFUL),
+        # Where some masks hold ids and others colors, nothing tells what those hold that could be either.
+        (COLOR_CERTAIN, GRAY_DOUBTFUL),
+        (PALETTE_BY_COLOR, GRAY_DOUBTFUL),
+        (COLOR_DOUBTFUL, GRAY_ONLY_VALUES),
+        (COLOR_DOUBTFUL, PALETTE_BY_INDEX),
     ):
         if one in notes.counts and other in notes.counts:
             raise _contradiction(notes, one, other)
@@ -94,18 +110,25 @@ def check_masks(notes: Notes) -> None:
 
 
 def _check_white(notes: Notes) -> None:
+    remedy = (
+        "If 255 is an object, give --foreground 255, or value: 255 for its class in a labels.yaml; if it is to be "
+        "ignored, add - {ignore: [255]} to the labels.yaml"
+    )
     if ONLY_0_AND_255 not in notes.counts:
+        others = next((kind for kind in (OBJECTS_AND_255, OBJECTS_OF_MANY) if kind in notes.counts), "")
+        if WHITE_BIT in notes.counts and others:
+            # What shrinks files stores 0 and 255 in one bit, too.
+            raise UserError(
+                f"some masks are black and white ({notes.first[WHITE_BIT]}), where white is id 1, or a 255 that a tool "
+                f"stored in one bit and that means ignore; others hold ids in more bits ({notes.first[others]}). If "
+                "white is id 1, add - {ignore: [255]} to the file given to --labels; if not, save the black and white "
+                "masks anew with 8 bits"
+            )
         return
+    white = notes.first[ONLY_0_AND_255]
     others = OBJECTS_OF_TWO if OBJECTS_OF_TWO in notes.counts else OBJECTS
     # Of two classes, masks of one bit count among those with objects.
     has_ones = others == OBJECTS_OF_TWO and notes.counts[others] > notes.counts.get(WHITE_BIT, 0)
-    white, remedy = (
-        notes.first[ONLY_0_AND_255],
-        (
-            "If 255 is an object, give --foreground 255, or value: 255 for its class in a labels.yaml; if it is to be "
-            "ignored, add - {ignore: [255]} to the labels.yaml"
-        ),
-    )
     if has_ones:
         remedy = (
             "If 255 is the same as 1, give --labels a labels.yaml with value: [1, 255] for its class; if it is to be "
@@ -179,6 +202,11 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
     if UNKNOWN_VALUES not in notes.counts or len(classes) < 2:
         return ""
     listed = ", ".join(str(value) for value in values)
+    unknown = [int(kind.removeprefix(_UNKNOWN)) for kind in notes.counts if kind.startswith(_UNKNOWN)]
+    known = [value for value in classes if value not in unknown]
+    most = max(notes.counts[f"{_VALUE}{value}"] for value in values)
+    if len(known) >= count and notes.counts[UNKNOWN_VALUES] < _SLIP * most:
+        return _slips(sorted(unknown), notes, label_map, known)
     if len(classes) == count:
         lines = _lines(label_map, classes)
     elif len(unlabeled) == 1 and len(classes) == count + 1:
@@ -192,11 +220,25 @@ def proposal(notes: Notes, label_map: LabelMap) -> str:
             f"- {{id: 0, name: {_quoted(label_map.names[0])}, value: [{classes[0]}, {classes[1]}]}}\n  …\n  "
             f"- {{ignore: [{classes[-1]}]}}"
         )
-    other = f"\nor give --foreground {classes[1]}" if count == 2 and classes[0] == 0 < classes[1] else ""
+    is_binary = len(classes) == count == 2 and classes[0] == 0 < classes[1]
+    other = f"\nor give --foreground {classes[1]}" if is_binary else ""
     return (
         f"\nThe masks hold {listed}. If the classes have these values in their order, write a labels.yaml with these "
         "lines, and give it to --labels:\n  " + "\n  ".join(lines) + other
     )
+
+
+def _slips(unknown: list[int], notes: Notes, label_map: LabelMap, known: list[int]) -> str:
+    found = ", ".join(map(str, unknown))
+    start = (
+        f"\nValues of no class ({found}) are in some masks ({notes.counts[UNKNOWN_VALUES]}), such as that of "
+        f"{notes.first[UNKNOWN_VALUES]}. If these are slips, mend the masks; if they do not count, "
+    )
+    if known != list(range(len(label_map))):
+        return f"{start}add - {{ignore: [{found}]}} to the labels.yaml"
+    lines = [f"- {{id: {label.id}, name: {_quoted(label.name)}}}" for label in label_map.classes]
+    text = "\n  ".join([*lines, f"- {{ignore: [{found}]}}"])
+    return f"{start}write a labels.yaml with these lines, and give it to --labels:\n  {text}"
 
 
 def _proposed_colors(colors: list[str], label_map: LabelMap) -> str:

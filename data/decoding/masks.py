@@ -155,6 +155,8 @@ def _note_white(mask: Mask, values: np.ndarray, ids: np.ndarray, meaning: Meanin
         note(kinds.OBJECTS_AND_255 if has_objects else kinds.ONLY_0_AND_255)
     if has_objects:
         note(kinds.OBJECTS_OF_TWO if len(meaning.label_map) == 2 else kinds.OBJECTS)
+        if len(meaning.label_map) > 2 and not mask.is_bilevel:
+            note(kinds.OBJECTS_OF_MANY)
 
 
 def _color_ids(mask: Mask, meaning: Meaning) -> np.ndarray:
@@ -228,7 +230,7 @@ def _note_nearest(pixels: int) -> None:
 
 
 def _unknown_values(mask: Mask, used: UsedValues, ids: np.ndarray, meaning: Meaning) -> BadImageError:
-    note(kinds.UNKNOWN_VALUES)
+    kinds.note_unknown(used.values[ids < 0])
     if mask.is_bilevel:
         return BadImageError(
             "black and white of one bit, and no class has the value 1 or 255, or two have; name its value with "

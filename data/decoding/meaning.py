@@ -66,6 +66,8 @@ class Meaning:
 
     def name(self, class_id: int) -> str:
         """What messages call a class."""
+        if class_id < 0:
+            return "of no class"
         return "ignored" if class_id == IGNORE_LABEL else self.label_map.names[class_id]
 
     def ids_of_values(self, values: np.ndarray) -> np.ndarray:
@@ -103,7 +105,8 @@ class MaskOptions(Section):
     Attributes:
       classes: class names, in the order of the ids in the masks.
       labels: a file with names and colors instead of --classes, such as labels.yaml, CVAT's labelmap.txt, a CSV or JSON
-        file; it may also say which values of the masks each class has, and which are ignored.
+        file; it may also say which values of the masks each class has, and which are ignored, in entries such as
+        {name: road, value: [4, 7]} and {ignore: [0]}.
       foreground: the value that means the second of two classes, such as 255 in masks of 0 and 255.
       masks_hold: what counts where masks could be read both by values (or a palette's indices) and by colors.
       transparent: the class of transparent pixels, or "ignore"; without it such masks are set aside.

@@ -172,11 +172,15 @@ def _by_index(palette: _Palette, meaning: Meaning) -> np.ndarray:
         note(kinds.OBJECTS_AND_255 if has_objects else kinds.ONLY_0_AND_255)
     if has_objects:
         note(kinds.OBJECTS_OF_TWO if len(meaning.label_map) == 2 else kinds.OBJECTS)
+        if len(meaning.label_map) > 2 and not meaning.is_white_said:
+            note(kinds.OBJECTS_OF_MANY)
     return palette.used.replaced_by(palette.by_index)
 
 
 def _doubt(why: str, palette: _Palette, meaning: Meaning) -> BadImageError:
-    place = int(np.flatnonzero((palette.by_index != palette.by_color) & (palette.by_color >= 0))[0])
+    differs = palette.by_index != palette.by_color
+    is_known = differs & (palette.by_color >= 0)
+    place = int(np.flatnonzero(is_known if is_known.any() else differs)[0])
     by_index, by_color = (meaning.name(int(ids[place])) for ids in (palette.by_index, palette.by_color))
     return BadImageError(
         f"a palette image that could be read in two ways ({why}): index {palette.used.values[place]}, shown as "
@@ -186,7 +190,7 @@ def _doubt(why: str, palette: _Palette, meaning: Meaning) -> BadImageError:
 
 
 def _neither(palette: _Palette, meaning: Meaning) -> BadImageError:
-    note(kinds.UNKNOWN_VALUES)
+    kinds.note_unknown(palette.used.values[palette.by_index < 0])
     no_id = palette.used.values[palette.by_index < 0][0]
     message = f"a palette image whose index {no_id} is no class id"
     if not meaning.has_colors:

@@ -31,6 +31,8 @@ from data.splits import share_text
 # Of many files as many are read as takes seconds. A rare value in a mask that was not read would be missed.
 _MOST_MASKS, _MOST_MASK_PIXELS = 5000, 1_000_000_000
 _MOST_PAIRS, _MOST_PAIR_PIXELS = 300, 300_000_000
+# What is measured on fewer is chance.
+_FEWEST_IN_SPLIT = 0.05
 # Classes do not matter to a listing.
 _ANY_LABELS = LabelMap.from_names(["a", "b"])
 
@@ -129,17 +131,24 @@ def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listin
         raise UserError(f"no pair of image and mask was found{reasons}")
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
-    if not empty:
+    few = [split for split, count in counts.items() if count < _FEWEST_IN_SPLIT * len(listing.sources)]
+    if not few:
         return settings, listing, ()
     with contextlib.suppress(ValueError):
-        if shares := reader.working_split(listing.sources):
+        shares = reader.working_split(listing.sources)
+        # Folders of splits that are all there stay as they are.
+        if shares and (empty or len(shares) == len(SPLITS)):
             settings = {**settings, "split": share_text(shares)}
+            has = "no image" if empty else "hardly an image"
             why = (
-                f"{' and '.join(empty)} would have no image with the usual shares; {settings['split']} fills all splits"
+                f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills all "
+                "splits"
             )
             return settings, FORMATS[name].model_validate(settings).listing(), (why,)
+    if not empty:
+        return settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
-    raise UserError(f"the split {' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
+    raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
 
 
 def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
@@ -208,8 +217,15 @@ def _format(folder: str, files: list[str]) -> tuple[str, Recognition]:
             f"{folder} holds TFRecords, but not all that a run takes: files train*, eval* and test*, and a "
             f"{LABEL_MAP_FILE} with a line such as {{id: 0, name: road, color: [128, 64, 128]}} for each class"
         )
+    outlines = next((file for file in files if file.endswith(".json")), "")
+    hint = ""
+    if outlines:
+        hint = (
+            f". If {outlines} holds outlines of objects, as COCO's annotations do, draw them as masks first, such as "
+            "with annToMask of the package pycocotools"
+        )
     raise UserError(
-        f"{folder} is not recognized: {_summary(files)}. What is: folders images/ and masks/, whatever they are "
+        f"{folder} is not recognized: {_summary(files)}{hint}. What is: folders images/ and masks/, whatever they are "
         "called, with files of the same names, or with names that differ in a suffix such as _mask; or images and "
         "masks side by side with such a suffix. `segpipe convert --help` lists the formats, and docs/extending.md says "
         "how to add one"

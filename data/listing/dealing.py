@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from data.base.errors import UserError
 from data.contract import SPLITS
-from data.listing.split_folders import placing
+from data.listing.split_folders import placing, short_splits
 from data.splits import DEFAULT_SHARES, share_text, split_of, working_shares
 
 _ANEW = f"--split {share_text(DEFAULT_SHARES)}"
@@ -35,9 +35,13 @@ def splits_by_folder(paths: Mapping[str, str], shares: Mapping[str, float] | Non
     }
     if shares is not None and not stay:
         return {}
-    if doubtful := next((name for name, place in placings.items() if place.doubtful), None):
+    short = short_splits(folder for name in paths for folder in name.split("/")[:-1])
+    doubts = {name: place.doubtful for name, place in placings.items()}
+    for name in [name for name, place in placings.items() if short and not place.split]:
+        doubts[name] = doubts[name] or next((folder for folder in name.split("/")[:-1] if folder in short), "")
+    if doubtful := next((name for name, doubt in doubts.items() if doubt), None):
         raise UserError(
-            f"{paths[doubtful]} is in the folder {placings[doubtful].doubtful}, which may stand for a split: rename "
+            f"{paths[doubtful]} is in the folder {doubts[doubtful]}, which may stand for a split: rename "
             f"it to train, eval or test, or deal all images by a hash of each name with {_ANEW}"
         )
     if stay and (outside := next((name for name, place in placings.items() if not place.split), None)):

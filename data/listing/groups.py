@@ -5,20 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import os
-import re
 import unicodedata
 from typing import Annotated
 
 import pydantic
+import regex
 
 from data.base.errors import UserError
 from data.base.files import read_bytes
 
+# For one name. A pattern such as (a+)+b may take years for a name; only this package, unlike `re`, can be stopped.
+_SECONDS = 1.0
+
 
 def _check_pattern(pattern: str) -> str:
     try:
-        re.compile(pattern)
-    except re.error as error:
+        regex.compile(pattern)
+    except regex.error as error:
         raise ValueError(f"is not a regular expression: {error}; quote it for the shell, in '…'") from None
     return unicodedata.normalize("NFC", pattern)
 
@@ -35,11 +38,17 @@ def groups_by_pattern(pattern: str, names: dict[str, str]) -> dict[str, str]:
       names: what it is matched with, by the name of the image.
 
     Raises:
-      UserError: if it does not match a name, or matches nothing of it.
+      UserError: if it does not match a name, matches nothing of it, or takes too long.
     """
     groups = {}
     for name, text in names.items():
-        match = re.search(pattern, text)
+        try:
+            match = regex.search(pattern, text, timeout=_SECONDS)
+        except TimeoutError:
+            raise UserError(
+                f"--group-by {pattern} takes more than {_SECONDS:g} second for {text}; write it without repetitions "
+                r"inside of repetitions, such as (\w+)+, or name the groups in a CSV file with --groups FILE:COLUMN"
+            ) from None
         group = (match[1] if match.re.groups else match[0]) if match else None
         if not group:
             raise UserError(
@@ -71,8 +80,8 @@ def groups_of_table(place: str, files: dict[str, str]) -> dict[str, str]:
         raise UserError(f"--groups {place}: cannot read {path}: {error}") from None
     header, rows = _read(text, f"--groups {place}: {path}")
     if header.count(column) != 1:
-        count = header.count(column) or "no"
-        raise UserError(f"--groups {place}: {path} has {count} columns {column}; its columns are {', '.join(header)}")
+        times = f"{header.count(column)} columns" if column in header else "no column"
+        raise UserError(f"--groups {place}: {path} has {times} {column}; its columns are {', '.join(header)}")
     at = header.index(column)
     if ragged := next((row for row in rows if len(row) != len(header)), None):
         raise UserError(f"--groups {place}: a row of {path} has {len(ragged)} cells instead of {len(header)}: {ragged}")

@@ -18,6 +18,8 @@ _IMAGE_WORDS = re.compile(r"image|img|photo|jpeg|rgb|left|pict|input|frame|scan|
 # What else data sets have beside masks of classes: numbered objects, renderings for people, other measures.
 _OTHER_WORDS = re.compile(r"instance|object|colou?r|overlay|visual|depth|dispar|polygon|pred|box", re.IGNORECASE)
 _MOST_FOLDERS = 40
+# Among so many folders, names of masks that differ from those of images are looked for in all.
+_FEW_FOLDERS = 8
 _DEEPEST = 4
 # A folder that pairs less well than the best by more than this is not what is meant, however it is called.
 _NEARLY = 0.8
@@ -182,7 +184,12 @@ def _candidates(files: dict[str, str]) -> list[_Candidate]:
     for images, masks in itertools.product(folders, folders):
         if images != masks and (_holds(images, masks) or _holds(masks, images)):
             continue
-        if layout := _pair(images, masks, names[images], names[masks]):
+        # Finding a pattern takes time, and there may be many pairs of folders.
+        may_differ = images == masks or (
+            max(images.count("/"), masks.count("/")) < 2
+            and (len(folders) <= _FEW_FOLDERS or bool(_MASK_WORDS.search(f"{masks}/{next(iter(names[masks]))}")))
+        )
+        if layout := _pair(images, masks, names[images], names[masks], may_differ):
             of_masks = [
                 files[file]
                 for file in sorted(of_folder[masks])
@@ -202,17 +209,17 @@ def _names(files: Iterable[str], folder: str) -> dict[str, str]:
     return {image_stem(file)[start:]: file[start:] for file in files}
 
 
-def _pair(images: str, masks: str, image_names: dict[str, str], mask_names: dict[str, str]) -> Layout | None:
-    """Two folders whose names pair, as they are or if something is cut off; or one folder with both."""
+def _pair(
+    images: str, masks: str, image_names: dict[str, str], mask_names: dict[str, str], may_differ: bool
+) -> Layout | None:
+    """Two folders whose names pair, as they are or, if they may differ, with something cut off; or one with both."""
     naming: Naming | None = Naming()
     image_count = len(image_names)
     pairs = 0
     if images != masks:
         pairs = len((image_names.keys() | set(image_names.values())) & mask_names.keys())
     if 2 * pairs <= min(len(image_names), len(mask_names)):
-        # Finding a pattern takes time, and there are many pairs of folders.
-        is_likely = images == masks or (_MASK_WORDS.search(masks) and max(images.count("/"), masks.count("/")) < 2)
-        if not is_likely:
+        if not may_differ:
             return None
         naming = find_naming(sorted(image_names), sorted(mask_names))
         if naming is None:

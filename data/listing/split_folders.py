@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Iterable
 
 _WORDS = {
     "train": ("train", "training"),
@@ -11,6 +12,7 @@ _WORDS = {
     "test": ("test", "testing"),
 }
 _SPLITS = {word: split for split, words in _WORDS.items() for word in words}
+_SHORT = ("tr", "va", "vl", "ev", "te", "ts")
 _YEAR = re.compile(r"(.+?)[-_ ]?(?:19|20)\d\d")
 # Part of a name that may speak of a split, such as in train_old, test2, ValSet, holdout and fold1.
 _LIKE_A_SPLIT = re.compile(
@@ -46,6 +48,12 @@ def looks_like_split(word: str) -> bool:
     """Whether a folder's name may mean a split without being one of the known words."""
     parts = re.findall(r"[^\W\d_]+", re.sub(r"(?<=[a-z])(?=[A-Z])", "_", word))
     return any(_LIKE_A_SPLIT.fullmatch(part.casefold()) for part in [*parts, "".join(parts)])
+
+
+def short_splits(words: Iterable[str]) -> list[str]:
+    """Folders named `tr`, `va`, `te` and the like, if there are several; one alone may mean anything."""
+    found = sorted({word for word in words if word.casefold() in _SHORT})
+    return found if len({word.casefold() for word in found}) > 1 else []
 
 
 def placing(name: str) -> Placing:

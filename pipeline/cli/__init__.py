@@ -51,6 +51,11 @@ for _command in (
     cli.add_command(_command)
 
 
+def _interrupted() -> int:
+    click.echo("Interrupted.", err=True)
+    return 130
+
+
 def main() -> None:
     """Entry point of `segpipe`."""
     try:
@@ -63,6 +68,10 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         status = EXIT_FAILED
     except (click.Abort, KeyboardInterrupt):
-        click.echo("Interrupted.", err=True)
-        status = 130
+        status = _interrupted()
+    except RuntimeError as error:
+        # Beam wraps what ends a step, Ctrl-C included.
+        if "KeyboardInterrupt" not in str(error):
+            raise
+        status = _interrupted()
     sys.exit(status or 0)

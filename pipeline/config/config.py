@@ -142,9 +142,13 @@ class Config(Section):
     def with_intensity_range(self) -> Config:
         """The same with `preprocessing.intensity_range` as the data was converted, where a conversion says so.
 
+        A bucket is not asked if `data.label_map` is set, which says that it may be out of reach from here.
+
         Raises:
           UserError: if another range is configured: the model would scale what it gets differently.
         """
+        if is_remote(self.data.input) and self.data.label_map:
+            return self
         try:
             folder = self.data.newest_input()
             found = read_range(folder)

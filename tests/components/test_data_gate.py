@@ -14,12 +14,10 @@ from components.data_gate import DataGateError, DataStatistics, Executor, read_s
 from components.data_gate.counting import Findings, Pair
 from components.data_gate.doubts import near_duplicates
 from components.data_gate.example import check_example, parse
-from components.data_gate.needs import needs_of
 from data import contract
 from data.decoding.images import encode_png
 from data.label_map import LabelMap
 from data.near_duplicates import near_pairs
-from models.evaluation.settings import GateSettings
 
 LABEL_MAP = LabelMap.from_names(("road", "car"))
 
@@ -64,7 +62,6 @@ def run(
     anomalies=(),
     test=None,
     newest=None,
-    needs="[]",
     near_duplicates="warn",
     label_map=LABEL_MAP,
     takes_16_bits=0,
@@ -105,7 +102,6 @@ def run(
         {"statistics": [artifacts["statistics"]]},
         {
             "label_map": label_map.model_dump_json(),
-            "needs": needs,
             "near_duplicates": near_duplicates,
             "takes_16_bits": takes_16_bits,
         },
@@ -238,10 +234,6 @@ def refusal(folder, *arguments, **settings):
     return str(caught.value)
 
 
-def needs(**gate):
-    return needs_of(GateSettings(**gate).thresholds())
-
-
 @pytest.mark.parametrize(
     ("train", "evaluation", "test", "line"),
     [
@@ -261,9 +253,7 @@ def test_a_split_that_says_nothing_stops_the_run(tmp_path, train, evaluation, te
 
 
 def test_the_test_split_of_the_newest_span_may_say_nothing(tmp_path):
-    statistics = run(
-        tmp_path, some(BOTH, "a"), some(BOTH, "b"), test=some(BOTH, "c"), newest=some(IGNORED, "d"), needs=needs()
-    )
+    statistics = run(tmp_path, some(BOTH, "a"), some(BOTH, "b"), test=some(BOTH, "c"), newest=some(IGNORED, "d"))
     assert statistics["warnings"] == [
         "split newest: 2 of 2 masks are 255 (ignore) all over; nothing is learned or measured on them"
     ]
@@ -280,45 +270,9 @@ OF_SLICES = [
 ]
 
 
-def test_thresholds_on_what_test_lacks_stop_the_run_before_training(tmp_path):
-    gate = {
-        "min": {"iou": {"sky": 0.5, "car": 0.5}, "images": 7},
-        "slices": {
-            "fog": {"mean_iou": 0},
-            "day": {"iou": {"car": 0.5}, "images": 4},
-            "night": {"boundary_iou": {"car": 0, "road": 0}, "images": 1},
-            "dusk": {"mean_dice": 0},
-            "*": {"images": 1, "iou": {"road": 0}},
-        },
-    }
-    message = refusal(tmp_path, some(ALL, "a"), some(ALL, "b"), test=OF_SLICES, needs=needs(**gate), label_map=THREE)
-    first, *found, remedy = message.splitlines()
-    assert first == "the data lacks what training needs:"
-    assert sorted(found) == [
-        "  split test: 3 images in slice day, where there must be 4 (gate.slices.day.images)",
-        "  split test: 6 images, where there must be 7 (gate.min.images)",
-        "  split test: all pixels in slice dusk are ignored, and there is a threshold on them (gate.slices.dusk)",
-        "  split test: no image of slice fog (gate.slices.fog); its slices are day, dusk, night",
-        "  split test: no pixel of class car in slice night, which has a threshold (gate.slices.night)",
-        "  split test: no pixel of class road in slice dusk, which has a threshold (gate.slices.*)",
-        "  split test: no pixel of class sky, which has a threshold (gate.min)",
-    ]
-    assert "add such images to test, or take the threshold out" in remedy
-
-
-def test_thresholds_on_each_slice_need_slices(tmp_path):
-    message = refusal(
-        tmp_path, some(BOTH, "a"), some(BOTH, "b"), test=some(BOTH, "c"), needs=needs(slices={"*": {"mean_iou": 0.1}})
-    )
-    assert "  split test: no image has a slice (gate.slices.*)\n" in message
-
-
-def test_what_thresholds_need_is_there_and_the_rest_is_a_warning(tmp_path, caplog):
-    gate = {"min": {"iou": {"car": 0.5}, "images": 6}, "slices": {"day": {"iou": {"car": 0.5}}, "*": {"images": 1}}}
+def test_what_is_missing_and_need_not_be_there_is_a_warning(tmp_path, caplog):
     with caplog.at_level(logging.WARNING, "segpipe"):
-        statistics = run(
-            tmp_path, some(ALL, "a"), some(BOTH, "b"), test=OF_SLICES, needs=needs(**gate), label_map=THREE
-        )
+        statistics = run(tmp_path, some(ALL, "a"), some(BOTH, "b"), test=OF_SLICES, label_map=THREE)
     assert statistics["warnings"] == [
         "split test: 1 of 6 masks are 255 (ignore) all over; nothing is learned or measured on them",
         "split eval: no pixel of sky; which epoch is best is decided without them",
@@ -327,16 +281,13 @@ def test_what_thresholds_need_is_there_and_the_rest_is_a_warning(tmp_path, caplo
     assert caplog.messages == statistics["warnings"]
 
 
-def test_another_value_of_a_threshold_needs_nothing_else():
-    """What the data gate is given is part of its cache key, and training comes after it."""
-    gate = {"min": {"mean_iou": 0.4, "iou": {"car": 0.2}}, "slices": {"*": {"mean_iou": 0.1}}, "regression": 0.01}
-    other = {
-        "slices": {"*": {"mean_dice": 0.7}},
-        "regression": "not_significantly_worse",
-        "min": {"iou": {"car": 0.3}, "boundary_iou": {"car": 0.9}},
+def test_the_slices_of_test_are_counted(tmp_path):
+    statistics = run(tmp_path, some(ALL, "a"), some(BOTH, "b"), test=OF_SLICES, label_map=THREE)
+    assert statistics["splits"]["test"]["slices"] == {
+        "day": {"examples": 3, "pixels": {"road": 12, "car": 12, "sky": 0}},
+        "dusk": {"examples": 1, "pixels": {"road": 0, "car": 0, "sky": 0}},
+        "night": {"examples": 1, "pixels": {"road": 8, "car": 0, "sky": 0}},
     }
-    assert needs(**gate) == needs(**other)
-    assert needs(**gate) != needs(**{**gate, "slices": {}})
 
 
 def test_a_group_in_two_splits_stops_the_run(tmp_path):

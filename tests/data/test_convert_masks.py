@@ -8,7 +8,7 @@ import pytest
 from PIL import Image
 
 from data.base.errors import UserError
-from data.convert import convert
+from data.convert import convert, remarks
 from data.decoding.mask_consistency import NEAREST_MASKS, NEAREST_PIXELS
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
@@ -61,8 +61,28 @@ def test_ids_that_start_at_1_are_proposed_as_values(tmp_path, classes, lines):
 
 def test_0_as_other_is_proposed_as_ignored(tmp_path):
     folder = make_folder(tmp_path / "in", [gray(0, 1), gray(0, 2)])
-    with pytest.raises(UserError, match=r"value: 1\}\n.*value: 2\}\n  - \{ignore: \[0\]\}"):
+    with pytest.raises(UserError, match=r"value: 1\}\n.*value: 2\}\n  - \{ignore: \[0\]\}") as caught:
         convert(MaskFolderReader(folder=folder, classes="a,b", split=SHARES), str(tmp_path / "out"))
+    assert "--foreground" not in str(caught.value)  # It takes masks of one value beside 0.
+
+
+def test_a_value_in_a_few_masks_does_not_shift_the_classes(tmp_path):
+    folder = make_folder(tmp_path / "in", [gray(0, 1)] * 17 + [gray(0, 99)])
+    reader = MaskFolderReader(folder=folder, classes="a,b", split=SHARES)
+    with pytest.raises(UserError) as caught:
+        convert(reader, str(tmp_path / "out"), max_set_aside=0.01)
+    lines = [line.strip() for line in str(caught.value).splitlines() if line.startswith("  - {")]
+    assert lines == ['- {id: 0, name: "a"}', '- {id: 1, name: "b"}', "- {ignore: [99]}"]
+    (tmp_path / "labels.yaml").write_text("\n".join(lines))
+    reader = MaskFolderReader(folder=folder, labels=str(tmp_path / "labels.yaml"), split=SHARES)
+    assert not convert(reader, str(tmp_path / "out"))["set_aside"]
+
+
+def test_a_class_that_never_occurs_is_named(tmp_path):
+    """As where ids start at 1, and the mask with the highest is set aside as one of many."""
+    folder = make_folder(tmp_path / "in", [gray(1, 2)])
+    report = convert(MaskFolderReader(folder=folder, classes="a,b,c", split=SHARES), str(tmp_path / "out"))
+    assert remarks(report)[0].startswith("fewer than one in a million pixels are of a,")
 
 
 def test_the_colors_of_masks_are_listed_for_a_label_map(tmp_path):

@@ -57,7 +57,7 @@ def test_colors_may_be_written_as_on_the_web():
         ("- {id: 0, name: a}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: missing"),
         ("just text", "not valid"),
         ("{", "not YAML"),
-        ("- {id: 0, name: 2024-13-45, color: [0, 0, 1]}", "month must be in 1..12.*quotes"),
+        ("- {id: 0, name: a, color: 804080}\n- {id: 1, name: b, color: [0, 0, 1]}", "0.color: .*needs quotes"),
     ],
 )
 def test_errors_name_the_file_and_the_fault(text, message):

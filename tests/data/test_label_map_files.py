@@ -31,6 +31,10 @@ RED_BLUE = [(0, 0, 0), (255, 0, 0), (0, 0, 255)]
             '{"title": "b", "color": "#FF0000"}, {"title": "c", "color": "#0000FF"}]}',
         ),
         ("colors.json", '{"a": [0, 0, 0], "b": "#ff0000", "c": [0, 0, 255]}'),
+        ("names.json", '{"#000000": "a", "#ff0000": "b", "#0000FFFF": "c"}'),
+        ("label_colors.txt", "0 0 0\ta\n255 0 0\t\tb\n0 0 255\tc\n"),
+        ("labelmap.txt", "a:0,0,0\nb:255,0,0\nc:0,0,255\n"),
+        ("classes.txt", "name,r,g,b\na,0,0,0\nb,255,0,0\nc,0,0,255\n"),
     ],
 )
 def test_names_and_colors_of_tools_are_read(name, text):
@@ -52,6 +56,13 @@ def test_names_and_colors_of_tools_are_read(name, text):
         ("label2id.json", '{"b": 7, "a": 3}', [3, 7]),
         ("_classes.csv", "Pixel Value, Class\n3, a\n7, b\n", [3, 7]),
         ("names.txt", "a\nb\n\n", [0, 1]),
+        ("names.txt", "3: a\n7: b\n", [3, 7]),
+        ("names.txt", "3 a\n7 b\n", [3, 7]),
+        ("objects.csv", "Idx,Ratio,Train,Name\n3,0.2,11,a\n7,0.1,9,b\n", [3, 7]),
+        ("objects.txt", "Idx\tRatio\tName\n3\t0.2\ta\n7\t0.1\tb\n", [3, 7]),
+        ("labels.csv", 'name,value\na,3\nb,"7, 7"\n', [3, 7]),
+        ("labels.yaml", "[{name: a, values: [3]}, {name: b, values: [7]}]", [3, 7]),
+        ("data.yaml", "path: x\nnames: {3: a, 7: b}\nnc: 2", [3, 7]),
         ("names.yaml", "[a, b]", [0, 1]),
     ],
 )
@@ -60,6 +71,15 @@ def test_files_without_colors_have_values_only(name, text, values):
     assert not found.has_colors
     assert found.label_map.names == ("a", "b")
     assert found.values == dict(zip(values, range(2), strict=True))
+
+
+def test_names_may_hold_commas():
+    """As those of ADE20K do."""
+    names = ("wall", "door, double", "building;edifice")
+    rows = "\n".join(f'{index + 1},"{name}"' for index, name in enumerate(names))
+    found = parse_labels(f"Idx,Name\n{rows}", "objects.csv")
+    assert found.label_map.names == names
+    assert LabelMap.parse(found.label_map.to_yaml(), "labels.yaml") == found.label_map
 
 
 def test_values_are_given_beside_ids_and_some_are_ignored(tmp_path):
@@ -84,7 +104,13 @@ def test_values_are_given_beside_ids_and_some_are_ignored(tmp_path):
         ("labels.yaml", "- {name: a, color: #ff0000}\n- {name: b}", "YAML"),
         ("labels.yaml", "- name: a\n  color: #ff0000\n- {name: b, color: '#000'}", "a has no color.*quotes"),
         ("labels.yaml", "[{name: a, color: red}, {name: b, color: blue}]", "color"),
-        ("labels.yaml", "[{name: no}, {name: b}]", "quotes"),
+        ("labels.yaml", "[{name: true}, {name: b}]", "quotes"),
+        ("labels.yaml", "[{name: a, color: #ff0000}, {name: b}]", "needs quotes, since # begins a comment"),
+        ("labels.yaml", "[{name: a, color: 804080}, {name: b, color: '#000'}]", "needs quotes"),
+        ("labels.yaml", "[{name: a, vlaue: 3}, {name: b}]", "the key vlaue"),
+        ("labels.yaml", "[{name: a, value: []}, {name: b}]", "there is none"),
+        ("labels.yaml", "[{name: a, value: 1-5}, {name: b}]", "whole numbers, such as 4 or"),
+        ("labels.yaml", "[{name: a}, {name: b}, {name: void, ignore: true}]", "an entry of its own"),
         ("labels.yaml", "[{name: a}, {id: 3, name: b}]", "some entries have an id"),
         ("labels.yaml", "[{id: 1, name: a}, {id: 1, name: b}]", "each id may occur only once"),
         ("labels.yaml", "[{id: 0, name: a, value: 4}, {id: 2, name: b}]", "without a gap"),
@@ -94,10 +120,11 @@ def test_values_are_given_beside_ids_and_some_are_ignored(tmp_path):
         ("labels.yaml", "[{name: a, color: '#000'}, {name: b}]", "some classes have a color"),
         ("labels.yaml", "[{name: a}]", "two classes"),
         ("labels.yaml", "[{color: '#000'}, {name: b}]", "has no name"),
-        ("labels.yaml", "[5, 6]", "not valid"),
+        ("labels.yaml", "[5, 6]", "an entry is a name"),
         ("labelmap.txt", "a:0,0,0::\nb;1,1,1", "the line 'b;1,1,1'"),
         ("classes.csv", "x,y\n1,2\n", "no column name"),
-        ("classes.csv", "", "no column name"),
+        ("classes.csv", "", "is empty"),
+        ("classes.csv", "Code,Name\n1,wall\n2,sky\n", "column Code .* call it id"),
         ("classes.json", "{", "no label map that can be read"),
     ],
 )

@@ -82,5 +82,5 @@ def test_working_shares_are_near_the_usual_ones(count):
 
 def test_too_few_names_cannot_be_dealt():
     for keys in ([], ["a"], ["a", "b"], ["a", "b", "a"]):
-        with pytest.raises(ValueError, match="cannot be dealt to 3 splits"):
+        with pytest.raises(ValueError, match="3 splits need as many names or groups"):
             working_shares(keys)

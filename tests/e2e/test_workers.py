@@ -45,6 +45,7 @@ def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpi
         "ImportSchemaGen",
         "ExampleValidator",
         "DataGate",
+        "ThresholdCheck",
         "Transform",
     ]
     assert {states(finished)[name] for name in before_trainer} == {"cached"}

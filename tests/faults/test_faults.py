@@ -24,8 +24,8 @@ import yaml
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 COMPONENTS = (
-    "ImportExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "Transform", "Trainer",
-    "DeployedModel", "Evaluator", "ServingCheck", "Pusher", "Report",
+    "ImportExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "ThresholdCheck",
+    "Transform", "Trainer", "DeployedModel", "Evaluator", "ServingCheck", "Pusher", "Report",
 )  # fmt: skip
 MOMENTS = ("start", "middle", "end")
 CASES = [

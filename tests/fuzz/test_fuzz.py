@@ -1,8 +1,8 @@
 """Damaged and hostile input to everything that reads input: by mutation of good files, and by generated ones.
 
 Each case ends within a limit of time and memory: with a result, or with a message that names the input. `make test`
-runs 1,000 cases from fixed seeds; `make test-fuzz` 20,000 from new ones. What TensorFlow reads is tried on both
-TFX lines, except damaged models, each of which takes a second.
+runs 100 cases of each target from fixed seeds; `make test-fuzz` 2,000 from new ones. What TensorFlow reads is tried on
+both TFX lines, except damaged models, each of which takes a second.
 """
 
 from __future__ import annotations
@@ -36,62 +36,18 @@ from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
 from data.decoding.masks import class_ids, read_mask
 from data.label_map import LabelMap
-from data.splits import parse_shares
 from models.serving import predict
 from models.serving.loaded_model import LoadedModel, load_model
 from pipeline.config import load_config
+from tests.fuzz.cases import CASES, SECONDS, check_message, fuzz, mutated
+from tests.fuzz.values import SCALARS, VALUES
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
-TARGETS = 10
-CASES = int(os.environ.get("FUZZ_CASES", "1000")) // TARGETS
-SECONDS = 30
+FEW = CASES // 10
 MEGABYTES = 1500
 # TensorFlow keeps this much of a model that it fails to load.
 KEPT_MEGABYTES = 4
 LABELS = LabelMap.from_names(["nothing", "cat", "dog"])
-
-hypothesis.settings.register_profile(
-    "fuzz",
-    max_examples=CASES,
-    derandomize="FUZZ_CASES" not in os.environ,
-    database=None,
-    deadline=SECONDS * 1000,
-    suppress_health_check=list(hypothesis.HealthCheck),
-    print_blob=True,
-)
-hypothesis.settings.load_profile("fuzz")
-
-
-@st.composite
-def mutated(draw, samples):
-    """A sample with a few bytes flipped, replaced, cut out, doubled, or taken from another one."""
-    content = bytearray(draw(st.sampled_from(samples)))
-    for _ in range(draw(st.integers(1, 6))):
-        if not content:
-            break
-        # What is at the beginning decides most.
-        at = draw(st.integers(0, min(len(content) - 1, draw(st.sampled_from([64, len(content)])))))
-        kind = draw(st.sampled_from(["flip", "byte", "number", "cut", "truncate", "repeat", "splice", "insert"]))
-        if kind == "flip":
-            content[at] ^= 1 << draw(st.integers(0, 7))
-        elif kind == "byte":
-            content[at] = draw(st.sampled_from([0, 1, 0x7F, 0x80, 0xFF]))
-        elif kind == "number":
-            number = draw(st.sampled_from([0, 1, 0xFFFF, 0x10000, 0x7FFFFFFF, 0x80000000, 0xFFFFFFFF]))
-            content[at : at + 4] = number.to_bytes(4, draw(st.sampled_from(["big", "little"])))
-        elif kind == "cut":
-            del content[at : at + draw(st.integers(1, 64))]
-        elif kind == "truncate":
-            del content[at:]
-        elif kind == "repeat":
-            content[at:at] = content[at : at + draw(st.integers(1, 64))] * draw(st.integers(1, 4))
-        elif kind == "splice":
-            other = draw(st.sampled_from(samples))
-            start = draw(st.integers(0, len(other) - 1))
-            content[at : at + 32] = other[start : start + 32]
-        else:
-            content[at:at] = draw(st.binary(max_size=16))
-    return bytes(content)
 
 
 def pictures(modes, formats):
@@ -121,7 +77,7 @@ def _bounded_memory(request):
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
     yield
     after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000
-    assert after - before < MEGABYTES + KEPT_MEGABYTES * CASES * (request.function.__name__ == "test_models")
+    assert after - before < MEGABYTES + KEPT_MEGABYTES * FEW * (request.function.__name__ == "test_models")
 
 
 @pytest.fixture(scope="module")
@@ -129,15 +85,8 @@ def folder(tmp_path_factory):
     return tmp_path_factory.mktemp("fuzz")
 
 
-def check_message(error, *parts):
-    """The message of an error is one that a user can read, and names one of the parts."""
-    text = str(error)
-    assert text.strip()
-    assert "Traceback" not in text
-    assert not parts or any(str(part) in text for part in parts), text
-
-
 @pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(mutated(IMAGES), st.sampled_from([None, (30, 20)]))
 def test_images(content, size):
     try:
@@ -149,6 +98,7 @@ def test_images(content, size):
 
 
 @pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(mutated(MASKS))
 def test_masks(content):
     try:
@@ -157,34 +107,6 @@ def test_masks(content):
         check_message(error)
         return
     assert set(np.unique(ids)) <= {0, 1, 2, 255}
-
-
-SCALARS = st.one_of(
-    st.none(), st.booleans(), st.integers(), st.floats(), st.text(max_size=20), st.dates(), st.just("${HOME}"),
-    st.sampled_from(["../..", "/etc/passwd", "a\0b", "x" * 5000, "{SPAN}{SPAN}", "!!python/object:os.system", "~"]),
-)  # fmt: skip
-VALUES = st.recursive(
-    SCALARS,
-    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=8), inner, max_size=4),
-    max_leaves=8,
-)
-LABEL_FILES = [
-    LABELS.to_yaml().encode(),
-    b"- {id: 0, name: a, color: [0, 0, 0]}\n- {id: 1, name: b, color: '#ff0000'}\n",
-]
-
-
-@pytest.mark.one_line
-@hypothesis.given(mutated(LABEL_FILES) | VALUES.map(lambda value: yaml.safe_dump(value, allow_unicode=True).encode()))
-def test_label_maps(folder, content):
-    path = folder / "labels.yaml"
-    path.write_bytes(content)
-    try:
-        found = LabelMap.load(path)
-    except UserError as error:
-        check_message(error, path)
-        return
-    assert LabelMap.parse(found.to_yaml(), "again").names == found.names
 
 
 CONFIGS = [path.read_bytes() for path in sorted((ROOT / "configs").glob("*.yaml"))]
@@ -206,6 +128,7 @@ KEYS = st.sampled_from(
 
 
 @pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(
     mutated(CONFIGS)
     | st.fixed_dictionaries(
@@ -224,17 +147,6 @@ def test_configurations(folder, content, overrides):
         check_message(error, path, "--set")
         return
     assert json.loads(config.model_dump_json())["name"] == config.name
-
-
-@pytest.mark.one_line
-@hypothesis.given(st.text(max_size=30) | st.sampled_from(["train=nan,eval=1", "train=1e999", "train=0.5,train=0.5"]))
-def test_shares(text):
-    try:
-        shares = parse_shares(text)
-    except ValueError as error:
-        check_message(error)
-        return
-    assert abs(sum(shares.values()) - 1) < 1e-5
 
 
 def example(source_id, image=None, mask=None):
@@ -268,6 +180,7 @@ def shards(folder):
     ]
 
 
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(st.data())
 def test_shards(folder, shards, data):
     source, destination = folder / "train-0.tfrecord", folder / "copy"
@@ -285,6 +198,7 @@ def test_shards(folder, shards, data):
 EXAMPLES = [example(b"one"), example(b"two", IMAGES[0], MASKS[0]), example(b"")]
 
 
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(
     mutated(EXAMPLES)
     | st.builds(example, st.binary(max_size=20), mutated(IMAGES), mutated(MASKS) | st.binary(max_size=99))
@@ -308,6 +222,7 @@ NAMES = st.sampled_from(
 ) | st.binary(max_size=9)
 
 
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(st.data())
 def test_predictions(folder, predictor, data):
     inside = folder / "predict"
@@ -340,6 +255,7 @@ def test_predictions(folder, predictor, data):
 
 
 @pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(st.data())
 def test_models(folder, model, data):
     copy = folder / "model" / "1"
@@ -392,6 +308,7 @@ PATHS = [
 
 
 @pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
 @hypothesis.given(
     mutated([path.encode() for path in PATHS]) | st.sampled_from([PATHS[0].encode()] * 4),
     mutated(BODIES)

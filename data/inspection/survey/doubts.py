@@ -113,7 +113,7 @@ def _splits(survey: Survey) -> Iterator[Doubt]:
     if empty:
         yield Doubt(
             "A split is empty",
-            f"{' and '.join(empty)} would have no image; add some, or change the shares with --split.",
+            f"{' and '.join(empty)} would have no image: {survey.fill_splits}.",
             stops=True,
         )
     for split, counts in survey.splits.items():

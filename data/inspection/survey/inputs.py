@@ -55,6 +55,7 @@ class Inputs(abc.ABC):
       set_aside: inputs that were left out before any was read.
       ignored: inputs that the data set itself does not list.
       notes: what was noticed when the data set was converted; of one that was not, what is noticed now counts.
+      fill_splits: what to do if a split is empty.
       takes_range: whether images of more than 8 bits can be read once their range is known.
     """
 
@@ -63,6 +64,7 @@ class Inputs(abc.ABC):
     set_aside: list[SetAside]
     ignored: list[SetAside]
     notes: Notes
+    fill_splits: str = "add some, or change the shares with --split"
     takes_range: bool = True
 
     @abc.abstractmethod
@@ -108,6 +110,8 @@ class DataSet(Inputs):
         self._sources = listing.sources
         self.label_map = reader.label_map
         self.total = len(listing.sources)
+        if len({source.split for source in listing.sources}) < len(SPLITS):
+            self.fill_splits = reader.fill_splits(listing.sources)
         self.set_aside, self.ignored = listing.set_aside, listing.ignored
         self.notes = Notes()
         self.takes_range = intensity.RANGE_KEY in type(reader).model_fields

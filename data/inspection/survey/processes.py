@@ -50,7 +50,12 @@ class Processes:
         waiting: collections.deque[Future[_Result]] = collections.deque()
         try:
             for item in items:
-                waiting.append(self._pool.submit(_call, function, item, arguments))
+                # A process that starts takes this over: Ctrl-C waits until it ignores it, and then is this process's.
+                signal.pthread_sigmask(signal.SIG_BLOCK, [signal.SIGINT])
+                try:
+                    waiting.append(self._pool.submit(_call, function, item, arguments))
+                finally:
+                    signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGINT])
                 if len(waiting) >= self._count * _WAITING:
                     yield waiting.popleft().result()
             while waiting:

@@ -35,7 +35,8 @@ def summarize(survey: Survey, doubts: Sequence[Doubt]) -> list[str]:
     if doubts:
         lines += ["Doubts:"]
         for doubt in doubts[:_DOUBTS]:
-            lines.append(f"  {'!' if doubt.stops else '-'} {doubt.title}: {doubt.text}")
+            lines += [f"  {'!' if doubt.stops else '-'} {doubt.title}: {doubt.text}".splitlines()[0]]
+            lines += [f"    {line}" for line in doubt.text.splitlines()[1:]]
         lines += [f"  … and {len(doubts) - _DOUBTS} more, on the page"] if len(doubts) > _DOUBTS else []
     else:
         lines += ["No doubts."]

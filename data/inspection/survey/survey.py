@@ -13,7 +13,7 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding import intensity
 from data.decoding.errors import BadImageError, UnknownRangeError
-from data.decoding.mask_consistency import SEEN
+from data.decoding.mask_consistency import SEEN, proposal
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
@@ -91,6 +91,7 @@ class Survey:
       set_aside: inputs that cannot be used.
       ignored: inputs that the data set does not list.
       notes: what was noticed while files were read.
+      fill_splits: what to do if a split is empty.
       intensity_range: what became 0 and 255 of images of more than 8 bits; None if there are none.
       contradictions: why files cannot be read as one data set.
       groups: images by group and split.
@@ -111,6 +112,7 @@ class Survey:
     set_aside: list[SetAside]
     ignored: list[SetAside]
     notes: Notes
+    fill_splits: str
     sizes: collections.Counter[tuple[int, int]] = dataclasses.field(default_factory=collections.Counter)
     kinds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     values: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
@@ -146,6 +148,7 @@ class Survey:
             [*inputs.set_aside],
             [*inputs.ignored],
             notes,
+            inputs.fill_splits,
         )
 
     @property
@@ -253,7 +256,8 @@ def survey(origin: str, processes: Processes, progress: Callable[[int, int | Non
             progress(done, total)
     if not found.images:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:10])
-        raise UserError(f"{origin}: none of the {len(found.set_aside)} inputs can be used:{reasons}")
+        remedy = proposal(found.notes, found.label_map)
+        raise UserError(f"{origin}: none of the {len(found.set_aside)} inputs can be used:{reasons}{remedy}")
     return found
 
 

@@ -20,7 +20,7 @@ _SPACE, _PADDING = b" \t\n\v\f\r", b"=."
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
 _HEXADECIMAL = re.compile(r"\s*(0x)?(ffd8ff|89504e47)", re.IGNORECASE)
 # How JPEG and PNG files begin in base64.
-_ENCODED = (b"/9j/", b"iVBORw0KGgo")
+_ENCODED = (b"/9j/", b"iVBORw0KGg")
 
 
 class BadRequestError(ValueError):

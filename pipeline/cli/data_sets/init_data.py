@@ -15,7 +15,7 @@ import click
 from data.base.errors import UserError
 from data.base.files import exists, write_text
 from data.contract import LABEL_MAP_FILE, SPLITS
-from pipeline.cli.common import program
+from pipeline.cli.common import program, quiet
 
 if TYPE_CHECKING:
     from data.inspection.recognize import Recognized
@@ -57,6 +57,7 @@ def init(source: str, name: str | None, config_path: str, overwrite: bool) -> No
     name = _name(source) if name is None else name
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,127}", name):
         raise UserError(f"--name {name}: takes lower-case letters, digits and -, such as my-run")
+    quiet()
     from data.inspection.classes import labels_text
     from data.inspection.recognize import is_tfrecords, look, recognize
     from pipeline.config.proposal import propose_run

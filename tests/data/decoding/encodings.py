@@ -1,9 +1,10 @@
 """The same labels in every encoding that tools use."""
 
+import functools
 import io
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,8 @@ from PIL import Image
 from data.label_map import LabelMap
 
 GRAY, RGB, GRAY_ALPHA, RGBA = 0, 2, 4, 6
+PALETTE_FORMATS = ("PNG", "GIF", "TIFF", "BMP")
+Encode = Callable[[], bytes]
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 
 
@@ -74,46 +77,126 @@ def palette_image(ids: np.ndarray, palette: np.ndarray) -> Image.Image:
 
 def shuffled_palette(ids: np.ndarray, label_map: LabelMap, rng: np.random.Generator) -> Image.Image:
     """The ids as a palette image with the label map's colors in an order of the tool's."""
-    order = rng.permutation(len(label_map))
-    palette = np.zeros((len(order), 3), np.uint8)
-    palette[order] = label_map.palette
-    return palette_image(order[ids], palette)
+    return _shuffled(np.array(label_map.palette, np.uint8)[ids], np.array(label_map.palette), rng)
+
+
+def _shuffled(pixels: np.ndarray, colors: np.ndarray, rng: np.random.Generator) -> Image.Image:
+    palette = rng.permutation(colors)
+    places = {tuple(color): index for index, color in enumerate(palette.tolist())}
+    indices = np.array([[places[tuple(color)] for color in row] for row in pixels.tolist()])
+    return palette_image(indices, palette)
 
 
 def encodings(ids: np.ndarray, label_map: LabelMap, rng: np.random.Generator) -> Iterator[tuple[str, bytes]]:
     """Encodings of [height, width] class ids, each with a name; none holds 255."""
-    colors = np.array(label_map.palette, np.uint8)[ids]
-    same = np.repeat(ids[..., np.newaxis], 3, axis=-1).astype(np.uint8)
-    opaque = np.full((*ids.shape, 1), 255, np.uint8)
-    gray = Image.fromarray(ids.astype(np.uint8))
-    for bits in (1, 2, 4, 8, 16):
-        if ids.max() < 2**bits:
-            yield f"gray PNG, {bits} bits", png(ids, bits)
-            yield f"gray PNG, {bits} bits, interlaced", png(ids, bits, interlaced=True)
-            yield f"gray TIFF, {bits} bits", tiff(ids, bits)
-            yield f"gray TIFF, {bits} bits, 0 is white", tiff(2**bits - 1 - ids, bits, photometric=0)
-    yield "signed TIFF, 8 bits", tiff(ids, 8, sample_format=2)
-    yield "signed TIFF, 16 bits", tiff(ids, 16, sample_format=2)
-    yield "TIFF, 32 bits", saved(Image.fromarray(ids.astype(np.int32)), "TIFF")
-    yield "float TIFF", saved(Image.fromarray(ids.astype(np.float32)), "TIFF")
-    yield "gray BMP", saved(gray, "BMP")
-    yield "gray GIF", saved(gray, "GIF")
-    yield "gray TIFF, LZW", saved(gray, "TIFF", compression="tiff_lzw")
-    yield "gray WebP", saved(gray.convert("RGB"), "WEBP", lossless=True)
-    yield "gray and alpha", saved(Image.fromarray(np.concatenate([same[..., :1], opaque], axis=-1)), "PNG")
-    yield "gray and alpha, 16 bits", png(np.stack([ids, np.full_like(ids, 65535)], axis=-1), 16, GRAY_ALPHA)
-    for name, pixels in (("colors", colors), ("ids in RGB", same)):
-        yield f"{name}, PNG", saved(Image.fromarray(pixels), "PNG")
-        yield f"{name}, PNG, interlaced", png(pixels, 8, RGB, interlaced=True)
-        yield f"{name}, RGBA", saved(Image.fromarray(np.concatenate([pixels, opaque], axis=-1)), "PNG")
-        yield f"{name}, BMP", saved(Image.fromarray(pixels), "BMP")
-        yield f"{name}, TIFF", saved(Image.fromarray(pixels), "TIFF", compression="tiff_deflate")
-        yield f"{name}, WebP", saved(Image.fromarray(pixels), "WEBP", lossless=True)
-    yield "ids in RGB, 16 bits", png(np.repeat(ids[..., np.newaxis], 3, axis=-1), 16, RGB)
-    yield "colors, 16 bits", png(colors.astype(np.uint16) * 257, 16, RGB)
-    in_order = palette_image(ids, np.array(label_map.palette))
-    for name, image in (("in order", in_order), ("shuffled", shuffled_palette(ids, label_map, rng))):
-        for file_format in ("PNG", "GIF", "TIFF", "BMP"):
-            yield f"palette {name}, {file_format}", saved(image, file_format)
-    yield "quantized", saved(Image.fromarray(colors).quantize(256, dither=Image.Dither.NONE), "PNG")
-    yield "adaptive palette", saved(Image.fromarray(colors).convert("P", palette=Image.Palette.ADAPTIVE), "GIF")
+    for name, encode in {**ways_to_store_values(ids), **ways_to_store_colors(ids, label_map, rng)}.items():
+        yield name, encode()
+    palette = np.array(label_map.palette)
+    for name, encode in ways_to_store_indices(ids, palette).items():
+        yield name, encode()
+
+
+def _of_any_value(values: np.ndarray) -> dict[str, Encode]:
+    high = 65535 - values
+    return {
+        "gray PNG, 16 bits": lambda: png(values, 16),
+        "gray PNG, 16 bits, interlaced": lambda: png(values, 16, interlaced=True),
+        "gray TIFF, 16 bits": lambda: tiff(values, 16),
+        "gray TIFF, 16 bits, 0 is white": lambda: tiff(high, 16, photometric=0),
+        "signed TIFF, 16 bits": lambda: tiff(values, 16, sample_format=2),
+        "TIFF, 32 bits": lambda: saved(Image.fromarray(values.astype(np.int32)), "TIFF"),
+        "TIFF, 32 bits, LZW": lambda: saved(Image.fromarray(values.astype(np.int32)), "TIFF", compression="tiff_lzw"),
+        "float TIFF": lambda: saved(Image.fromarray(values.astype(np.float32)), "TIFF"),
+        "gray and alpha, 16 bits": lambda: png(np.stack([values, np.full_like(values, 65535)], -1), 16, GRAY_ALPHA),
+        "ids in RGB, 16 bits": lambda: png(np.repeat(values[..., np.newaxis], 3, axis=-1), 16, RGB),
+    }
+
+
+def ways_to_store_values(values: np.ndarray) -> dict[str, Encode]:
+    """Ways to store [height, width] numbers from 0 to 65535 as they are, by name."""
+    ways = _of_any_value(values)
+    for bits in (1, 2, 4, 8):
+        if values.max() < 2**bits:
+            ways[f"gray PNG, {bits} bits"] = functools.partial(png, values, bits)
+            ways[f"gray PNG, {bits} bits, interlaced"] = functools.partial(png, values, bits, interlaced=True)
+            ways[f"gray TIFF, {bits} bits"] = functools.partial(tiff, values, bits)
+            inverse = functools.partial(tiff, 2**bits - 1 - values, bits, photometric=0)
+            ways[f"gray TIFF, {bits} bits, 0 is white"] = inverse
+    if values.max() < 128:
+        ways["signed TIFF, 8 bits"] = functools.partial(tiff, values, 8, sample_format=2)
+    if values.max() > 255:
+        return ways
+    gray = Image.fromarray(values.astype(np.uint8))
+    opaque = Image.new("L", gray.size, 255)
+    # Words about the picture, its size in millimeters, and its gamma change no value.
+    beside = chunk(b"tEXt", b"Comment\0" + b"x" * 100) + chunk(b"gAMA", struct.pack(">I", 45455))
+    ways |= {
+        "gray PNG, 8 bits, with text": lambda: png(values, 8, extra=beside),
+        "gray BMP": lambda: saved(gray, "BMP"),
+        "gray GIF": lambda: saved(gray, "GIF"),
+        "gray TIFF, LZW": lambda: saved(gray, "TIFF", compression="tiff_lzw"),
+        "gray TIFF, deflate": lambda: saved(gray, "TIFF", compression="tiff_adobe_deflate"),
+        "gray WebP": lambda: saved(gray.convert("RGB"), "WEBP", lossless=True),
+        "gray and alpha": lambda: saved(Image.merge("LA", [gray, opaque]), "PNG"),
+        "gray and alpha, TIFF": lambda: saved(Image.merge("LA", [gray, opaque]), "TIFF"),
+        **_ways_to_store_rgb("ids in RGB", np.repeat(values[..., np.newaxis], 3, axis=-1).astype(np.uint8)),
+    }
+    return ways
+
+
+def ways_to_store_colors(ids: np.ndarray, label_map: LabelMap, rng: np.random.Generator) -> dict[str, Encode]:
+    """Ways to store [height, width] class ids by the colors of a label map, by name."""
+    table = np.zeros((256, 3), np.uint8)
+    for label in label_map.root:
+        table[label.id] = label.color
+    pixels, colors = table[ids], np.array([label.color for label in label_map.root])
+    image = Image.fromarray(pixels)
+    ways = _ways_to_store_rgb("colors", pixels)
+    ways["colors, 16 bits"] = lambda: png(pixels.astype(np.uint16) * 257, 16, RGB)
+    ways["quantized"] = lambda: saved(image.quantize(256, dither=Image.Dither.NONE), "PNG")
+    ways["adaptive palette"] = lambda: saved(image.convert("P", palette=Image.Palette.ADAPTIVE), "GIF")
+    ways["palette of the ids, GIF by Pillow"] = lambda: saved(palette_image(ids, table), "GIF")
+    for file_format in PALETTE_FORMATS:
+        ways[f"palette shuffled, {file_format}"] = lambda f=file_format: saved(_shuffled(pixels, colors, rng), f)
+    if (pixels == pixels[..., :1]).all():
+        ways["colors in gray, PNG"] = lambda: saved(Image.fromarray(pixels[..., 0]), "PNG")
+        ways["colors in gray, TIFF"] = lambda: saved(Image.fromarray(pixels[..., 0]), "TIFF")
+    if set(np.unique(pixels)) <= {0, 255} and "colors in gray, PNG" in ways:
+        ways |= ways_to_store_black_and_white(pixels[..., 0])
+    return ways
+
+
+def ways_to_store_indices(values: np.ndarray, palette: np.ndarray) -> dict[str, Encode]:
+    """Ways to store [height, width] numbers up to 255 as indices of a [n, 3] palette, by name."""
+    return {
+        # Pillow would order a GIF's palette itself.
+        f"palette in order, {file_format}": lambda f=file_format: saved(
+            palette_image(values, palette), f, optimize=False
+        )
+        for file_format in PALETTE_FORMATS
+    }
+
+
+def ways_to_store_black_and_white(values: np.ndarray) -> dict[str, Encode]:
+    """Ways to store a [height, width] mask of 0 and 255 in one bit, by name."""
+    image = Image.fromarray(values.astype(np.uint8)).convert("1", dither=Image.Dither.NONE)
+    return {
+        "black and white, PNG": lambda: saved(image, "PNG"),
+        "black and white, BMP": lambda: saved(image, "BMP"),
+        "black and white, GIF": lambda: saved(image, "GIF"),
+        "black and white, fax": lambda: saved(image, "TIFF", compression="group4"),
+    }
+
+
+def _ways_to_store_rgb(name: str, pixels: np.ndarray) -> dict[str, Encode]:
+    image = Image.fromarray(pixels)
+    opaque = np.concatenate([pixels, np.full((*pixels.shape[:2], 1), 255, np.uint8)], axis=-1)
+    return {
+        f"{name}, PNG": lambda: saved(image, "PNG"),
+        f"{name}, PNG, interlaced": lambda: png(pixels, 8, RGB, interlaced=True),
+        f"{name}, RGBA": lambda: saved(Image.fromarray(opaque), "PNG"),
+        f"{name}, RGBA, TIFF": lambda: saved(Image.fromarray(opaque), "TIFF"),
+        f"{name}, BMP": lambda: saved(image, "BMP"),
+        f"{name}, TIFF": lambda: saved(image, "TIFF", compression="tiff_deflate"),
+        f"{name}, WebP": lambda: saved(image, "WEBP", lossless=True, exact=True),
+    }

@@ -64,3 +64,14 @@ def tiff(pixels: np.ndarray, order: str = "<", deflate: bool = False, bits: int 
     entries = entries.replace(b"DATA", struct.pack(order + "I", start + len(extra)))
     head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "IH", 8, len(values))
     return head + entries + bytes(4) + extra + data
+
+
+def exif_block(order: str, *entries: tuple[int, int, int, bytes], directory: int = 8) -> bytes:
+    """A TIFF header and a directory: tag, type, count and value of each entry."""
+    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
+    rows = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
+    return head + bytes(max(0, directory - 8)) + struct.pack(order + "H", len(entries)) + rows + bytes(4)
+
+
+def orientation_entry(order: str, value: int, kind: int = 3, count: int = 1, tag: int = 0x0112):
+    return tag, kind, count, struct.pack(order + "HH", value, 0)

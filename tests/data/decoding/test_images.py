@@ -1,11 +1,12 @@
 import io
+import struct
 import subprocess
 import sys
 
 import pytest
 from PIL import Image
 
-from data.decoding.images import BadImageError, open_image, read_image
+from data.decoding.images import BadImageError, decode, open_image, read_image
 from data.decoding.masks import read_mask
 
 LIMIT = 10_000
@@ -58,6 +59,15 @@ def test_bad_images_are_named_by_their_fault(content, message):
         read_image(content, (6, 4), LIMIT)
 
 
+def test_bytes_between_the_parts_of_a_jpeg_are_refused():
+    # Libjpeg skips them, and shows the image; what EXIF says beyond them, others do not find.
+    content = encoded("RGB", "JPEG")
+    for damaged in (content[:2] + b"\xff\0" + content[2:], content[:20] + b"ab" + content[20:]):
+        Image.open(io.BytesIO(damaged)).load()
+        with pytest.raises(BadImageError, match="damaged: what comes before its pixels is no sequence of parts"):
+            read_image(damaged, None, LIMIT)
+
+
 def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
     # Far below what is read here; another user of Pillow in this process may have set it.
     monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 10)
@@ -75,3 +85,13 @@ def test_the_limit_is_the_callers_and_pillows_own_stays(monkeypatch):
 def test_importing_data_images_leaves_pillow_as_it_is():
     code = "from PIL import Image; limit = Image.MAX_IMAGE_PIXELS; import data.decoding.images"
     subprocess.run([sys.executable, "-c", f"{code}; assert limit == Image.MAX_IMAGE_PIXELS"], check=True)
+
+
+def test_a_tiff_of_many_channels_is_named_as_such(caplog):
+    """As satellites deliver them."""
+    file = io.BytesIO()
+    Image.new("RGB", (4, 4)).save(file, "TIFF")
+    content = file.getvalue().replace(struct.pack("<HHII", 277, 3, 1, 3), struct.pack("<HHII", 277, 3, 1, 13))
+    with pytest.raises(BadImageError, match="a TIFF of 13 channels of 8 bits, which is not read; save one or three"):
+        decode(content, 100)
+    assert not caplog.records

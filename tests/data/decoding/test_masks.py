@@ -406,6 +406,39 @@ def test_one_bit_and_0_and_255_never_differ(name):
         judge(said, first=ONE_BIT[name], second=png(WHITE * 255))
 
 
+def test_white_of_one_bit_beside_255_is_doubtful():
+    # Tools that shrink files store 0 and 255 in one bit.
+    masks = {"0": png(np.array([[0, 1, 2], [255, 1, 0]])), "1": png(np.array([[0, 1], [1, 0]]), 1)}
+    with pytest.raises(UserError, match=r"some masks are black and white \(1\), .* others hold ids in more bits \(0\)"):
+        judge(options(classes="a,b,c"), **masks)
+    masks["1"] = saved(Image.fromarray(np.array([[0, 255]], np.uint8)), "GIF")
+    with pytest.raises(UserError, match=r"some masks are black and white \(1\)"):
+        judge(options(classes="a,b,c"), **masks)
+    masks["0"] = png(np.array([[0, 1, 2]]))
+    with pytest.raises(UserError, match=r"some masks are black and white \(1\)"):
+        judge(options(classes="a,b,c"), **masks)
+    judge(options(classes="a,b,c"), **{"0": png(np.array([[0, 1]]), 1), "1": masks["1"]})
+    said = labels("- {name: a}\n- {name: b, value: [1]}\n- {name: c, value: 2}\n- {ignore: [255]}\n")
+    judge(said, **masks)
+
+
+def test_what_could_be_ids_or_colors_is_refused_where_other_masks_hold_both():
+    meaning = labels("- {name: a, color: [9, 0, 0]}\n- {name: b, color: [0, 0, 0]}\n- {name: c, color: [0, 9, 0]}\n")
+    black, ids, colors = png(np.array([[0]])), png(np.array([[0, 2]])), np.array([[[9, 0, 0], [0, 9, 0]]], np.uint8)
+    both = {"ids": ids, "colors": png(colors, 8, RGB)}
+    judge(meaning, **both)
+    for doubtful in (black, png(np.zeros((1, 1, 3), np.uint8), 8, RGB)):
+        with pytest.raises(UserError, match="the masks contradict each other"):
+            judge(meaning, doubtful=doubtful, **both)
+    assert judge(meaning, doubtful=black, ids=ids)
+
+
+def test_white_without_a_class_is_doubtful_beside_indices():
+    mask = palette_image(np.array([[0, 2]]), np.array([[0, 0, 0], [9, 9, 9], [255, 255, 255]]))
+    with pytest.raises(BadImageError, match=r"index 2, shown as #ffffff, is b by its index, and of no class by its"):
+        read(saved(mask, "PNG"), labels("- {name: a, value: 0}\n- {name: b, value: 2}\n"))
+
+
 def test_a_palette_with_white_first_is_doubtful():
     content = saved(palette_image(1 - WHITE, np.array([[255, 255, 255], [0, 0, 0]])), "BMP")
     with pytest.raises(BadImageError, match="black and white"):

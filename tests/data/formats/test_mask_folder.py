@@ -6,6 +6,7 @@ import os
 import pathlib
 import shutil
 import subprocess
+import time
 import unicodedata
 
 import hypothesis
@@ -263,6 +264,12 @@ def test_a_folder_that_may_be_a_split_is_asked_about(tmp_path, word):
         assert "rename" in text
         assert "--split train=0.8,eval=0.1,test=0.1" in text
         assert len(splits(source, split=DEFAULT_SHARES)) == 1 + len(others)
+
+
+def test_short_words_are_asked_about_if_there_are_several(tmp_path):
+    assert "which may stand for a split" in message(pairs(tmp_path / "in", "tr/a", "Te/b", "x/c"))
+    assert splits(pairs(tmp_path / "one", "tr/a", "de/b"))  # As of countries.
+    assert len(splits(pairs(tmp_path / "below", "train/tr/a", "val/te/b", "test/c"))) == 3
 
 
 @pytest.mark.parametrize("names", ["train/test/a", "fold1/train/a"])
@@ -554,6 +561,13 @@ def test_a_name_without_group_is_named(tmp_path):
             MaskFolderReader(folder="x", classes=("a", "b"), group_by=pattern)
 
 
+def test_a_pattern_that_takes_years_is_stopped(tmp_path):
+    source = pairs(tmp_path, "a" * 60)
+    start = time.monotonic()
+    assert "takes more than 1 second for aaa" in message(source, group_by="(a|a|aa)+b")
+    assert time.monotonic() - start < 20
+
+
 @pytest.mark.parametrize("way", ["{}", "{}.jpg", "images/{}.jpg", "./images/{}.jpg", "/{}"])
 @pytest.mark.parametrize("delimiter", [",", ";", "\t"])
 def test_groups_may_come_from_a_table(tmp_path, way, delimiter):
@@ -579,7 +593,7 @@ def test_a_table_that_lacks_something_is_named(tmp_path):
 
     assert "no row for images/x/c.jpg (its column image names 2 of 3 images)" in with_table("image,patient\na,1\nb,2\n")
     assert "no column names images" in with_table("image,patient\nq,1\n")
-    assert "no columns nobody; its columns are image, patient" in with_table("image,patient\na,1\n", "nobody")
+    assert "no column nobody; its columns are image, patient" in with_table("image,patient\na,1\n", "nobody")
     assert "a row of" in with_table("image,patient\na,1,2\n")
     assert "1 and 2 as patient of images/a.jpg" in with_table("image,patient\na,1\na,2\nb,1\nc,1\n")
     assert "an empty cell" in with_table("image,patient\na,\nb,1\nc,1\n")

@@ -16,7 +16,7 @@ from data.decoding.notes import Notes, note
 from data.formats import Listing, Reader, SetAside, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.inspection.page.pictures import choose, draw
-from data.inspection.survey.doubts import find_doubts, reasons
+from data.inspection.survey.doubts import Doubt, find_doubts, reasons
 from data.inspection.survey.inputs import DataSet, Records, are_tfrecords
 from data.inspection.survey.measures import measure
 from data.inspection.survey.processes import Processes
@@ -384,3 +384,28 @@ def test_a_folder_without_tfrecords_is_an_error(tmp_path):
     (tmp_path / "conversion.json").write_text("[]")
     with pytest.raises(UserError, match=r"conversion.json is not the report of a conversion"):
         Records(str(tmp_path))
+
+
+def test_doubts_have_the_lines_to_write(tmp_path):
+    """In the terminal each in a line of its own, so that they can be copied."""
+    for index in range(8):
+        for kind, pixels in (("images", noise(index)), ("masks", np.repeat([[0, 4]], 40, 0).repeat(30, 1))):
+            (tmp_path / kind).mkdir(exist_ok=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / kind / f"{index}.png")
+    inputs = DataSet(MaskFolderReader(folder=str(tmp_path), classes="a,b"))
+    proposed = pytest.raises(UserError, match=r'none of the 8(.|\n)*\n  - \{id: 1, name: "b", value: 4\}')
+    with Processes(inputs, 1) as processes, proposed:
+        survey("made", processes)
+    doubt = Doubt("Many", "proposed:\n  - {id: 0}\n  - {id: 1}", stops=True)
+    found = survey_of(good_examples())
+    assert summarize(found, [doubt])[-3:] == ["  ! Many: proposed:", "      - {id: 0}", "      - {id: 1}"]
+
+
+def test_an_empty_split_has_the_shares_that_fill_it(tmp_path):
+    for index in range(4):
+        for kind, pixels in (("images", noise(index)), ("masks", np.repeat([[0, 1]], 40, 0).repeat(30, 1))):
+            (tmp_path / kind / "train").mkdir(exist_ok=True, parents=True)
+            Image.fromarray(pixels.astype(np.uint8)).save(tmp_path / kind / "train" / f"{index}.png")
+    with Processes(DataSet(MaskFolderReader(folder=str(tmp_path), classes="a,b")), 1) as processes:
+        found = survey("made", processes)
+    assert "--split train=" in doubt_of(found, "A split is empty").text

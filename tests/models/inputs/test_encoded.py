@@ -1,7 +1,6 @@
 import io
 import random
 import struct
-import zlib
 
 import numpy as np
 import pytest
@@ -12,19 +11,9 @@ from data.decoding.intensity import scale
 from data.decoding.orientation import EXIF_PREFIX, exif_orientation, turned, without_orientation
 from data.decoding.structure import PNG_SIGNATURE
 from models.inputs import encoded
+from tests.data.decoding.files import chunk, exif_block, orientation_entry
 
 PIXELS = np.random.default_rng(0).integers(0, 255, (5, 7, 3), np.uint8)
-
-
-def exif_block(order: str, *entries: tuple[int, int, int, bytes], directory: int = 8) -> bytes:
-    """A TIFF header and a directory: tag, type, count and value of each entry."""
-    head = (b"II*\0" if order == "<" else b"MM\0*") + struct.pack(order + "I", directory)
-    rows = b"".join(struct.pack(order + "HHI", *entry[:3]) + entry[3] for entry in entries)
-    return head + bytes(max(0, directory - 8)) + struct.pack(order + "H", len(entries)) + rows + bytes(4)
-
-
-def orientation_entry(order: str, value: int, kind: int = 3, count: int = 1, tag: int = 0x0112):
-    return tag, kind, count, struct.pack(order + "HH", value, 0)
 
 
 def jpeg(block: bytes, pixels: np.ndarray = PIXELS, before: bytes = b"", prefix: bytes = EXIF_PREFIX) -> bytes:
@@ -33,10 +22,6 @@ def jpeg(block: bytes, pixels: np.ndarray = PIXELS, before: bytes = b"", prefix:
     content = prefix + block
     segment = b"\xff\xe1" + struct.pack(">H", len(content) + 2) + content
     return buffer.getvalue()[:2] + before + segment + buffer.getvalue()[2:]
-
-
-def chunk(kind: bytes, content: bytes) -> bytes:
-    return struct.pack(">I", len(content)) + kind + content + struct.pack(">I", zlib.crc32(kind + content))
 
 
 def png(block: bytes, pixels: np.ndarray = PIXELS, at_end: bool = False) -> bytes:
