@@ -216,10 +216,12 @@ def convert(
                 intensity.check_addition(notes, range_beside)
             if intensity.DEEP in notes.counts and _range_of(reader) is None:
                 # Only once all images were read is it known which values the data set has.
-                reader = _with_range(reader, intensity.find_range(notes, is_addition))
+                found = intensity.find_range(notes, is_addition)
+                reader = _with_range(reader, found)
                 empty(incomplete)
                 written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
                 notes = _all_notes(written)
+                intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
             remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, reader.label_map).lstrip("\n"))))
             _check_report(report, max_set_aside, remedies)

@@ -92,6 +92,11 @@ def _unknown_kind(content: bytes) -> str:
             channels, bits = tags[TiffImagePlugin.SAMPLESPERPIXEL], tags[TiffImagePlugin.BITSPERSAMPLE][0]
         except Exception:  # Of a broken file, nearly anything.
             return "a broken TIFF"
+        if channels in (1, 3):
+            return (
+                f"a TIFF of {bits} bits a channel, of a kind that is not read; save it as PNG, or as a TIFF of 8 or 16 "
+                "bits"
+            )
         return (
             f"a TIFF of {channels} channels of {bits} bits, which is not read; save one or three of the channels as an "
             "image of gray or red, green and blue"

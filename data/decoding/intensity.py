@@ -17,17 +17,20 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import exists, join, read_bytes
 from data.contract import REPORT_FILE
-from data.decoding.notes import Notes
+from data.decoding.notes import Notes, note
 
 Range = tuple[float, float]
 
 # What is noted about an image: it has more than 8 bits, with these values; or it has 8.
 DEEP, EIGHT_BITS, VALUES = "images_of_more_than_8_bits", "images_of_8_bits", "intensity"
+FEW_LEVELS = "images_of_more_than_8_bits_of_which_few_levels_are_left"
 # The key of the report of a conversion.
 RANGE_KEY = "intensity_range"
 
 # An image that has more levels than these must keep at least as many.
 MIN_LEVELS = 16
+# If most have more than twice as many, but not these left, a few extreme values have made the range.
+_FEW = 64
 
 
 def _parse(value: Any) -> Any:
@@ -73,14 +76,21 @@ def table(intensity_range: Range) -> np.ndarray:
 def lost_levels(values: np.ndarray, scaled: np.ndarray) -> tuple[int, int] | None:
     """How many levels there were and are left, if there were more than `MIN_LEVELS` and fewer than these are left.
 
+    Notes an image that keeps these, but loses most of its levels.
+
     Args:
       values: before scaling.
       scaled: [same shape] uint8.
     """
     after = int(np.count_nonzero(np.bincount(scaled.ravel(), minlength=256)))
-    if after >= MIN_LEVELS:
+    if after >= _FEW:
         return None
-    before = len(np.unique(values))
+    is_deep = values.dtype == np.uint16  # Counting is faster than sorting.
+    before = int(np.count_nonzero(np.bincount(values.ravel()))) if is_deep else len(np.unique(values))
+    if after >= MIN_LEVELS:
+        if before > 2 * after:
+            note(FEW_LEVELS)
+        return None
     return (before, after) if before > MIN_LEVELS else None
 
 
@@ -127,6 +137,19 @@ def find_range(notes: Notes, is_addition: bool) -> Range:
     if low == high:
         raise UserError(f"{deep}; all pixels of all images have this one value, so there is nothing to learn from")
     return low, high
+
+
+def check_levels(notes: Notes, intensity_range: Range) -> None:
+    """Raises a UserError if the range that was found leaves most images only a few gray levels."""
+    few, deep = notes.counts.get(FEW_LEVELS, 0), notes.counts.get(DEEP, 0)
+    if few * 2 > deep:
+        low, high = intensity_range
+        raise UserError(
+            f"{few} of {deep} images of more than 8 bits, {notes.first[FEW_LEVELS]} among them, keep fewer than half "
+            f"of their levels, and fewer than {_FEW}, since the values of all images go from {low:g} to {high:g}; a "
+            "few pixels with extreme values may be the reason. --intensity-range LOW,HIGH gives the range that counts "
+            f"(values outside of it become black or white), or --intensity-range {low:g},{high:g} if it is this one"
+        )
 
 
 def remarks(notes: Notes, intensity_range: Range | None) -> list[str]:

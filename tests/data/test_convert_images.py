@@ -12,7 +12,7 @@ from PIL import Image
 from data import contract
 from data.base.errors import UserError
 from data.convert import convert, remarks
-from data.decoding.images import read_image
+from data.decoding.images import BadImageError, read_image
 from data.formats import Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
@@ -124,6 +124,30 @@ def test_a_range_that_is_given_counts_and_dim_images_are_set_aside(folder, tmp_p
     assert "--intensity-range" in report["set_aside"][0]["reason"]
     with pytest.raises(ValueError, match="the lower one first"):
         reader(source, intensity_range="5,5")
+
+
+def test_a_range_made_by_one_hot_pixel_is_doubtful(folder, tmp_path):
+    dim = [np.arange(i, 4000 + i, 3, np.uint16)[:1320].reshape(40, 33) for i in range(6)]
+    dim[2][5, 5] = 65535
+    source = folder([png(pixels) for pixels in dim])
+    with pytest.raises(
+        UserError, match=r"6 of 6 images .*from 0 to 65535.*--intensity-range 0,65535 if it is this one"
+    ):
+        convert(reader(source), str(tmp_path / "out"))
+    convert(reader(source, intensity_range="0,65535"), str(tmp_path / "as_it_is"))
+    report = convert(reader(source, intensity_range="0,4100"), str(tmp_path / "narrower"))
+    assert report["splits"]["train"]["examples"] == 2
+
+
+def test_single_images_that_are_dim_are_no_reason_to_stop(folder, tmp_path):
+    pixels = [np.arange(1320, dtype=np.uint16).reshape(40, 33) * step for step in (1, 8, 8, 9, 9, 9)]
+    assert convert(reader(folder([png(one) for one in pixels])), str(tmp_path / "out"))["set_aside"] == []
+
+
+def test_a_tiff_that_cannot_be_read_is_called_one():
+    content = tiff(np.zeros((8, 8)))
+    with pytest.raises(BadImageError, match=r"a TIFF of 64 bits a channel.* save it as PNG"):
+        read_image(content, None, 10**6)
 
 
 def test_deep_images_among_others_need_a_decision(folder, tmp_path):
