@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import pydantic
+import yaml
 
 from data.base.errors import UserError, explain
 from data.base.files import read_bytes
@@ -39,6 +40,12 @@ def _check_color(value: Any) -> Any:
     return color
 
 
+def _check_name(name: str) -> str:
+    if found := yaml.reader.Reader.NON_PRINTABLE.search(name):
+        raise ValueError(f"has the character {found[0]!r}, which YAML files cannot hold; rename the class")
+    return name
+
+
 Color = Annotated[tuple[Channel, Channel, Channel], pydantic.BeforeValidator(_check_color)]
 
 # Okabe and Ito's palette, which color-blind people can tell apart (https://jfly.uni-koeln.de/color/).
@@ -59,7 +66,7 @@ class Label(pydantic.BaseModel):
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[int, pydantic.Field(ge=0, le=IGNORE_LABEL)]
-    name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\n]+$")]
+    name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\n]+$"), pydantic.AfterValidator(_check_name)]
     color: Color
 
 

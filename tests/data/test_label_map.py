@@ -16,6 +16,12 @@ def test_any_name_can_be_read_again(name):
     assert LabelMap.parse(label_map.to_yaml(), "labels.yaml") == label_map
 
 
+@pytest.mark.parametrize("name", ["a\x7f", "\ufffe", "a\0b"])
+def test_a_name_that_could_not_be_read_again_is_refused(name):
+    with pytest.raises(UserError, match="which YAML files cannot hold; rename the class"):
+        LabelMap.from_names(["background", name])
+
+
 def test_many_classes_get_distinct_colors():
     label_map = LabelMap.from_names([f"class_{index}" for index in range(150)])
     assert len(set(label_map.palette)) == 150
