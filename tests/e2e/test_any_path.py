@@ -43,7 +43,7 @@ def first(config):
 def test_everything_is_where_it_was_asked_for(config, first):
     assert first.state == "pushed"
     assert numbers(config.push_destination) == [first.pushed_version]
-    assert {"artifacts", "checkpoints", "digests.json", "logs", "metadata.sqlite"} <= set(os.listdir(config.output))
+    assert {"artifacts", "checkpoints", "logs", "metadata.sqlite"} <= set(os.listdir(config.output))
     assert os.path.isfile(first.report)
     assert os.path.realpath(first.report).startswith(config.output)
     class_ids, _ = load_model(config.push_destination).segment_whole(encode_png(np.zeros([30, 20], np.uint8)), 30, 20)
