@@ -14,6 +14,8 @@ from models.serving.versions import numbers
 from pipeline.retraining.retrain import retrain
 from pipeline.runners.local import run_locally
 
+pytestmark = pytest.mark.one_line
+
 
 def states(run):
     return {component.name: component.state for component in run.components}

@@ -3,6 +3,8 @@
 import pathlib
 import shlex
 
+import pytest
+
 from pipeline.config import load_config
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
@@ -10,6 +12,7 @@ from pipeline.records.runs import load_runs
 COUNT = 60
 
 
+@pytest.mark.one_line
 def test_init_convert_and_run_push_a_model_of_sixty_photographs(pets, segpipe, tmp_path, monkeypatch):
     for name, folder in (("Photos", pets / "images"), ("Trimaps", pets / "annotations" / "trimaps")):
         (tmp_path / "My pets" / name).mkdir(parents=True)

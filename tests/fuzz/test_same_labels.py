@@ -31,6 +31,8 @@ from tests.data.masks.encodings import png, saved
 from tests.fuzz import data_sets
 from tests.fuzz.cases import CASES, check_message, fuzz
 
+pytestmark = pytest.mark.one_line
+
 
 @hypothesis.settings(fuzz(CASES, shrinks=False))
 @hypothesis.given(data_sets.data_sets(), layouts())
