@@ -9,15 +9,17 @@ from __future__ import annotations
 
 import json
 import math
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import pydantic
 
 from data.base.errors import UserError
 from data.base.files import exists, join, read_bytes
 from data.contract import REPORT_FILE
 from data.decoding.notes import Notes, note
+
+if TYPE_CHECKING:  # Settings are read without NumPy.
+    import numpy as np
 
 Range = tuple[float, float]
 
@@ -62,6 +64,8 @@ def scale(values: np.ndarray, intensity_range: Range) -> np.ndarray:
     Returns:
       uint8, rounded.
     """
+    import numpy as np
+
     if values.dtype == np.uint16:
         return table(intensity_range)[values]
     low, high = intensity_range
@@ -70,6 +74,8 @@ def scale(values: np.ndarray, intensity_range: Range) -> np.ndarray:
 
 def table(intensity_range: Range) -> np.ndarray:
     """What `scale` makes of each 16-bit value: [65536] uint8."""
+    import numpy as np
+
     return scale(np.arange(65536, dtype=np.int64), intensity_range)
 
 
@@ -82,6 +88,8 @@ def lost_levels(values: np.ndarray, scaled: np.ndarray) -> tuple[int, int] | Non
       values: before scaling.
       scaled: [same shape] uint8.
     """
+    import numpy as np
+
     after = int(np.count_nonzero(np.bincount(scaled.ravel(), minlength=256)))
     if after >= _FEW:
         return None
