@@ -105,7 +105,7 @@ class _WriteShard(beam.DoFn):
             with tf.io.TFRecordWriter(local) as writer:
                 for source in (Source(*fields) for fields in sources):
                     try:
-                        with collecting(source.image) as noted:
+                        with collecting(source.image, source.mask) as noted:
                             example, counts = _read(self._reader, source)
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.

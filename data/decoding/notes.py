@@ -13,7 +13,7 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
-_CURRENT: contextvars.ContextVar[tuple[Notes, str] | None] = contextvars.ContextVar("notes", default=None)
+_CURRENT: contextvars.ContextVar[tuple[Notes, str, str] | None] = contextvars.ContextVar("notes", default=None)
 
 
 @dataclasses.dataclass
@@ -57,10 +57,10 @@ class Notes:
 
 
 @contextlib.contextmanager
-def collecting(name: str) -> Iterator[Notes]:
-    """Collects what is noted inside the `with` block about the input `name`."""
+def collecting(image: str, mask: str = "") -> Iterator[Notes]:
+    """Collects what is noted inside the `with` block about an image, and about its mask if that is another file."""
     notes = Notes()
-    token = _CURRENT.set((notes, name))
+    token = _CURRENT.set((notes, image, mask or image))
     try:
         yield notes
     finally:
@@ -68,9 +68,13 @@ def collecting(name: str) -> Iterator[Notes]:
 
 
 def note(kind: str, amount: int = 1) -> None:
-    """Notes a thing about the input that is being read, once; outside of `collecting`, does nothing."""
+    """Notes a thing about the input that is being read, once; outside of `collecting`, does nothing.
+
+    Kinds of things that begin with "mask" are noted about the mask.
+    """
     if current := _CURRENT.get():
-        notes, name = current
+        notes, image, mask = current
+        name = mask if kind.startswith("mask") else image
         notes.add(Notes({kind: 0 if kind in notes.counts else amount}, {kind: name}))
 
 

@@ -18,7 +18,6 @@ from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
-from data.masks.class_ids import class_ids, read_mask
 from data.masks.meaning import MaskOptions
 from data.splits import DEFAULT_SHARES, Shares, split_of
 
@@ -114,7 +113,7 @@ class MaskFolderReader(MaskOptions, MaskedImagesReader):
         return {}
 
     def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), self.meaning)
+        ids = self.read_class_ids(source.mask, self.meaning)
         return self.read_image(read_bytes(source.image), ids), ids
 
 

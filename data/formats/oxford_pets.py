@@ -22,7 +22,6 @@ from data.formats.reader import (
 )
 from data.label_map import LabelMap
 from data.listing.walking import walk
-from data.masks.class_ids import class_ids, read_mask
 from data.masks.meaning import Meaning
 from data.splits import Shares, share_text, split_of, working_shares
 
@@ -120,5 +119,5 @@ class OxfordPetsReader(MaskedImagesReader):
         border = IGNORE_LABEL if self.border == "ignore" else 2
         values = {1: 0, 2: 1, 3: border, IGNORE_LABEL: IGNORE_LABEL}
         meaning = Meaning(self.label_map, values, has_colors=False, kind="ids")
-        ids = class_ids(read_mask(read_bytes(source.mask), self.max_pixels), meaning)
+        ids = self.read_class_ids(source.mask, meaning)
         return self.read_image(read_bytes(source.image), ids), ids

@@ -9,11 +9,14 @@ from typing import Annotated, Any
 import numpy as np
 import pydantic
 
+from data.base.files import read_bytes
 from data.base.section import Section
-from data.decoding.images import EncodedImage, read_image
+from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.intensity import IntensityRange
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.meaning import Meaning
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
 MAX_PIXELS = 100_000_000
@@ -160,19 +163,34 @@ class MaskedImagesReader(Reader):
     orientation: Orientation = "upright"
     intensity_range: IntensityRange | None = pydantic.Field(None, title="LOW,HIGH")
 
-    def read_image(self, content: bytes, class_ids: np.ndarray) -> EncodedImage:
+    def read_class_ids(self, path: str, meaning: Meaning | LabelMap) -> np.ndarray:
+        """Reads the mask at a path: [height, width] uint8 class ids.
+
+        Args:
+          path: of the mask.
+          meaning: what its values and colors mean.
+
+        Raises:
+          BadImageError: if it cannot be used; says that it is the mask, as inputs go by their images.
+        """
+        try:
+            return class_ids(read_mask(read_bytes(path), self.max_pixels), meaning)
+        except BadImageError as error:
+            raise BadImageError(f"its mask: {error}") from None
+
+    def read_image(self, content: bytes, ids: np.ndarray) -> EncodedImage:
         """Reads the image that belongs to a mask.
 
         Args:
           content: the image's file.
-          class_ids: [height, width], the mask.
+          ids: [height, width], the mask.
 
         Raises:
           BadImageError: if it cannot be used.
         """
         # What nobody chose is noted as an assumption, which the data set may contradict.
         chosen = self.orientation if "orientation" in self.model_fields_set else None
-        size = (class_ids.shape[1], class_ids.shape[0])
+        size = (ids.shape[1], ids.shape[0])
         return read_image(content, size, self.max_pixels, chosen, self.intensity_range)
 
 

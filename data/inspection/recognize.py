@@ -178,7 +178,7 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
     notes = Notes()
 
     def read(source: Source) -> Pair:
-        with collecting(source.image) as noted:
+        with collecting(source.image, source.mask) as noted:
             try:
                 pair = look_at_pair(*reader.read(source))
             except UnknownRangeError:

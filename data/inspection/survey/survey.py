@@ -273,7 +273,7 @@ def _add(found: Survey, looked: _Looked) -> None:
 
 def _look(inputs: Inputs, source: Source, content: Content | None, intensity_range: intensity.Range | None) -> _Looked:
     measures, reason, kind, is_deep = None, "", "", False
-    with collecting(source.image) as notes:
+    with collecting(source.image, source.mask) as notes:
         try:
             image, ids = inputs.read(source, content, intensity_range)
             kind, measures = file_kind(source, content), measure(image, ids)

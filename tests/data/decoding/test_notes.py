@@ -14,3 +14,10 @@ def test_notes_of_several_inputs_add_up():
     note("outside")
     assert total == Notes({"seen": 2}, {"seen": "a.png"}, {"values": (1, 9)})
     assert Notes.from_json(json.loads(json.dumps(total.to_json()))) == total
+
+
+def test_what_is_noted_of_a_mask_names_the_mask():
+    with collecting("images/a.jpg", "masks/a.png") as noted:
+        note("mask: 0 and 255 alone")
+        note("images_of_8_bits")
+    assert noted.first == {"mask: 0 and 255 alone": "masks/a.png", "images_of_8_bits": "images/a.jpg"}

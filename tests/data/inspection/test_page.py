@@ -97,7 +97,7 @@ def test_the_doubts_come_first_with_their_pictures(page):
         "train/03 (train)",
         "test/copy (test)",
     ]
-    assert "1 × unreadable: not a known image format" in text_of(page, "aside")
+    assert "1 × its mask: unreadable: not a known image format" in text_of(page, "aside")
     assert "<i>broken.png" in text_of(page, "aside")
 
 
