@@ -173,7 +173,7 @@ def test_a_failure_is_told_in_one_line(volume: pathlib.Path, store: Any, tmp_pat
     pipeline = compile_pipeline(tmp_path / "pipeline.yaml", volume, *arguments)
     with pytest.raises(TaskFailedError) as caught:
         Launcher(pipeline, store, "mlpipeline", "minio", volume).run({})
-    assert caught.value.task == "ImportExampleGen"
+    assert caught.value.task == "FindInput"
     assert len(caught.value.message.splitlines()) == 1
     assert "/mnt/segpipe/elsewhere" in caught.value.message
 
