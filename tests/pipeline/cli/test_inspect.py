@@ -91,4 +91,8 @@ def test_several_processes_start_from_the_command(folder):
     )
     assert finished.returncode == 0, finished.stderr
     assert "39 images, 2 classes" in finished.stdout
-    assert all(re.fullmatch(r"[\d,]+ of 39 inputs", line) for line in finished.stderr.splitlines()), finished.stderr
+    # TensorFlow 2.21 writes what it finds of the processor before it reads how much it may write.
+    lines = [
+        line for line in finished.stderr.splitlines() if not re.match(r"[IWE]\d{4} |WARNING: All log messages", line)
+    ]
+    assert all(re.fullmatch(r"[\d,]+ of 39 inputs", line) for line in lines), finished.stderr
