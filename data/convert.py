@@ -39,7 +39,8 @@ from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
 from data.decoding import intensity, orientation
-from data.decoding.images import BadImageError, UnknownRangeError, encode_png
+from data.decoding.errors import UnknownRangeError, why_unusable
+from data.decoding.images import encode_png
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
@@ -115,7 +116,7 @@ class _WriteShard(beam.DoFn):
                     except Exception as error:  # Whatever one pair does to its reader, the others are converted.
                         notes.add(noted.of_kinds(SEEN))
                         self._set_aside.inc()
-                        set_aside.append((source.image, _reason(error)))
+                        set_aside.append((source.image, why_unusable(error)))
                         continue
                     self._log_progress()
                     notes.add(noted)
@@ -149,13 +150,6 @@ def _read(reader: Reader, source: Source) -> tuple[bytes, np.ndarray]:
         group=source.group,
     )
     return example.serialize(), np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
-
-
-def _reason(error: Exception) -> str:
-    """Why a pair was set aside, in one line."""
-    if isinstance(error, (BadImageError, OSError)) and str(error):
-        return str(error)
-    return f"cannot be read: {type(error).__name__} {error}".strip()
 
 
 def convert(

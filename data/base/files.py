@@ -118,7 +118,7 @@ def checksum(path: str) -> str:
 
     try:
         return str(FileSystems.checksum(path) or "")
-    except NotImplementedError:
+    except NotImplementedError:  # How Beam's file systems say that their store keeps none.
         return ""
     except Exception as error:  # Each cloud's client has its own errors.
         raise _unreachable(path, error) from error

@@ -12,7 +12,6 @@ from data.decoding.errors import BadImageError
 
 _WHITE_IS_ZERO = 0
 _SIGNED = 2
-_SEPARATE_PLANES = 2
 _AS_PNG = "save it as a PNG, which is read in all its bits"
 
 

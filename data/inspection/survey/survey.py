@@ -12,7 +12,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding import intensity
-from data.decoding.errors import BadImageError, UnknownRangeError
+from data.decoding.errors import UnknownRangeError, why_unusable
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
@@ -279,8 +279,6 @@ def _look(inputs: Inputs, source: Source, content: Content | None, intensity_ran
             kind, measures = file_kind(source, content), measure(image, ids)
         except UnknownRangeError as error:
             is_deep, reason = inputs.takes_range, str(error)
-        except (BadImageError, OSError) as error:
-            reason = str(error)
-        except Exception as error:  # A fault of a reader, or of a decoder in what it does with a broken file.
-            reason = f"cannot be read: {type(error).__name__} {error}".strip()
+        except Exception as error:  # Whatever one pair does to its reader, the others are looked at.
+            reason = why_unusable(error)
     return _Looked(source, kind, measures, reason, is_deep, notes)

@@ -26,7 +26,6 @@ _PAGE = 100
 _KINDS = {"NUMBER_INTEGER": "a whole number", "NUMBER_DOUBLE": "a number", "STRING": "text"}
 # How long `wait` goes on asking a server that does not answer.
 OUTAGE_SECONDS = 30 * 60.0
-_FIRST_SERVER_ERROR = 500
 _IN_CLUSTER = "http://ml-pipeline.kubeflow:8888"
 _FIRST_LINE = re.compile(r"\s*\n.*", re.DOTALL)
 
