@@ -18,8 +18,11 @@ SOURCE_ID = "image/source_id"
 MASK = "image/segmentation/class/encoded"
 SLICE = "image/slice"
 GROUP = "image/group"
+INSTANCES = "image/panoptic/instance_mask"
 
 IGNORE_LABEL = 255
+# In instance masks: objects that nobody told apart.
+CROWD = 65535
 SPLITS = ("train", "eval", "test")
 SCHEMA_PATH = pathlib.Path(__file__).with_name("schema.pbtxt")
 LABEL_MAP_FILE = "labels.yaml"
@@ -49,6 +52,8 @@ class SegmentationExample:
       source_id: stable name of the example.
       slice: what to report it under separately, or an empty string for none.
       group: whatever must stay in one split, such as a patient or a scene, or an empty string for none.
+      instances: single-channel PNG of 16 bits and the same size, 0 where there is no object, `CROWD` in a crowd, and
+        otherwise the number of the object; empty if the objects are not known.
     """
 
     image: bytes
@@ -59,6 +64,7 @@ class SegmentationExample:
     source_id: str
     slice: str = ""
     group: str = ""
+    instances: bytes = b""
 
     def serialize(self) -> bytes:
         """The serialized tf.train.Example; an optional feature is left out if it is empty."""
@@ -78,8 +84,7 @@ class SegmentationExample:
             SOURCE_ID: of_bytes(self.source_id.encode()),
             MASK: of_bytes(self.mask),
         }
-        for name, value in ((SLICE, self.slice), (GROUP, self.group)):
-            if value:
-                features[name] = of_bytes(value.encode())
+        optional = ((SLICE, self.slice.encode()), (GROUP, self.group.encode()), (INSTANCES, self.instances))
+        features |= {name: of_bytes(value) for name, value in optional if value}
         example = tf.train.Example(features=tf.train.Features(feature=features))
         return example.SerializeToString(deterministic=True)

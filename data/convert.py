@@ -138,7 +138,8 @@ class _WriteShard(beam.DoFn):
 
 def _read(reader: Reader, source: Source) -> tuple[bytes, np.ndarray]:
     """A pair as a serialized example, and [257] counts: 1, then its pixels of each class id."""
-    image, class_ids = reader.read(source)
+    labeled = reader.read(source)
+    image, class_ids, instances = labeled.image, labeled.class_ids, labeled.instances
     example = SegmentationExample(
         image=image.encoded,
         image_format=image.format,
@@ -148,6 +149,7 @@ def _read(reader: Reader, source: Source) -> tuple[bytes, np.ndarray]:
         source_id=source.source_id,
         slice=source.slice,
         group=source.group,
+        instances=b"" if instances is None else encode_png(instances),
     )
     return example.serialize(), np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
 
@@ -199,6 +201,7 @@ def convert(
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
         raise UserError(f"no pair of image and mask was found{reasons}")
     _check_splits(reader, listing.sources, is_addition)
+    label_map = reader.label_map  # Found before the reader goes to workers, so that none looks for the classes again.
 
     incomplete = f"{destination}.incomplete"
     with contextlib.nullcontext() if is_remote(destination) else exclusive(incomplete, "converting"):
@@ -217,11 +220,11 @@ def convert(
                 notes = _all_notes(written)
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
-            remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, reader.label_map).lstrip("\n"))))
+            remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, label_map).lstrip("\n"))))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
             _check_splits(reader, _kept(listing, report), is_addition)
-            write_text(join(incomplete, LABEL_MAP_FILE), reader.label_map.to_yaml())
+            write_text(join(incomplete, LABEL_MAP_FILE), label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
             check_destination(destination, overwrite)  # Again: it may have been filled meanwhile.
             replace(destination, incomplete)

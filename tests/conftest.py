@@ -56,9 +56,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first; what needs a browser runs on one TFX line."""
+    """The longest come first; what needs a browser or other tools runs on one TFX line."""
     for item in items:
-        if "browser" in getattr(item, "fixturenames", ()):
+        if {"browser", "labeling_tools"} & set(getattr(item, "fixturenames", ())):
             item.add_marker("one_line")
 
     def place(item: pytest.Item) -> int:
@@ -334,3 +334,20 @@ def push() -> Callable[..., None]:
         unfinished.rename(destination / str(version))
 
     return push
+
+
+LABELING_TOOLS = ROOT / ".tools" / "labeling-tools" / "bin" / "python"
+
+
+@pytest.fixture(scope="session")
+def labeling_tools() -> Callable[..., str]:
+    """Runs code, with arguments, where labelme, cityscapesScripts, Label Studio's SDK, OpenCV and pycocotools are."""
+    if not LABELING_TOOLS.exists():
+        reason = "needs the labeling tools' own code, which tools/labeling_tools.sh installs"
+        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+
+    def run(code: str, *arguments: str) -> str:
+        command = [str(LABELING_TOOLS), "-c", code, *arguments]
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout
+
+    return run

@@ -3,6 +3,7 @@
 # from Debian's or Ubuntu's packages. Elsewhere nothing is installed outside the checkout, and tests that need what is
 # missing are skipped.
 set -euo pipefail
+"$(dirname "$0")"/labeling_tools.sh
 missing=()
 command -v chromedriver > /dev/null || missing+=(chromium chromium-driver)
 command -v mariadbd > /dev/null || missing+=(mariadb-server)

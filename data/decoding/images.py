@@ -141,6 +141,7 @@ def read_image(
     max_pixels: int,
     read_as: orientation.Orientation | None = None,
     intensity_range: intensity.Range | None = None,
+    whose: str = "the mask",
 ) -> EncodedImage:
     """Checks an image by decoding all of it, and returns it as the contract stores it.
 
@@ -156,6 +157,7 @@ def read_image(
       max_pixels: larger images are refused before they are decoded.
       read_as: how an image is read that its mask fits both ways; by default upright, which is noted as an assumption.
       intensity_range: the values that become 0 and 255 in images of more than 8 bits.
+      whose: what has the size of the mask, for messages.
 
     Raises:
       UnknownRangeError: if the image has more than 8 bits, and there is no `intensity_range`; its values are noted.
@@ -163,7 +165,7 @@ def read_image(
     """
     try:
         decoded = _decode(content, max_pixels)
-        turn = _choose_turn(decoded, mask_size, read_as)
+        turn = _choose_turn(decoded, mask_size, read_as, whose)
         values = decoded.values
         if values.dtype == np.uint8:
             note(intensity.EIGHT_BITS)
@@ -268,7 +270,9 @@ def _check_size(width: int, height: int, max_pixels: int) -> None:
         raise BadImageError(f"{width}x{height} pixels are more than the limit of {max_pixels}")
 
 
-def _choose_turn(decoded: _Decoded, mask_size: tuple[int, int] | None, read_as: orientation.Orientation | None) -> int:
+def _choose_turn(
+    decoded: _Decoded, mask_size: tuple[int, int] | None, read_as: orientation.Orientation | None, whose: str
+) -> int:
     """How to turn the pixels: `decoded.orientation`, or 1 to leave them as they are stored."""
     turn = decoded.orientation
     height, width = decoded.values.shape[:2]
@@ -278,7 +282,7 @@ def _choose_turn(decoded: _Decoded, mask_size: tuple[int, int] | None, read_as: 
     fits_upright, fits_stored = mask_size == (upright_width, upright_height), mask_size == (width, height)
     if not (fits_upright or fits_stored):
         raise BadImageError(
-            f"sizes differ: the image has {width}x{height} pixels, the mask {mask_size[0]}x{mask_size[1]}"
+            f"sizes differ: the image has {width}x{height} pixels, {whose} {mask_size[0]}x{mask_size[1]}"
         )
     if turn == 1:
         return 1
@@ -323,7 +327,7 @@ def looks_flat(content: bytes) -> bool:
 
 
 def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG bytes of [height, width] or [height, width, 3] uint8 pixels."""
+    """PNG bytes of [height, width] uint8 or uint16, or [height, width, 3] uint8 pixels."""
     buffer = io.BytesIO()
     Image.fromarray(pixels).save(buffer, format="PNG")
     return buffer.getvalue()

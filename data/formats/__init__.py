@@ -4,6 +4,7 @@ from data.formats.brain_mri import BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (
+    LabeledImage,
     Listing,
     MaskedImagesReader,
     Reader,
@@ -21,6 +22,7 @@ FORMATS: dict[str, type[Reader]] = {
 
 __all__ = [
     "FORMATS",
+    "LabeledImage",
     "Listing",
     "MaskedImagesReader",
     "Reader",

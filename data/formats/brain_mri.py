@@ -12,7 +12,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding.images import EncodedImage, encode_png
-from data.formats.reader import Listing, Reader, Source
+from data.formats.reader import LabeledImage, Listing, Reader, Source
 from data.label_map import LabelMap
 
 # Slabs of axial slices (1 mm apart), first and last + 1. Neighboring slices look alike, so slabs of different splits
@@ -58,13 +58,13 @@ class BrainMriReader(Reader):
             ]
         )
 
-    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source) -> LabeledImage:
         image, ids = _volume()
         index = int(source.image)
         # Axial slices are shown with the front of the head up.
         pixels = np.ascontiguousarray(np.rot90(image[:, :, index]))
         mask = np.ascontiguousarray(np.rot90(ids[:, :, index]))
-        return EncodedImage(encode_png(pixels), "png", *pixels.shape), mask
+        return LabeledImage(EncodedImage(encode_png(pixels), "png", *pixels.shape), mask)
 
 
 @functools.cache

@@ -4,25 +4,20 @@ from __future__ import annotations
 
 from typing import Literal
 
-import numpy as np
-import pydantic
-
 from data.base.files import join, read_bytes
-from data.decoding.images import EncodedImage, looks_flat
-from data.formats.reader import Listing, MaskedImagesReader, Recognition, SetAside, Source
-from data.listing.dealing import check_groups, shares_that_work, splits_by_folder, working_split
+from data.decoding.images import looks_flat
+from data.formats.dealt import SplitOptions
+from data.formats.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.finding import find_pairs
-from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
 from data.listing.layout import find_layout
 from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.meaning import MaskOptions
-from data.splits import DEFAULT_SHARES, Shares, split_of
 
 
-class MaskFolderReader(MaskOptions, MaskedImagesReader):
+class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Links to files and folders are followed.
@@ -42,12 +37,6 @@ class MaskFolderReader(MaskOptions, MaskedImagesReader):
       mask_suffix: what they end in, before the extension, such as _mask or _gtFine_labelIds.
       unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
         only left out.
-      split: share of each split, by a stable hash of each name or group, such as train=0.8,eval=0.1,test=0.1, which is
-        the default where there are no folders of splits. Where there are, the images of the splits that are named here
-        are dealt anew, and other folders stay: train=0.9,eval=0.1 divides the folder train and leaves test as it is.
-      group_by: a regular expression; images in whose names (with subfolders, without those of splits) its first
-        parentheses, or else all of it, match the same text are of one group, such as a patient, and in one split.
-      groups: a CSV file and its column that has the group of each image; another column names the images.
     """
 
     folder: str
@@ -58,17 +47,6 @@ class MaskFolderReader(MaskOptions, MaskedImagesReader):
     mask_prefix: Affix = ""
     mask_suffix: Affix = ""
     unlabeled: Literal["set-aside", "ignore"] = "set-aside"
-    split: Shares | None = pydantic.Field(None, title="SHARES")
-    group_by: Pattern = pydantic.Field("", title="REGEX")
-    groups: str = pydantic.Field("", title="FILE:COLUMN")
-
-    @pydantic.model_validator(mode="after")
-    def _check_listing(self) -> MaskFolderReader:
-        if self.group_by and self.groups:
-            raise ValueError("takes --group-by or --groups, not both")
-        if self.groups and not all(self.groups.rpartition(":")):
-            raise ValueError(f"--groups {self.groups}: name the column too, as in --groups patients.csv:patient")
-        return self
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -80,42 +58,19 @@ class MaskFolderReader(MaskOptions, MaskedImagesReader):
     def listing(self) -> Listing:
         naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
         found = find_pairs(self.folder, self.images, self.masks, naming)
-        stay = splits_by_folder({image.name: image.file.path for image, _ in found.pairs}, self.split)
+        stay = self.stated_splits({image.name: image.file.path for image, _ in found.pairs})
         pairs, same, other = without_repetitions(found.pairs, stay)
-        paths = {image.name: image.file.path for image, _ in pairs}
-        groups = self._groups(paths)
-        splits = {
-            name: stay.get(name) or split_of(groups.get(name, name), self.split or DEFAULT_SHARES) for name in paths
-        }
-        check_groups(splits, groups, paths)
-        sources = [
-            Source(image.name, splits[image.name], image.file.path, mask.file.path, group=groups.get(image.name, ""))
+        listed = [
+            Source(image.name, "", image.file.path, mask.file.path, stated_split=placing(image.name).split)
             for image, mask in pairs
         ]
+        sources = self.deal(listed, stay, self.folder)
         is_error = self.unlabeled == "set-aside"
         set_aside = [*found.unusable, *other, *(found.unlabeled if is_error else [])]
         ignored = [*found.ignored, *same, *((path, "no mask") for path, _ in found.unlabeled if not is_error)]
         remedy = "--unlabeled ignore leaves out the images that have no mask" if found.unlabeled and is_error else ""
         return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
 
-    def fill_splits(self, sources: list[Source]) -> str:
-        return shares_that_work(_keys(sources), self.split)
-
-    def working_split(self, sources: list[Source]) -> dict[str, float]:
-        return working_split(_keys(sources), self.split)
-
-    def _groups(self, paths: dict[str, str]) -> dict[str, str]:
-        if self.group_by:
-            return groups_by_pattern(self.group_by, {name: placing(name).rest for name in paths})
-        if self.groups:
-            start = len(self.folder.rstrip("/")) + 1
-            return groups_of_table(self.groups, {name: path[start:] for name, path in paths.items()})
-        return {}
-
-    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source) -> LabeledImage:
         ids = self.read_class_ids(source.mask, self.meaning)
-        return self.read_image(read_bytes(source.image), ids), ids
-
-
-def _keys(sources: list[Source]) -> dict[str, str]:
-    return {source.source_id: source.group or source.source_id for source in sources}
+        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)

@@ -5,14 +5,13 @@ from __future__ import annotations
 import os
 from typing import Literal
 
-import numpy as np
 import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
-from data.decoding.images import EncodedImage
 from data.formats.reader import (
+    LabeledImage,
     Listing,
     MaskedImagesReader,
     Recognition,
@@ -115,9 +114,9 @@ class OxfordPetsReader(MaskedImagesReader):
             return f"{error}; add images"
         return f"--split {working} divides trainval.txt so that neither train nor eval is empty"
 
-    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source) -> LabeledImage:
         border = IGNORE_LABEL if self.border == "ignore" else 2
         values = {1: 0, 2: 1, 3: border, IGNORE_LABEL: IGNORE_LABEL}
         meaning = Meaning(self.label_map, values, has_colors=False, kind="ids")
         ids = self.read_class_ids(source.mask, meaning)
-        return self.read_image(read_bytes(source.image), ids), ids
+        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)

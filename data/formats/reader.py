@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import numpy as np
 import pydantic
@@ -33,6 +33,8 @@ class Source:
       mask: path of the mask, likewise.
       slice: what to report it under separately, or an empty string.
       group: whatever must stay in one split, such as a patient or a scene, or an empty string.
+      stated_split: the split that the data set itself says, or an empty string if it was dealt.
+      labels: what the reader took from a file that has the labels of many images, so that no worker opens it again.
     """
 
     source_id: str
@@ -41,6 +43,24 @@ class Source:
     mask: str
     slice: str = ""
     group: str = ""
+    stated_split: str = ""
+    labels: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LabeledImage:
+    """An image and what its pixels are.
+
+    Attributes:
+      image: as the data contract stores it.
+      class_ids: [height, width] uint8, 255 for "ignore".
+      instances: [height, width] uint16, the number of the object that a pixel belongs to, 0 for none, 65535 for a
+        crowd; None if the data set does not tell objects apart.
+    """
+
+    image: EncodedImage
+    class_ids: np.ndarray
+    instances: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,6 +120,9 @@ class Reader(Section, abc.ABC):
     installed in the workers' image.
     """
 
+    # What `recognize` looks for, for the message that nothing was found.
+    looks_for: ClassVar[str] = ""
+
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
         """Whether a folder looks like a data set of this format; by default never.
@@ -138,8 +161,8 @@ class Reader(Section, abc.ABC):
         return {}
 
     @abc.abstractmethod
-    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
-        """Reads one image and its mask: [height, width] uint8 class ids, 255 for "ignore".
+    def read(self, source: Source) -> LabeledImage:
+        """Reads one image and its labels.
 
         Raises:
           BadImageError: if the pair cannot be used; the message is the reason.
@@ -188,10 +211,24 @@ class MaskedImagesReader(Reader):
         Raises:
           BadImageError: if it cannot be used.
         """
+        return self.read_image_of_size(content, (ids.shape[1], ids.shape[0]), "the mask")
+
+    def read_image_of_size(
+        self, content: bytes, size: tuple[int, int] | None, whose: str = "the annotation"
+    ) -> EncodedImage:
+        """Reads an image whose labels say which size it has, or do not say it.
+
+        Args:
+          content: the image's file.
+          size: width and height in pixels; None if only the image knows, which is then turned upright.
+          whose: what says the size, for messages.
+
+        Raises:
+          BadImageError: if it cannot be used.
+        """
         # What nobody chose is noted as an assumption, which the data set may contradict.
         chosen = self.orientation if "orientation" in self.model_fields_set else None
-        size = (ids.shape[1], ids.shape[0])
-        return read_image(content, size, self.max_pixels, chosen, self.intensity_range)
+        return read_image(content, size, self.max_pixels, chosen, self.intensity_range, whose)
 
 
 def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:

@@ -180,7 +180,8 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
     def read(source: Source) -> Pair:
         with collecting(source.image, source.mask) as noted:
             try:
-                pair = look_at_pair(*reader.read(source))
+                labeled = reader.read(source)
+                pair = look_at_pair(labeled.image, labeled.class_ids)
             except UnknownRangeError:
                 notes.add(noted)
                 raise

@@ -2,23 +2,41 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping
 
 from data.base.errors import UserError
 from data.contract import SPLITS
-from data.listing.split_folders import placing, short_splits
+from data.listing.split_folders import Placing, placing, short_splits
 from data.splits import DEFAULT_SHARES, share_text, split_of, working_shares
+
+
+@dataclasses.dataclass(frozen=True)
+class Dealt:
+    """What decides on the split of an image.
+
+    Attributes:
+      key: what is hashed: the image's name, or its group.
+      stated: the split that the data set states, or an empty string.
+    """
+
+    key: str
+    stated: str = ""
+
 
 _ANEW = f"--split {share_text(DEFAULT_SHARES)}"
 
 
-def splits_by_folder(paths: Mapping[str, str], shares: Mapping[str, float] | None) -> dict[str, str]:
-    """The images whose folders decide on their split; a hash decides on the others.
+def stated_splits(
+    paths: Mapping[str, str], shares: Mapping[str, float] | None, stated: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """The images on whose split the data set itself decides, by folders or lists; a hash decides on the others.
 
     Args:
       paths: path of each image, for messages, by its name.
-      shares: of the splits that are dealt anew by hash, whatever the folders say; None to deal only where there are no
-        folders of splits.
+      shares: of the splits that are dealt anew by hash, whatever the data set says; None to deal only where it says
+        nothing.
+      stated: the split that a list states, by name; folders decide on other names.
 
     Returns:
       Split by name; not for images that are dealt by hash.
@@ -27,7 +45,8 @@ def splits_by_folder(paths: Mapping[str, str], shares: Mapping[str, float] | Non
       UserError: if a folder may stand for a split but nobody knows which, or if an image is in no split's folder and
         others are.
     """
-    placings = {name: placing(name) for name in paths}
+    known = stated or {}
+    placings = {name: Placing(known[name], name) if known.get(name) else placing(name) for name in paths}
     stay = {
         name: place.split
         for name, place in placings.items()
@@ -35,7 +54,7 @@ def splits_by_folder(paths: Mapping[str, str], shares: Mapping[str, float] | Non
     }
     if shares is not None and not stay:
         return {}
-    short = short_splits(folder for name in paths for folder in name.split("/")[:-1])
+    short = short_splits(folder for name in paths if not known.get(name) for folder in name.split("/")[:-1])
     doubts = {name: place.doubtful for name, place in placings.items()}
     for name in [name for name, place in placings.items() if short and not place.split]:
         doubts[name] = doubts[name] or next((folder for folder in name.split("/")[:-1] if folder in short), "")
@@ -72,22 +91,23 @@ def check_groups(splits: Mapping[str, str], groups: Mapping[str, str], paths: Ma
             )
 
 
-def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> str:
+def shares_that_work(dealt: Mapping[str, Dealt], shares: Mapping[str, float] | None) -> str:
     """What to do if a split is empty: the option that fills it, with the numbers it gives.
 
     Args:
-      keys: what is hashed, by the image's name.
+      dealt: the images, by name.
       shares: what --split says, or None.
     """
-    present, _, dealt = _to_deal(keys, shares)
-    start = f"a hash of each {'group' if _has_groups(keys) else 'name'} decides, and these are few; "
-    if present:  # Folders of splits, of which some are missing.
-        start = f"there are folders of {' and '.join(present)} only; to divide the images of train by a hash, "
+    present, _, names = _to_deal(dealt, shares)
+    has_groups = any(name != one.key for name, one in dealt.items())
+    start = f"a hash of each {'group' if has_groups else 'name'} decides, and these are few; "
+    if present:  # The data set says which images are of some splits, and others are missing.
+        start = f"the data set has {' and '.join(present)} only; to divide the images of train by a hash, "
     try:
-        working = working_split(keys, shares)
+        working = working_split(dealt, shares)
     except ValueError as error:
         return f"{error}; add images"
-    given = [split_of(keys[name], working) for name in dealt]
+    given = [split_of(dealt[name].key, working) for name in names]
     numbers = ", ".join(f"{given.count(name)} for {name}" for name in working)
     return (
         f"{start}--split {share_text(working)} gives {numbers}. With the same shares each image stays in its split "
@@ -95,29 +115,27 @@ def shares_that_work(keys: Mapping[str, str], shares: Mapping[str, float] | None
     )
 
 
-def working_split(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> dict[str, float]:
+def working_split(dealt: Mapping[str, Dealt], shares: Mapping[str, float] | None) -> dict[str, float]:
     """Shares for --split that leave no split empty.
 
     Args:
-      keys: what is hashed, by the image's name.
+      dealt: the images, by name.
       shares: what --split says now, or None.
 
     Raises:
       ValueError: if there are too few images.
     """
-    _, names, dealt = _to_deal(keys, shares)
-    return working_shares([keys[name] for name in dealt], names)
+    _, splits, names = _to_deal(dealt, shares)
+    return working_shares([dealt[name].key for name in names], splits)
 
 
-def _to_deal(keys: Mapping[str, str], shares: Mapping[str, float] | None) -> tuple[list[str], list[str], list[str]]:
-    """The splits that have folders, if train is among them; the splits to deal to; and the names of what is dealt."""
-    stay = {name: split for name in keys if (split := placing(name).split) and (shares is None or split not in shares)}
+def _to_deal(dealt: Mapping[str, Dealt], shares: Mapping[str, float] | None) -> tuple[list[str], list[str], list[str]]:
+    """The splits that the data set states, if train is among them; the splits to deal to; and the names to deal."""
+    stay = {
+        name: one.stated for name, one in dealt.items() if one.stated and (shares is None or one.stated not in shares)
+    }
     if "train" not in stay.values():
-        return [], list(SPLITS), list(keys)
+        return [], list(SPLITS), list(dealt)
     present = [split for split in SPLITS if split in stay.values()]
-    names = ["train", *(split for split in SPLITS if split not in present)]
-    return present, names, [name for name in keys if stay.get(name, "train") == "train"]
-
-
-def _has_groups(keys: Mapping[str, str]) -> bool:
-    return any(name != key for name, key in keys.items())
+    splits = ["train", *(split for split in SPLITS if split not in present)]
+    return present, splits, [name for name in dealt if stay.get(name, "train") == "train"]

@@ -17,6 +17,7 @@ from data.base.errors import UserError
 from data.base.files import UnreachableError, exists, read_bytes
 from data.convert import _WriteShard, convert
 from data.decoding.images import EncodedImage
+from data.formats import LabeledImage
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
@@ -76,7 +77,7 @@ def test_pets_keep_all_listed_pairs_by_the_contract(pets, tmp_path):
 
 def test_pets_border_can_be_ignored(pets):
     reader = OxfordPetsReader(folder=str(pets), border="ignore")
-    _, ids = reader.read(reader.listing().sources[0])
+    ids = reader.read(reader.listing().sources[0]).class_ids
     assert set(np.unique(ids)) == {0, 1, 255}
 
 
@@ -182,7 +183,7 @@ def test_progress_is_told_in_intervals_from_the_first_image_on(monkeypatch, capl
     class Slow:
         def read(self, source):
             clock.now = float(source.image)
-            return EncodedImage(b"", "png", 1, 1), np.zeros((1, 1), np.uint8)
+            return LabeledImage(EncodedImage(b"", "png", 1, 1), np.zeros((1, 1), np.uint8))
 
     clock = types.SimpleNamespace(now=0.0, monotonic=lambda: clock.now)
     monkeypatch.setattr("data.convert.time", clock)

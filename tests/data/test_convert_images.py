@@ -13,7 +13,7 @@ from data import contract
 from data.base.errors import UserError
 from data.convert import convert, remarks
 from data.decoding.images import BadImageError, read_image
-from data.formats import Listing, Reader, Source
+from data.formats import LabeledImage, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from data.spans import range_beside
@@ -198,7 +198,7 @@ class Plain(Reader):
     def read(self, source):
         if source.split == "test":
             raise KeyError("a mistake in a reader")
-        return read_image(png(DEEP), (9, 8), 100), np.zeros((8, 9), np.uint8)
+        return LabeledImage(read_image(png(DEEP), (9, 8), 100), np.zeros((8, 9), np.uint8))
 
 
 DEEP = twelve_bits()[0]

@@ -162,7 +162,8 @@ def check(reader, pictures, is_clear=False):
         check_message(error, *(source.image for source in sources.values()))
         accepted = {}
     assert not (is_clear and reasons), reasons
-    for name, (image, ids) in accepted.items():
+    for name, labeled in accepted.items():
+        image, ids = labeled.image, labeled.class_ids
         np.testing.assert_array_equal(ids, meant[name].ids, err_msg=meant[name].way)
         pixels = np.asarray(Image.open(io.BytesIO(image.encoded)))
         np.testing.assert_array_equal(pixels, meant[name].pixels)

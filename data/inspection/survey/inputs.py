@@ -128,9 +128,11 @@ class DataSet(Inputs):
     def read(
         self, source: Source, content: Content | None, intensity_range: intensity.Range | None
     ) -> tuple[EncodedImage, np.ndarray]:
+        reader = self._reader
         if intensity_range:
-            return self._reader.model_copy(update={intensity.RANGE_KEY: intensity_range}).read(source)
-        return self._reader.read(source)
+            reader = reader.model_copy(update={intensity.RANGE_KEY: intensity_range})
+        labeled = reader.read(source)
+        return labeled.image, labeled.class_ids
 
 
 def are_tfrecords(path: str) -> bool:

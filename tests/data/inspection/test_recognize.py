@@ -11,7 +11,7 @@ from PIL import Image
 from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding.images import EncodedImage, encode_png
-from data.formats import FORMATS, Listing, Reader, Recognition, Source
+from data.formats import FORMATS, LabeledImage, Listing, Reader, Recognition, Source
 from data.inspection.classes import labels_text
 from data.inspection.recognize import look, recognize
 from data.label_map import LabelMap
@@ -94,7 +94,8 @@ def test_layouts(tmp_path, image, mask, options):
     assert len(found.listing.sources) == 40
     assert not found.listing.set_aside
     assert {source.split for source in found.listing.sources} == {"train", "eval", "test"}
-    image, ids = found.reader().read(found.listing.sources[0])
+    labeled = found.reader().read(found.listing.sources[0])
+    image, ids = labeled.image, labeled.class_ids
     assert (image.height, image.width) == ids.shape == (HEIGHT, WIDTH)
     assert np.unique(ids).tolist() == [0, 1]
 
@@ -369,7 +370,7 @@ def test_a_format_recognizes_its_own_folders(tmp_path, monkeypatch):
             return Listing([Source(f"{split}1", split, split, "") for split in SPLITS])
 
         def read(self, source):
-            return EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1)
+            return LabeledImage(EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1))
 
     monkeypatch.setitem(FORMATS, "scans", ScansReader)
     (tmp_path / "index.txt").write_text("")

@@ -13,7 +13,7 @@ from data.contract import IGNORE_LABEL, SPLITS, SegmentationExample
 from data.decoding import orientation
 from data.decoding.images import EncodedImage, encode_png
 from data.decoding.notes import Notes, note
-from data.formats import Listing, Reader, SetAside, Source
+from data.formats import LabeledImage, Listing, Reader, SetAside, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.inspection.page.pictures import choose, draw
 from data.inspection.survey.doubts import Doubt, find_doubts, reasons
@@ -47,7 +47,7 @@ class Made(Reader):
         if self.noted:
             note(self.noted)
         pixels, ids = self.examples[source.image]
-        return EncodedImage(encode_png(pixels), "png", *pixels.shape[:2]), ids
+        return LabeledImage(EncodedImage(encode_png(pixels), "png", *pixels.shape[:2]), ids)
 
 
 def noise(seed, shape=(40, 60, 3)):

@@ -16,7 +16,7 @@ from PIL import Image
 
 from data.contract import SPLITS
 from data.decoding.images import EncodedImage, encode_png
-from data.formats import FORMATS, Listing, Reader, Source
+from data.formats import FORMATS, LabeledImage, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from pipeline.cli import cli
@@ -65,9 +65,9 @@ class NoiseReader(Reader):
     def listing(self) -> Listing:
         return Listing([Source(f"{split}{i}", split, "", "") for split in SPLITS for i in range(self.count)])
 
-    def read(self, source: Source) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source) -> LabeledImage:
         pixels = np.full((4, 5), 255 * self.bright, np.uint8)
-        return EncodedImage(encode_png(pixels), "png", 4, 5), np.zeros((4, 5), np.uint8)
+        return LabeledImage(EncodedImage(encode_png(pixels), "png", 4, 5), np.zeros((4, 5), np.uint8))
 
 
 @pytest.fixture

@@ -1,0 +1,97 @@
+"""What formats have in common whose files describe objects, in shapes, in the images that they name."""
+
+from __future__ import annotations
+
+import abc
+import functools
+import os
+from collections.abc import Iterable, Mapping, Sequence
+
+from data.annotations.classes import Category, ChosenClasses, ClassOptions
+from data.annotations.drawing import AnnotatedObject, draw
+from data.base.errors import UserError
+from data.base.files import read_bytes
+from data.formats.dealt import SplitOptions
+from data.formats.reader import LabeledImage, MaskedImagesReader, SetAside, Source
+from data.label_map import LabelMap
+
+
+class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
+    """A format whose labels are objects with shapes; its options are those of splits, classes and images.
+
+    `listing` opens the files with the labels. What a worker needs of a file that has the labels of many images goes
+    into `Source.labels`, class ids included, so that no worker opens it again.
+    """
+
+    folder: str
+
+    @abc.abstractmethod
+    def categories(self) -> Sequence[Category]:
+        """The classes that the annotations name, in their order.
+
+        Raises:
+          UserError: if the files with the annotations cannot be read.
+        """
+
+    @functools.cached_property
+    def chosen(self) -> ChosenClasses:
+        """The classes that are learned. What was read for them travels to workers with the reader."""
+        return self.choose(self.categories())
+
+    @property
+    def label_map(self) -> LabelMap:
+        return self.chosen.label_map
+
+    @abc.abstractmethod
+    def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
+        """The objects in an image, in the order in which they are drawn.
+
+        Args:
+          source: the example.
+          height: of its image as it is shown, in pixels.
+          width: likewise.
+
+        Raises:
+          BadImageError: if an annotation is broken; names the file and the annotation.
+        """
+
+    def stated_size(self, source: Source) -> tuple[int, int] | None:
+        """Width and height in pixels that the annotations say the image has; None if they do not say."""
+        del source
+        return None
+
+    def read(self, source: Source) -> LabeledImage:
+        """Reads an image, and draws its objects."""
+        size = self.stated_size(source)
+        image = self.read_image_of_size(read_bytes(source.image), size)
+        objects = self.objects(source, image.height, image.width)
+        class_ids, instances = draw(objects, image.height, image.width, self.chosen.background)
+        return LabeledImage(image, class_ids, instances)
+
+
+def without_repeated_images(
+    sources: Iterable[Source], splits: Mapping[str, str] | None = None
+) -> tuple[list[Source], list[SetAside]]:
+    """Keeps the first of several sources that are one image.
+
+    Raises:
+      UserError: if the data set puts one image into two splits.
+    """
+    first: dict[str, Source] = {}
+    repeated = []
+    for source in sources:
+        taken = first.setdefault(source.image, source)
+        if taken is source:
+            continue
+        if taken.stated_split != source.stated_split:
+            raise UserError(
+                f"{source.image} is in {taken.stated_split or 'no split'} and in {source.stated_split or 'no split'}; "
+                "it may be in one split only"
+            )
+        repeated.append(SetAside(source.image, "it is described twice; the first description is taken"))
+    return list(first.values()), repeated
+
+
+def name_of(path: str) -> str:
+    """The name of an example: the path of its image below the data set, without the extension."""
+    return os.path.splitext(path)[0]
