@@ -25,11 +25,14 @@ def test_a_folder_that_exists_is_left_alone(tmp_path):
 
 @pytest.mark.parametrize("error", [KeyboardInterrupt, GeneratorExit, ValueError])
 def test_what_is_not_finished_is_removed(tmp_path, error):
-    with pytest.raises(error):  # noqa: PT012
+    def ended():
         with annotation_folders(str(tmp_path), list(WRITERS), LABELS, 1.0) as folders:
             folders.add(AnnotatedImage("x.png", "x", "x.png", *MASK.shape, folders.regions(MASK)))
             assert sorted(os.listdir(tmp_path)) == sorted(f"annotations_{name}.partial" for name in WRITERS)
             raise error
+
+    with pytest.raises(error):
+        ended()
     assert os.listdir(tmp_path) == []
 
 
