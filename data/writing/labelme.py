@@ -40,7 +40,7 @@ class LabelmeWriter(Writer):
             "imageHeight": image.height,
             "imageWidth": image.width,
         }
-        self.write_file(f"{image.result}.json", json.dumps(content, indent=1))
+        self.write_file(f"{image.result}.json", json.dumps(content))
 
     def _image_path(self, image: AnnotatedImage) -> str:
         if not image.path:
