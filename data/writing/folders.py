@@ -48,6 +48,21 @@ def folder_of(output: str, name: str) -> str:
     return os.path.join(output, f"annotations_{name}")
 
 
+def check_free(output: str, formats: Sequence[str]) -> None:
+    """Makes sure that nobody's corrections would be overwritten.
+
+    Raises:
+      UserError: if the folder of a format exists.
+    """
+    for name in formats:
+        folder = folder_of(output, name)
+        if os.path.lexists(folder):
+            raise UserError(
+                f"{folder} exists, and someone may have corrected the annotations in it; move it away, or choose "
+                "another --output"
+            )
+
+
 @contextlib.contextmanager
 def _explained() -> Iterator[None]:
     try:
@@ -73,14 +88,8 @@ def annotation_folders(
     Raises:
       UserError: if a folder exists already, since people may have corrected what it holds; or cannot be written.
     """
-    formats = list(dict.fromkeys(formats))
-    destinations = {name: folder_of(output, name) for name in formats}
-    for destination in destinations.values():
-        if os.path.lexists(destination):
-            raise UserError(
-                f"{destination} exists, and someone may have corrected the annotations in it; move it away, or choose "
-                "another --output"
-            )
+    check_free(output, formats)
+    destinations = {name: folder_of(output, name) for name in dict.fromkeys(formats)}
     partial = {name: f"{destination}.partial" for name, destination in destinations.items()}
     labels = [label for label in label_map.classes if not is_background(label.name)]
     with contextlib.ExitStack() as stack:

@@ -72,9 +72,11 @@ def predict(
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
+    from data.writing.folders import check_free, folder_of
+
+    check_free(output, formats)
     click.echo("Loading TensorFlow …", err=True)
     quiet()
-    from data.writing.folders import folder_of
     from models.serving.inputs import find_inputs
     from models.serving.predict import predict as run_prediction
 

@@ -15,6 +15,7 @@ from data.base.errors import UserError
 from data.writing import WRITERS
 from models.serving.inputs import find_inputs
 from models.serving.predict import predict
+from tests.conftest import ROOT
 
 
 @pytest.fixture(scope="module")
@@ -103,3 +104,22 @@ def test_a_run_that_is_ended_leaves_no_annotations(model, here):
     next(running)
     running.close()
     assert sorted(os.listdir("out")) == ["predictions.jsonl", "x_mask.png", "x_overlay.png"]
+
+
+def test_the_command_writes_several_formats_and_says_where(segpipe, model, here):
+    save("x.png")
+    command = ["predict", "--model", model, "--output", "out", "x.png", "--write"]
+    finished = segpipe(
+        *command, "coco", "--write", "label-studio", "--tolerance", "0.5", folder=here, PYTHONPATH=str(ROOT)
+    )
+    assert finished.returncode == 0, finished.stderr
+    for name in ("coco", "label-studio"):
+        folder = f"out/annotations_{name}"
+        assert f"Annotations for {name} are in {folder}" in finished.stdout
+        assert os.path.isdir(folder)
+    again = segpipe(*command, "coco", folder=here, PYTHONPATH=str(ROOT))
+    assert again.returncode == 1
+    assert "Error: out/annotations_coco exists" in again.stderr
+    unknown = segpipe(*command, "voc", folder=here, PYTHONPATH=str(ROOT))
+    assert unknown.returncode == 1
+    assert "'voc' is not one of 'coco', 'yolo'" in unknown.stderr
