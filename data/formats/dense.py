@@ -1,0 +1,133 @@
+"""What formats have in common whose masks give each pixel a value of a known table of classes."""
+
+from __future__ import annotations
+
+import abc
+import dataclasses
+import functools
+from collections.abc import Sequence
+from typing import ClassVar, Literal
+
+import numpy as np
+
+from data.annotations.classes import Category, ChosenClasses, ClassOptions
+from data.base.files import read_bytes
+from data.contract import CROWD, IGNORE_LABEL
+from data.decoding.errors import BadImageError
+from data.formats.dealt import SplitOptions
+from data.formats.reader import MaskedImagesReader
+from data.label_map import LabelMap
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.files import Mask
+from data.masks.meaning import Meaning
+
+
+@dataclasses.dataclass(frozen=True)
+class MaskClass(Category):
+    """A class of a table.
+
+    Attributes:
+      values: what masks hold where it is.
+      shows_something: whether it is something in the picture. What is not, such as the border of a rectified image, is
+        ignored unless --classes names it.
+    """
+
+    values: tuple[int, ...] = ()
+    shows_something: bool = True
+
+
+class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
+    """A format with masks and a table of classes; its options are those of splits, classes and images."""
+
+    # Of pixels that do not count, in masks of colors.
+    ignored_color: ClassVar[tuple[int, int, int] | None] = None
+
+    folder: str
+    others: Literal["background", "ignore"] = "ignore"
+
+    @abc.abstractmethod
+    def table(self) -> Sequence[MaskClass]:
+        """All classes that masks may hold, in the order of their ids if all are learned. 255 need not be among them.
+
+        Raises:
+          UserError: if a file that should say it cannot be read.
+        """
+
+    def usual_classes(self) -> Sequence[str]:
+        """Names of the classes that are learned without --classes; none for all of the table."""
+        return ()
+
+    @functools.cached_property
+    def classes_of_masks(self) -> tuple[MaskClass, ...]:
+        """The table. It travels to workers with the reader."""
+        return tuple(self.table())
+
+    @functools.cached_property
+    def chosen(self) -> ChosenClasses:
+        """The classes that are learned."""
+        usual = tuple((name, (name,)) for name in self.usual_classes())
+        options = self if self.classes or not usual else self.model_copy(update={"classes": usual})
+        chosen = options.choose(self.classes_of_masks, has_background=False)
+        named = {name for _, merged in options.classes for name in merged}
+        hidden = [one.name for one in self.classes_of_masks if not one.shows_something and one.name not in named]
+        return dataclasses.replace(chosen, ids={**chosen.ids, **dict.fromkeys(hidden, IGNORE_LABEL)})
+
+    @property
+    def label_map(self) -> LabelMap:
+        return self.chosen.label_map
+
+    @functools.cached_property
+    def _meaning(self) -> Meaning:
+        """What masks hold, where each class of the table has its place in the table as its id."""
+        names = [one.name for one in self.classes_of_masks]
+        values = {value: place for place, one in enumerate(self.classes_of_masks) for value in one.values}
+        colors = [one.color for one in self.classes_of_masks]
+        if None in colors or len({*colors, self.ignored_color}) <= len(colors):
+            return Meaning(LabelMap.from_names(names), {IGNORE_LABEL: IGNORE_LABEL, **values}, False)
+        labels = [{"id": place, "name": name, "color": colors[place]} for place, name in enumerate(names)]
+        ignored = {"id": IGNORE_LABEL, "name": "(ignored)", "color": self.ignored_color}
+        return Meaning(LabelMap.model_validate([*labels, ignored]), {IGNORE_LABEL: IGNORE_LABEL, **values})
+
+    def chosen_ids(self, path: str) -> np.ndarray:
+        """Reads the mask at a path: [height, width] uint8 ids of the chosen classes, 255 for "ignore".
+
+        Raises:
+          BadImageError: if it cannot be used.
+        """
+        try:
+            return self.ids_of_mask(read_mask(read_bytes(path), self.max_pixels))
+        except BadImageError as error:
+            raise BadImageError(f"its mask: {error}") from None
+
+    def ids_of_mask(self, mask: Mask) -> np.ndarray:
+        """The ids of the chosen classes in a mask, likewise."""
+        meaning = self._meaning
+        if mask.palette is None and mask.pixels.ndim == 2:  # Gray is a value, never a color of the table.
+            meaning = dataclasses.replace(meaning, has_colors=False)
+        table = np.full(256, IGNORE_LABEL, np.uint8)
+        for place, one in enumerate(self.classes_of_masks):
+            table[place] = self.chosen.ids[one.name]
+        return table[class_ids(mask, meaning)]
+
+
+def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray) -> np.ndarray:
+    """Numbers the objects of an image.
+
+    Args:
+      values: [height, width], what tells objects apart.
+      are_objects: [height, width] bool, where objects are.
+      are_crowds: [height, width] bool, where there are several that nobody told apart.
+
+    Returns:
+      [height, width] uint16: 1, 2, … for objects, 0 where there is none, 65535 for crowds.
+
+    Raises:
+      BadImageError: if there are too many.
+    """
+    found, numbers = np.unique(values[are_objects], return_inverse=True)
+    if len(found) >= CROWD:
+        raise BadImageError(f"it has more than {CROWD - 1} objects")
+    instances = np.zeros(values.shape, np.uint16)
+    instances[are_objects] = numbers.ravel() + 1
+    instances[are_crowds] = CROWD
+    return instances
