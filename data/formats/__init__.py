@@ -1,6 +1,9 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
+from data.formats.ade20k import Ade20kReader
 from data.formats.brain_mri import BrainMriReader
+from data.formats.coco.panoptic import CocoPanopticReader
+from data.formats.coco.stuff import CocoStuffReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (
@@ -15,6 +18,9 @@ from data.formats.reader import (
 )
 
 FORMATS: dict[str, type[Reader]] = {
+    "ade20k": Ade20kReader,
+    "coco-panoptic": CocoPanopticReader,
+    "coco-stuff": CocoStuffReader,
     "oxford-pets": OxfordPetsReader,
     "mask-folder": MaskFolderReader,
     "brain-mri": BrainMriReader,
