@@ -154,8 +154,10 @@ def _parse(path: str, kind: type[Any]) -> Any:
         raise UserError(f"cannot read {path}: {error}") from None
     except msgspec.ValidationError as error:
         raise UserError(f"{path} is not in COCO's panoptic format: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise UserError(f"{path} is no complete JSON file: {error}; export or copy it again") from None
+    if not content.categories:
+        raise UserError(f"{path} has no categories, which say what its segments are")
     first: dict[int, _Category] = {}
     for category in content.categories:
         if not str(category.name).strip():
