@@ -1,6 +1,7 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
 from data.formats.brain_mri import BrainMriReader
+from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (
@@ -13,11 +14,14 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.voc.reader import VocReader
 
 FORMATS: dict[str, type[Reader]] = {
     "oxford-pets": OxfordPetsReader,
-    "mask-folder": MaskFolderReader,
+    "voc": VocReader,
+    "cityscapes": CityscapesReader,
     "brain-mri": BrainMriReader,
+    "mask-folder": MaskFolderReader,
 }
 
 __all__ = [
