@@ -2,6 +2,7 @@
 
 from data.formats.ade20k import Ade20kReader
 from data.formats.brain_mri import BrainMriReader
+from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.stuff import CocoStuffReader
 from data.formats.mask_folder import MaskFolderReader
@@ -16,14 +17,17 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.voc.reader import VocReader
 
 FORMATS: dict[str, type[Reader]] = {
     "ade20k": Ade20kReader,
     "coco-panoptic": CocoPanopticReader,
     "coco-stuff": CocoStuffReader,
     "oxford-pets": OxfordPetsReader,
-    "mask-folder": MaskFolderReader,
+    "voc": VocReader,
+    "cityscapes": CityscapesReader,
     "brain-mri": BrainMriReader,
+    "mask-folder": MaskFolderReader,
 }
 
 __all__ = [

@@ -148,7 +148,7 @@ class Ade20kReader(DenseReader):
                     "made all values one less, each is of another class: take the masks as published, or give a file "
                     "with all values and names as --labels, in which {ignore: [255]} is an entry"
                 )
-            ids = self.ids_of_mask(mask)
+            ids = self.ids_of_places(self.places(mask))
         except BadImageError as error:
             raise BadImageError(f"its mask {source.mask}: {error}") from None
         image = self.read_image(read_bytes(source.image), ids)

@@ -19,7 +19,7 @@ from data.formats.reader import MaskedImagesReader
 from data.label_map import LabelMap
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask
-from data.masks.meaning import Meaning
+from data.masks.meaning import Kind, Meaning
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,13 +37,19 @@ class MaskClass(Category):
 
 
 class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
-    """A format with masks and a table of classes; its options are those of splits, classes and images."""
+    """A format with masks and a table of classes; its options are those of splits, classes and images.
 
-    # Of pixels that do not count, in masks of colors.
+    Attributes:
+      masks_hold: what counts where masks could be read both by values (or a palette's indices) and by colors; ids also
+        says that values along edges are classes, and not left by smoothing.
+    """
+
+    # Of pixels that do not count, in masks of colors; their value is 255.
     ignored_color: ClassVar[tuple[int, int, int] | None] = None
 
     folder: str
     others: Literal["background", "ignore"] = "ignore"
+    masks_hold: Kind = "auto"
 
     @abc.abstractmethod
     def table(self) -> Sequence[MaskClass]:
@@ -56,6 +62,11 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     def usual_classes(self) -> Sequence[str]:
         """Names of the classes that are learned without --classes; none for all of the table."""
         return ()
+
+    @property
+    def grays_are_values(self) -> bool:
+        """Whether gray masks hold values, even if the table has a class of the same gray."""
+        return True
 
     @functools.cached_property
     def classes_of_masks(self) -> tuple[MaskClass, ...]:
@@ -76,17 +87,21 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     def label_map(self) -> LabelMap:
         return self.chosen.label_map
 
-    @functools.cached_property
-    def _meaning(self) -> Meaning:
-        """What masks hold, where each class of the table has its place in the table as its id."""
+    def meaning_of_masks(self) -> Meaning:
+        """What masks hold, where the id of each class is its place in the table."""
         names = [one.name for one in self.classes_of_masks]
         values = {value: place for place, one in enumerate(self.classes_of_masks) for value in one.values}
-        colors = [one.color for one in self.classes_of_masks]
-        if None in colors or len({*colors, self.ignored_color}) <= len(colors):
-            return Meaning(LabelMap.from_names(names), {IGNORE_LABEL: IGNORE_LABEL, **values}, False)
-        labels = [{"id": place, "name": name, "color": colors[place]} for place, name in enumerate(names)]
-        ignored = {"id": IGNORE_LABEL, "name": "(ignored)", "color": self.ignored_color}
-        return Meaning(LabelMap.model_validate([*labels, ignored]), {IGNORE_LABEL: IGNORE_LABEL, **values})
+        ignored = [(IGNORE_LABEL, "(ignored)", self.ignored_color)] if self.ignored_color else []
+        labels = [(place, one.name, one.color) for place, one in enumerate(self.classes_of_masks)] + ignored
+        colors = {color for _, _, color in labels}
+        if None in colors or len(colors) < len(labels):
+            return Meaning(LabelMap.from_names(names), values, has_colors=False)
+        entries = [{"id": id_, "name": name, "color": color} for id_, name, color in labels]
+        return Meaning(LabelMap.model_validate(entries), values)
+
+    @functools.cached_property
+    def _meaning(self) -> Meaning:
+        return dataclasses.replace(self.meaning_of_masks(), kind=self.masks_hold)
 
     def chosen_ids(self, path: str) -> np.ndarray:
         """Reads the mask at a path: [height, width] uint8 ids of the chosen classes, 255 for "ignore".
@@ -95,19 +110,27 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
           BadImageError: if it cannot be used.
         """
         try:
-            return self.ids_of_mask(read_mask(read_bytes(path), self.max_pixels))
+            return self.ids_of_places(self.places(read_mask(read_bytes(path), self.max_pixels)))
         except BadImageError as error:
             raise BadImageError(f"its mask: {error}") from None
 
-    def ids_of_mask(self, mask: Mask) -> np.ndarray:
-        """The ids of the chosen classes in a mask, likewise."""
+    def places(self, mask: Mask) -> np.ndarray:
+        """The place in the table of each pixel's class: [height, width] uint8, 255 for "ignore".
+
+        Raises:
+          BadImageError: if a value is of no class.
+        """
         meaning = self._meaning
-        if mask.palette is None and mask.pixels.ndim == 2:  # Gray is a value, never a color of the table.
+        if self.grays_are_values and mask.palette is None and mask.pixels.ndim == 2:
             meaning = dataclasses.replace(meaning, has_colors=False)
+        return class_ids(mask, meaning)
+
+    def ids_of_places(self, places: np.ndarray) -> np.ndarray:
+        """The ids of the chosen classes, for places in the table."""
         table = np.full(256, IGNORE_LABEL, np.uint8)
         for place, one in enumerate(self.classes_of_masks):
             table[place] = self.chosen.ids[one.name]
-        return table[class_ids(mask, meaning)]
+        return table[places]
 
 
 def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray) -> np.ndarray:

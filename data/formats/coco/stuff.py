@@ -171,7 +171,7 @@ class CocoStuffReader(DenseReader):
             mask = dataclasses.replace(mask, palette=None)
             if self.kind == "pixelmaps" and mask.pixels.ndim == 2 and (mask.pixels == IGNORE_LABEL).any():
                 raise BadImageError("it holds 255, as stuffthingmaps do and pixelmaps do not; --maps says what it is")
-            ids = self.ids_of_mask(mask)
+            ids = self.ids_of_places(self.places(mask))
         except BadImageError as error:
             raise BadImageError(f"its map {source.mask}, read as one of {self.kind}: {error}") from None
         return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)
