@@ -222,3 +222,13 @@ def test_a_conversion_needs_a_test_split_and_says_how_to_get_one(tmp_path):
     report = convert(reader, str(tmp_path / "records"))
     assert report["splits"]["eval"]["examples"] == 1
     assert report["splits"]["test"]["examples"] > 0
+
+
+def test_a_data_set_may_be_in_a_bucket(tmp_path, bucket):
+    for path in ade(tmp_path, numbers=VALUES.astype(int)).rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    reader, local = (Ade20kReader(folder=folder) for folder in ("gs://segpipe/in", str(tmp_path)))
+    assert reader.label_map == local.label_map
+    found, expected = reader.listing().sources, local.listing().sources
+    assert [(one.source_id, one.slice) for one in found] == [(one.source_id, one.slice) for one in expected]
+    assert np.array_equal(reader.read(found[0]).class_ids, local.read(expected[0]).class_ids)

@@ -7,6 +7,7 @@ import cloudpickle
 import numpy as np
 import pytest
 from PIL import Image
+from pycocotools.coco import COCO
 
 from data.base.errors import UserError
 from data.contract import CROWD, IGNORE_LABEL
@@ -14,6 +15,9 @@ from data.convert import convert
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
 from data.formats.coco.panoptic import CocoPanopticReader
+from tests.conftest import PETS
+
+FRUITS = PETS.parent / "fruits_coco" / "trainval.json"
 
 CATEGORIES = [
     {"id": 1, "name": "person", "isthing": 1, "color": [220, 20, 60], "supercategory": "person"},
@@ -418,3 +422,48 @@ def test_a_conversion_keeps_classes_and_objects(tmp_path):
     assert {split: report["splits"][split]["examples"] for split in report["splits"]} == {
         "train": 2, "eval": 2, "test": 2,
     }  # fmt: skip
+
+
+def test_a_data_set_may_be_in_a_bucket(tmp_path, bucket):
+    for path in coco(tmp_path).rglob("*.*"):
+        bucket.blob(f"coco/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    reader, local = (CocoPanopticReader(folder=folder) for folder in ("gs://segpipe/coco", str(tmp_path)))
+    assert reader.label_map == local.label_map
+    found, expected = reader.listing().sources, local.listing().sources
+    assert [(one.source_id, one.split, one.labels) for one in found] == [
+        (one.source_id, one.split, one.labels) for one in expected
+    ]
+    assert np.array_equal(reader.read(found[0]).instances, local.read(expected[0]).instances)
+
+
+def test_annotated_fruits_become_the_masks_of_pycocotools(tmp_path):
+    """165 objects of 18 photographs, written as segments by the definition."""
+    if not FRUITS.exists():
+        pytest.skip("needs ../shared/data/fruits_coco")
+    tool = COCO(FRUITS)
+    annotations, expected = [], {}
+    (tmp_path / "panoptic").mkdir()
+    (tmp_path / "images").symlink_to(FRUITS.parent / "images")
+    for id_, image in tool.imgs.items():
+        ids = np.zeros((image["height"], image["width"]), np.int64)
+        found = sorted(tool.loadAnns(tool.getAnnIds(id_)), key=lambda one: -one["area"])
+        for one in found:
+            ids[tool.annToMask(one) > 0] = 40_000 * (one["id"] + 1)
+        Image.fromarray(colors(ids)).save(tmp_path / f"panoptic/{id_}.png")
+        expected[image["file_name"].rpartition("/")[2]] = ids
+        segments = [{"id": 40_000 * (one["id"] + 1), "category_id": one["category_id"]} for one in found]
+        annotations.append({"image_id": id_, "file_name": f"{id_}.png", "segments_info": segments})
+    categories = [{"isthing": 1, **one} for one in tool.cats.values()]
+    content = {"images": list(tool.imgs.values()), "annotations": annotations, "categories": categories}
+    (tmp_path / "panoptic.json").write_text(json.dumps(content))
+    reader = CocoPanopticReader(folder=str(tmp_path))
+    names, found = reader.label_map.names, reader.listing()
+    assert (len(found.sources), found.set_aside) == (len(tool.imgs), [])
+    for source in found.sources:
+        labeled, ids = reader.read(source), expected[pathlib.Path(source.image).name]
+        for used in np.unique(ids):
+            classes, numbers = labeled.class_ids[ids == used], labeled.instances[ids == used]
+            assert len(np.unique(numbers)) == 1
+            name = None if used == 0 else tool.cats[tool.anns[used // 40_000 - 1]["category_id"]]["name"]
+            assert (classes == (IGNORE_LABEL if name is None else names.index(name))).all()
+        assert len(np.unique(labeled.instances)) == len(np.unique(ids))

@@ -172,3 +172,13 @@ def test_maps_of_other_tools_are_not_taken(tmp_path):
         Image.fromarray(np.zeros((4, 6), np.uint8)).save(tmp_path / name)
     found = listing(tmp_path)
     assert (len(found.sources), found.set_aside) == (4, [])
+
+
+def test_a_data_set_may_be_in_a_bucket(tmp_path, bucket):
+    for path in coco(tmp_path, "stuffthingmaps, by the authors' instructions").rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    reader, local = (CocoStuffReader(folder=folder) for folder in ("gs://segpipe/in", str(tmp_path)))
+    assert reader.label_map == local.label_map
+    found, expected = reader.listing().sources, local.listing().sources
+    assert [(one.source_id, one.split) for one in found] == [(one.source_id, one.split) for one in expected]
+    assert np.array_equal(reader.read(found[0]).class_ids, local.read(expected[0]).class_ids)
