@@ -6,6 +6,7 @@ import functools
 import os
 import posixpath
 from collections.abc import Iterable, Sequence
+from typing import ClassVar
 
 import numpy as np
 import pydantic
@@ -49,7 +50,7 @@ class Ade20kReader(DenseReader):
 
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
 
-    looks_for = "folders images and annotations with objectInfo150.txt or files ADE_*.jpg (ADE20K)"
+    looks_for: ClassVar[str] = "folders images and annotations with objectInfo150.txt or files ADE_*.jpg (ADE20K)"
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

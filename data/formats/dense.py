@@ -40,6 +40,8 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     """A format with masks and a table of classes; its options are those of splits, classes and images.
 
     Attributes:
+      classes: the classes to learn, by name, in the order of their ids; names in brackets become one class, as in
+        'person, vehicle: [car, truck, bus]'.
       masks_hold: what counts where masks could be read both by values (or a palette's indices) and by colors; ids also
         says that values along edges are classes, and not left by smoothing.
     """

@@ -7,7 +7,7 @@ import os
 import posixpath
 import re
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import msgspec
 import numpy as np
@@ -58,7 +58,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
     folder: str
     others: Literal["background", "ignore"] = "ignore"
 
-    looks_for = "a JSON of panoptic segments with a folder of PNGs (COCO panoptic)"
+    looks_for: ClassVar[str] = "a JSON of panoptic segments with a folder of PNGs (COCO panoptic)"
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -184,7 +184,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
             others = f", nor are {len(unknown) - 1} others" if len(unknown) > 1 else ""
             raise BadImageError(
                 f"{labels.file}: the segment {unknown[0]}, at row {row} and column {column} of {source.mask}, is not "
-                f"among its segments_info{others}"
+                f"among its segments_info{others}; ids are R + 256 G + 65536 B of the colors"
             )
         classes, numbers = np.array([meaning[int(one)] for one in used]).T
         image = self.read_image(read_bytes(source.image), ids)

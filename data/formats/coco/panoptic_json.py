@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -123,10 +124,12 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
     read_image, read_annotation = msgspec.json.Decoder(_Image).decode, msgspec.json.Decoder(_Annotation).decode
     broken: list[tuple[str, str]] = []
     images: dict[str, str] = {}
+    doubtful: set[str] = set()
     for index, raw in enumerate(file.images):
         try:
             image = read_image(raw)
-            images[str(image.id)] = image.file_name
+            if images.setdefault(str(image.id), image.file_name) != image.file_name:
+                doubtful.add(str(image.id))
         except msgspec.MsgspecError as error:
             broken.append((f"{name}: images[{index}]", str(error)))
     label = functools.partial(_labels, name, categories, ids, learned)
@@ -140,6 +143,10 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
             labeled.add(str(annotation.image_id))
             if str(annotation.image_id) not in images:
                 raise BadImageError(f"its image_id {annotation.image_id} is not among the images")
+            if str(annotation.image_id) in doubtful:
+                raise BadImageError(
+                    f"several images have the id {annotation.image_id}, so it is doubtful which it is of"
+                )
             image_name = images[str(annotation.image_id)]
             entries.append(Entry(called, image_name, annotation.file_name, label(annotation)))
         except (msgspec.MsgspecError, BadImageError) as error:
@@ -149,7 +156,7 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
 
 def _parse(path: str, kind: type[Any]) -> Any:
     try:
-        content = msgspec.json.decode(read_bytes(path), type=kind)
+        content = msgspec.json.decode(read_bytes(path).removeprefix(codecs.BOM_UTF8), type=kind)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error}") from None
     except msgspec.ValidationError as error:

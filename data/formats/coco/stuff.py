@@ -9,14 +9,14 @@ import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pydantic
 
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
-from data.base.files import read_bytes
+from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
@@ -28,7 +28,7 @@ from data.listing.walking import walk
 from data.masks.class_ids import read_mask
 
 _Kind = Literal["stuffthingmaps", "pixelmaps"]
-# COCO has these things in its list and in no image.
+# Things in COCO's list that none of its images has, as numbers of labels.txt.
 _NEVER = (12, 26, 29, 30, 45, 66, 68, 69, 71, 83, 91)
 _FIRST_STUFF, _LAST_STUFF, _THINGS_AS_ONE = 92, 182, 183
 # Nearly every map tells by itself what it is.
@@ -51,18 +51,19 @@ class CocoStuffReader(DenseReader):
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")
     maps: Literal["auto", "stuffthingmaps", "pixelmaps"] = "auto"
 
-    looks_for = "COCO's images with stuffthingmaps or pixelmaps (COCO-Stuff)"
+    looks_for: ClassVar[str] = "COCO's images with stuffthingmaps or pixelmaps (COCO-Stuff)"
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
         images, maps = _images_and_maps(ImageFiles(folder, files).relative)
-        for stem in images.keys() & maps.keys():
-            named = next((kind for file in maps[stem] if (kind := _kind_of_folder(file))), None)
-            if named:
-                return Recognition((f"it has COCO-Stuff's {named}",))
-            # The authors' instructions put them into annotations/.
-            if re.fullmatch(r"\d{12}", stem) and any(file.startswith("annotations/") for file in maps[stem]):
-                return Recognition(("annotations/ has maps with the names of COCO's images, as COCO-Stuff does",))
+        paired = [file for stem in images.keys() & maps.keys() for file in maps[stem]]
+        if named := next((kind for file in paired if (kind := _kind_of_folder(file))), None):
+            return Recognition((f"it has COCO-Stuff's {named}",))
+        # Without that name, as in the authors' instructions, the list of classes is needed as a sign.
+        labels = next((file for file in files if posixpath.basename(file) == "labels.txt"), "")
+        is_named = any(re.fullmatch(r"\d{12}", posixpath.splitext(posixpath.basename(file))[0]) for file in paired)
+        if labels and is_named and re.search(rb"(?m)^182\W", read_bytes(join(folder, labels), 0, 10_000)):
+            return Recognition((f"{labels} has COCO-Stuff's classes, and maps have the names of COCO's images",))
         return None
 
     def _files(self) -> dict[str, str]:
@@ -96,14 +97,23 @@ class CocoStuffReader(DenseReader):
         )
 
     def _look(self, path: str) -> _Kind | None:
-        """Which kind a map is, by what only one kind holds."""
+        """Which kind a map is, by what only one kind holds; None if it does not tell."""
         try:
             used = set(np.unique(read_mask(read_bytes(path), self.max_pixels).pixels).tolist())
         except (BadImageError, OSError):  # Which the conversion says.
             return None
-        if used & {IGNORE_LABEL, *range(1, _FIRST_STUFF - 1)}:
-            return "stuffthingmaps"
-        return "pixelmaps" if used & {_LAST_STUFF, _THINGS_AS_ONE} else None
+        has_unlabeled, has_stuff_as_ids = IGNORE_LABEL in used, bool(used & {_LAST_STUFF, _THINGS_AS_ONE})
+        things = used & {*range(1, _FIRST_STUFF - 1)}
+        if never := used & {one - 1 for one in _NEVER} - {*_NEVER}:
+            which = f"{min(never)}, which is a thing that no image of COCO has if it is one less than in labels.txt"
+        elif has_stuff_as_ids and (things or has_unlabeled):
+            which = f"{max(used - {IGNORE_LABEL})} as in labels.txt, and {min(things or [IGNORE_LABEL])}"
+        else:
+            return "stuffthingmaps" if has_unlabeled else "pixelmaps" if has_stuff_as_ids else None
+        raise UserError(
+            f"{path} holds {which}, so it is neither one of stuffthingmaps nor of pixelmaps; if all numbers are those "
+            "of labels.txt, read the maps with --format mask-folder --labels labels.txt"
+        )
 
     def table(self) -> Sequence[MaskClass]:
         labels = self.labels or self._found_labels()
@@ -140,22 +150,19 @@ class CocoStuffReader(DenseReader):
     def listing(self) -> Listing:
         files = self._files()
         images, maps = _images_and_maps(files)
+        wanted = {image: self._maps_of(image, maps.get(stem, ())) for stem, found in images.items() for image in found}
+        labeled = {posixpath.dirname(image) for image, found in wanted.items() if found}
         listed, set_aside, ignored = [], [], []
-        labeled = {split for found in maps.values() for file in found if (split := _split_of(file))}
-        for stem, found in sorted(images.items()):
-            for image in found:
-                split = _split_of(image)
-                wanted = [file for file in maps.get(stem, []) if _kind_of_folder(file) in (None, self.kind)]
-                wanted = [file for file in wanted if not split or _split_of(file) in ("", split)]
-                name, path = name_of(image), files[image]
-                if len(wanted) == 1:
-                    listed.append(Source(name, "", path, files[wanted[0]], stated_split=placing(name).split))
-                elif wanted:
-                    set_aside.append(SetAside(path, f"it has several maps: {', '.join(wanted)}"))
-                elif split and split not in labeled:
-                    ignored.append(SetAside(path, "its split has no maps"))
-                else:
-                    set_aside.append(SetAside(path, f"it has no map {stem}.png"))
+        for image, found in sorted(wanted.items()):
+            name, path = name_of(image), files[image]
+            if len(found) == 1:
+                listed.append(Source(name, "", path, files[found[0]], stated_split=placing(name).split))
+            elif found:
+                set_aside.append(SetAside(path, f"it has several maps: {', '.join(found)}"))
+            elif posixpath.dirname(image) in labeled:
+                set_aside.append(SetAside(path, f"it has no map {posixpath.basename(name)}.png"))
+            else:
+                ignored.append(SetAside(path, "no image in its folder has a map"))
         for stem in sorted(maps.keys() - images.keys()):
             set_aside += [SetAside(files[file], f"it has no image {stem}.jpg") for file in maps[stem]]
         sources, duplicates = set_aside_duplicates(listed)
@@ -163,6 +170,15 @@ class CocoStuffReader(DenseReader):
             raise UserError(f"{self.folder} has no images (.jpg) and maps (.png) of the same names")
         stay = self.stated_splits({source.source_id: source.image for source in sources})
         return Listing(self.deal(sources, stay, self.folder), [*set_aside, *duplicates], ignored)
+
+    def _maps_of(self, image: str, maps: Sequence[str]) -> list[str]:
+        """Those of the maps with an image's name that are of the kind that is read, and of its split."""
+        split = _split_of(image)
+        return [
+            file
+            for file in maps
+            if _kind_of_folder(file) in (None, self.kind) and (not split or _split_of(file) in ("", split))
+        ]
 
     def read(self, source: Source) -> LabeledImage:
         try:

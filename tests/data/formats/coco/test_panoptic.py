@@ -259,6 +259,7 @@ def test_images_without_annotation_and_those_that_no_file_names_are_ignored(tmp_
             f"the segment id {10**30} is not between 1 and",
         ),
         ("annotations", lambda it: it.append(it[0]), "it is described twice"),
+        ("images", lambda it: it.append({"id": 5, "file_name": "good.jpg"}), "several images have the id 5"),
     ],
 )  # fmt: skip
 def test_a_broken_annotation_costs_one_image(tmp_path, key, change, reason):
@@ -277,6 +278,12 @@ def test_a_broken_annotation_costs_one_image(tmp_path, key, change, reason):
     assert entry.input.startswith("panoptic.json: annotations[0]") or entry.input == str(tmp_path / "images/a.jpg")
 
 
+def test_a_byte_order_mark_does_no_harm(tmp_path):
+    path = one(tmp_path) / "panoptic.json"
+    path.write_bytes(b"\xef\xbb\xbf" + path.read_bytes())
+    assert len(listing(tmp_path).sources) == 1
+
+
 def test_an_entry_of_an_image_that_is_broken_is_named(tmp_path):
     one(tmp_path, images=lambda images: images.insert(0, {"id": None, "file_name": 3}))
     found = listing(tmp_path)
@@ -293,7 +300,7 @@ def test_a_segment_that_the_json_does_not_have_sets_the_image_aside(tmp_path):
         read(tmp_path)
     assert str(caught.value) == (
         f"panoptic.json: the segment 4242, at row 7 and column 11 of {tmp_path}/panoptic/a.png, is not among its "
-        "segments_info"
+        "segments_info; ids are R + 256 G + 65536 B of the colors"
     )
 
 

@@ -94,6 +94,14 @@ def test_each_number_is_the_class_that_the_authors_mean(tmp_path, layout):
     assert len(CocoStuffReader(folder=str(tmp_path)).label_map) == (92 if layout.startswith("pixelmaps") else 171)
 
 
+def test_other_masks_with_names_of_coco_are_not_taken_for_it(tmp_path):
+    coco(tmp_path, "pixelmaps, moved")
+    (tmp_path / "labels.txt").write_text("0: background\n1: person\n")
+    assert recognized(tmp_path) != "coco-stuff"
+    (tmp_path / "labels.txt").unlink()
+    assert recognized(tmp_path) != "coco-stuff"
+
+
 def test_the_labels_alone_would_give_other_classes(tmp_path):
     """Why there is this format: mask-folder takes the numbers of labels.txt for those in the maps."""
     coco(tmp_path, "stuffthingmaps, by the authors' instructions")
@@ -120,6 +128,23 @@ def test_maps_that_do_not_tell_need_a_choice(tmp_path):
         listing(tmp_path)
     assert read(tmp_path, maps="pixelmaps")[0][0] == "class 120"
     assert read(tmp_path, maps="stuffthingmaps")[0][0] == "class 121"
+
+
+@pytest.mark.parametrize(
+    ("numbers", "message"),
+    [
+        ([1, 44, 92, 255], "holds 44, which is a thing that no image of COCO has if it is one less"),
+        ([1, 3, 157, 182], "holds 182 as in labels.txt, and 1, so it is neither"),
+        ([157, 182, 255, 255], "holds 182 as in labels.txt, and 255, so it is neither"),
+    ],
+)
+def test_maps_of_ones_own_are_neither_kind(tmp_path, numbers, message):
+    """All numbers as in labels.txt, things too, would be read as the class after theirs."""
+    coco(tmp_path, "pixelmaps, moved")
+    for path in (tmp_path / "annotations").rglob("*.png"):
+        Image.fromarray(np.repeat(np.array([numbers], np.uint8), 4, axis=0)).save(path)
+    with pytest.raises(UserError, match=message):
+        listing(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -150,8 +175,20 @@ def test_files_without_counterpart_are_named(tmp_path):
         ("000000000009.png", "it has no image 000000000009.jpg"),
     ]
     assert [(pathlib.Path(entry.input).name, entry.reason) for entry in found.ignored] == [
-        ("000000000001.jpg", "its split has no maps"),
+        ("000000000001.jpg", "no image in its folder has a map"),
     ]
+
+
+def test_names_that_several_splits_have_are_told_apart_by_folders(tmp_path):
+    coco(tmp_path)
+    images(tmp_path / "val2017")
+    write(tmp_path / "stuffthingmaps_trainval2017/val2017", "stuffthingmaps")
+    found = listing(tmp_path)
+    assert len(found.sources) == 6
+    assert all(pathlib.Path(one.image).parent.name == pathlib.Path(one.mask).parent.name for one in found.sources)
+    images(tmp_path / "more")
+    several = [entry for entry in listing(tmp_path).set_aside if "it has several maps: stuff" in entry.reason]
+    assert [pathlib.Path(entry.input).parent.name for entry in several] == ["more", "more"]
 
 
 def test_labels_are_needed_and_must_be_those_of_coco_stuff(tmp_path):
