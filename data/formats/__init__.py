@@ -13,9 +13,11 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.yolo import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
     "oxford-pets": OxfordPetsReader,
+    "yolo": YoloReader,
     "mask-folder": MaskFolderReader,
     "brain-mri": BrainMriReader,
 }
