@@ -15,6 +15,7 @@ from data.base.files import read_bytes
 from data.formats.dealt import SplitOptions
 from data.formats.reader import LabeledImage, MaskedImagesReader, SetAside, Source
 from data.label_map import LabelMap
+from data.listing.items import LEFT_BY_TOOLS
 from data.listing.walking import walk
 
 
@@ -37,9 +38,9 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
 
     @functools.cached_property
     def files(self) -> list[str]:
-        """Paths of all files of the data set, below its folder, with `/` between folders."""
+        """Paths of the files of the data set, below its folder, with `/` between folders."""
         start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
+        return without_hidden([file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files])
 
     @abc.abstractmethod
     def categories(self) -> Sequence[Category]:
@@ -87,6 +88,11 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
         objects = self.objects(source, image.height, image.width)
         class_ids, instances = draw(objects, image.height, image.width, self.chosen.background)
         return LabeledImage(image, class_ids, instances)
+
+
+def without_hidden(files: Iterable[str]) -> list[str]:
+    """Some files, without those that are hidden or left by tools."""
+    return [file for file in files if not any(part[0] == "." or part in LEFT_BY_TOOLS for part in file.split("/"))]
 
 
 def without_repeated_images(

@@ -18,7 +18,7 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of
+from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
 from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.yolo.description import CLASSES, Description, find_description
 from data.formats.yolo.labels import (
@@ -60,7 +60,7 @@ class YoloReader(AnnotatedImagesReader):
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
-        texts = texts_by_path(files)
+        texts = texts_by_path(without_hidden(files))
         images = ImageFiles(folder, files).relative
         labels = {image: label for image in images if (label := label_file(image, texts))}
         looked_at, corners = "", set()

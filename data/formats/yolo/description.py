@@ -114,7 +114,7 @@ def _read_yaml(folder: str, file: str) -> dict[Any, Any] | None:
         if posixpath.basename(file).lower() in _USUAL:
             raise UserError(f"{path} cannot be read as YAML: {' '.join(str(error).split())}") from None
         return None
-    except RecursionError:
+    except (RecursionError, FileNotFoundError):  # As a link to nothing raises it.
         return None
     return content if isinstance(content, dict) else None
 

@@ -256,6 +256,15 @@ def test_a_data_set_of_boxes_is_refused(folder):
         listing(folder)
 
 
+def test_data_sets_in_buckets(folder, bucket):
+    for path in (path for path in folder.rglob("*") if path.is_file()):
+        bucket.blob(f"set/{path.relative_to(folder)}").upload_from_filename(path)
+    reader = YoloReader(folder="gs://segpipe/set")
+    found = reader.listing()
+    assert len(found.sources) == 5
+    assert reader.read(found.sources[0]).class_ids[5, 10] == 1
+
+
 def test_names_are_stable_and_workers_get_no_lists_of_files(folder):
     reader = YoloReader(folder=str(folder))
     before = len(pickle.dumps(reader))
