@@ -23,6 +23,7 @@ from data.formats.heads import json_keys
 from data.formats.labelme.files import (
     LabelFile,
     label_names,
+    plain_label,
     read_image_data,
     read_label_files,
     read_shapes,
@@ -162,7 +163,7 @@ class LabelmeReader(AnnotatedImagesReader):
             raise BadImageError(f"{file}: {error}") from None
         found = []
         for number, item in enumerate(shapes, 1):
-            label = item.label.strip()
+            label = plain_label(item.label)
             name = f"{file}: {shape_name(number, label)}"
             try:
                 shape = shape_of(item, self.line_width, self.max_pixels)

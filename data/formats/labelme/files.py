@@ -9,6 +9,7 @@ import base64
 import binascii
 import concurrent.futures
 import dataclasses
+import unicodedata
 from collections.abc import Mapping, Sequence
 from typing import TypeVar
 
@@ -112,7 +113,7 @@ def _listed(folder: str, file: str) -> LabelFile:
         return LabelFile(file, is_other=True)
     labels: dict[str, str] = {}
     for number, shape in enumerate(found.shapes, 1):
-        label = shape.label.strip()
+        label = plain_label(shape.label)
         if not label:
             return LabelFile(file, broken=f"shape {number}: it has no label")
         labels.setdefault(label, shape_name(number, label))
@@ -136,6 +137,11 @@ def _unusable(file: str, content: bytes, error: Exception) -> LabelFile:
     except BadImageError as reason:
         return LabelFile(file, broken=str(reason))
     return LabelFile(file, broken=str(error))
+
+
+def plain_label(text: str) -> str:
+    """A label without blanks around it, which labelme itself cuts off, and in Unicode's form NFC."""
+    return unicodedata.normalize("NFC", text.strip())
 
 
 def shape_name(number: int, label: str) -> str:
@@ -208,4 +214,4 @@ def label_names(content: bytes) -> list[str] | None:
         lines = content.decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
         return None
-    return [line.strip() for line in lines if line.strip()]
+    return [plain_label(line) for line in lines if line.strip()]

@@ -17,6 +17,7 @@ from data.decoding.errors import BadImageError
 from data.decoding.images import decode
 from data.formats.labelme.files import LabelmeShape, from_base64
 
+_FARTHEST = 1e6
 _CORNERS = ("oriented_rectangle", "rotation")  # The second is X-AnyLabeling's.
 _STROKES = ("line", "linestrip", "point", "points")
 # By which the size of a mask and the distance of its corners may differ: old versions of labelme count a row and a
@@ -38,6 +39,8 @@ def shape_of(item: LabelmeShape, line_width: float | None, max_pixels: int) -> S
       BadImageError: if it has no area, or is not what it says it is.
     """
     points, kind = item.points, item.shape_type or "polygon"
+    if any(abs(value) > _FARTHEST for point in points for value in point):
+        raise BadImageError("it has coordinates of more than a million pixels")
     if kind == "polygon" or (kind == "rectangle" and len(points) == 4):  # X-AnyLabeling's have all corners.
         return _polygon(points)
     if kind in _CORNERS:

@@ -116,6 +116,8 @@ def test_later_shapes_lie_over_earlier_ones_and_groups_are_one_object(folder):
 def test_labels_may_have_any_letters(folder):
     shapes = [shape(" tv/monitor, 猫: [x] ", [[0, 0], [5, 5]], "rectangle")]
     assert read(folder, shapes, name="b")[0][0, 0] == 3
+    files(folder, {"c.json": label("c.png", [shape(form, []) for form in ("\u00e9", "e\u0301")])})
+    assert LabelmeReader(folder=str(folder)).label_map.names[1:] == ("cat", "potted plant", "tv/monitor, 猫: [x]", "é")
     reader = LabelmeReader(folder=str(folder), classes='"tv/monitor, 猫: [x]", animal: [cat, potted plant]')
     assert reader.label_map.names == ("background", "tv/monitor, 猫: [x]", "animal")
 
@@ -167,7 +169,7 @@ def base64_png(pixels):
         (shape("cat", [[1, 1], [2], [3, 3]]), "shape 2: Expected `array` of length 2"),
         (shape("cat", None), "shape 2: Expected `array`, got `null`"),
         (shape("cat", [[1, 1], [1e9, 1], [3, 3]]), "more than a million pixels"),
-        (shape("cat", [[1, 1], [1e300, 1]], "circle"), "shape 2 .cat.: "),
+        (shape("cat", [[1, 1], [1e300, 1]], "circle"), "shape 2 .cat.: it has coordinates of more than a million"),
         (shape("cat", [[1, 1], [4, 4]], "mask"), "shape 2 .cat.: a mask without pixels"),
         (shape("cat", [[1, 1], [4, 4]], "mask", mask="?"), "its mask: it is not in base64"),
         (shape("cat", [[1, 1], [4, 4]], "mask", mask="AAAA"), "its mask: unreadable: not a known image format"),
