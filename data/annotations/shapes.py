@@ -11,6 +11,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -18,6 +19,8 @@ from data.decoding.errors import BadImageError
 
 # Of a circle that is drawn as a polygon: with so many corners none is off by a tenth of a pixel, up to this radius.
 _CIRCLE_CORNERS = 720
+# No image reaches as far, and pycocotools walks along every outline, step by step; it crashes at a thousand times this.
+_FARTHEST = 1e6
 
 
 class Shape(abc.ABC):
@@ -45,10 +48,25 @@ class Polygon(Shape):
     def mask(self, height: int, width: int) -> np.ndarray:
         from pycocotools import mask as coco_mask
 
+        return coco_mask.decode(self._runs(height, width)).astype(bool)
+
+    def area(self, height: int, width: int) -> int:
+        """How many pixels of an image it has, without drawing them.
+
+        Raises:
+          BadImageError: as by `mask`.
+        """
+        from pycocotools import mask as coco_mask
+
+        return int(coco_mask.area(self._runs(height, width)))
+
+    def _runs(self, height: int, width: int) -> Any:
+        from pycocotools import mask as coco_mask
+
         for ring in self.rings:
             check_ring(ring)
         runs = coco_mask.frPyObjects([[float(value) for value in ring] for ring in self.rings], height, width)
-        return coco_mask.decode(coco_mask.merge(runs)).astype(bool)
+        return coco_mask.merge(runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +116,7 @@ class Bitmap(Shape):
 
     def mask(self, height: int, width: int) -> np.ndarray:
         drawn = np.zeros((height, width), bool)
-        bottom, right = self.top + self.pixels.shape[0], self.left + self.pixels.shape[1]
+        bottom, right = max(self.top + self.pixels.shape[0], 0), max(self.left + self.pixels.shape[1], 0)
         top, left = max(self.top, 0), max(self.left, 0)
         inside = self.pixels[top - self.top : max(height - self.top, 0), left - self.left : max(width - self.left, 0)]
         drawn[top:bottom, left:right] = inside
@@ -130,3 +148,5 @@ def check_ring(ring: Sequence[float]) -> None:
         raise BadImageError(f"its polygon has {len(ring) // 2} points, and needs three")
     if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in ring):
         raise BadImageError("its polygon has coordinates that are not finite numbers")
+    if any(abs(value) > _FARTHEST for value in ring):
+        raise BadImageError("its polygon has coordinates of more than a million pixels")

@@ -5,6 +5,7 @@ from data.formats.brain_mri import BrainMriReader
 from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.stuff import CocoStuffReader
+from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (
@@ -18,14 +19,17 @@ from data.formats.reader import (
     set_aside_duplicates,
 )
 from data.formats.voc.reader import VocReader
+from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
-    "ade20k": Ade20kReader,
     "coco-panoptic": CocoPanopticReader,
     "coco-stuff": CocoStuffReader,
-    "oxford-pets": OxfordPetsReader,
     "voc": VocReader,
     "cityscapes": CityscapesReader,
+    "ade20k": Ade20kReader,
+    "yolo": YoloReader,
+    "labelme": LabelmeReader,
+    "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
     "mask-folder": MaskFolderReader,
 }
