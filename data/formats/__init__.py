@@ -1,7 +1,7 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
 from data.formats.brain_mri import BrainMriReader
-from data.formats.label_studio import LabelStudioReader
+from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (

@@ -13,7 +13,7 @@ from data.base.errors import UserError
 from data.base.files import join
 from data.decoding.errors import BadImageError
 from data.formats.label_studio.config import LabelConfig, find_config
-from data.formats.label_studio.references import canonical, find_image, images_of
+from data.formats.label_studio.references import FoundByReference, canonical, images_of
 from data.formats.label_studio.regions import Region, Result, regions_of
 from data.formats.label_studio.tasks import Annotation, Task, in_order, read_tasks
 from data.formats.reader import SetAside
@@ -172,9 +172,10 @@ def find_images(images: Sequence[LabeledImageOfTask], files: ImageFiles) -> Foun
     """Finds the image files that tasks are about."""
     by_path: dict[str, list[LabeledImageOfTask]] = collections.defaultdict(list)
     found = Found({}, set(), [])
+    by_reference = FoundByReference(files)
     for image in images:
         try:
-            by_path[find_image(files, image.reference, image.file.rpartition("/")[0])].append(image)
+            by_path[by_reference.find(image.reference, image.file.rpartition("/")[0])].append(image)
         except BadImageError as error:
             found.lost.append((image, str(error)))
     for path, same in by_path.items():

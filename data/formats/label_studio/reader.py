@@ -49,9 +49,10 @@ class LabelStudioReader(AnnotatedImagesReader):
     Regions are brushes, polygons, rectangles, ellipses, bitmasks and closed vectors without curves; each is an object.
     Later ones lie over earlier ones. Label Studio gives places in percent of the image as it is shown, whose first
     pixel begins at 0, and saves a brush for each pixel: what is painted at all, however thinly, counts. Points,
-    choices, texts and predictions are passed over. Images are found by their names, wherever in SOURCE they are, with
-    or without the eight characters that Label Studio puts before uploads. A labeling configuration, an XML file beside
-    the JSON files, gives the order of the labels and their colors; without it the order is that of the alphabet.
+    choices, texts and predictions are passed over. Images are found by their names, wherever in SOURCE they are;
+    uploads may have the names that Label Studio gave them, or those that they had before. A labeling configuration, an
+    XML file beside the JSON files, gives the order of the labels and their colors; without it the order is that of the
+    alphabet.
 
     Attributes:
       folder: holds the JSON files and the images. Files such as train.json and val.json are splits.

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import base64
 import binascii
+import collections
 import os
 import re
+import unicodedata
 import urllib.parse
 from typing import Any
 
@@ -14,7 +16,7 @@ from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS
 
 _SCHEME = re.compile(r"[a-z][a-z0-9+.-]+://", re.IGNORECASE)
-# What Label Studio puts before the name of an uploaded file; some exports take it off the images again.
+# The name of an uploaded file, after what Label Studio puts before it.
 _UPLOAD = re.compile(r"[0-9a-f]{8}-(.+)", re.IGNORECASE)
 
 
@@ -24,11 +26,8 @@ def image_names(reference: str) -> list[str]:
     Args:
       reference: as the task has it, such as `/data/local-files/?d=cats/a.jpg` or `s3://bucket/cats/a.jpg`.
     """
-    path, is_upload = _path(reference)
+    path, _ = _path(reference)
     names = [path, urllib.parse.unquote(path)]
-    folder, _, name = names[-1].rpartition("/")
-    if is_upload and (original := _UPLOAD.fullmatch(name)):
-        names.append(f"{folder}/{original[1]}" if folder else original[1])
     return [name for name in dict.fromkeys(names) if os.path.splitext(name)[1].lower() in EXTENSIONS]
 
 
@@ -63,24 +62,45 @@ def images_of(data: dict[str, Any]) -> dict[str, list[str]]:
     return found
 
 
-def find_image(images: ImageFiles, reference: str, beside: str) -> str:
-    """The path of an image below the data set.
+class FoundByReference:
+    """Finds images of a data set by the references of tasks."""
 
-    Args:
-      images: of the data set.
-      reference: as the task has it.
-      beside: folder of the file with the task, relative.
+    def __init__(self, images: ImageFiles):
+        self._images = images
+        self._uploads: dict[str, list[str]] = collections.defaultdict(list)
+        for path in images.relative:
+            self._uploads[_name_of_upload(path.rpartition("/")[2])].append(path)
 
-    Raises:
-      BadImageError: if there is no such image, several are meant, or it lies outside of the data set.
-    """
-    problems = []
-    for name in image_names(reference):
-        try:
-            return images.find(name, beside)
-        except BadImageError as error:
-            problems.append(error)
-    raise problems[0]
+    def find(self, reference: str, beside: str) -> str:
+        """The path of an image below the data set.
+
+        Args:
+          reference: as the task has it.
+          beside: folder of the file with the task, relative.
+
+        Raises:
+          BadImageError: if there is no such image, several are meant, or it lies outside of the data set.
+        """
+        problems = []
+        for name in image_names(reference):
+            try:
+                return self._images.find(name, beside)
+            except BadImageError as error:
+                problems.append(error)
+        path, is_upload = _path(reference)
+        original = _UPLOAD.fullmatch(urllib.parse.unquote(path).rpartition("/")[2])
+        # Before Label Studio put something before it and left out some characters.
+        found = self._uploads.get(_name_of_upload(original[1]), []) if is_upload and original else []
+        if len(found) > 1:
+            raise BadImageError(f"{path} may be {' or '.join(sorted(found)[:3])}; rename the right one to {path}")
+        if found:
+            return found[0]
+        raise problems[0]
+
+
+def _name_of_upload(name: str) -> str:
+    """What Label Studio makes of the name of an uploaded file."""
+    return re.sub(r"[^-\w.]", "", unicodedata.normalize("NFC", name).strip().replace(" ", "_"))
 
 
 def canonical(reference: str) -> str:

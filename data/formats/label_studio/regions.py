@@ -1,4 +1,8 @@
-"""The regions of an annotation, and their shapes."""
+"""The regions of an annotation, and their shapes.
+
+Places are in percent of the image as it is stored in upright form. That an annotator has turned the view
+(`image_rotation`) does not change them, since Label Studio 1.0.
+"""
 
 from __future__ import annotations
 
@@ -127,7 +131,8 @@ def _labels(result: Result, name: str) -> list[str]:
     key = result.type if result.type.endswith("labels") and result.type in result.value else "labels"
     if key not in result.value:
         return []
-    return parse(result.value[key], list[str], f"{name}: its labels are no list of names")
+    names = parse(result.value[key], list[str], f"{name}: its labels are no list of names")
+    return [label for label in names if label.strip()]
 
 
 def _is_same(region: Region, kind: str, value: dict[str, msgspec.Raw]) -> bool:

@@ -15,7 +15,7 @@ from data.annotations.brush_rle import encode_brush
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
-from data.formats.label_studio import LabelStudioReader
+from data.formats.label_studio.reader import LabelStudioReader
 from data.inspection.recognize import recognize
 
 WIDTH, HEIGHT = 40, 30
@@ -129,7 +129,7 @@ def test_later_regions_lie_over_earlier_ones_and_each_is_an_object(tmp_path):
         result("keypointlabels", {"x": 80, "y": 80, "width": 0.5}, ["Nose"]),
         result("choices", {"choices": ["sunny"]}),
         {"type": "relation", "from_id": "a", "to_id": "b", "direction": "right"},
-        box(25, 20, 50, 20, labels=["Road"]),
+        box(25, 20, 50, 20, labels=["Road"], image_rotation=90),  # Drawn in a view that was turned.
     ]
     write(tmp_path, [task(1, annotation(*results))])
     ids, instances = read(tmp_path)
@@ -284,6 +284,7 @@ def test_tasks_without_annotations_are_left_out_or_background_and_empty_ones_are
         ("/data/upload/1/0a1b2c3d-cat.png", "cat.png"),
         ("/data/upload/1/0a1b2c3d-cat.png", "images/0a1b2c3d-cat.png"),
         ("/data/upload/0a1b2c3d-c%C3%A4t.png", "cät.png"),
+        ("/data/upload/1/0a1b2c3d-big_cat_1.png", "pets/big cat (1).png"),
         ("http://localhost:8080/data/upload/7/0a1b2c3d-cat.png", "cat.png"),
         ("/data/local-files/?d=pets/big%20cats/cat.png", "big cats/cat.png"),
         ("http://localhost:8080/data/local-files?d=pets/cat.png", "pets/cat.png"),
@@ -314,6 +315,13 @@ def test_images_that_may_be_those_of_several_tasks_are_set_aside(tmp_path):
     assert "a.png may be 11111111-a.png or 22222222-a.png" in found["export.json: task 0"]
     assert set(splits(tmp_path)) == {"b"}
     assert not read(tmp_path, "b")[0].any()  # The later of two annotations that have no time.
+
+
+def test_an_upload_that_may_be_several_images_is_set_aside(tmp_path):
+    tasks = [task(1, annotation(box(0, 0, 50, 50)), image="/data/upload/1/0a1b2c3d-a_b.png"), task(2, annotation())]
+    write(tmp_path, tasks, ["a_b.png", "a b.png", "2.png"])
+    found = reasons(tmp_path)["export.json: task 1"]
+    assert found == "0a1b2c3d-a_b.png may be a b.png or a_b.png; rename the right one to 0a1b2c3d-a_b.png"
 
 
 def test_several_images_of_a_task(tmp_path):
@@ -512,7 +520,8 @@ def test_files_that_are_no_export_are_explained(tmp_path):
 
 
 def test_a_folder_is_recognized(tmp_path):
-    labels = annotation(brush(np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.5))
+    # So much that the first and the last part of the file, which tell what it is, hold no whole task.
+    labels = annotation(*[brush(np.random.default_rng(0).random((HEIGHT, WIDTH)) > 0.5)] * 50)
     write(tmp_path, [task(number, labels) for number in range(12)], config=CONFIG)
     recognized = recognize(str(tmp_path))
     assert recognized.format == "label-studio"
