@@ -188,6 +188,5 @@ def _objects(place: str, regions: Sequence[_Drawn], height: int, width: int) -> 
             shape = shape_of(region.kind, region.value, height, width)
         except BadImageError as error:
             raise BadImageError(f"{name}: {error}") from None
-        if shape is not None:
-            objects.append(AnnotatedObject(name, region.class_id, shape))
+        objects.append(AnnotatedObject(name, region.class_id, shape))
     return objects

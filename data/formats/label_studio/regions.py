@@ -118,6 +118,8 @@ def regions_of(results: Sequence[msgspec.Raw]) -> list[Region]:
 
 def _kind(result: Result, name: str) -> str:
     base = result.type.removesuffix("labels")
+    if base == "vector" and bytes(result.value.get("closed", b"")) != b"true":
+        return ""  # A line.
     if base in _KINDS or base in _ALSO:
         return _ALSO.get(base, base)
     if result.type == "labels":
@@ -186,7 +188,6 @@ class _Vertex(msgspec.Struct):
 
 class _Vector(msgspec.Struct):
     vertices: list[_Vertex]
-    closed: bool = False
 
 
 class _Bitmask(msgspec.Struct):
@@ -207,8 +208,8 @@ class Brush(Shape):
         return decode_brush(self.rle, height, width)
 
 
-def shape_of(kind: str, value: bytes | msgspec.Raw, height: int, width: int) -> Shape | None:
-    """The shape of a region; None if it has no area.
+def shape_of(kind: str, value: bytes | msgspec.Raw, height: int, width: int) -> Shape:
+    """The shape of a region.
 
     Args:
       kind: what it is.
@@ -235,9 +236,7 @@ def shape_of(kind: str, value: bytes | msgspec.Raw, height: int, width: int) -> 
     if kind == "rectangle":
         return Polygon([_corners(parse(value, _Rectangle, what), height, width)])
     if kind == "vector":
-        points = _outline(parse(value, _Vector, what))
-        if points is None:
-            return None
+        points = _outline(parse(value, _Vector, what).vertices)
     else:
         polygon = parse(value, _Polygon, what)
         if not polygon.closed:
@@ -274,18 +273,16 @@ def _corners(box: _Rectangle, height: int, width: int) -> list[float]:
     ]  # fmt: skip
 
 
-def _outline(vector: _Vector) -> list[tuple[float, float]] | None:
-    """The corners of a closed vector of straight lines; None if it is open, and a line."""
-    if not vector.closed:
-        return None
-    if any(vertex.is_curved for vertex in vector.vertices):
+def _outline(vertices: Sequence[_Vertex]) -> list[tuple[float, float]]:
+    """The corners of a closed vector of straight lines."""
+    if any(vertex.is_curved for vertex in vertices):
         raise BadImageError("its vector has curves, which are not read; draw it as a polygon")
     before: str | None = None
-    for vertex in vector.vertices:
-        if vertex.before != before and vertex is not vector.vertices[0]:
+    for vertex in vertices:
+        if vertex.before != before and vertex is not vertices[0]:
             raise BadImageError("its vector has branches, so that it encloses no area; draw it as a polygon")
         before = vertex.id
-    return [(vertex.x, vertex.y) for vertex in vector.vertices]
+    return [(vertex.x, vertex.y) for vertex in vertices]
 
 
 def _painted(url: str, height: int, width: int) -> np.ndarray:

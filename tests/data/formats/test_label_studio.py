@@ -225,7 +225,7 @@ def test_ellipses_bitmasks_and_vectors(tmp_path):
             "bitmasklabels", {"imageDataURL": f"data:image/png;base64,{base64.b64encode(file.getvalue()).decode()}"}
         ),
         result("vectorlabels", {"vertices": vertices, "closed": True}),
-        result("vectorlabels", {"vertices": vertices, "closed": False}),
+        result("vectorlabels", {"vertices": vertices, "closed": False}, ["Line"]),
     ]
     write(tmp_path, [task(1, annotation(*results))])
     instances = read(tmp_path)[1]
@@ -237,6 +237,7 @@ def test_ellipses_bitmasks_and_vectors(tmp_path):
     assert ((instances == 2) == area(20, 30, 30, 40)).all()
     assert ((instances == 3) == area(18, 30, 0, 8)).all()
     assert instances.max() == 3
+    assert reader(tmp_path).label_map.names == ("background", "Car")
 
 
 def test_ground_truth_counts_then_the_newest_annotation(tmp_path):
@@ -437,6 +438,10 @@ VALID = {"original_width": WIDTH, "original_height": HEIGHT}
         (result("bitmasklabels", {"imageDataURL": "data:image/png;base64,AAAA"}), "its bitmask is broken"),
         (result("bitmasklabels", {"imageDataURL": "https://a/b.png"}), "its bitmask is not an image in base64"),
         (result("vectorlabels", {"closed": True, "vertices": [{"x": 1, "y": 1, "isBezier": True}]}), "has curves"),
+        (
+            result("vectorlabels", {"closed": True, "vertices": [{"x": n, "y": n, "id": str(n)} for n in (1, 2, 3)]}),
+            "its vector has branches",
+        ),
         (result("cuboidlabels", {}), "is of the type 'cuboidlabels', which is not read"),
         ({**VALID, "type": "polygonlabels", "value": [1, 2]}, "result 2 is not one of Label Studio's: .*value"),
         ("text", "result 2 is not one of Label Studio's: Expected `object`, got `str`"),
@@ -529,3 +534,9 @@ def test_a_folder_is_recognized(tmp_path):
     assert FORMATS["label-studio"].recognize(str(tmp_path), ["images/1.png"]) is None
     (tmp_path / "export.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     assert LabelStudioReader.recognize(str(tmp_path), ["export.json"]) is None
+
+
+def test_two_shapes_of_one_id_are_named(tmp_path):
+    same = [box(0, 0, 50, 50, id="a"), box(50, 0, 50, 50, id="a")]
+    write(tmp_path, [task(1, annotation(*same)), task(2, annotation(box(0, 0, 50, 50)))])
+    assert "result 2 (a) and result 1 (a) have one id and two shapes" in reasons(tmp_path)["export.json: task 1"]
