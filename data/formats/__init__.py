@@ -5,9 +5,12 @@ from data.formats.brain_mri import BrainMriReader
 from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.stuff import CocoStuffReader
+from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
+from data.formats.voc.reader import VocReader
+from data.formats.yolo.reader import YoloReader
 from data.formats.reader import (
     LabeledImage,
     Listing,
@@ -18,8 +21,6 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
-from data.formats.voc.reader import VocReader
-from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
     "coco-panoptic": CocoPanopticReader,
@@ -29,6 +30,7 @@ FORMATS: dict[str, type[Reader]] = {
     "ade20k": Ade20kReader,
     "yolo": YoloReader,
     "labelme": LabelmeReader,
+    "label-studio": LabelStudioReader,
     "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
     "mask-folder": MaskFolderReader,
