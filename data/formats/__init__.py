@@ -9,8 +9,6 @@ from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
-from data.formats.voc.reader import VocReader
-from data.formats.yolo.reader import YoloReader
 from data.formats.reader import (
     LabeledImage,
     Listing,
@@ -21,6 +19,8 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.voc.reader import VocReader
+from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
     "coco-panoptic": CocoPanopticReader,
