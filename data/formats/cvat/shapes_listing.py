@@ -1,0 +1,157 @@
+"""The examples of CVAT's XML: each image or frame with what a worker needs of its shapes."""
+
+from __future__ import annotations
+
+import collections
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+
+from data.annotations.image_files import ImageFiles
+from data.base.errors import UserError
+from data.base.files import join
+from data.contract import IGNORE_LABEL
+from data.decoding.errors import BadImageError
+from data.formats.annotated import name_of
+from data.formats.cvat.objects import AREAS, BOX, NO_AREAS, Annotation, ImageLabels, area_values, kinds_of
+from data.formats.cvat.places import find_image, frame_folders, split_of_subset
+from data.formats.cvat.tracks import list_tracks
+from data.formats.cvat.xml_file import Head, Image, Shape, Track, read_parts
+from data.formats.reader import SetAside, Source
+from data.splits import Shares
+
+
+@dataclasses.dataclass
+class ShapesListing:
+    """Takes the parts of CVAT's files, and makes examples of them.
+
+    Attributes:
+      images: those of the data set.
+      ids: the class id of each label.
+      are_boxes_left_out: whether boxes are not drawn.
+      are_empty_left_out: whether images without a shape that is drawn are left out.
+      shares: what `--split` says.
+      sources: the examples so far.
+      set_aside: what cannot be one.
+      ignored: what need not be one.
+      drawn: how many shapes of each kind are drawn.
+      not_drawn: the same for those that are not.
+    """
+
+    images: ImageFiles
+    ids: Mapping[str, int]
+    are_boxes_left_out: bool
+    are_empty_left_out: bool
+    shares: Shares | None
+    sources: list[Source] = dataclasses.field(default_factory=list)
+    set_aside: list[SetAside] = dataclasses.field(default_factory=list)
+    ignored: list[SetAside] = dataclasses.field(default_factory=list)
+    drawn: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+    not_drawn: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
+
+    def __post_init__(self) -> None:
+        self._frame_folders = frame_folders(self.images)
+        self._not_drawn_in_file: list[Shape] = []
+
+    def add_file(self, file: str, split: str = "") -> None:
+        """Reads a file.
+
+        Args:
+          file: its path below the data set.
+          split: what its name says, for images whose subset says nothing.
+
+        Raises:
+          UserError: if it cannot be read, or frames of a video are not there.
+        """
+        head, tracks, images = Head(), [], 0
+        self._not_drawn_in_file = []
+        for part in read_parts(join(self.images.folder, file)):
+            if isinstance(part, Head):
+                head = part
+            elif isinstance(part, Track):
+                tracks.append(part)
+            else:
+                images += 1
+                self._add_image(file, head, part, split)
+        if tracks and images:
+            raise UserError(
+                f"{file} has images as well as tracks, so it is doubtful which frame an image is; export it from CVAT "
+                "in the format CVAT for images 1.1"
+            )
+        if not images and (tracks or any(task.is_video for task in head.tasks)):
+            list_tracks(self, self._frame_folders, file, head, tracks, split)
+        if left := self._not_drawn_in_file:
+            self.ignored.append(
+                SetAside(file, f"not drawn: {kinds_of(shape.kind for shape in left)}, the first in line {left[0].line}")
+            )
+
+    def _add_image(self, file: str, head: Head, image: Image, split: str) -> None:
+        get = image.attributes.get
+        name, task = get("name", ""), head.task(get("task_id", ""))
+        subset = get("subset", "") or task.subset
+        try:
+            path = find_image(self.images, name, os.path.dirname(file), subset)
+        except BadImageError as error:
+            self.set_aside.append(SetAside(f"{file}, line {image.line}: image {name}", str(error)))
+            return
+        annotations = [one for shape in image.shapes if (one := self.annotation(shape, shape.attributes)) is not None]
+        labels = ImageLabels(file, get("width", ""), get("height", ""), annotations)
+        stated = split_of_subset(subset, file, self.shares) or split
+        # Frames of a video are much alike, so that they must not be in two splits.
+        self.add(path, labels, f"{name_of(file)} {task.id}".strip() if task.is_video else "", stated)
+
+    def add(self, path: str, labels: ImageLabels, group: str, stated_split: str) -> None:
+        """Adds an image, by its path below the data set, and what belongs to it."""
+        image = self.images.relative[path]
+        if not labels.annotations and self.are_empty_left_out:
+            self.ignored.append(SetAside(image, "it has no shape, and --unlabeled ignore leaves out such images"))
+            return
+        text = labels.to_text()
+        self.sources.append(Source(name_of(path), "", image, "", group=group, stated_split=stated_split, labels=text))
+
+    def annotation(self, shape: Shape, of_object: Mapping[str, str], instance: str = "") -> Annotation | None:
+        """What a worker needs of a shape; None if it is not drawn.
+
+        Args:
+          shape: the shape.
+          of_object: the attributes that say its label and group; its own ones, or those of its track.
+          instance: what tells it from others, if it is in no group.
+        """
+        if shape.kind in NO_AREAS or (shape.kind == BOX and self.are_boxes_left_out):
+            self.not_drawn[shape.kind] += 1
+            self._not_drawn_in_file.append(shape)
+            return None
+        self.drawn[shape.kind] += 1
+        label, group = of_object.get("label", ""), of_object.get("group_id", "")
+        class_id, problem, values = self.ids.get(label, IGNORE_LABEL), "", list[str]()
+        if shape.kind not in AREAS:
+            problem = "segpipe knows no such kind of shape"
+        elif label not in self.ids:
+            problem = f"this label is not among those for areas that the file lists: {', '.join(self.ids)}"
+        if not problem:
+            values = area_values(shape.kind, shape.attributes)
+        if group not in ("", "0"):
+            # CVAT's exports of masks take shapes of one group for one object, too.
+            instance = f"group {group} {class_id}"
+        return Annotation(
+            shape.kind, shape.line, label, class_id, instance, shape.attributes.get("z_order", ""), values, problem
+        )
+
+
+def without_contradictions(sources: Sequence[Source]) -> tuple[list[Source], list[SetAside]]:
+    """Keeps all but the images that two descriptions give different shapes."""
+    first: dict[str, Source] = {}
+    contradicting: dict[str, SetAside] = {}
+    for source in sources:
+        taken = first.setdefault(source.image, source)
+        if _shapes(taken) != _shapes(source):
+            files = dict.fromkeys(ImageLabels.from_text(one.labels).file for one in (taken, source))
+            contradicting[source.image] = SetAside(
+                source.image, f"{' and '.join(files)} describe it twice, with different shapes; remove one of them"
+            )
+    return [source for source in sources if source.image not in contradicting], list(contradicting.values())
+
+
+def _shapes(source: Source) -> list[Annotation]:
+    annotations = ImageLabels.from_text(source.labels).annotations
+    return [dataclasses.replace(annotation, line=0) for annotation in annotations]
