@@ -121,7 +121,7 @@ def list_masks(folder: str, files: Sequence[str], export: str, shares: Shares | 
     found = Masks()
     for name, split in (listed or dict.fromkeys(classes, "")).items():
         try:
-            path = find_image(images, name, export, folder="JPEGImages")
+            path = find_image(images, name, export, [below(export, "JPEGImages"), below(export, "images")])
         except BadImageError as error:
             found.set_aside.append(SetAside(classes.get(name, name), str(error)))
             continue

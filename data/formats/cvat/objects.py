@@ -178,9 +178,7 @@ def _bitmap(named: dict[str, str], height: int, width: int) -> Bitmap:
         )
     counts = [_whole(part, "rle", least=0) for part in named["rle"].split(",")]
     if sum(counts) != columns * rows:
-        raise BadImageError(
-            f"its rle covers {sum(counts)} pixels, and its box of {columns}x{rows} has {columns * rows}"
-        )
+        raise BadImageError(f"its rle covers {sum(counts)} pixels; its box of {columns}x{rows} has {columns * rows}")
     values = np.arange(len(counts)) % 2 == 1
     return Bitmap(np.repeat(values, counts).reshape(rows, columns), left, top)
 

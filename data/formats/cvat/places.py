@@ -79,31 +79,24 @@ def below(folder: str, *names: str) -> str:
     return "/".join(part for part in (folder, *names) if part)
 
 
-def find_image(images: ImageFiles, name: str, beside: str, subset: str = "", folder: str = "images") -> str:
+def find_image(images: ImageFiles, name: str, beside: str, folders: Sequence[str]) -> str:
     """The image that an export names, as a path below the data set; frames of a video have no extension there.
 
     Args:
       images: those of the data set.
       name: as the export has it.
       beside: folder of the export, relative.
-      subset: the subset that the image belongs to, or an empty string.
-      folder: the folder of images in the export.
+      folders: folders of images to look in first, likewise.
 
     Raises:
       BadImageError: if there is no such image, or several are meant.
     """
-    of_subset = below(beside, folder, subset) if subset else ""
-    folders = [*([of_subset] if of_subset else []), below(beside, folder)]
     try:
-        found = images.find(name, beside, folders)
+        return images.find(name, beside, folders)
     except BadImageError:
         if os.path.splitext(name)[1].lower() in EXTENSIONS:
             raise
-        found = _find_without_extension(images, name, beside, folders)
-    is_elsewhere = of_subset and not found.startswith(f"{of_subset}/")
-    if is_elsewhere and any(path.startswith(f"{of_subset}/") for path in images.relative):
-        raise BadImageError(f"there is no image {name} in {of_subset}")
-    return found
+        return _find_without_extension(images, name, beside, folders)
 
 
 def _find_without_extension(images: ImageFiles, name: str, beside: str, folders: Sequence[str]) -> str:

@@ -14,7 +14,7 @@ from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
 from data.formats.cvat.objects import AREAS, BOX, NO_AREAS, Annotation, ImageLabels, area_values, kinds_of
-from data.formats.cvat.places import find_image, frame_folders, split_of_subset
+from data.formats.cvat.places import below, find_image, frame_folders, split_of_subset
 from data.formats.cvat.tracks import list_tracks
 from data.formats.cvat.xml_file import Head, Image, Shape, Track, read_parts
 from data.formats.reader import SetAside, Source
@@ -51,6 +51,7 @@ class ShapesListing:
 
     def __post_init__(self) -> None:
         self._frame_folders = frame_folders(self.images)
+        self._of_subsets: dict[str, ImageFiles] = {}
         self._not_drawn_in_file: list[Shape] = []
 
     def add_file(self, file: str, split: str = "") -> None:
@@ -90,7 +91,7 @@ class ShapesListing:
         name, task = get("name", ""), head.task(get("task_id", ""))
         subset = get("subset", "") or task.subset
         try:
-            path = find_image(self.images, name, os.path.dirname(file), subset)
+            path = self._find(name, os.path.dirname(file), subset)
         except BadImageError as error:
             self.set_aside.append(SetAside(f"{file}, line {image.line}: image {name}", str(error)))
             return
@@ -100,9 +101,28 @@ class ShapesListing:
         # Frames of a video are much alike, so that they must not be in two splits.
         self.add(path, labels, f"{name_of(file)} {task.id}".strip() if task.is_video else "", stated)
 
+    def _find(self, name: str, beside: str, subset: str) -> str:
+        """An image by its name; where its subset has a folder, as in the export of a project, only there."""
+        folder = below(beside, "images")
+        if not subset:
+            return find_image(self.images, name, beside, [folder])
+        of_subset = below(folder, subset)
+        if of_subset not in self._of_subsets:
+            inside = [path for path in self.images.relative if path.startswith(f"{of_subset}/")]
+            self._of_subsets[of_subset] = ImageFiles(self.images.folder, inside) if inside else self.images
+        images = self._of_subsets[of_subset]
+        try:
+            return find_image(images, name, beside, [of_subset, folder])
+        except BadImageError as error:
+            raise BadImageError(f"{error}, in {of_subset}" if images is not self.images else str(error)) from None
+
+    def path(self, relative: str) -> str:
+        """The path of an image by that below the data set."""
+        return self.images.relative[relative]
+
     def add(self, path: str, labels: ImageLabels, group: str, stated_split: str) -> None:
         """Adds an image, by its path below the data set, and what belongs to it."""
-        image = self.images.relative[path]
+        image = self.path(path)
         if not labels.annotations and self.are_empty_left_out:
             self.ignored.append(SetAside(image, "it has no shape, and --unlabeled ignore leaves out such images"))
             return

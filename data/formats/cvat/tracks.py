@@ -31,6 +31,9 @@ class Listing(Protocol):
     ignored: list[SetAside]
     shares: Shares | None
 
+    def path(self, relative: str) -> str:
+        """The path of an image by that below the data set."""
+
     def add(self, path: str, labels: ImageLabels, group: str, stated_split: str) -> None:
         """Adds a frame."""
 
@@ -161,17 +164,15 @@ def _list_video(
     stated = split_of_subset(subset, file, listing.shares) or split
     for frame, path in sorted(frames.items()):
         if not range_.has(frame):
-            listing.ignored.append(SetAside(path, f"{file} has no frame {frame}"))
+            listing.ignored.append(SetAside(listing.path(path), f"{file} has no frame {frame}"))
         elif frame in doubtful:
-            listing.set_aside.append(SetAside(path, doubtful[frame]))
+            listing.set_aside.append(SetAside(listing.path(path), doubtful[frame]))
         else:
             labels = ImageLabels(file, task.width, task.height, annotations.get(frame, []))
             listing.add(path, labels, group, stated)
     for frame in sorted(annotations.keys() - frames.keys()):
         line = annotations[frame][0].line
-        listing.set_aside.append(
-            SetAside(f"{file}, line {line}: frame {frame}", f"there is no image of it in {folder}")
-        )
+        listing.set_aside.append(SetAside(f"{file}, line {line}: frame {frame}", f"it has no image in {folder}"))
 
 
 def _shapes_by_frame(track: Track, file: str) -> dict[int, Shape]:
