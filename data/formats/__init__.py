@@ -1,6 +1,7 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
 from data.formats.brain_mri import BrainMriReader
+from data.formats.coco.reader import CocoReader
 from data.formats.cvat import CvatReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
@@ -16,6 +17,7 @@ from data.formats.reader import (
 )
 
 FORMATS: dict[str, type[Reader]] = {
+    "coco": CocoReader,
     "oxford-pets": OxfordPetsReader,
     "cvat": CvatReader,
     "mask-folder": MaskFolderReader,

@@ -17,7 +17,7 @@ from data.annotations.classes import BACKGROUND, Category, ChosenClasses
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import CROWD
+from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
 from data.formats.cvat.places import CLASSES, LABEL_MAP, OBJECTS, below, find_image, split_of_subset
@@ -191,6 +191,8 @@ def read_classes(mask: Mask, label_map: LabelMapOfExport, chosen: ChosenClasses)
 def read_objects(path: str, ids: np.ndarray, background: int, max_pixels: int) -> np.ndarray:
     """The number of each pixel's object, of a mask that has another color for each object and black for none.
 
+    As in `data.annotations.drawing.draw`, objects whose class is not learned have no number.
+
     Args:
       path: of the mask.
       ids: [height, width] class ids.
@@ -210,7 +212,7 @@ def read_objects(path: str, ids: np.ndarray, background: int, max_pixels: int) -
             f"it has {values.shape[1]}x{values.shape[0]} pixels, and the mask of the classes "
             f"{ids.shape[1]}x{ids.shape[0]}"
         )
-    used, index = np.unique(np.where(ids == background, 0, values), return_inverse=True)
+    used, index = np.unique(np.where(np.isin(ids, (background, IGNORE_LABEL)), 0, values), return_inverse=True)
     numbers = np.cumsum(used != 0)
     numbers[used == 0] = 0
     if numbers.max(initial=0) >= CROWD:

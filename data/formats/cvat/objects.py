@@ -95,16 +95,13 @@ class ImageLabels:
             raise BadImageError(f"{self.file}: {error}") from None
 
 
-def annotated_objects(
-    labels: ImageLabels, height: int, width: int, background: int, are_boxes_drawn: bool
-) -> list[AnnotatedObject]:
+def annotated_objects(labels: ImageLabels, height: int, width: int, are_boxes_drawn: bool) -> list[AnnotatedObject]:
     """The objects of an image, from the lowest to the highest.
 
     Args:
       labels: the annotations.
       height: of the image, in pixels.
       width: likewise.
-      background: the class id of pixels of no object.
       are_boxes_drawn: whether it is said that boxes are outlines, even if they frame another one.
 
     Raises:
@@ -120,9 +117,7 @@ def annotated_objects(
             z_order = _number(annotation.z_order or "0", "z_order")
         except BadImageError as error:
             raise BadImageError(f"{name}: {error}") from None
-        is_thing = annotation.class_id != background
-        one = AnnotatedObject(name, annotation.class_id, shape, instance=annotation.instance, is_thing=is_thing)
-        drawn.append((z_order, one))
+        drawn.append((z_order, AnnotatedObject(name, annotation.class_id, shape, instance=annotation.instance)))
     if not are_boxes_drawn:
         _check_boxes(labels.annotations, [one for _, one in drawn])
     drawn.sort(key=lambda item: item[0])

@@ -16,7 +16,7 @@ from data.annotations.classes import Category, ChosenClasses
 from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
-from data.base.files import join, read_bytes
+from data.base.files import UnreachableError, join, read_bytes
 from data.decoding.errors import BadImageError
 from data.formats.annotated import AnnotatedImagesReader, name_of, without_repeated_images
 from data.formats.cvat.mask_export import (
@@ -27,10 +27,10 @@ from data.formats.cvat.mask_export import (
     read_label_map,
     read_objects,
 )
-from data.formats.cvat.objects import BOX, ImageLabels, annotated_objects, kinds_of
+from data.formats.cvat.objects import AREAS, BOX, ImageLabels, annotated_objects, kinds_of
 from data.formats.cvat.places import LABEL_MAP, Exports, below, find_exports, recognize_exports
 from data.formats.cvat.shapes_listing import ShapesListing, without_contradictions
-from data.formats.cvat.xml_file import Head, Image, Track, read_parts
+from data.formats.cvat.xml_file import Head, Track, read_parts
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map import parse_color
 from data.listing.split_folders import split_of_word
@@ -54,8 +54,9 @@ class CvatReader(AnnotatedImagesReader):
         do.
       boxes: whether boxes are filled, as CVAT does it when it exports masks, or left out, since they only say where an
         object is; by default they are filled, but doubtful ones are an error.
-      unlabeled: whether images without a shape are background or left out. A mask export has no masks for such images,
-        which may as well be missing, so that they count as unusable until this is said.
+      unlabeled: whether images without a shape are background or left out. Until this is said, tasks in which nothing
+        is annotated are left out, and images of a mask export that have no mask count as unusable, since CVAT writes
+        none for images without a shape, but it may as well be missing.
     """
 
     boxes: Literal["auto", "draw", "leave-out"] = "auto"
@@ -67,6 +68,8 @@ class CvatReader(AnnotatedImagesReader):
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
         try:
             exports = recognize_exports(folder, files)
+        except UnreachableError:
+            raise
         except OSError:
             return None
         reasons = [f"{file} is XML as CVAT exports it" for file in exports.xml[:1]]
@@ -79,6 +82,8 @@ class CvatReader(AnnotatedImagesReader):
         start = len(self.folder.rstrip("/")) + 1
         try:
             found = find_exports(self.folder, [file.path[start:] for file in walk(self.folder).files])
+        except UnreachableError:
+            raise
         except OSError as error:
             raise UserError(f"{self.folder} cannot be read: {error}") from None
         if not found.xml and not found.masks:
@@ -115,7 +120,8 @@ class CvatReader(AnnotatedImagesReader):
 
     def _categories_of(self, file: str) -> Iterator[Category]:
         """The labels that a file lists; if it lists none, those of its shapes."""
-        without_area = _TYPES_WITHOUT_AREA + (_BOX_TYPES if self.boxes == "leave-out" else ())
+        left_out = BOX if self.boxes == "leave-out" else ""
+        without_area = _TYPES_WITHOUT_AREA + (_BOX_TYPES if left_out else ())
         for part in read_parts(join(self.folder, file)):
             if isinstance(part, Head) and part.labels:
                 for label in part.labels:
@@ -123,10 +129,10 @@ class CvatReader(AnnotatedImagesReader):
                         color = parse_color(label.color)
                         yield Category(label.name, color if isinstance(color, tuple) else None)
                 return
-            if isinstance(part, Track):
-                yield Category(part.attributes.get("label", ""))
-            elif isinstance(part, Image):
-                yield from (Category(shape.attributes.get("label", "")) for shape in part.shapes)
+            if not isinstance(part, Head):
+                with_area = [shape for shape in part.shapes if shape.kind in AREAS and shape.kind != left_out]
+                of_objects = [part] if isinstance(part, Track) and with_area else with_area
+                yield from (Category(name) for one in of_objects if (name := one.attributes.get("label", "")))
 
     def listing(self) -> Listing:
         chosen = self.chosen
@@ -138,7 +144,7 @@ class CvatReader(AnnotatedImagesReader):
             ImageFiles(self.folder, files),
             chosen.ids,
             self.boxes == "leave-out",
-            self.unlabeled == "ignore",
+            self._unlabeled,
             self.split,
         )
         for file, split in self._splits_of_names().items():
@@ -151,6 +157,11 @@ class CvatReader(AnnotatedImagesReader):
         ]
         others += [SetAside(join(self.folder, file), "no XML of CVAT") for file in self.exports.others]
         return self._dealt(sources, [*found.set_aside, *contradicting], [*found.ignored, *others])
+
+    @property
+    def _unlabeled(self) -> str:
+        """The option `unlabeled`; an empty string if nobody chose it."""
+        return self.unlabeled if "unlabeled" in self.model_fields_set else ""
 
     def _splits_of_names(self) -> dict[str, str]:
         """The XML files, each with the split that its name or folder says, if all say one and they differ."""
@@ -165,15 +176,13 @@ class CvatReader(AnnotatedImagesReader):
     def _check_shapes(self, found: ShapesListing) -> None:
         """Raises a UserError if what the files have cannot be meant as masks."""
         files = ", ".join(self.exports.xml[:3]) + (" and others" if len(self.exports.xml) > 3 else "")
-        if not found.sources:
+        if not found.sources and found.set_aside:
             missing = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:5])
-            if missing:
-                raise UserError(
-                    f"no image that {files} names is there; export the task with its images, or put them into "
-                    f"{os.path.join(os.path.dirname(self.exports.xml[0]), 'images')}{missing}"
-                )
-            raise UserError(f"{files} has no image that can be used")
-        if not found.drawn:
+            raise UserError(
+                f"no image that {files} names is there; export the task with its images, or put them into "
+                f"{below(os.path.dirname(self.exports.xml[0]), 'images')}{missing}"
+            )
+        if not found.drawn and self._unlabeled != "background":
             not_drawn = kinds_of(found.not_drawn.elements())
             raise UserError(f"{files} has no shape that covers an area" + (f", only {not_drawn}" if not_drawn else ""))
         if set(found.drawn) == {BOX} and self.boxes == "auto":
@@ -191,7 +200,7 @@ class CvatReader(AnnotatedImagesReader):
             every.set_aside += found.set_aside
             every.ignored += found.ignored
         remedy = ""
-        if "unlabeled" not in self.model_fields_set and every.unlabeled:
+        if not self._unlabeled and every.unlabeled:
             remedy = "--unlabeled background takes such images as background, --unlabeled ignore leaves them out"
             why = "it has no mask: CVAT writes none for images without shapes, but it may also be missing"
             every.set_aside += [SetAside(source.image, f"{why}; {remedy}") for source in every.unlabeled]
@@ -223,7 +232,7 @@ class CvatReader(AnnotatedImagesReader):
 
     def objects(self, source: Source, height: int, width: int) -> list[AnnotatedObject]:
         labels = ImageLabels.from_text(source.labels)
-        return annotated_objects(labels, height, width, self.chosen.background, self.boxes == "draw")
+        return annotated_objects(labels, height, width, self.boxes == "draw")
 
     def read(self, source: Source) -> LabeledImage:
         if not self.exports.masks:

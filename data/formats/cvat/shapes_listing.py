@@ -29,7 +29,8 @@ class ShapesListing:
       images: those of the data set.
       ids: the class id of each label.
       are_boxes_left_out: whether boxes are not drawn.
-      are_empty_left_out: whether images without a shape that is drawn are left out.
+      unlabeled: whether images without a shape that is drawn are `background`, or left out (`ignore`); if nobody has
+        said it, they are background in tasks that have shapes.
       shares: what `--split` says.
       sources: the examples so far.
       set_aside: what cannot be one.
@@ -41,7 +42,7 @@ class ShapesListing:
     images: ImageFiles
     ids: Mapping[str, int]
     are_boxes_left_out: bool
-    are_empty_left_out: bool
+    unlabeled: str
     shares: Shares | None
     sources: list[Source] = dataclasses.field(default_factory=list)
     set_aside: list[SetAside] = dataclasses.field(default_factory=list)
@@ -52,6 +53,7 @@ class ShapesListing:
     def __post_init__(self) -> None:
         self._frame_folders = frame_folders(self.images)
         self._of_subsets: dict[str, ImageFiles] = {}
+        self._of_tasks: dict[str, list[tuple[Source, bool]]] = {}
         self._not_drawn_in_file: list[Shape] = []
 
     def add_file(self, file: str, split: str = "") -> None:
@@ -81,6 +83,7 @@ class ShapesListing:
             )
         if not images and (tracks or any(task.is_video for task in head.tasks)):
             list_tracks(self, self._frame_folders, file, head, tracks, split)
+        self._end_file(file)
         if left := self._not_drawn_in_file:
             self.ignored.append(
                 SetAside(file, f"not drawn: {kinds_of(shape.kind for shape in left)}, the first in line {left[0].line}")
@@ -99,7 +102,8 @@ class ShapesListing:
         labels = ImageLabels(file, get("width", ""), get("height", ""), annotations)
         stated = split_of_subset(subset, file, self.shares) or split
         # Frames of a video are much alike, so that they must not be in two splits.
-        self.add(path, labels, f"{name_of(file)} {task.id}".strip() if task.is_video else "", stated)
+        group = f"{name_of(file)} {task.id}".strip() if task.is_video else ""
+        self.add(path, labels, group, stated, task.id)
 
     def _find(self, name: str, beside: str, subset: str) -> str:
         """An image by its name; where its subset has a folder, as in the export of a project, only there."""
@@ -120,14 +124,27 @@ class ShapesListing:
         """The path of an image by that below the data set."""
         return self.images.relative[relative]
 
-    def add(self, path: str, labels: ImageLabels, group: str, stated_split: str) -> None:
-        """Adds an image, by its path below the data set, and what belongs to it."""
-        image = self.path(path)
-        if not labels.annotations and self.are_empty_left_out:
-            self.ignored.append(SetAside(image, "it has no shape, and --unlabeled ignore leaves out such images"))
-            return
+    def add(self, path: str, labels: ImageLabels, group: str, stated_split: str, task: str) -> None:
+        """Adds an image of a task, by its path below the data set, and what belongs to it."""
         text = labels.to_text()
-        self.sources.append(Source(name_of(path), "", image, "", group=group, stated_split=stated_split, labels=text))
+        source = Source(name_of(path), "", self.path(path), "", group=group, stated_split=stated_split, labels=text)
+        self._of_tasks.setdefault(task, []).append((source, bool(labels.annotations)))
+
+    def _end_file(self, file: str) -> None:
+        """Takes the images of a file, as far as they are examples."""
+        for task, images in self._of_tasks.items():
+            is_task_annotated = any(is_annotated for _, is_annotated in images)
+            reason = f"{file} has no shape in it"
+            if not is_task_annotated and not self.unlabeled:
+                where = f"image of the task {task}" if task else "other image"
+                reason += f", nor in any {where}; --unlabeled background says that nothing is there"
+            is_background = self.unlabeled == "background" or (is_task_annotated and not self.unlabeled)
+            for source, is_annotated in images:
+                if is_annotated or is_background:
+                    self.sources.append(source)
+                else:
+                    self.ignored.append(SetAside(source.image, reason))
+        self._of_tasks = {}
 
     def annotation(self, shape: Shape, of_object: Mapping[str, str], instance: str = "") -> Annotation | None:
         """What a worker needs of a shape; None if it is not drawn.
@@ -164,7 +181,7 @@ def without_contradictions(sources: Sequence[Source]) -> tuple[list[Source], lis
     contradicting: dict[str, SetAside] = {}
     for source in sources:
         taken = first.setdefault(source.image, source)
-        if _shapes(taken) != _shapes(source):
+        if taken is not source and _shapes(taken) != _shapes(source):
             files = dict.fromkeys(ImageLabels.from_text(one.labels).file for one in (taken, source))
             contradicting[source.image] = SetAside(
                 source.image, f"{' and '.join(files)} describe it twice, with different shapes; remove one of them"

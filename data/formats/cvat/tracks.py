@@ -34,7 +34,7 @@ class Listing(Protocol):
     def path(self, relative: str) -> str:
         """The path of an image by that below the data set."""
 
-    def add(self, path: str, labels: ImageLabels, group: str, stated_split: str) -> None:
+    def add(self, path: str, labels: ImageLabels, group: str, stated_split: str, task: str) -> None:
         """Adds a frame."""
 
     def annotation(self, shape: Shape, of_object: Mapping[str, str], instance: str = "") -> Annotation | None:
@@ -100,7 +100,7 @@ def list_tracks(
       UserError: if the frames are not there, or their numbers are in doubt.
     """
     videos: dict[tuple[str, str], list[Track]] = {}
-    if len(head.tasks) == 1:
+    if not tracks and len(head.tasks) == 1:
         videos[head.tasks[0].subset, ""] = []
     for track in tracks:
         task = head.task(track.attributes.get("task_id", ""))
@@ -169,7 +169,7 @@ def _list_video(
             listing.set_aside.append(SetAside(listing.path(path), doubtful[frame]))
         else:
             labels = ImageLabels(file, task.width, task.height, annotations.get(frame, []))
-            listing.add(path, labels, group, stated)
+            listing.add(path, labels, group, stated, task.id)
     for frame in sorted(annotations.keys() - frames.keys()):
         line = annotations[frame][0].line
         listing.set_aside.append(SetAside(f"{file}, line {line}: frame {frame}", f"it has no image in {folder}"))

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from xml.parsers import expat
 
 from data.base.errors import UserError
-from data.base.files import read_bytes
+from data.base.files import UnreachableError, read_bytes
 
 _PART = 1 << 22
 _HEAD = 1 << 16
@@ -47,7 +47,6 @@ class Task:
     id: str = ""
     mode: str = ""
     subset: str = ""
-    size: str = ""
     start_frame: str = ""
     stop_frame: str = ""
     frame_filter: str = ""
@@ -195,6 +194,8 @@ def read_parts(path: str) -> Iterator[Part]:
     while True:
         try:
             content = read_bytes(path, start, _PART)
+        except UnreachableError:
+            raise
         except OSError as error:
             raise UserError(f"{path} cannot be read: {error.strerror or error}") from None
         start += len(content)
