@@ -2,7 +2,7 @@
 
 from data.formats.brain_mri import BrainMriReader
 from data.formats.coco.reader import CocoReader
-from data.formats.cvat import CvatReader
+from data.formats.cvat.reader import CvatReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (

@@ -1,5 +1,1 @@
 """What does CVAT export? XML with shapes for images or video, and masks with a label map."""
-
-from data.formats.cvat.reader import CvatReader
-
-__all__ = ["CvatReader"]

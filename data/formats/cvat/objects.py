@@ -12,6 +12,7 @@ import dataclasses
 import json
 import math
 from collections.abc import Iterable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -32,9 +33,8 @@ NO_AREAS = ("polyline", "points", "cuboid", "skeleton")
 _AROUND = 2.0
 
 
-@dataclasses.dataclass(frozen=True)
-class Annotation:
-    """A shape as it is handed to a worker, which checks the numbers.
+class Annotation(NamedTuple):
+    """A shape as it is handed to a worker, which checks the numbers; a tuple, since very many become JSON.
 
     Attributes:
       kind: `polygon`, `mask`, `box` or `ellipse`.
@@ -75,8 +75,8 @@ class ImageLabels:
 
     def to_text(self) -> str:
         """A text that `from_text` reads."""
-        shapes = [dataclasses.astuple(annotation) for annotation in self.annotations]
-        return json.dumps([self.file, self.width, self.height, shapes], ensure_ascii=False, separators=(",", ":"))
+        content = [self.file, self.width, self.height, self.annotations]
+        return json.dumps(content, ensure_ascii=False, separators=(",", ":"))
 
     @classmethod
     def from_text(cls, text: str) -> ImageLabels:

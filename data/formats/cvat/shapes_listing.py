@@ -191,4 +191,4 @@ def without_contradictions(sources: Sequence[Source]) -> tuple[list[Source], lis
 
 def _shapes(source: Source) -> list[Annotation]:
     annotations = ImageLabels.from_text(source.labels).annotations
-    return [dataclasses.replace(annotation, line=0) for annotation in annotations]
+    return [annotation._replace(line=0) for annotation in annotations]

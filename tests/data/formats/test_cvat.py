@@ -12,7 +12,7 @@ from data.base.errors import UserError
 from data.convert import convert
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
-from data.formats.cvat import CvatReader
+from data.formats.cvat.reader import CvatReader
 from data.formats.cvat.xml_file import read_parts
 from tests.data.formats.cvat_exports import (
     HEIGHT,
@@ -541,6 +541,10 @@ def test_broken_mask_exports(tmp_path):
         read_all(tmp_path)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "SegmentationClass" / "a.png")
     with pytest.raises(BadImageError, match="24x18"):
+        read_all(tmp_path)
+    write_masks(tmp_path, {"a": ids}, COLORS, "default")
+    Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "SegmentationObject" / "a.png")
+    with pytest.raises(BadImageError, match=r"SegmentationObject/a.png: it has 9x9 pixels, .* the classes 24x18"):
         read_all(tmp_path)
     (tmp_path / "labelmap.txt").write_text("car\n:1:2:3\n")
     with pytest.raises(UserError, match=r"labelmap.txt"):
