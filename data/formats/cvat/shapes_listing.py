@@ -54,7 +54,7 @@ class ShapesListing:
         self._frame_folders = frame_folders(self.images)
         self._of_subsets: dict[str, ImageFiles] = {}
         self._of_tasks: dict[str, list[tuple[Source, bool]]] = {}
-        self._not_drawn_in_file: list[Shape] = []
+        self._first_not_drawn: Shape | None = None
 
     def add_file(self, file: str, split: str = "") -> None:
         """Reads a file.
@@ -66,8 +66,9 @@ class ShapesListing:
         Raises:
           UserError: if it cannot be read, or frames of a video are not there.
         """
-        head, tracks, images = Head(), [], 0
-        self._not_drawn_in_file = []
+        head, tracks, images = Head(), list[Track](), 0
+        before = self.not_drawn.copy()
+        self._first_not_drawn = None
         for part in read_parts(join(self.images.folder, file)):
             if isinstance(part, Head):
                 head = part
@@ -84,10 +85,9 @@ class ShapesListing:
         if not images and (tracks or any(task.is_video for task in head.tasks)):
             list_tracks(self, self._frame_folders, file, head, tracks, split)
         self._end_file(file)
-        if left := self._not_drawn_in_file:
-            self.ignored.append(
-                SetAside(file, f"not drawn: {kinds_of(shape.kind for shape in left)}, the first in line {left[0].line}")
-            )
+        if first := self._first_not_drawn:
+            kinds = kinds_of((self.not_drawn - before).elements())
+            self.ignored.append(SetAside(file, f"not drawn: {kinds}, the first in line {first.line}"))
 
     def _add_image(self, file: str, head: Head, image: Image, split: str) -> None:
         get = image.attributes.get
@@ -156,7 +156,7 @@ class ShapesListing:
         """
         if shape.kind in NO_AREAS or (shape.kind == BOX and self.are_boxes_left_out):
             self.not_drawn[shape.kind] += 1
-            self._not_drawn_in_file.append(shape)
+            self._first_not_drawn = self._first_not_drawn or shape
             return None
         self.drawn[shape.kind] += 1
         label, group = of_object.get("label", ""), of_object.get("group_id", "")
