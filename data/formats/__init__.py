@@ -4,7 +4,9 @@ from data.formats.ade20k import Ade20kReader
 from data.formats.brain_mri import BrainMriReader
 from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
+from data.formats.coco.reader import CocoReader
 from data.formats.coco.stuff import CocoStuffReader
+from data.formats.cvat.reader import CvatReader
 from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
@@ -23,6 +25,7 @@ from data.formats.voc.reader import VocReader
 from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
+    "coco": CocoReader,
     "coco-panoptic": CocoPanopticReader,
     "coco-stuff": CocoStuffReader,
     "voc": VocReader,
@@ -30,6 +33,7 @@ FORMATS: dict[str, type[Reader]] = {
     "ade20k": Ade20kReader,
     "yolo": YoloReader,
     "labelme": LabelmeReader,
+    "cvat": CvatReader,
     "label-studio": LabelStudioReader,
     "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
