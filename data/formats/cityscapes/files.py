@@ -47,6 +47,8 @@ def find_files(files: Iterable[str], truth: str) -> CityscapesFiles:
     labels: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     has_train_ids = False
     for file in files:
+        if IMAGES not in file and truth not in file:
+            continue
         parts = unicodedata.normalize("NFC", file).split("/")
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in parts):
             continue

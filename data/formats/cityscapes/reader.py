@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -14,7 +13,7 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
-from data.formats.cityscapes.classes import LABELS
+from data.formats.cityscapes.classes import LABELS, parse_labels
 from data.formats.cityscapes.files import (
     IMAGES,
     INSTANCE_IDS,
@@ -30,8 +29,6 @@ from data.formats.cityscapes.files import (
 from data.formats.cityscapes.polygons import PolygonFile, draw_polygons
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
-from data.label_map_files import load_labels
-from data.listing.walking import walk
 from data.masks.class_ids import read_mask
 from data.masks.files import Mask
 
@@ -41,7 +38,7 @@ _COLORS_FILE = "label_colors.txt"
 _FIRST_OBJECT = 1000
 # Of tests, so many are looked at.
 _LOOKED_AT = 12
-_NO_LABELS = "it holds nothing but unlabeled pixels and the border, as labels of tests that are not public do"
+_EMPTY = "nobody labeled it: it holds only unlabeled pixels and borders"
 
 
 class CityscapesReader(DenseReader):
@@ -76,16 +73,20 @@ class CityscapesReader(DenseReader):
         return None
 
     @functools.cached_property
-    def _own_labels(self) -> str:
-        """Path of the file with other labels than those of Cityscapes; empty if there is none."""
-        files = self._files()
+    def _own_labels(self) -> list[MaskClass]:
+        """The labels if they are not those of Cityscapes."""
+        files, _ = self.relative_files()
         tops = {file[:place] for file in files if (place := f"/{file}".find(f"/{self.masks}/")) >= 0}
-        return next((file for file in files if file.removesuffix(_COLORS_FILE) in {*tops, ""}), "")
+        path = next((file for file in files if file.removesuffix(_COLORS_FILE) in {*tops, ""}), "")
+        if not path:
+            return []
+        path = join(self.folder, path)
+        own = parse_labels(read_bytes(path).decode("utf-8-sig", "backslashreplace"), path)
+        return [MaskClass(name, color, (value,)) for value, (name, color) in enumerate(own)]
 
     def table(self) -> Sequence[MaskClass]:
         if self._own_labels:
-            labels = load_labels(join(self.folder, self._own_labels))
-            return [MaskClass(label.name, label.color, (label.id,)) for label in labels.label_map.classes]
+            return self._own_labels
         return [
             MaskClass(label.name, label.color, (label.id,), label.shows_something) for label in LABELS if label.id >= 0
         ]
@@ -107,17 +108,14 @@ class CityscapesReader(DenseReader):
             return frozenset(one.name for one in self.classes_of_masks[1:])
         return frozenset(label.name for label in LABELS if label.has_instances)
 
-    def _files(self) -> list[str]:
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
-
     def listing(self) -> Listing:
-        found = find_files(self._files(), self.masks)
+        files, unusable = self.relative_files()
+        found = find_files(files, self.masks)
         if not set(found.images) & set(found.labels):
             raise UserError(self._nothing_found(found))
         sources, set_aside, ignored = self._pairs(found)
         sources, unpublished = self._published(sources)
-        return Listing(sources and self._with_splits(sources), set_aside, ignored + unpublished)
+        return Listing(sources and self._with_splits(sources), unusable + set_aside, ignored + unpublished)
 
     def _pairs(self, found: CityscapesFiles) -> tuple[list[Source], list[SetAside], list[SetAside]]:
         """The examples, their splits as the data set states them; what is set aside; and what is left out."""
@@ -129,11 +127,11 @@ class CityscapesReader(DenseReader):
         for scene, images in sorted(found.images.items()):
             image, kinds = join(self.folder, images[0]), found.labels.get(scene)
             if kinds is None:
-                reason = f"no labels in {self.masks}"
                 if part_of(scene) in labeled:
-                    set_aside.append(SetAside(image, f"{reason}: there is no {scene}_{self.masks}{LABEL_IDS}"))
+                    set_aside.append(SetAside(image, f"there is no {scene}_{self.masks}{LABEL_IDS}"))
                 else:
-                    ignored.append(SetAside(image, f"{reason}, nor has any image of {part_of(scene) or IMAGES}"))
+                    whole = f"{self.masks} has no labels of images of {part_of(scene) or IMAGES}"
+                    ignored.append(SetAside(image, whole))
                 continue
             masks = main_file(kinds)
             if len(images) > 1 or len(masks) > 1:
@@ -159,8 +157,10 @@ class CityscapesReader(DenseReader):
         if tests and len(empty) == len(looked_at):
             empty = {source.image for source in tests}
         kept = [source for source in sources if source.image not in empty]
-        how_many = "" if len(looked_at) == len(tests) else f" (in {len(looked_at)} of {len(tests)} that were looked at)"
-        return kept, [SetAside(one.image, f"{_NO_LABELS}{how_many}") for one in tests if one.image in empty]
+        reason = f"labels of tests are not public; {_EMPTY}"
+        if len(looked_at) < len(tests):
+            reason += f" ({len(looked_at)} of {len(tests)} were looked at)"
+        return kept, [SetAside(one.image, reason) for one in tests if one.image in empty]
 
     def _shows_something(self, source: Source) -> bool:
         try:
@@ -227,7 +227,7 @@ class CityscapesReader(DenseReader):
         except BadImageError as error:
             raise BadImageError(f"its mask: {error}") from None
         if not self._is_shown(places):
-            raise BadImageError(f"its mask: {_NO_LABELS}")
+            raise BadImageError(f"its mask: {_EMPTY}")
         image = self.read_image(read_bytes(source.image), places)
         instances = self._objects(source.labels, places) if source.labels else None
         return LabeledImage(image, self.ids_of_places(places), instances)
@@ -260,7 +260,7 @@ class CityscapesReader(DenseReader):
         image = self.read_image_of_size(read_bytes(source.image), (file.width, file.height), "the file of polygons")
         try:
             if not self._has_objects(file):
-                raise BadImageError(_NO_LABELS)
+                raise BadImageError(_EMPTY)
             unlabeled = self.chosen.ids[self.classes_of_masks[0].name]
             class_ids, instances = draw_polygons(file, self.chosen.ids, self._things, unlabeled)
         except BadImageError as error:
