@@ -215,7 +215,7 @@ def test_labels_of_ones_own(tmp_path):
     np.testing.assert_array_equal(np.unique(labeled.instances), [0, 1, 2, 65535])
     colors = tmp_path / "label_colors.txt"
     colors.write_text("0 0 0 background\n250 50 nut\n")
-    with pytest.raises(UserError, match="label_colors.txt:2: '250 50 nut' is not red, green, blue and a name"):
+    with pytest.raises(UserError, match=r"label_colors\.txt:2: '250 50 nut' is not red, green, blue and a name"):
         _ = CityscapesReader(folder=str(tmp_path)).label_map
     colors.write_text("".join(f"0 0 0 {label.name.replace(' ', '')}\n" for label in LABELS))
     assert len(CityscapesReader(folder=str(tmp_path)).label_map) == 19
