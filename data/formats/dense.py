@@ -42,8 +42,8 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     """A format with masks and a table of classes; its options are those of splits, classes and images.
 
     Attributes:
-      classes: the classes to learn, in the order of their ids, by their names in the table; names in brackets become one
-        class, as in 'person, vehicle: [car, truck, bus]'. By default those that the format is known for.
+      classes: the classes to learn, in the order of their ids, by their names in the table; names in brackets become
+        one class, as in 'person, vehicle: [car, truck, bus]'. By default those that the format is known for.
       masks_hold: what counts where masks could be read both by values (or a palette's indices) and by colors; ids also
         says that values along edges are classes, and not left by smoothing.
       nearest: read values or colors of no class, as JPEG and smoothing leave them, as the nearest that is one;

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
 from collections.abc import Sequence
@@ -29,8 +30,10 @@ from data.formats.cityscapes.files import (
 from data.formats.cityscapes.polygons import PolygonFile, draw_polygons
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
+from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
 from data.masks.files import Mask
+from data.splits import share_text
 
 # CVAT's export has its own labels.
 _COLORS_FILE = "label_colors.txt"
@@ -189,6 +192,16 @@ class CityscapesReader(DenseReader):
         if any(city and len(found) > 1 for city, found in splits.items()):
             sources = [dataclasses.replace(source, group="") for source in sources]
         return self.deal(sources, stay, self.folder)
+
+    def fill_splits(self, sources: list[Source]) -> str:
+        with contextlib.suppress(ValueError):
+            self.working_split(sources)
+            return super().fill_splits(sources)
+        apart = [dataclasses.replace(source, group=placing(source.source_id).rest) for source in sources]
+        with contextlib.suppress(ValueError):
+            shares = share_text(self.working_split(apart))
+            return f"a city stays whole, and there are too few; --group-by .+ --split {shares} deals image by image"
+        return super().fill_splits(sources)
 
     def _nothing_found(self, found: CityscapesFiles) -> str:
         wanted = f"…_{IMAGES}.png below {IMAGES}/ with …_{self.masks}{LABEL_IDS} below {self.masks}/"

@@ -4,6 +4,7 @@ import json
 import math
 import pathlib
 import random
+import re
 
 import numpy as np
 import pytest
@@ -142,6 +143,18 @@ def test_cities_are_groups_and_slices(tmp_path):
     assert {one.group for one in CityscapesReader(folder=str(tmp_path)).listing().sources} == {""}
 
 
+def test_a_single_city_is_divided_by_the_options_of_the_message(tmp_path):
+    for number in range(20):
+        scene(tmp_path / "cityscapes", f"train/aachen/aachen_{number:06d}_000019")
+        scene(tmp_path / "cityscapes", f"val/lindau/lindau_{number:06d}_000019")
+    source = str(tmp_path / "cityscapes")
+    with pytest.raises(UserError, match=r"test would be empty .* a city stays whole") as caught:
+        convert(CityscapesReader(folder=source), str(tmp_path / "out"))
+    pattern, shares = re.search(r"--group-by (\S+) --split (\S+)", str(caught.value)).groups()
+    found = CityscapesReader(folder=source, group_by=pattern, split=shares).listing().sources
+    assert {one.split for one in found} == {"train", "eval", "test"}
+
+
 def test_labels_of_tests_that_are_not_public_are_left_out(tmp_path):
     street(tmp_path)
     border = np.full(SIZE[::-1], 3, np.uint8)
@@ -213,6 +226,7 @@ def test_labels_of_ones_own(tmp_path):
     labeled = read(tmp_path)
     np.testing.assert_array_equal(labeled.class_ids, ids)
     np.testing.assert_array_equal(np.unique(labeled.instances), [0, 1, 2, 65535])
+    assert [one.group for one in reader.listing().sources] == [""]
     colors = tmp_path / "label_colors.txt"
     colors.write_text("0 0 0 background\n250 50 nut\n")
     with pytest.raises(UserError, match=r"label_colors\.txt:2: '250 50 nut' is not red, green, blue and a name"):
