@@ -152,6 +152,10 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
             table[place] = self.chosen.ids[one.name]
         return table[places]
 
+    def is_learned(self, ids: np.ndarray) -> np.ndarray:
+        """Where a class is that is learned, [height, width] bool: what else is an object has no number."""
+        return (ids != IGNORE_LABEL) & (ids != self.chosen.background)
+
 
 def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray) -> np.ndarray:
     """Numbers the objects of an image.

@@ -97,7 +97,7 @@ def draw_polygons(
     for place, name, is_group, one in file.drawn(ids):
         rings = [[value for x, y in one.polygon for value in (x + right, y + down)] for right, down in _PEN]
         try:
-            mask = Polygon(rings).mask(file.height, file.width)
+            patch = Polygon(rings).patch(file.height, file.width)
         except BadImageError as error:
             raise BadImageError(f"{place}: {error}") from None
         number = 0
@@ -106,6 +106,6 @@ def draw_polygons(
             number = CROWD if is_group else count
         if number >= CROWD and not is_group:
             raise BadImageError(f"it has more than {CROWD - 1} objects")
-        class_ids[mask] = ids[name]
-        instances[mask] = number
+        class_ids[patch.place][patch.pixels] = ids[name]
+        instances[patch.place][patch.pixels] = number
     return class_ids, instances

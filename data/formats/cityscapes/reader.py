@@ -12,6 +12,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
+from data.contract import CROWD
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
 from data.formats.cityscapes.classes import LABELS, parse_labels
@@ -264,7 +265,8 @@ class CityscapesReader(DenseReader):
                     "objects"
                 )
             things = [place for place, one in enumerate(self.classes_of_masks) if one.name in self._things]
-            return number_objects(values, is_object, ~is_object & np.isin(places, things))
+            is_learned = self.is_learned(self.ids_of_places(places))
+            return number_objects(values, is_object & is_learned, ~is_object & np.isin(places, things))
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 
@@ -276,6 +278,8 @@ class CityscapesReader(DenseReader):
                 raise BadImageError(_EMPTY)
             unlabeled = self.chosen.ids[self.classes_of_masks[0].name]
             class_ids, instances = draw_polygons(file, self.chosen.ids, self._things, unlabeled)
+            is_number = (instances > 0) & (instances != CROWD)
+            instances = number_objects(instances, is_number & self.is_learned(class_ids), instances == CROWD)
         except BadImageError as error:
             raise BadImageError(f"{source.mask}: {error}") from None
         return LabeledImage(image, class_ids, instances)

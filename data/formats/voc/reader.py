@@ -206,7 +206,7 @@ class VocReader(DenseReader):
             if values.shape != ids.shape:
                 sizes = [f"{shape[1]}x{shape[0]}" for shape in (values.shape, ids.shape)]
                 raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
-            return number_objects(values, (values != 0) & ~is_void, is_void)
+            return number_objects(values, (values != 0) & ~is_void & self.is_learned(ids), is_void)
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 
