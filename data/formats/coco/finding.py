@@ -98,7 +98,7 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
         if kind in kinds.values():
             taken = [file for file, of in kinds.items() if of == kind or (takes_empty and of == "images")]
             others = [file for file in files if file.lower().endswith(".json") and file not in taken]
-            return Found(tuple(taken), tuple((file, _why_not(kinds.get(file))) for file in others))
+            return Found(tuple(taken), tuple((file, _why_not(kinds.get(file), taken[0])) for file in others))
     seen = "".join(f"\n  {file}: {_KINDS[kind]}" for file, kind in kinds.items())
     raise UserError(
         f"{folder} has no JSON that is known for COCO's instances, such as annotations/instances_train2017.json; "
@@ -106,8 +106,8 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
     )
 
 
-def _why_not(kind: Kind | None) -> str:
-    reason = "files are read whose names say more" if kind is None else _KINDS.get(kind, "others are read")
+def _why_not(kind: Kind | None, taken: str) -> str:
+    reason = f"{taken} is read, whose name says what it is" if kind is None else _KINDS.get(kind, f"{taken} is read")
     return f"{reason}; --annotations names the files to read"
 
 

@@ -171,8 +171,10 @@ class _Listed:
           UserError: if another one has named one of its images.
         """
         self.set_aside += [SetAside(*one) for one in content.broken]
-        folders, beside = folders_of_images(file), posixpath.dirname(file)
+        likely, beside = folders_of_images(file), posixpath.dirname(file)
         for image in content.images:
+            # Which folder `..` is below only the file itself says.
+            folders = () if ".." in image.file_name.replace("\\", "/").split("/") else likely
             try:
                 relative = self._images.find(image.file_name, beside, folders)
             except BadImageError as error:
