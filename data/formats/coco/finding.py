@@ -12,7 +12,7 @@ from typing import Literal
 from data.base.errors import UserError
 from data.base.files import find, join, read_bytes
 from data.listing.items import LEFT_BY_TOOLS
-from data.listing.split_folders import placing, split_of_word
+from data.listing.split_folders import Placing, placing, split_of_word
 
 Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]
 
@@ -118,17 +118,14 @@ def split_of_file(file: str) -> str:
     return splits.pop() if len(splits) == 1 else ""
 
 
-def split_of_image(name: str, file: str) -> str:
-    """The split that is stated for an image, or an empty string.
+def split_of_image(place: Placing, file: str) -> str:
+    """The split that an annotation file states for an image, or an empty string.
 
     Args:
-      name: of the image, its path.
+      place: what the image's own folders say, which count more than the file's.
       file: the annotation file that names it.
     """
-    place = placing(name)
-    # Folders that leave the split in doubt are reported where all images are dealt.
-    beside = "" if place.split or place.doubtful else placing(file).split
-    return split_of_file(file) or beside
+    return split_of_file(file) or ("" if place.split or place.doubtful else placing(file).split)
 
 
 def folders_of_images(file: str) -> list[str]:

@@ -134,8 +134,7 @@ class CocoReader(AnnotatedImagesReader):
             for relative, path in images.relative.items()
             if relative not in named
         ]
-        stated = {source.source_id: source.stated_split for source in sources}
-        stay = self.stated_splits({source.source_id: source.image for source in sources}, stated)
+        stay = self.stated_splits({source.source_id: source.image for source in sources}, listed.stated)
         return Listing(self.deal(sources, stay, self.folder), listed.set_aside + duplicates, listed.ignored)
 
     def stated_size(self, source: Source) -> tuple[int, int] | None:
@@ -151,6 +150,7 @@ class _Listed:
     Attributes:
       sources: the examples, by the relative paths of their images.
       entries: which file and entry has named an image.
+      stated: the splits that annotation files state, by the names of the examples.
       set_aside: what should have been examples.
       ignored: what is no example.
     """
@@ -161,6 +161,7 @@ class _Listed:
         self._takes_empty = takes_empty
         self.sources: dict[str, Source] = {}
         self.entries: dict[str, tuple[str, str]] = {}
+        self.stated: dict[str, str] = {}
         self.set_aside: list[SetAside] = []
         self.ignored: list[SetAside] = []
 
@@ -204,5 +205,6 @@ class _Listed:
             labels = labels_text(file, image.width, image.height, image.objects)
             image.objects.clear()  # All texts together are as large as the file.
             name = name_of(relative)
-            split = split_of_image(name, file) or placing(name).split
-            self.sources[relative] = Source(name, "", path, "", stated_split=split, labels=labels)
+            place = placing(name)
+            self.stated[name] = split = split_of_image(place, file)
+            self.sources[relative] = Source(name, "", path, "", stated_split=split or place.split, labels=labels)

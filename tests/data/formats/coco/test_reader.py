@@ -183,6 +183,21 @@ def test_files_in_each_split_as_roboflow_exports_them(tmp_path):
     assert CocoReader(folder=str(tmp_path)).label_map.names == ("background", "animals", "cat", "dog", "bird")
 
 
+def test_folders_that_leave_the_split_in_doubt_are_reported(tmp_path):
+    for fold in ("fold1", "fold2"):
+        pictures(tmp_path, f"{fold}/train/a.png")
+        store(tmp_path, [image(0, "a.png")], [annotation(0, 0)], file=f"{fold}/train/_annotations.coco.json")
+    with pytest.raises(UserError, match="fold1, which may stand for a split"):
+        listing(tmp_path)
+
+
+def test_a_folder_of_the_annotation_file_may_be_the_split(tmp_path):
+    for split in ("train", "val"):
+        pictures(tmp_path, f"images/{split}_a.png")
+        store(tmp_path, [image(0, f"{split}_a.png")], [annotation(0, 0)], file=f"annotations/{split}/instances.json")
+    assert splits(tmp_path) == {"images/train_a": "train", "images/val_a": "eval"}
+
+
 def test_files_without_a_split_are_one_data_set(tmp_path):
     for task in ("task_1", "task_2"):
         pictures(tmp_path, f"{task}/images/a.png")
