@@ -11,6 +11,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -19,7 +20,8 @@ from data.decoding.errors import BadImageError
 
 # Of a circle that is drawn as a polygon: with so many corners none is off by a tenth of a pixel, up to this radius.
 _CIRCLE_CORNERS = 720
-# Of a polygon, in pixels: coordinates, and its outline's length.
+# In pixels: no image reaches as far, and no outline is as long. pycocotools walks along every outline in steps of a
+# fifth of a pixel, takes memory for each, and crashes at a thousand times this.
 _FARTHEST, _LONGEST = 1e6, 4e6
 
 
@@ -57,12 +59,24 @@ class Polygon(Shape):
     rings: Sequence[Sequence[float]]
 
     def patch(self, height: int, width: int) -> Bitmap:
+        pixels, left = columns(decompressed(self._runs(height, width)["counts"].decode()), height)
+        return Bitmap(pixels, left)
+
+    def area(self, height: int, width: int) -> int:
+        """How many pixels of an image it has, without drawing them.
+
+        Raises:
+          BadImageError: as by `mask`.
+        """
+        from pycocotools import mask as coco_mask
+
+        return int(coco_mask.area(self._runs(height, width)))
+
+    def _runs(self, height: int, width: int) -> Any:
         from pycocotools import mask as coco_mask
 
         runs = coco_mask.frPyObjects([check_ring(ring).ravel() for ring in self.rings], height, width)
-        merged = runs[0] if len(runs) == 1 else coco_mask.merge(runs)
-        pixels, left = columns(decompressed(merged["counts"].decode()), height)
-        return Bitmap(pixels, left)
+        return runs[0] if len(runs) == 1 else coco_mask.merge(runs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,7 +161,8 @@ def check_ring(ring: Sequence[float]) -> np.ndarray:
     if numbers.dtype.kind not in "iuf" or numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise BadImageError("its polygon has coordinates that are not finite numbers")
     corners = numbers.astype(np.float64).reshape(-1, 2)
-    # pycocotools takes memory for each fifth of a pixel of the outline, and counts these in 32 bits.
-    if np.abs(corners).max() > _FARTHEST or np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
-        raise BadImageError("its polygon has coordinates so far apart that they cannot be pixels")
+    if np.abs(corners).max() > _FARTHEST:
+        raise BadImageError("its polygon has coordinates of more than a million pixels")
+    if np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
+        raise BadImageError("its polygon has an outline of more than four million pixels")
     return corners

@@ -329,7 +329,7 @@ def test_the_format_is_known_by_parts_of_a_large_file(tmp_path):
         tmp_path,
         filler,
         [annotation(1, 1)] * 20_000,
-        [{"id": 1, "name": "a", "supercategory": "b" * 300_000}],
+        CATEGORIES,
         "a.json",
     )
     assert CocoReader.recognize(str(tmp_path), ["a.json"])
