@@ -20,8 +20,7 @@ from data.decoding.errors import BadImageError
 
 # Of a circle that is drawn as a polygon: with so many corners none is off by a tenth of a pixel, up to this radius.
 _CIRCLE_CORNERS = 720
-# In pixels: no image reaches as far, and no outline is as long. pycocotools walks along every outline in steps of a
-# fifth of a pixel, takes memory for each, and crashes at a thousand times this.
+# Of a polygon, in pixels: coordinates, and its outline's length.
 _FARTHEST, _LONGEST = 1e6, 4e6
 
 
@@ -66,7 +65,7 @@ class Polygon(Shape):
         """How many pixels of an image it has, without drawing them.
 
         Raises:
-          BadImageError: as by `mask`.
+          BadImageError: as by `patch`.
         """
         from pycocotools import mask as coco_mask
 
@@ -161,8 +160,7 @@ def check_ring(ring: Sequence[float]) -> np.ndarray:
     if numbers.dtype.kind not in "iuf" or numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise BadImageError("its polygon has coordinates that are not finite numbers")
     corners = numbers.astype(np.float64).reshape(-1, 2)
-    if np.abs(corners).max() > _FARTHEST:
-        raise BadImageError("its polygon has coordinates of more than a million pixels")
-    if np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
-        raise BadImageError("its polygon has an outline of more than four million pixels")
+    # pycocotools takes memory for each fifth of a pixel of the outline, and counts these in 32 bits.
+    if np.abs(corners).max() > _FARTHEST or np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
+        raise BadImageError("its polygon has coordinates so far apart that they cannot be pixels")
     return corners

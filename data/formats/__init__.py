@@ -6,6 +6,8 @@ from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.reader import CocoReader
 from data.formats.coco.stuff import CocoStuffReader
+from data.formats.cvat.reader import CvatReader
+from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
@@ -31,6 +33,8 @@ FORMATS: dict[str, type[Reader]] = {
     "ade20k": Ade20kReader,
     "yolo": YoloReader,
     "labelme": LabelmeReader,
+    "cvat": CvatReader,
+    "label-studio": LabelStudioReader,
     "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
     "mask-folder": MaskFolderReader,

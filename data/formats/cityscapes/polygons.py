@@ -75,8 +75,8 @@ def draw_polygons(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws polygons in their order, each over those before it, groups included.
 
-    A corner is a pixel that belongs to the polygon, as do those that its outline crosses: in the tool's own drawing, one
-    from 0 to 9 covers ten pixels.
+    A corner is a pixel that belongs to the polygon, as do those that its outline crosses: in the tool's own drawing,
+    one from 0 to 9 covers ten pixels.
 
     Args:
       file: the polygons.
