@@ -204,8 +204,8 @@ class Brush(Shape):
 
     rle: Sequence[int]
 
-    def mask(self, height: int, width: int) -> np.ndarray:
-        return decode_brush(self.rle, height, width)
+    def patch(self, height: int, width: int) -> Bitmap:
+        return Bitmap(decode_brush(self.rle, height, width))
 
 
 def shape_of(kind: str, value: bytes | msgspec.Raw, height: int, width: int) -> Shape:

@@ -85,3 +85,12 @@ def test_later_objects_lie_over_earlier_ones_and_crowds_below_all():
     assert instances[4].tolist() == [2, 2, 0, 0, 0, 0]
     assert class_ids[2].tolist() == [0] * 6
     assert draw([], 5, 6, IGNORE_LABEL)[0].min() == IGNORE_LABEL
+
+
+def test_objects_of_classes_that_are_not_learned_have_no_number():
+    shapes = [rectangle(left, 0, left + 1, 1) for left in range(3)]
+    objects = [
+        AnnotatedObject("a", class_id, shape) for class_id, shape in zip((0, IGNORE_LABEL, 1), shapes, strict=True)
+    ]
+    class_ids, instances = draw(objects, 1, 3)
+    assert (class_ids.tolist(), instances.tolist()) == ([[0, IGNORE_LABEL, 1]], [[0, 0, 1]])
