@@ -63,11 +63,12 @@ def _unknown(folder: str, files: Sequence[str]) -> str:
             f"{LABEL_MAP_FILE} with a line such as {{id: 0, name: road, color: [128, 64, 128]}} for each class"
         )
     looked_for = "".join(f"\n  {name}: {reader.looks_for}" for name, reader in FORMATS.items() if reader.looks_for)
-    first = {file.partition("/")[0] if "/" in file else "" for file in files} - set(LEFT_BY_TOOLS)
-    inside = first.pop() if len(first) == 1 else ""
+    kinds = _kinds(files)
+    first = {folder.partition("/")[0] for folder, _ in kinds} - {*LEFT_BY_TOOLS}
+    inside = first.pop() if len(first) == 1 and len(kinds) > 1 else ""
     hint = f"\nIs {folder.rstrip('/')}/{inside} the data set? Then name that folder." if inside else ""
     return (
-        f"{folder} is not recognized: {_summary(files)}.{hint}\nLooked for:{looked_for}\n"
+        f"{folder} is not recognized: {_summary(kinds)}.{hint}\nLooked for:{looked_for}\n"
         "`segpipe convert --format FORMAT --help` says how a format is read, and docs/extending.md how to add one."
     )
 
@@ -76,13 +77,18 @@ def _is_records(name: str, split: str) -> bool:
     return name.startswith(split) and (".tfrecord" in name or "-of-" in name)
 
 
-def _summary(files: Sequence[str]) -> str:
-    """What is in a folder, in a few words."""
+def _kinds(files: Sequence[str]) -> dict[tuple[str, str], int]:
+    """How many files of each kind are in each folder."""
     kinds: dict[tuple[str, str], int] = {}
     for file in files:
         folder, _, name = file.rpartition("/")
         kind = os.path.splitext(name)[1].lower() or "files without extension"
         kinds[folder, kind] = kinds.get((folder, kind), 0) + 1
+    return kinds
+
+
+def _summary(kinds: Mapping[tuple[str, str], int]) -> str:
+    """What is in a folder, in a few words."""
     most = sorted(kinds.items(), key=lambda item: -item[1])[:4]
     listed = ", ".join(f"{count} {kind} in {folder or 'the folder itself'}" for (folder, kind), count in most)
     return f"it holds {listed}" + (" and others" if len(kinds) > len(most) else "")

@@ -89,7 +89,6 @@ def init(
     sample = look(found, progress())
     tfrecords = f"output/{name.replace('-', '_')}_tfrecords"
     counts = {split: found.count(split) for split in SPLITS}
-    click.echo(f"Splits: {', '.join(f'{count} {split}' for split, count in counts.items())}")
     for path, reason in sample.unusable[:5]:
         click.echo(f"Cannot be used: {path}: {reason}")
     run = [program(), "run", "--config", config_path]

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from data.contract import SPLITS
 from pipeline.cli.common import program
 from pipeline.cli.data_sets.formats import as_options, given, unreadable
 
@@ -45,6 +46,7 @@ def recognized(source: str, options: Mapping[str, Any], chosen: tuple[str, type[
     names = found.label_map.names
     others = f", … and {len(names) - _MOST_CLASSES} others" if len(names) > _MOST_CLASSES else ""
     click.echo(f"  classes: {', '.join(names[:_MOST_CLASSES])}{others}")
+    click.echo(f"  splits: {', '.join(f'{found.count(split)} {split}' for split in SPLITS)}")
     if found.assumptions:
         click.echo("Assumed:")
         for assumption in found.assumptions:

@@ -120,7 +120,8 @@ def test_a_name_that_kubeflow_would_refuse_is_refused(init, tmp_path, name):
 def test_what_is_not_recognized_says_what_is_there(init, tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     printed = init(tmp_path)
-    assert "is not recognized: it holds 1 .txt in the folder itself. What is: folders images/ and masks/" in printed
+    assert "is not recognized: it holds 1 .txt in the folder itself.\nLooked for:\n" in printed
+    assert "\n  mask-folder: folders images/ and masks/, whatever" in printed
     assert not list((tmp_path / "here").iterdir())
 
 
