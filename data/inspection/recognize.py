@@ -83,6 +83,7 @@ def recognize(
     progress: Progress = _silent,
     given: Mapping[str, Any] | None = None,
     chosen: tuple[str, type[Reader]] | None = None,
+    is_addition: bool = False,
 ) -> Recognized:
     """Looks at a folder, and at a sample of the masks in it if nothing else says what the classes are.
 
@@ -91,6 +92,7 @@ def recognize(
       progress: called with what is done, how many files of how many.
       given: options of the format, which are taken as they are.
       chosen: name and reader of the format, if the user said it.
+      is_addition: it will be trained on together with others, so shares of the splits stay, and splits may be empty.
 
     Raises:
       UserError: if it is no data set that segpipe can read, or one whose masks have no clear meaning; says what was
@@ -107,7 +109,7 @@ def recognize(
     needs_labels = recognition.needs_labels and not {"labels", "classes"} & set(given)
     labels = {"labels": _ANY_LABELS} if needs_labels else {}
     settings = {"folder": folder, **recognition.options, **given, **labels}
-    reader, options, listing, assumptions = _listed(kind, settings, is_dealt="split" in given)
+    reader, options, listing, assumptions = _listed(kind, settings, "split" in given, is_addition)
     options = {key: value for key, value in options.items() if key != "folder" and key not in labels}
     recognized = Recognized(
         folder, name, reader, options, None, recognition.reasons, (*recognition.assumptions, *assumptions), listing
@@ -147,7 +149,7 @@ def _format(
 
 
 def _listed(
-    kind: type[Reader], settings: dict[str, Any], is_dealt: bool
+    kind: type[Reader], settings: dict[str, Any], is_dealt: bool, is_addition: bool
 ) -> tuple[Reader, dict[str, Any], Listing, tuple[str, ...]]:
     """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
@@ -155,6 +157,8 @@ def _listed(
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
         raise UserError(f"no image with its labels was found{reasons}")
+    if is_addition:
+        return reader, settings, listing, ()
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
     few = [split for split, count in counts.items() if count < _FEWEST_IN_SPLIT * len(listing.sources)]

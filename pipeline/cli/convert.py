@@ -21,6 +21,7 @@ from pipeline.cli.data_sets.recognized import conversion, recognized
 
 if TYPE_CHECKING:
     from data.formats import Reader
+    from data.inspection.recognize import Recognized
 
 _FORMAT = click.Option(
     ["--format", "dataset_format"],
@@ -91,9 +92,10 @@ def convert(
     if config_path:  # Workers of a cluster have other current folders.
         source, destination = _absolute(source), _absolute(destination)
     if dataset_format is None:
-        dataset_format, reader = _recognize(str(source), destination, options)
+        found = _recognize(str(source), destination, options, is_addition=span is not None)
+        dataset_format, reader, listing = found.format, found.reader, found.listing
     else:
-        reader = make_reader(dataset_format, {**options, "folder": source})
+        reader, listing = make_reader(dataset_format, {**options, "folder": source}), None
     destination = destination.rstrip("/")
     is_addition, scaled_beside = False, None
     if span is not None:
@@ -118,20 +120,21 @@ def convert(
         is_addition=is_addition,
         range_beside=scaled_beside,
         overwrite=overwrite,
+        listing=listing,
     )
 
 
-def _recognize(source: str, destination: str, options: Mapping[str, Any]) -> tuple[str, Reader]:
-    """The format of a folder, and its reader."""
+def _recognize(source: str, destination: str, options: Mapping[str, Any], is_addition: bool) -> Recognized:
+    """What a folder is taken for; prints it, and how to say it."""
     from data.inspection.recognize import is_tfrecords
 
     if is_tfrecords(source):
         raise UserError(f"{source} holds TFRecords of each split and a labels.yaml: it is converted already")
-    found = recognized(source, options)
+    found = recognized(source, options, is_addition=is_addition)
     if found.options and not found.labels:
         command = shlex.join(conversion(found, destination))
         click.echo(f"To read it in the same way when files are added:\n  {command}")
-    return found.format, found.reader
+    return found
 
 
 def convert_with(

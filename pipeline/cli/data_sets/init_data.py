@@ -94,7 +94,7 @@ def init(
     run = [program(), "run", "--config", config_path]
     if converts:
         # Before anything is written, so that what is refused can be tried again.
-        convert_with(found.reader, found.format, tfrecords, overwrite=overwrite)
+        convert_with(found.reader, found.format, tfrecords, overwrite=overwrite, listing=found.listing)
         commands = [run]
     else:
         _show_left_out(found)

@@ -21,13 +21,19 @@ _PROGRESS_SECONDS = 5.0
 _MOST_CLASSES = 20
 
 
-def recognized(source: str, options: Mapping[str, Any], chosen: tuple[str, type[Reader]] | None = None) -> Recognized:
+def recognized(
+    source: str,
+    options: Mapping[str, Any],
+    chosen: tuple[str, type[Reader]] | None = None,
+    is_addition: bool = False,
+) -> Recognized:
     """Recognizes a folder, and prints what it is taken for.
 
     Args:
       source: the folder.
       options: those of formats; None if they were not typed.
       chosen: name and reader of the format, if the user said it.
+      is_addition: it is added to data that is there already.
 
     Raises:
       UserError: if it is not recognized, or not with these options.
@@ -37,7 +43,7 @@ def recognized(source: str, options: Mapping[str, Any], chosen: tuple[str, type[
     from data.inspection.recognize import recognize
 
     try:
-        found = recognize(source, progress(), given(options), chosen)
+        found = recognize(source, progress(), given(options), chosen, is_addition)
     except pydantic.ValidationError as error:
         raise unreadable(error, source) from None
     click.echo(f"{found.folder} is read as --format {found.format}:")

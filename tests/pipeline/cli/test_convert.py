@@ -120,6 +120,19 @@ def test_every_format_and_every_option_has_help(reader):
     assert all(key_help(reader).get(key) for key in reader.model_fields)
 
 
+@pytest.mark.parametrize("command", ["convert", "init", "inspect"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_options_of_formats_are_none_of_the_commands_own(command, name):
+    result = CliRunner().invoke(cli, [command, "--format", name, "--help"])
+    assert (result.exit_code, result.exception) == (0, None)
+
+
+def test_an_option_has_one_type_in_all_formats():
+    fields = [(key, field) for reader in FORMATS.values() for key, field in reader.model_fields.items()]
+    flags = {key for key, field in fields if field.annotation is bool}
+    assert flags.isdisjoint(key for key, field in fields if field.annotation is not bool)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -194,6 +207,59 @@ def test_a_new_format_needs_one_line_in_the_list(convert, monkeypatch, tmp_path)
     printed = convert("--format", "noise", "--count", "3", "--bright", "--color", "red", tmp_path / "out")
     assert "train       3 images   a 100.0%, b 0.0%" in printed
     assert "--count x: Input should be a valid integer" in convert("--format", "noise", "--count", "x", tmp_path / "a")
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Photographs of pets in the published layout."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "pets"
+    for name in ("images", "annotations/trimaps"):
+        (folder / name).mkdir(parents=True)
+    names = [f"cat_{index}" for index in range(14)]
+    for name in names:
+        Image.fromarray(generator.integers(0, 255, (6, 4, 3), np.uint8)).save(folder / "images" / f"{name}.jpg")
+        trimap = generator.integers(1, 4, (6, 4), np.uint8)
+        Image.fromarray(trimap).save(folder / "annotations" / "trimaps" / f"{name}.png")
+    for name, listed in (("trainval.txt", names[:10]), ("test.txt", names[10:])):
+        (folder / "annotations" / name).write_text("".join(f"{name} 1 1 1\n" for name in listed))
+    return folder
+
+
+def test_without_format_the_source_is_recognized(convert, published, tmp_path):
+    printed = convert(published, tmp_path / "out")
+    assert f"{published} is read as --format oxford-pets:\n  it has annotations/trainval.txt" in printed
+    assert "\n  classes: pet, background, border\n  splits: " in printed
+    assert "test        4 images   pet" in printed
+
+
+def test_without_format_options_overrule_what_was_recognized(convert, published, tmp_path):
+    options = ("--border", "ignore", "--split", "train=0.7,eval=0.3")
+    printed = convert(*options, published, tmp_path / "out")
+    assert "classes: pet, background\n" in printed
+    again = f"convert --format oxford-pets {' '.join(options)} {published} {tmp_path / 'out'}\n"
+    assert again in printed.partition("To read it in the same way when files are added:\n")[2]
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("pet", "background")
+    for wrong, message in (
+        (("--classes", "pet"), f"--classes is an option of --format mask-folder, but {published} is recognized as"),
+        (("--border", "none"), "--border none: Input should be 'class' or 'ignore'"),
+        (("--split", "test=1"), "--split test=1: the data set has its own test list"),
+    ):
+        assert message in convert(*wrong, published, tmp_path / "other")
+
+
+def test_without_format_the_classes_of_masks_are_found(convert, published, tmp_path):
+    (published / "annotations" / "test.txt").unlink()
+    printed = convert(published, tmp_path / "out")
+    assert "is read as --format mask-folder:" in printed
+    assert "no file names the values: the classes are called class_1, class_2, class_3" in printed
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("class_1", "class_2", "class_3")
+    printed = convert("--classes", "none,cat,ground,edge", published, tmp_path / "named")
+    assert "no file names" not in printed
+    assert LabelMap.load(tmp_path / "named" / "labels.yaml").names == ("none", "cat", "ground", "edge")
+    assert f"{tmp_path / 'out'} holds TFRecords of each split and a labels.yaml: it is converted" in convert(
+        tmp_path / "out", tmp_path / "other"
+    )
 
 
 def test_the_list_of_formats_is_light():
