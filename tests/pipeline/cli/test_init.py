@@ -1,5 +1,6 @@
 """`segpipe init`: what it prints and writes, and that the next commands take it."""
 
+import json
 import pathlib
 import re
 import shlex
@@ -12,6 +13,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from data.label_map import LabelMap
 from data.label_map_files import load_labels
 from models.training.settings import TrainerConfig
 from pipeline.cli import cli
@@ -110,6 +112,43 @@ def test_a_label_map_that_is_there_already_is_used(init, tmp_path, monkeypatch):
         ".",
         "output/source_tfrecords",
     ]
+
+
+def test_it_converts_what_it_recognized_if_asked(init, tmp_path):
+    source = make(tmp_path / "source", count=12)
+    printed = init("--convert", "--classes", "ground,thing", source)
+    assert "train " in printed
+    assert commands(printed) == [["run", "--config", "my_run.yaml"]]
+    config = load_config("my_run.yaml")
+    assert config.data.input == "output/source_tfrecords"
+    assert config.load_label_map().names == ("ground", "thing")
+    report = json.loads(pathlib.Path("output/source_tfrecords/conversion.json").read_text())
+    assert sum(split["examples"] for split in report["splits"].values()) == 12
+    assert not pathlib.Path("labels.yaml").exists()
+    assert "my_run.yaml exists already; add --overwrite" in init("--convert", source)
+    pathlib.Path("my_run.yaml").unlink()
+    assert "output/source_tfrecords" in init("--convert", source)
+    assert not pathlib.Path("my_run.yaml").exists()
+    printed = init("--convert", "--overwrite", source)
+    assert "Written: labels.yaml, the classes: background, foreground" in printed
+    assert LabelMap.load("output/source_tfrecords/labels.yaml").names == ("background", "foreground")
+
+
+def test_options_of_a_format_go_into_the_command(init, tmp_path):
+    source = make(tmp_path / "source")
+    (source / "masks").rename(source / "other")
+    make(source, count=100)
+    chosen = ("--format", "mask-folder", "--classes", "ground,thing", "--masks", "other")
+    assert commands(init(*chosen, source))[0] == ["convert", *chosen, str(source), "output/source_tfrecords"]
+    assert "--format brain-mri needs no SOURCE" in init("--format", "brain-mri")
+
+
+def test_a_failed_conversion_leaves_nothing(init, tmp_path):
+    source = make(tmp_path / "source")
+    for index in range(20):
+        (source / "images" / f"{index:03}.png").write_bytes(b"none")
+    assert "20 of 100" in init("--convert", source)
+    assert not list((tmp_path / "here").glob("*.yaml"))
 
 
 @pytest.mark.parametrize("name", ["My run", "-x", ""])
