@@ -32,6 +32,7 @@ from data.base.files import (
     list_files,
     move,
     read_bytes,
+    write_lines,
     write_text,
 )
 from data.base.links import plain_path
@@ -41,6 +42,7 @@ from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExamp
 from data.decoding import intensity, orientation
 from data.decoding.errors import UnknownRangeError, why_unusable
 from data.decoding.images import encode_png
+from data.decoding.label_png import encode_labels
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
@@ -149,7 +151,7 @@ def _read(reader: Reader, source: Source) -> tuple[bytes, np.ndarray]:
         source_id=source.source_id,
         slice=source.slice,
         group=source.group,
-        instances=b"" if instances is None else encode_png(instances),
+        instances=b"" if instances is None else encode_labels(instances),
     )
     return example.serialize(), np.concatenate([[1], np.bincount(class_ids.ravel(), minlength=256)])
 
@@ -276,9 +278,7 @@ def _run_beam(
     # In a file, since the graph goes to each worker, and Dataflow limits it to 10 MB. The graph holds the places of the
     # lines in it: if Beam read the lines, Flink would give all of them to the worker that read them.
     listing = join(work, "sources.json")
-    lines = [json.dumps(shard) + "\n" for shard in _deal(sources, shards)]
-    write_text(listing, "".join(lines))
-    sizes = [len(line) for line in lines]  # JSON is ASCII.
+    sizes = write_lines(listing, (json.dumps(shard) for shard in _deal(sources, shards)))
     places = list(zip(itertools.accumulate(sizes, initial=0), sizes, strict=False))
     try:
         options = PipelineOptions([_PICKLER, *beam_arguments])

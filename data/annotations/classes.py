@@ -10,7 +10,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 import yaml
 
-from data.base.errors import UserError
+from data.base.errors import UserError, explain
 from data.base.section import Section
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap, distinct_colors
@@ -146,6 +146,8 @@ def _label_map(
     is_usable = None not in own and len(set(own)) == len(own)
     colors = own if is_usable else distinct_colors(len(names))
     labels = zip(names, colors, strict=True)
-    return LabelMap.model_validate(
-        [{"id": index, "name": name, "color": color} for index, (name, color) in enumerate(labels)]
-    )
+    values = [{"id": index, "name": name, "color": color} for index, (name, color) in enumerate(labels)]
+    try:
+        return LabelMap.model_validate(values)
+    except pydantic.ValidationError as error:  # Of names that no file can hold.
+        raise UserError(explain(error, "the list of classes")) from None

@@ -38,6 +38,8 @@ def draw(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws objects in their order, each over those before it, crowds below all of them.
 
+    Objects whose class is not learned have no number, as what is not an object.
+
     Args:
       objects: the objects.
       height: of the image, in pixels.
@@ -56,16 +58,16 @@ def draw(
     numbers: dict[str, int] = {}
     for one in sorted(objects, key=lambda item: not item.is_crowd):
         try:
-            mask = one.shape.mask(height, width)
+            patch = one.shape.patch(height, width)
         except BadImageError as error:
             raise BadImageError(f"{one.name}: {error}") from None
         number = 0
         if one.is_crowd:
             number = CROWD
-        elif one.is_thing:
+        elif one.is_thing and one.class_id not in (background, IGNORE_LABEL):
             number = numbers.setdefault(one.instance or f"\0{len(numbers)}", len(numbers) + 1)
         if number == CROWD and not one.is_crowd:
             raise BadImageError(f"it has more than {CROWD - 1} objects")
-        class_ids[mask] = IGNORE_LABEL if one.is_crowd else one.class_id
-        instances[mask] = number
+        np.copyto(class_ids[patch.place], IGNORE_LABEL if one.is_crowd else one.class_id, where=patch.pixels)
+        np.copyto(instances[patch.place], number, where=patch.pixels)
     return class_ids, instances

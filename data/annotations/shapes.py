@@ -14,22 +14,36 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from data.annotations.run_lengths import checked, columns, decompressed
 from data.decoding.errors import BadImageError
 
 # Of a circle that is drawn as a polygon: with so many corners none is off by a tenth of a pixel, up to this radius.
 _CIRCLE_CORNERS = 720
+# Of a polygon, in pixels: coordinates, and its outline's length.
+_FARTHEST, _LONGEST = 1e6, 4e6
 
 
 class Shape(abc.ABC):
     """Where an object is."""
 
     @abc.abstractmethod
-    def mask(self, height: int, width: int) -> np.ndarray:
-        """Its pixels in an image: [height, width] bool.
+    def patch(self, height: int, width: int) -> Bitmap:
+        """Its pixels in an image, as a part of the image that has all of them.
 
         Raises:
           BadImageError: if it is not what it says it is, or does not belong to an image of this size.
         """
+
+    def mask(self, height: int, width: int) -> np.ndarray:
+        """Its pixels in an image: [height, width] bool.
+
+        Raises:
+          BadImageError: as `patch` does.
+        """
+        drawn = np.zeros((height, width), bool)
+        patch = self.patch(height, width)
+        drawn[patch.place] = patch.pixels
+        return drawn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -42,13 +56,13 @@ class Polygon(Shape):
 
     rings: Sequence[Sequence[float]]
 
-    def mask(self, height: int, width: int) -> np.ndarray:
+    def patch(self, height: int, width: int) -> Bitmap:
         from pycocotools import mask as coco_mask
 
-        for ring in self.rings:
-            check_ring(ring)
-        runs = coco_mask.frPyObjects([[float(value) for value in ring] for ring in self.rings], height, width)
-        return coco_mask.decode(coco_mask.merge(runs)).astype(bool)
+        runs = coco_mask.frPyObjects([check_ring(ring).ravel() for ring in self.rings], height, width)
+        merged = runs[0] if len(runs) == 1 else coco_mask.merge(runs)
+        pixels, left = columns(decompressed(merged["counts"].decode()), height)
+        return Bitmap(pixels, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,21 +79,12 @@ class Runs(Shape):
     height: int
     width: int
 
-    def mask(self, height: int, width: int) -> np.ndarray:
-        from pycocotools import mask as coco_mask
-
+    def patch(self, height: int, width: int) -> Bitmap:
         if (self.height, self.width) != (height, width):
             raise BadImageError(f"its run lengths cover {self.width}x{self.height} pixels, the image {width}x{height}")
-        if isinstance(self.counts, str):
-            runs = {"size": [height, width], "counts": self.counts.encode()}
-            return coco_mask.decode(runs).astype(bool)
-        counts = np.asarray(self.counts)
-        if counts.size and (counts.dtype.kind not in "iu" or counts.min() < 0):
-            raise BadImageError("its run lengths are not whole numbers from 0 on")
-        if counts.sum() != height * width:
-            raise BadImageError(f"its run lengths cover {counts.sum()} pixels, the image has {height * width}")
-        values = np.arange(len(counts)) % 2 == 1
-        return np.repeat(values, counts).reshape(width, height).T
+        counts = decompressed(self.counts) if isinstance(self.counts, str) else self.counts
+        pixels, left = columns(checked(counts, height, width), height)
+        return Bitmap(pixels, left)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +101,16 @@ class Bitmap(Shape):
     left: int = 0
     top: int = 0
 
-    def mask(self, height: int, width: int) -> np.ndarray:
-        drawn = np.zeros((height, width), bool)
-        bottom, right = self.top + self.pixels.shape[0], self.left + self.pixels.shape[1]
+    @property
+    def place(self) -> tuple[slice, slice]:
+        """The rows and columns of the image that it covers, if it lies inside."""
+        rows, columns = self.pixels.shape
+        return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
+
+    def patch(self, height: int, width: int) -> Bitmap:
         top, left = max(self.top, 0), max(self.left, 0)
         inside = self.pixels[top - self.top : max(height - self.top, 0), left - self.left : max(width - self.left, 0)]
-        drawn[top:bottom, left:right] = inside
-        return drawn
+        return Bitmap(inside, left, top) if inside.size else Bitmap(np.zeros((0, 0), bool))
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> Polygon:
@@ -122,11 +130,24 @@ def ellipse(center_x: float, center_y: float, radius_x: float, radius_y: float, 
     return Polygon([corners.ravel().tolist()])
 
 
-def check_ring(ring: Sequence[float]) -> None:
-    """Raises a BadImageError if x and y in turn are no outline."""
+def check_ring(ring: Sequence[float]) -> np.ndarray:
+    """The corners of an outline, [corners, 2] float64.
+
+    Raises:
+      BadImageError: if x and y in turn are no outline.
+    """
     if len(ring) % 2:
         raise BadImageError(f"its polygon has {len(ring)} coordinates, an odd number")
     if len(ring) < 6:
         raise BadImageError(f"its polygon has {len(ring) // 2} points, and needs three")
-    if not all(isinstance(value, (int, float)) and math.isfinite(value) for value in ring):
+    try:
+        numbers = np.asarray(ring)
+    except ValueError:  # Lists of several lengths.
+        numbers = np.asarray(None)
+    if numbers.dtype.kind not in "iuf" or numbers.ndim != 1 or not np.isfinite(numbers).all():
         raise BadImageError("its polygon has coordinates that are not finite numbers")
+    corners = numbers.astype(np.float64).reshape(-1, 2)
+    # pycocotools takes memory for each fifth of a pixel of the outline, and counts these in 32 bits.
+    if np.abs(corners).max() > _FARTHEST or np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
+        raise BadImageError("its polygon has coordinates so far apart that they cannot be pixels")
+    return corners

@@ -13,7 +13,7 @@ import os
 import pathlib
 import shutil
 import stat
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 
 class UnreachableError(OSError):
@@ -87,6 +87,27 @@ def write_text(path: str, text: str) -> None:
 
     with FileSystems.create(path) as file:
         file.write(text.encode())
+
+
+def write_lines(path: str, lines: Iterable[str]) -> list[int]:
+    """Writes a file line by line, in UTF-8, so that never all of it is in memory, and makes the folder that it goes to.
+
+    Returns:
+      The bytes of each line with its end.
+    """
+    encoded = (f"{line}\n".encode() for line in lines)
+    if not is_remote(path):
+        make_folder(os.path.dirname(path))
+        with open(path, "wb") as file:
+            return [file.write(line) for line in encoded]
+    from apache_beam.io.filesystems import FileSystems
+
+    sizes = []
+    with FileSystems.create(path) as file:
+        for line in encoded:
+            file.write(line)
+            sizes.append(len(line))
+    return sizes
 
 
 def find(pattern: str) -> list[FileInfo]:

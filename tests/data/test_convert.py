@@ -512,7 +512,9 @@ def test_train_and_test_without_eval_are_converted(tmp_path):
             target.mkdir(parents=True, exist_ok=True)
             path.rename(target / path.name)
         (folder / kind).rmdir()
-    with pytest.raises(UserError, match=r"eval would be empty .* the data set has train and test only; .*--split") as caught:
+    with pytest.raises(
+        UserError, match=r"eval would be empty .* the data set has train and test only; .*--split"
+    ) as caught:
         convert(MaskFolderReader(folder=str(folder), labels=LABELS), str(tmp_path / "out"))
     shares = re.search("--split (train=[^ ]+)", str(caught.value))[1]
     report = convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=shares), str(tmp_path / "out"))
