@@ -1,5 +1,6 @@
 """`segpipe init`: what it prints and writes, and that the next commands take it."""
 
+import itertools
 import json
 import pathlib
 import re
@@ -132,6 +133,54 @@ def test_it_converts_what_it_recognized_if_asked(init, tmp_path):
     printed = init("--convert", "--overwrite", source)
     assert "Written: labels.yaml, the classes: background, foreground" in printed
     assert LabelMap.load("output/source_tfrecords/labels.yaml").names == ("background", "foreground")
+
+
+@pytest.fixture
+def streets(tmp_path):
+    """Photographs with COCO's JSON: in each a car, a truck and a tree of 20 x 20 pixels."""
+    source = make(tmp_path / "streets", count=12)
+    images = sorted(path.name for path in (source / "images").iterdir())
+    content = {
+        "images": [{"id": i, "file_name": name, "width": 80, "height": 60} for i, name in enumerate(images)],
+        "categories": [{"id": 7, "name": "car"}, {"id": 14, "name": "truck"}, {"id": 21, "name": "tree"}],
+        "annotations": [],
+    }
+    for image in content["images"]:
+        for left, category in zip((10, 30, 50), content["categories"], strict=True):
+            outline = [left, 10, left + 20, 10, left + 20, 30, left, 30]
+            entry = {"id": len(content["annotations"]), "image_id": image["id"], "category_id": category["id"]}
+            content["annotations"].append({**entry, "segmentation": [outline], "area": 400, "iscrowd": 0})
+    (source / "labels.json").write_text(json.dumps(content))
+    for path in (source / "masks").iterdir():
+        path.unlink()
+    return source
+
+
+MERGED = ("--classes", "tree, vehicle: [car, truck]")
+
+
+def test_annotations_are_converted_with_the_classes_that_are_chosen(init, streets):
+    printed = init("--convert", *MERGED, streets)
+    assert "is read as --format coco:\n" in printed
+    assert "classes: background, tree, vehicle\n" in printed
+    assert commands(printed) == [["run", "--config", "my_run.yaml"]]
+    report = json.loads(pathlib.Path("output/streets_tfrecords/conversion.json").read_text())
+    share = 400 / (80 * 60)
+    for split in report["splits"].values():
+        shares = {"background": 1 - 3 * share, "tree": share, "vehicle": 2 * share}
+        assert split["pixel_shares"] == pytest.approx(shares, abs=1e-6)
+    assert load_config("my_run.yaml").load_label_map().names == ("background", "tree", "vehicle")
+    assert not pathlib.Path("labels.yaml").exists()
+
+
+def test_annotations_need_no_label_map_and_their_options_go_into_the_command(init, streets):
+    printed = init("--others", "ignore", "--classes", "tree", streets)
+    assert "classes: background, tree\n" in printed
+    convert, _ = commands(printed)
+    assert convert[:3] == ["convert", "--format", "coco"]
+    assert {("--others", "ignore"), ("--classes", "tree")} <= {*itertools.pairwise(convert)}
+    assert "--labels" not in convert
+    assert "labels.yaml" not in printed
 
 
 def test_options_of_a_format_go_into_the_command(init, tmp_path):
