@@ -46,7 +46,7 @@ def check_options(name: str, reader: type[Reader], given: Mapping[str, Any], fol
         if key not in reader.model_fields:
             owners = [owner for owner, other in FORMATS.items() if key in other.model_fields]
             raise UserError(
-                f"--{key.replace('_', '-')} is an option of --format {' and '.join(owners)}, but {folder} is "
+                f"--{key.replace('_', '-')} is an option of --format {', '.join(owners)}, but {folder} is "
                 f"recognized as --format {name}"
             )
 

@@ -162,7 +162,7 @@ def _explained(error: click.NoSuchOption, name: str) -> click.UsageError:
     owners = [owner for owner, reader in FORMATS.items() if any(error.option_name in o.opts for o in _options(reader))]
     if not owners:
         return error
-    belongs = f"{error.option_name} is an option of --format {' and '.join(owners)}"
+    belongs = f"{error.option_name} is an option of --format {', '.join(owners)}"
     return click.UsageError(f"No such option with --format {name}: {belongs}.", error.ctx)
 
 

@@ -12,6 +12,7 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding.images import EncodedImage, encode_png
 from data.formats import FORMATS, LabeledImage, Listing, Reader, Recognition, Source
+from data.formats.mask_folder import MaskFolderReader
 from data.inspection.classes import labels_text
 from data.inspection.recognize import look, recognize
 from data.label_map import LabelMap
@@ -19,6 +20,8 @@ from data.label_map_files import parse_labels
 from data.splits import DEFAULT_SHARES, split_of
 
 HEIGHT, WIDTH = 24, 32
+# Some layouts are also those of published data sets, whose formats come first.
+MASK_FOLDER = ("mask-folder", MaskFolderReader)
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
 
@@ -89,8 +92,8 @@ def classes(found):
     ],
 )
 def test_layouts(tmp_path, image, mask, options):
-    found = recognize(str(make(tmp_path, image=image, mask_name=mask)))
-    assert (found.format, found.options) == ("mask-folder", options)
+    found = recognize(str(make(tmp_path, image=image, mask_name=mask)), chosen=MASK_FOLDER)
+    assert found.options == options
     assert len(found.listing.sources) == 40
     assert not found.listing.set_aside
     assert {source.split for source in found.listing.sources} == {"train", "eval", "test"}
@@ -190,7 +193,7 @@ def test_files_of_the_same_names_in_several_splits_are_no_pairs(tmp_path):
                 ("labelIds", areas(0, 1)),
             ):
                 save(tmp_path / "gtFine" / split / f"{index}_gtFine_{kind}.png", mask)
-    found = recognize(str(tmp_path))
+    found = recognize(str(tmp_path), chosen=MASK_FOLDER)
     assert (found.options["masks"], found.options["mask_suffix"]) == ("gtFine", "_gtFine_labelIds")
     assert [found.count(split) for split in SPLITS] == [5, 5, 5]
 

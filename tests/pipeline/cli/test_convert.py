@@ -136,8 +136,14 @@ def test_an_option_has_one_type_in_all_formats():
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--format oxford-pets --classes a,b in out", "--classes is an option of --format mask-folder"),
-        ("--format brain-mri --split train=1 out", "--split is an option of --format oxford-pets and mask-folder"),
+        (
+            "--format oxford-pets --classes a,b in out",
+            "No such option with --format oxford-pets: --classes is an option of --format ",
+        ),
+        (
+            "--format brain-mri --split train=1 out",
+            "No such option with --format brain-mri: --split is an option of --format ",
+        ),
         ("--border ignore in out", "in is not a folder"),
         ("in out", "in is not a folder"),
         ("only_one", "Missing argument 'DEST'"),
@@ -145,7 +151,7 @@ def test_an_option_has_one_type_in_all_formats():
         ("--format oxford-pets --bordr x in out", "Did you mean"),
         ("--format oxford-pets only_one", "Missing argument 'DEST'"),
         ("--format brain-mri in out", "unexpected extra argument"),
-        ("--format coco in out", "there is no format 'coco'; there are oxford-pets, mask-folder, brain-mri, and"),
+        ("--format nonsense in out", f"there is no format 'nonsense'; there are {', '.join(FORMATS)}, and"),
         ("--format oxford-pets --border none in out", "'none' is not one of 'class', 'ignore'"),
         ("--format oxford-pets --split train=0.8,test=0.2 in out", "--split train=0.8,test=0.2: the data set has its"),
         ("--format mask-folder --classes a,b --split train=2 in out", "--split train=2: cannot read 'train=2'"),
@@ -203,7 +209,7 @@ def test_a_new_format_needs_one_line_in_the_list(convert, monkeypatch, tmp_path)
     own = convert("--format", "noise", "--help")
     for expected in ("--format noise DEST", "Images per split.  [default: 2]", "--bright / --no-bright"):
         assert expected in own
-    assert "noise" in convert("--format", "coco", "in", "out")
+    assert ", noise, and your own" in convert("--format", "nonsense", "in", "out")
     printed = convert("--format", "noise", "--count", "3", "--bright", "--color", "red", tmp_path / "out")
     assert "train       3 images   a 100.0%, b 0.0%" in printed
     assert "--count x: Input should be a valid integer" in convert("--format", "noise", "--count", "x", tmp_path / "a")
@@ -234,14 +240,20 @@ def test_without_format_the_source_is_recognized(convert, published, tmp_path):
 
 
 def test_without_format_options_overrule_what_was_recognized(convert, published, tmp_path):
-    options = ("--border", "ignore", "--split", "train=0.7,eval=0.3")
-    printed = convert(*options, published, tmp_path / "out")
+    printed = convert("--border", "ignore", "--split", "train=0.7,eval=0.3", published, tmp_path / "out")
     assert "classes: pet, background\n" in printed
-    again = f"convert --format oxford-pets {' '.join(options)} {published} {tmp_path / 'out'}\n"
-    assert again in printed.partition("To read it in the same way when files are added:\n")[2]
+    again = printed.partition("To read it in the same way when files are added:\n")[2].splitlines()[0]
+    for part in (
+        "--format oxford-pets",
+        "--border ignore",
+        "--split train=0.7,eval=0.3",
+        f"{published} {tmp_path}/out",
+    ):
+        assert part in again
     assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("pet", "background")
+    owners = ", ".join(name for name, reader in FORMATS.items() if "masks" in reader.model_fields)
     for wrong, message in (
-        (("--classes", "pet"), f"--classes is an option of --format mask-folder, but {published} is recognized as"),
+        (("--masks", "x"), f"--masks is an option of --format {owners}, but {published} is recognized as --format ox"),
         (("--border", "none"), "--border none: Input should be 'class' or 'ignore'"),
         (("--split", "test=1"), "--split test=1: the data set has its own test list"),
     ):
