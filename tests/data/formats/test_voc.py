@@ -102,7 +102,11 @@ def reordered(path, ids):
     indexed(path, new, palette)
 
 
-@pytest.mark.parametrize("store", [rgb, reordered, lambda path, ids: indexed(path, ids, None)], ids=str)
+def gray(path, ids):
+    indexed(path, ids, None)
+
+
+@pytest.mark.parametrize("store", [rgb, reordered, gray], ids=["rgb", "reordered", "gray"])
 def test_other_encodings_hold_the_same(tmp_path, store):
     voc(tmp_path)
     store(tmp_path / "SegmentationClass/2007_000032.png", IDS)
