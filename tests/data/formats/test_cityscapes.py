@@ -296,7 +296,7 @@ def test_it_is_recognized_and_converted(tmp_path):
     found = recognize(str(tmp_path / "cityscapes"))
     assert found.format == "cityscapes"
     assert all(found.count(split) for split in ("train", "eval", "test"))
-    report = convert(found.reader(), str(tmp_path / "out"))
+    report = convert(found.reader, str(tmp_path / "out"))
     assert report["splits"]["eval"]["examples"] == 12
     assert not report["set_aside"]
     with pytest.raises(UserError, match=r"test would be empty .*--split train=[\d.]+,test=[\d.]+ gives"):

@@ -286,7 +286,11 @@ def _files(folder):
 
 def test_it_is_recognized(tmp_path):
     names = [f"2007_{number:06d}" for number in range(40)]
-    found = recognize(str(voc(tmp_path / "VOC2012", names, lists={"train.txt": names[:30], "val.txt": names[30:]})))
+    published = voc(tmp_path / "VOC2012", names, lists={"train.txt": names[:30], "val.txt": names[30:]})
+    (published / "Annotations").mkdir()
+    boxes = "<annotation><folder>VOC2012</folder><object><name>person</name></object></annotation>"
+    (published / "Annotations/2007_000001.xml").write_text(boxes)
+    found = recognize(str(published))
     assert found.format == "voc"
     assert found.label_map.names == tuple(one.name for one in VOC_CLASSES)
     assert {split: found.count(split) for split in ("train", "eval")}["eval"] == 10
