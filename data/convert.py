@@ -166,6 +166,7 @@ def convert(
     is_addition: bool = False,
     range_beside: intensity.Range | None = None,
     beam_arguments: Sequence[str] = (),
+    listing: Listing | None = None,
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
 
@@ -182,6 +183,7 @@ def convert(
       is_addition: it will be trained on together with others, so splits may be empty.
       range_beside: the `intensity_range` of those others.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
+      listing: what the reader has listed already; by default it is asked.
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
@@ -198,10 +200,10 @@ def convert(
     takes_range_beside = range_beside is not None and _range_of(reader) is None and _has_range(reader)
     if range_beside and takes_range_beside:
         reader = reader.model_copy(update={intensity.RANGE_KEY: range_beside})
-    listing = reader.listing()
+    listing = listing or reader.listing()
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-        raise UserError(f"no pair of image and mask was found{reasons}")
+        raise UserError(f"no image with its labels was found{reasons}")
     _check_splits(reader, listing.sources, is_addition)
     label_map = reader.label_map  # Found before the reader goes to workers, so that none looks for the classes again.
 
@@ -222,7 +224,9 @@ def convert(
                 notes = _all_notes(written)
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
-            remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, label_map).lstrip("\n"))))
+            # Where the values of masks are the format's own, no option says what they mean.
+            proposed = proposal(notes, label_map).lstrip("\n") if "labels" in type(reader).model_fields else ""
+            remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
             _check_splits(reader, _kept(listing, report), is_addition)

@@ -166,9 +166,7 @@ class Ade20kReader(DenseReader):
                 f"{ids.shape[1]}x{ids.shape[0]}"
             )
         numbers = colors >> 8 & 255  # Green.
-        # An object of a class that is not learned is none.
-        is_learned = (ids != IGNORE_LABEL) & (ids != self.chosen.background)
-        return number_objects(numbers, (numbers > 0) & is_learned, np.zeros(ids.shape, bool))
+        return number_objects(numbers, (numbers > 0) & self.is_learned(ids), np.zeros(ids.shape, bool))
 
 
 def _relative(folder: str) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
+import os
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -15,8 +16,9 @@ from data.base.files import read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.dealt import SplitOptions
-from data.formats.reader import MaskedImagesReader
+from data.formats.reader import MaskedImagesReader, SetAside
 from data.label_map import LabelMap
+from data.listing.walking import walk
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask
 from data.masks.meaning import Kind, Meaning
@@ -40,10 +42,12 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     """A format with masks and a table of classes; its options are those of splits, classes and images.
 
     Attributes:
-      classes: the classes to learn, by name, in the order of their ids; names in brackets become one class, as in
-        'person, vehicle: [car, truck, bus]'.
+      classes: the classes to learn, in the order of their ids, by their names in the table; names in brackets become
+        one class, as in 'person, vehicle: [car, truck, bus]'. By default those that the format is known for.
       masks_hold: what counts where masks could be read both by values (or a palette's indices) and by colors; ids also
         says that values along edges are classes, and not left by smoothing.
+      nearest: read values or colors of no class, as JPEG and smoothing leave them, as the nearest that is one;
+        conversion.json counts the pixels.
     """
 
     # Of pixels that do not count, in masks of colors; their value is 255.
@@ -52,6 +56,7 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     folder: str
     others: Literal["background", "ignore"] = "ignore"
     masks_hold: Kind = "auto"
+    nearest: bool = False
 
     @abc.abstractmethod
     def table(self) -> Sequence[MaskClass]:
@@ -103,7 +108,20 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
 
     @functools.cached_property
     def _meaning(self) -> Meaning:
-        return dataclasses.replace(self.meaning_of_masks(), kind=self.masks_hold)
+        return dataclasses.replace(self.meaning_of_masks(), kind=self.masks_hold, nearest=self.nearest)
+
+    def relative_files(self) -> tuple[list[str], list[SetAside]]:
+        """Paths of all files below the folder, with `/` between folders; and those that cannot be used."""
+        start = len(self.folder.rstrip("/")) + 1
+        paths: list[str] = []
+        unusable: list[SetAside] = []
+        for file in walk(self.folder).files:
+            printable = os.fsencode(file.path).decode("utf-8", "backslashreplace")
+            if printable == file.path:
+                paths.append(file.path[start:].replace(os.sep, "/"))
+            else:
+                unusable.append(SetAside(printable, "its name is not UTF-8; rename it"))
+        return paths, unusable
 
     def chosen_ids(self, path: str) -> np.ndarray:
         """Reads the mask at a path: [height, width] uint8 ids of the chosen classes, 255 for "ignore".
@@ -133,6 +151,10 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
         for place, one in enumerate(self.classes_of_masks):
             table[place] = self.chosen.ids[one.name]
         return table[places]
+
+    def is_learned(self, ids: np.ndarray) -> np.ndarray:
+        """Where a class is that is learned, [height, width] bool: what else is an object has no number."""
+        return (ids != IGNORE_LABEL) & (ids != self.chosen.background)
 
 
 def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray) -> np.ndarray:

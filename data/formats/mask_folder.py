@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal
 
 from data.base.files import join, read_bytes
 from data.decoding.images import looks_flat
@@ -38,6 +38,12 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
       unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
         only left out.
     """
+
+    looks_for: ClassVar[str] = (
+        "folders images/ and masks/, whatever they are called, with files of the same names, or with names that differ "
+        "in a suffix such as _mask; or images and masks side by side with such a suffix"
+    )
+    is_fallback: ClassVar[bool] = True
 
     folder: str
     images: FolderBelow = "images"

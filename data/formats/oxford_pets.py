@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from typing import Literal
+from typing import ClassVar, Literal
 
 import pydantic
 
@@ -38,6 +38,11 @@ class OxfordPetsReader(MaskedImagesReader):
       border: whether the trimap's unclassified border becomes a class or is ignored (label 255).
       split: how trainval.txt is divided into train and eval, by a stable hash of each name.
     """
+
+    looks_for: ClassVar[str] = (
+        "images/, annotations/trimaps/, annotations/trainval.txt and annotations/test.txt, as the Oxford-IIIT Pet data "
+        "set was published"
+    )
 
     folder: str
     border: Literal["class", "ignore"] = "class"

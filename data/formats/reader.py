@@ -122,6 +122,8 @@ class Reader(Section, abc.ABC):
 
     # What `recognize` looks for, for the message that nothing was found.
     looks_for: ClassVar[str] = ""
+    # Whether it is asked only about folders that no other format recognizes.
+    is_fallback: ClassVar[bool] = False
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 from data.base.errors import UserError
@@ -23,6 +23,7 @@ from data.inspection.class_names import find_name_files
 from data.inspection.classes import propose_classes
 from data.inspection.mask_values import MaskValues, look_at_mask
 from data.inspection.sample import Pair, Sample, look_at_all, look_at_pair, most_common, spread
+from data.inspection.which_format import check_options, which_format
 from data.label_map import LabelMap
 from data.label_map_files import MaskLabels
 from data.listing.walking import walk
@@ -45,13 +46,14 @@ def _silent(what: str, done: int, total: int) -> None:
 
 @dataclasses.dataclass(frozen=True)
 class Recognized:
-    """What a folder of images and masks is taken for.
+    """What a folder of images and their labels is taken for.
 
     Attributes:
       folder: the folder.
-      format: the name of its format, in `data.formats.FORMATS`.
-      options: the format's options, beside the label map.
-      labels: the classes, which are an option of the format; None if it knows them.
+      format: the name of its format.
+      reader: which reads it so.
+      options: the format's options, those that the user gave included, beside the label map.
+      labels: the classes, if they were found in the masks and are an option of the format; None if it knows them.
       reasons: why it is taken for this.
       assumptions: what the files do not say, and was decided all the same.
       listing: what is in it.
@@ -59,51 +61,60 @@ class Recognized:
 
     folder: str
     format: str
+    reader: Reader
     options: dict[str, Any]
     labels: MaskLabels | None
     reasons: tuple[str, ...]
     assumptions: tuple[str, ...]
     listing: Listing
 
-    def reader(self) -> Reader:
-        """The reader of the data set."""
-        labels = {} if self.labels is None else {"labels": self.labels}
-        return FORMATS[self.format].model_validate({"folder": self.folder, **self.options, **labels})
-
     @functools.cached_property
     def label_map(self) -> LabelMap:
         """The classes as they will be stored."""
-        return self.reader().label_map
+        return self.reader.label_map
 
     def count(self, split: str) -> int:
         """How many examples a split has."""
         return sum(source.split == split for source in self.listing.sources)
 
 
-def recognize(folder: str, progress: Progress = _silent) -> Recognized:
-    """Looks at a folder, and at a sample of the masks in it.
+def recognize(
+    folder: str,
+    progress: Progress = _silent,
+    given: Mapping[str, Any] | None = None,
+    chosen: tuple[str, type[Reader]] | None = None,
+    is_addition: bool = False,
+) -> Recognized:
+    """Looks at a folder, and at a sample of the masks in it if nothing else says what the classes are.
 
     Args:
-      folder: of images and masks, on this machine or wherever Beam's file systems reach.
+      folder: of images and their labels, on this machine or wherever Beam's file systems reach.
       progress: called with what is done, how many files of how many.
+      given: options of the format, which are taken as they are.
+      chosen: name and reader of the format, if the user said it.
+      is_addition: it will be trained on together with others, so shares of the splits stay, and splits may be empty.
 
     Raises:
       UserError: if it is no data set that segpipe can read, or one whose masks have no clear meaning; says what was
         found and what to do.
+      pydantic.ValidationError: if a given option cannot be read.
     """
+    given = given or {}
     files = [file.path for file in walk(folder).files]
     if not files:
         is_there = os.path.isdir(folder) or is_remote(folder)
         raise UserError(f"{folder} is empty" if is_there else f"{folder} is not a folder")
     start = len(folder.rstrip("/")) + 1
-    name, recognition = _format(folder, [file[start:] for file in files])
-    labels = {"labels": _ANY_LABELS} if recognition.needs_labels else {}
-    options, listing, assumptions = _listed(name, {"folder": folder, **recognition.options, **labels})
-    options = {key: value for key, value in options.items() if key not in ("folder", "labels")}
+    name, kind, recognition = _format(folder, [file[start:] for file in files], given, chosen)
+    needs_labels = recognition.needs_labels and not {"labels", "classes"} & set(given)
+    labels = {"labels": _ANY_LABELS} if needs_labels else {}
+    settings = {"folder": folder, **recognition.options, **given, **labels}
+    reader, options, listing, assumptions = _listed(kind, settings, "split" in given, is_addition)
+    options = {key: value for key, value in options.items() if key != "folder" and key not in labels}
     recognized = Recognized(
-        folder, name, options, None, recognition.reasons, (*recognition.assumptions, *assumptions), listing
+        folder, name, reader, options, None, recognition.reasons, (*recognition.assumptions, *assumptions), listing
     )
-    if not recognition.needs_labels:
+    if not needs_labels:
         return recognized
     masks = sorted({source.mask for source in listing.sources})
     values = _values(masks, progress)
@@ -113,40 +124,59 @@ def recognize(folder: str, progress: Progress = _silent) -> Recognized:
     if len(values.looks) < len(masks):
         read = f"{len(values.looks)} of {len(masks)}"
         unread = ("the other masks hold no other values; segpipe convert says so if they do",)
+    options = {**options, **proposal.options, **given}
     return dataclasses.replace(
         recognized,
-        options={**options, **proposal.options},
+        reader=kind.model_validate({"folder": folder, **options, "labels": proposal.labels}),
+        options=options,
         labels=proposal.labels,
         reasons=(*recognized.reasons, f"{proposal.reasons[0]} (in {read} masks)", *proposal.reasons[1:]),
         assumptions=(*recognized.assumptions, *proposal.assumptions, *unread),
     )
 
 
-def _listed(name: str, settings: dict[str, Any]) -> tuple[dict[str, Any], Listing, tuple[str, ...]]:
-    """What a reader lists, with shares of the splits that leave none empty."""
-    reader = FORMATS[name].model_validate(settings)
+def _format(
+    folder: str, files: list[str], given: Mapping[str, Any], chosen: tuple[str, type[Reader]] | None
+) -> tuple[str, type[Reader], Recognition]:
+    """The format's name and reader, and how the folder is read."""
+    if chosen is not None:
+        name, kind = chosen
+        unrecognized = Recognition(("as you say",), needs_labels="labels" in kind.model_fields)
+        return name, kind, kind.recognize(folder, files) or unrecognized
+    name, recognition = which_format(folder, files)
+    check_options(name, FORMATS[name], given, folder)
+    return name, FORMATS[name], recognition
+
+
+def _listed(
+    kind: type[Reader], settings: dict[str, Any], is_dealt: bool, is_addition: bool
+) -> tuple[Reader, dict[str, Any], Listing, tuple[str, ...]]:
+    """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
+    reader = kind.model_validate(settings)
     listing = reader.listing()
     if not listing.sources:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
-        raise UserError(f"no pair of image and mask was found{reasons}")
+        raise UserError(f"no image with its labels was found{reasons}")
+    if is_addition:
+        return reader, settings, listing, ()
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
     few = [split for split, count in counts.items() if count < _FEWEST_IN_SPLIT * len(listing.sources)]
-    if not few:
-        return settings, listing, ()
-    with contextlib.suppress(ValueError):
-        shares = reader.working_split(listing.sources)
-        # Folders of splits that are all there stay as they are.
-        if shares and (empty or len(shares) == len(SPLITS)):
-            settings = {**settings, "split": share_text(shares)}
-            has = "no image" if empty else "hardly an image"
-            why = (
-                f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills all "
-                "splits"
-            )
-            return settings, FORMATS[name].model_validate(settings).listing(), (why,)
+    if few and not is_dealt:
+        with contextlib.suppress(ValueError):
+            shares = reader.working_split(listing.sources)
+            # Folders of splits that are all there stay as they are.
+            if shares and (empty or len(shares) == len(SPLITS)):
+                settings = {**settings, "split": share_text(shares)}
+                has = "no image" if empty else "hardly an image"
+                why = (
+                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills "
+                    "all splits"
+                )
+                reader = kind.model_validate(settings)
+                return reader, settings, reader.listing(), (why,)
     if not empty:
-        return settings, listing, ()
+        return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
     raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
 
@@ -157,7 +187,7 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
     Raises:
       UserError: if most of it cannot be read that way, or files contradict each other.
     """
-    reader, sources = recognized.reader(), recognized.listing.sources
+    reader, sources = recognized.reader, recognized.listing.sources
     pairs, unusable, notes = _look(reader, sources, progress)
     if intensity.DEEP in notes.counts and getattr(reader, intensity.RANGE_KEY, ()) is None:
         # The conversion takes the range of all images.
@@ -203,46 +233,6 @@ def is_tfrecords(folder: str) -> bool:
     """Whether a folder holds what a run takes: TFRecords of each split, and a label map."""
     names = list_names(folder)
     return LABEL_MAP_FILE in names and all(find_input_files(folder).of_split[split] for split in SPLITS)
-
-
-def _is_records(name: str, split: str) -> bool:
-    return name.startswith(split) and (".tfrecord" in name or "-of-" in name)
-
-
-def _format(folder: str, files: list[str]) -> tuple[str, Recognition]:
-    for name, reader in FORMATS.items():
-        if recognition := reader.recognize(folder, files):
-            return name, recognition
-    if any(_is_records(file, split) for file in files for split in SPLITS):
-        raise UserError(
-            f"{folder} holds TFRecords, but not all that a run takes: files train*, eval* and test*, and a "
-            f"{LABEL_MAP_FILE} with a line such as {{id: 0, name: road, color: [128, 64, 128]}} for each class"
-        )
-    outlines = next((file for file in files if file.endswith(".json")), "")
-    hint = ""
-    if outlines:
-        hint = (
-            f". If {outlines} holds outlines of objects, as COCO's annotations do, draw them as masks first, such as "
-            "with annToMask of the package pycocotools"
-        )
-    raise UserError(
-        f"{folder} is not recognized: {_summary(files)}{hint}. What is: folders images/ and masks/, whatever they are "
-        "called, with files of the same names, or with names that differ in a suffix such as _mask; or images and "
-        "masks side by side with such a suffix. `segpipe convert --help` lists the formats, and docs/extending.md says "
-        "how to add one"
-    )
-
-
-def _summary(files: list[str]) -> str:
-    """What is in a folder, in a few words."""
-    kinds: dict[tuple[str, str], int] = {}
-    for file in files:
-        folder, _, name = file.rpartition("/")
-        kind = os.path.splitext(name)[1].lower() or "files without extension"
-        kinds[folder, kind] = kinds.get((folder, kind), 0) + 1
-    most = sorted(kinds.items(), key=lambda item: -item[1])[:4]
-    listed = ", ".join(f"{count} {kind} in {folder or 'the folder itself'}" for (folder, kind), count in most)
-    return f"it holds {listed}" + (" and others" if len(kinds) > len(most) else "")
 
 
 def _values(masks: list[str], progress: Progress) -> MaskValues:

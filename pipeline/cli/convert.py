@@ -6,8 +6,9 @@ import collections
 import logging
 import os
 import re
+import shlex
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,19 +17,22 @@ from data.base.files import is_remote
 from data.base.links import pattern_letters
 from pipeline.cli.common import quiet
 from pipeline.cli.data_sets.formats import FormatCommand, make_reader
+from pipeline.cli.data_sets.recognized import conversion, recognized
+
+if TYPE_CHECKING:
+    from data.formats import Reader
+    from data.inspection.recognize import Recognized
 
 _FORMAT = click.Option(
     ["--format", "dataset_format"],
-    required=True,
     metavar="FORMAT",
-    help="Format of the data set: one of the above, or the import path of your own, package.module:Class, which Beam's "
-    "workers must be able to import.",
+    help="Format of the data set, or the import path of your own, package.module:Class, which Beam's workers must be "
+    "able to import  [default: the one that SOURCE is recognized as]",
 )
 
 
 class _ConvertCommand(FormatCommand):
     destinations: Mapping[str, str] = {"destination": "DEST"}
-    without_format = click.Argument(["paths"], nargs=-1, metavar="[SOURCE] DEST")
 
 
 @click.command(cls=_ConvertCommand, params=[_FORMAT], no_args_is_help=True)
@@ -64,7 +68,7 @@ class _ConvertCommand(FormatCommand):
     "With data.input: DEST/{SPAN} a run trains on all spans, or on the newest data.window of them.",
 )
 def convert(
-    dataset_format: str,
+    dataset_format: str | None,
     shards: int | None,
     max_set_aside: float,
     workers: int | None,
@@ -77,6 +81,9 @@ def convert(
 ) -> None:
     """Convert a data set to TFRecords in DEST.
 
+    Without --format, SOURCE is recognized by the files in it, and what it is taken for is printed with the reasons and
+    with what had to be assumed. Options of the recognized format overrule this.
+
     Inputs that cannot be used are set aside and listed, with the reason, in DEST/conversion.json.
     """
     if workers and config_path:
@@ -84,7 +91,11 @@ def convert(
     quiet()
     if config_path:  # Workers of a cluster have other current folders.
         source, destination = _absolute(source), _absolute(destination)
-    reader = make_reader(dataset_format, {**options, "folder": source})
+    if dataset_format is None:
+        found = _recognize(str(source), destination, options, is_addition=span is not None)
+        dataset_format, reader, listing = found.format, found.reader, found.listing
+    else:
+        reader, listing = make_reader(dataset_format, {**options, "folder": source}), None
     destination = destination.rstrip("/")
     is_addition, scaled_beside = False, None
     if span is not None:
@@ -98,6 +109,55 @@ def convert(
     letters = " ".join(pattern_letters(destination))
     if letters and (config_path or is_remote(destination)):
         raise UserError(f"DEST {destination} holds {letters}, which Beam takes for a pattern; name one without")
+    convert_with(
+        reader,
+        dataset_format,
+        destination,
+        workers,
+        config_path,
+        shards=shards,
+        max_set_aside=max_set_aside,
+        is_addition=is_addition,
+        range_beside=scaled_beside,
+        overwrite=overwrite,
+        listing=listing,
+    )
+
+
+def _recognize(source: str, destination: str, options: Mapping[str, Any], is_addition: bool) -> Recognized:
+    """What a folder is taken for; prints it, and how to say it."""
+    from data.inspection.recognize import is_tfrecords
+
+    if is_tfrecords(source):
+        raise UserError(f"{source} holds TFRecords of each split and a labels.yaml: it is converted already")
+    found = recognized(source, options, is_addition=is_addition)
+    if found.options and not found.labels:
+        command = shlex.join(conversion(found, destination))
+        click.echo(f"To read it in the same way when files are added:\n  {command}")
+    return found
+
+
+def convert_with(
+    reader: Reader,
+    dataset_format: str,
+    destination: str,
+    workers: int | None = None,
+    config_path: str | None = None,
+    **settings: Any,
+) -> None:
+    """Converts what a reader reads, and prints what came of it.
+
+    Args:
+      reader: of the data set.
+      dataset_format: name of its format.
+      destination: folder for the TFRecords.
+      workers: processes on this machine.
+      config_path: configuration with the cluster that converts instead of this machine.
+      settings: of `data.convert.convert`.
+
+    Raises:
+      UserError: if it cannot be converted.
+    """
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
     from data.convert import remarks
@@ -115,12 +175,8 @@ def convert(
     report = run_conversion(
         reader,
         destination,
-        shards=shards,
-        max_set_aside=max_set_aside,
-        is_addition=is_addition,
-        range_beside=scaled_beside,
-        overwrite=overwrite,
         beam_arguments=beam.pipeline_arguments(f"convert-{re.sub('[^a-z0-9]+', '-', dataset_format.lower())}"),
+        **settings,
     )
     for name, counts in report["splits"].items():
         shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())

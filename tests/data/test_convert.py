@@ -1,3 +1,5 @@
+import dataclasses
+import io
 import itertools
 import json
 import os
@@ -314,6 +316,25 @@ def test_images_and_tfrecords_may_be_in_a_bucket(bucket, tmp_path):
     with pytest.raises(UserError, match="nothing was written"):
         convert(reader, "gs://segpipe/out", max_set_aside=0.0, overwrite=True)
     assert {blob.name.partition("/")[0] for blob in bucket.list_blobs()} == {"in", "out"}
+
+
+def test_numbers_of_objects_lie_beside_the_masks_and_change_nothing_else(tmp_path):
+    class NumberedReader(MaskFolderReader):
+        def read(self, source):
+            labeled = super().read(source)
+            numbers = labeled.class_ids.astype(np.uint16)
+            numbers[0, :3] = 300, 0, 65535
+            return dataclasses.replace(labeled, instances=numbers)
+
+    folder = str(make_mask_folder(tmp_path / "in"))
+    settings = {"folder": folder, "labels": LABELS, "split": "train=0.77,eval=0.07,test=0.16"}
+    plain = convert(MaskFolderReader(**settings), str(tmp_path / "plain"))
+    assert convert(NumberedReader(**settings), str(tmp_path / "numbered")) == plain
+    examples = read_examples(tmp_path / "numbered", "train")
+    for without, example in zip(read_examples(tmp_path / "plain", "train"), examples, strict=True):
+        numbers = np.asarray(Image.open(io.BytesIO(example.pop(contract.INSTANCES).bytes_list.value[0])))
+        assert numbers[0, :3].tolist() == [300, 0, 65535]
+        assert {**example} == {**without}
 
 
 def test_shards_hold_100_megabytes_or_1000_examples(tmp_path, monkeypatch):

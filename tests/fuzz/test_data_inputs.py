@@ -252,7 +252,7 @@ def recognize_and_read(place):
         check_message(error)
         return
     known = {path for path, _ in seen.unusable}
-    reader, notes, unusable = recognized.reader(), Notes(), set()
+    reader, notes, unusable = recognized.reader, Notes(), set()
     for source in reader.listing().sources:
         with collecting(source.image) as noted:
             try:

@@ -6,6 +6,11 @@ The numbers and colors are those that cityscapesScripts publishes, https://githu
 from __future__ import annotations
 
 import dataclasses
+import re
+
+from data.base.errors import UserError
+
+_LINE = re.compile(r"(\d{1,3})\s+(\d{1,3})\s+(\d{1,3})\s+(.+)")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,3 +82,30 @@ LABELS = tuple(
     )
 )
 NEVER_DRAWN = tuple(label.name for label in LABELS if label.id < 0)
+
+
+def parse_labels(text: str, source: str) -> list[tuple[str, tuple[int, int, int]]]:
+    """Reads the text of CVAT's label_colors.txt: name and color of each label, that of value 0 first.
+
+    Returns:
+      The labels; none if they are those of Cityscapes, whose names may be without blanks.
+
+    Raises:
+      UserError: if it is none; names the line.
+    """
+    labels: dict[str, tuple[int, int, int]] = {}
+    for number, line in enumerate(text.splitlines(), 1):
+        if not line.strip() or line.startswith("#"):
+            continue
+        found = _LINE.fullmatch(line.strip())
+        color = tuple(int(channel) for channel in found.groups()[:3]) if found else ()
+        if not found or max(color) > 255:
+            raise UserError(
+                f"{source}:{number}: {line.strip()!r} is not red, green, blue and a name, as in 128 64 128 road"
+            )
+        if found[4] in labels:
+            raise UserError(f"{source}:{number}: {found[4]} is named twice; each line names another label")
+        labels[found[4]] = (color[0], color[1], color[2])
+    usual = [label.name.replace(" ", "") for label in LABELS if label.id >= 0]
+    names = [name.replace(" ", "") for name in labels]
+    return [] if names[: len(usual)] == usual else list(labels.items())

@@ -47,6 +47,8 @@ def find_files(files: Iterable[str], truth: str) -> CityscapesFiles:
     labels: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     has_train_ids = False
     for file in files:
+        if IMAGES not in file and truth not in file:
+            continue
         parts = unicodedata.normalize("NFC", file).split("/")
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in parts):
             continue
@@ -80,12 +82,10 @@ def split_of_part(part: str) -> str:
 
 
 def city_of(scene: str) -> str:
-    """The city: the folder of a scene, or what its name begins with; empty if neither says it."""
+    """The city: the folder below that of the split, or what a name begins with; empty if neither says it."""
     *folders, name = scene.split("/")
-    if folders and (split_of_part(folders[0]) or len(folders) > 1):
-        folders = folders[1:]
     found = _NUMBERED.fullmatch(name)
-    return folders[-1] if folders else found[1] if found else ""
+    return folders[-1] if len(folders) > 1 else found[1] if found else ""
 
 
 def main_file(kinds: dict[str, list[str]]) -> list[str]:

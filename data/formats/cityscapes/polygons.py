@@ -14,7 +14,8 @@ from data.decoding.errors import BadImageError
 from data.formats.cityscapes.classes import NEVER_DRAWN
 
 _GROUP = "group"
-_SIDES = ((0, 0.5), (1, 0.5), (0.5, 0), (0.5, 1))
+# Outlines are as wide as a pixel, around its center; moved this way, all of them together cover what a pen would.
+_PEN = ((0, 0.5), (1, 0.5), (0.5, 0), (0.5, 1), (0.3, 0.3), (0.7, 0.3), (0.3, 0.7), (0.7, 0.7))
 
 
 class _Object(pydantic.BaseModel):
@@ -75,8 +76,8 @@ def draw_polygons(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Draws polygons in their order, each over those before it, groups included.
 
-    A corner is a pixel that belongs to the polygon, as do those that its outline crosses: in the tool's own drawing,
-    one from 0 to 9 covers ten pixels.
+    A corner is a pixel that belongs to the polygon, as do the pixels along its outline: in the tool's own drawing, what
+    goes from 0 to 9 covers ten pixels.
 
     Args:
       file: the polygons.
@@ -94,10 +95,9 @@ def draw_polygons(
     instances = np.zeros((file.height, file.width), np.uint16)
     count = 0
     for place, name, is_group, one in file.drawn(ids):
-        # Half a pixel more on each side, from the pixel's center.
-        rings = [[value for x, y in one.polygon for value in (x + right, y + down)] for right, down in _SIDES]
+        rings = [[value for x, y in one.polygon for value in (x + right, y + down)] for right, down in _PEN]
         try:
-            mask = Polygon(rings).mask(file.height, file.width)
+            patch = Polygon(rings).patch(file.height, file.width)
         except BadImageError as error:
             raise BadImageError(f"{place}: {error}") from None
         number = 0
@@ -106,6 +106,6 @@ def draw_polygons(
             number = CROWD if is_group else count
         if number >= CROWD and not is_group:
             raise BadImageError(f"it has more than {CROWD - 1} objects")
-        class_ids[mask] = ids[name]
-        instances[mask] = number
+        class_ids[patch.place][patch.pixels] = ids[name]
+        instances[patch.place][patch.pixels] = number
     return class_ids, instances

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -12,9 +12,10 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
+from data.contract import CROWD
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
-from data.formats.cityscapes.classes import LABELS
+from data.formats.cityscapes.classes import LABELS, parse_labels
 from data.formats.cityscapes.files import (
     IMAGES,
     INSTANCE_IDS,
@@ -30,10 +31,10 @@ from data.formats.cityscapes.files import (
 from data.formats.cityscapes.polygons import PolygonFile, draw_polygons
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
-from data.label_map_files import load_labels
-from data.listing.walking import walk
+from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
 from data.masks.files import Mask
+from data.splits import share_text
 
 # CVAT's export has its own labels.
 _COLORS_FILE = "label_colors.txt"
@@ -41,7 +42,7 @@ _COLORS_FILE = "label_colors.txt"
 _FIRST_OBJECT = 1000
 # Of tests, so many are looked at.
 _LOOKED_AT = 12
-_NO_LABELS = "it holds nothing but unlabeled pixels and the border, as labels of tests that are not public do"
+_EMPTY = "nobody labeled it: it holds only unlabeled pixels and borders"
 
 
 class CityscapesReader(DenseReader):
@@ -76,16 +77,20 @@ class CityscapesReader(DenseReader):
         return None
 
     @functools.cached_property
-    def _own_labels(self) -> str:
-        """Path of the file with other labels than those of Cityscapes; empty if there is none."""
-        files = self._files()
+    def _own_labels(self) -> list[MaskClass]:
+        """The labels if they are not those of Cityscapes."""
+        files, _ = self.relative_files()
         tops = {file[:place] for file in files if (place := f"/{file}".find(f"/{self.masks}/")) >= 0}
-        return next((file for file in files if file.removesuffix(_COLORS_FILE) in {*tops, ""}), "")
+        path = next((file for file in files if file.removesuffix(_COLORS_FILE) in {*tops, ""}), "")
+        if not path:
+            return []
+        path = join(self.folder, path)
+        own = parse_labels(read_bytes(path).decode("utf-8-sig", "backslashreplace"), path)
+        return [MaskClass(name, color, (value,)) for value, (name, color) in enumerate(own)]
 
     def table(self) -> Sequence[MaskClass]:
         if self._own_labels:
-            labels = load_labels(join(self.folder, self._own_labels))
-            return [MaskClass(label.name, label.color, (label.id,)) for label in labels.label_map.classes]
+            return self._own_labels
         return [
             MaskClass(label.name, label.color, (label.id,), label.shows_something) for label in LABELS if label.id >= 0
         ]
@@ -107,17 +112,14 @@ class CityscapesReader(DenseReader):
             return frozenset(one.name for one in self.classes_of_masks[1:])
         return frozenset(label.name for label in LABELS if label.has_instances)
 
-    def _files(self) -> list[str]:
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
-
     def listing(self) -> Listing:
-        found = find_files(self._files(), self.masks)
+        files, unusable = self.relative_files()
+        found = find_files(files, self.masks)
         if not set(found.images) & set(found.labels):
             raise UserError(self._nothing_found(found))
         sources, set_aside, ignored = self._pairs(found)
         sources, unpublished = self._published(sources)
-        return Listing(sources and self._with_splits(sources), set_aside, ignored + unpublished)
+        return Listing(sources and self._with_splits(sources), unusable + set_aside, ignored + unpublished)
 
     def _pairs(self, found: CityscapesFiles) -> tuple[list[Source], list[SetAside], list[SetAside]]:
         """The examples, their splits as the data set states them; what is set aside; and what is left out."""
@@ -129,11 +131,11 @@ class CityscapesReader(DenseReader):
         for scene, images in sorted(found.images.items()):
             image, kinds = join(self.folder, images[0]), found.labels.get(scene)
             if kinds is None:
-                reason = f"no labels in {self.masks}"
                 if part_of(scene) in labeled:
-                    set_aside.append(SetAside(image, f"{reason}: there is no {scene}_{self.masks}{LABEL_IDS}"))
+                    set_aside.append(SetAside(image, f"there is no {scene}_{self.masks}{LABEL_IDS}"))
                 else:
-                    ignored.append(SetAside(image, f"{reason}, nor has any image of {part_of(scene) or IMAGES}"))
+                    whole = f"{self.masks} has no labels of images of {part_of(scene) or IMAGES}"
+                    ignored.append(SetAside(image, whole))
                 continue
             masks = main_file(kinds)
             if len(images) > 1 or len(masks) > 1:
@@ -159,8 +161,10 @@ class CityscapesReader(DenseReader):
         if tests and len(empty) == len(looked_at):
             empty = {source.image for source in tests}
         kept = [source for source in sources if source.image not in empty]
-        how_many = "" if len(looked_at) == len(tests) else f" (in {len(looked_at)} of {len(tests)} that were looked at)"
-        return kept, [SetAside(one.image, f"{_NO_LABELS}{how_many}") for one in tests if one.image in empty]
+        reason = f"labels of tests are not public; {_EMPTY}"
+        if len(looked_at) < len(tests):
+            reason += f" ({len(looked_at)} of {len(tests)} were looked at)"
+        return kept, [SetAside(one.image, reason) for one in tests if one.image in empty]
 
     def _shows_something(self, source: Source) -> bool:
         try:
@@ -189,6 +193,16 @@ class CityscapesReader(DenseReader):
         if any(city and len(found) > 1 for city, found in splits.items()):
             sources = [dataclasses.replace(source, group="") for source in sources]
         return self.deal(sources, stay, self.folder)
+
+    def fill_splits(self, sources: list[Source]) -> str:
+        with contextlib.suppress(ValueError):
+            self.working_split(sources)
+            return super().fill_splits(sources)
+        apart = [dataclasses.replace(source, group=placing(source.source_id).rest) for source in sources]
+        with contextlib.suppress(ValueError):
+            shares = share_text(self.working_split(apart))
+            return f"a city stays whole, and there are too few; --group-by .+ --split {shares} deals image by image"
+        return super().fill_splits(sources)
 
     def _nothing_found(self, found: CityscapesFiles) -> str:
         wanted = f"…_{IMAGES}.png below {IMAGES}/ with …_{self.masks}{LABEL_IDS} below {self.masks}/"
@@ -227,7 +241,7 @@ class CityscapesReader(DenseReader):
         except BadImageError as error:
             raise BadImageError(f"its mask: {error}") from None
         if not self._is_shown(places):
-            raise BadImageError(f"its mask: {_NO_LABELS}")
+            raise BadImageError(f"its mask: {_EMPTY}")
         image = self.read_image(read_bytes(source.image), places)
         instances = self._objects(source.labels, places) if source.labels else None
         return LabeledImage(image, self.ids_of_places(places), instances)
@@ -251,7 +265,8 @@ class CityscapesReader(DenseReader):
                     "objects"
                 )
             things = [place for place, one in enumerate(self.classes_of_masks) if one.name in self._things]
-            return number_objects(values, is_object, ~is_object & np.isin(places, things))
+            is_learned = self.is_learned(self.ids_of_places(places))
+            return number_objects(values, is_object & is_learned, ~is_object & np.isin(places, things))
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 
@@ -260,9 +275,11 @@ class CityscapesReader(DenseReader):
         image = self.read_image_of_size(read_bytes(source.image), (file.width, file.height), "the file of polygons")
         try:
             if not self._has_objects(file):
-                raise BadImageError(_NO_LABELS)
+                raise BadImageError(_EMPTY)
             unlabeled = self.chosen.ids[self.classes_of_masks[0].name]
             class_ids, instances = draw_polygons(file, self.chosen.ids, self._things, unlabeled)
+            is_number = (instances > 0) & (instances != CROWD)
+            instances = number_objects(instances, is_number & self.is_learned(class_ids), instances == CROWD)
         except BadImageError as error:
             raise BadImageError(f"{source.mask}: {error}") from None
         return LabeledImage(image, class_ids, instances)

@@ -18,7 +18,7 @@ _OTHER_MASKS = ("SegmentationClassPNG", "SegmentationClassRaw", "SegmentationCla
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 _LISTS = ("ImageSets/Segmentation", "ImageSets/SegmentationAug", "ImageSets")
 _YEAR = re.compile(r"VOC\d{4}", re.IGNORECASE)
-_VOC_NAME = re.compile(r"(\d{4}_)?\d{6}")
+_NAME, _NAME_OF_2007 = re.compile(r"\d{4}_\d{6}"), re.compile(r"\d{6}")
 
 
 @dataclasses.dataclass
@@ -47,9 +47,14 @@ class VocFolder:
         return bool(_YEAR.fullmatch(posixpath.basename(self.path)))
 
     @property
-    def is_voc(self) -> bool:
-        """Whether the images are called as those of VOC, such as 2007_000032."""
-        return bool(self.images) and all(map(_VOC_NAME.fullmatch, self.images))
+    def has_names_of_voc(self) -> bool:
+        """Whether images are called as those of VOC, such as 2007_000032."""
+        return all(map(_NAME.fullmatch, self.images))
+
+    @property
+    def may_be_voc2007(self) -> bool:
+        """Whether images are called as those of that year, such as 000032, in a folder of a year."""
+        return self.is_year and all(map(_NAME_OF_2007.fullmatch, self.images))
 
 
 def find_voc_folders(files: Iterable[str], masks: str = MASKS) -> list[VocFolder]:

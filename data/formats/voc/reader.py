@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from collections.abc import Sequence
 from typing import ClassVar
 
@@ -23,7 +22,6 @@ from data.formats.voc.lists import Listed, Lists, read_lists
 from data.label_map_files import LabelMapFile
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
-from data.listing.walking import walk
 from data.masks.class_ids import read_mask
 from data.masks.meaning import Meaning, packed
 
@@ -67,8 +65,11 @@ class VocReader(DenseReader):
         reasons = [f"it has {IMAGES} and {masks}" + (", and lists in ImageSets" if found[0].lists else "")]
         if names := _names_file(found, files):
             return Recognition((*reasons, f"{names} names the classes"))
-        if all(one.is_voc for one in found):
-            return Recognition((*reasons, "images have names as those of Pascal VOC, whose 21 classes these are"))
+        if all(one.has_names_of_voc for one in found):
+            return Recognition((*reasons, "its images have names as those of Pascal VOC, whose 21 classes these are"))
+        if all(one.may_be_voc2007 for one in found):
+            assumed = f"the classes are the 21 of Pascal VOC; if not, a file {_NAMES_FILE} or --labels names them"
+            return Recognition(tuple(reasons), assumptions=(assumed,))
         return Recognition(tuple(reasons), needs_labels=True)
 
     def table(self) -> Sequence[MaskClass]:
@@ -81,7 +82,7 @@ class VocReader(DenseReader):
                 MaskClass(label.name, label.color if has_colors else None, tuple(values.get(label.id, ())))
                 for label in self.labels.label_map.classes
             ]
-        files = self._files()
+        files, _ = self.relative_files()
         found = find_voc_folders(files, self.masks)
         if path := _cvat_file(found, files):
             raise UserError(
@@ -108,12 +109,9 @@ class VocReader(DenseReader):
             transparent = IGNORE_LABEL if self.transparent == "ignore" else names.index(self.transparent)
         return dataclasses.replace(meaning, transparent=transparent)
 
-    def _files(self) -> list[str]:
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
-
     def listing(self) -> Listing:
-        found = find_voc_folders(self._files(), self.masks)
+        files, unusable = self.relative_files()
+        found = find_voc_folders(files, self.masks)
         if not found:
             raise UserError(
                 f"{self.folder} has no folder with {IMAGES} and {self.masks} that hold images; --masks names another "
@@ -126,7 +124,7 @@ class VocReader(DenseReader):
                 f"other names and in other splits; give one of them, such as {join(self.folder, years[-1])}"
             )
         sources: list[Source] = []
-        set_aside: list[SetAside] = []
+        set_aside: list[SetAside] = unusable
         ignored: list[SetAside] = []
         for one in found:
             paths = [join(self.folder, path) for path in one.lists]
@@ -202,13 +200,13 @@ class VocReader(DenseReader):
                 # Tools that write palettes anew may give index 0 to another color than black.
                 colors = packed(mask.palette)
                 used = colors[np.unique(mask.pixels)]
-                if (used >= 0).all() and len(np.unique(used)) == len(used):
+                if colors[0] != 0 and (used >= 0).all() and len(np.unique(used)) == len(used):
                     values = colors[mask.pixels]
-                    is_void = is_void | (values == packed(np.array(VOID)))
+                    is_void = values == packed(np.array(VOID))
             if values.shape != ids.shape:
                 sizes = [f"{shape[1]}x{shape[0]}" for shape in (values.shape, ids.shape)]
                 raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
-            return number_objects(values, (values != 0) & ~is_void, is_void)
+            return number_objects(values, (values != 0) & ~is_void & self.is_learned(ids), is_void)
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 

@@ -100,12 +100,12 @@ class DataSet(Inputs):
         """Lists the data set.
 
         Raises:
-          UserError: if it is not one of the reader's format, or holds no pair of image and mask.
+          UserError: if it is not one of the reader's format, or holds no image with its labels.
         """
         listing = reader.listing()
         if not listing.sources:
             reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-            raise UserError(f"no pair of image and mask was found{reasons}")
+            raise UserError(f"no image with its labels was found{reasons}")
         self._reader = reader
         self._sources = listing.sources
         self.label_map = reader.label_map

@@ -18,15 +18,15 @@ _CHOSEN = "segpipe.format"
 
 
 class FormatCommand(click.Command):
-    """Has the options of the format that --format names; its help without --format lists all formats.
+    """Has the options of the format that --format names, or without --format those of all formats.
 
     Attributes:
+      source_metavar: name of the argument SOURCE as long as no format is named.
       destinations: name and metavar of the arguments after SOURCE; a format without a folder has these alone.
-      without_format: the arguments as long as no format is named.
     """
 
+    source_metavar: str = "SOURCE"
     destinations: Mapping[str, str] = {}
-    without_format: click.Argument
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         # A first look, for --format alone: it decides which other options there are.
@@ -34,8 +34,9 @@ class FormatCommand(click.Command):
         option = [parameter for parameter in self.params if parameter.name == "dataset_format"]
         only_format = click.Command(self.name, params=option, add_help_option=False, context_settings=settings)
         name = only_format.make_context(self.name, list(args), resilient_parsing=True).params["dataset_format"]
-        if name is not None:
-            ctx.meta[_CHOSEN] = (name, find_format(name))
+        if name is None:
+            return super().parse_args(ctx, args)
+        ctx.meta[_CHOSEN] = (name, find_format(name))
         try:
             return super().parse_args(ctx, args)
         except click.NoSuchOption as error:
@@ -43,34 +44,52 @@ class FormatCommand(click.Command):
 
     def get_params(self, ctx: click.Context) -> list[click.Parameter]:
         common = [*super().get_params(ctx)]
-        if _CHOSEN not in ctx.meta:
-            return [*common, self.without_format]
-        _, reader = ctx.meta[_CHOSEN]
-        options, taken = _options(reader), {flag for parameter in common for flag in parameter.opts}
+        taken = {flag for parameter in common for flag in parameter.opts}
+        _, chosen = ctx.meta.get(_CHOSEN, (None, None))
+        options = _options(chosen) if chosen else _options_of_all()
         for option in options:
-            if clash := taken.intersection(option.opts):
-                raise UserError(f"{reader.__module__}:{reader.__name__}: {clash.pop()} is an option of all formats")
-        paths = self._paths(reader)
+            if chosen and (clash := taken.intersection(option.opts)):
+                raise UserError(f"{chosen.__module__}:{chosen.__name__}: {clash.pop()} is an option of all formats")
+        paths = self._paths(chosen)
         return [*common, *options, *(click.Argument([path], metavar=metavar) for path, metavar in paths.items())]
 
-    def _paths(self, reader: type[Reader]) -> dict[str, str]:
+    def _paths(self, chosen: type[Reader] | None) -> dict[str, str]:
         """Name and metavar of each argument."""
-        return {**({"source": "SOURCE"} if _takes_source(reader) else {}), **self.destinations}
+        source = "SOURCE" if chosen else self.source_metavar
+        takes_source = chosen is None or "folder" in chosen.model_fields
+        return {**({"source": source} if takes_source else {}), **self.destinations}
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         from data.base.help_text import description, summary
         from data.formats import FORMATS
 
-        chosen = ctx.meta.get(_CHOSEN)
-        for name, reader in [chosen] if chosen else FORMATS.items():
-            with formatter.section(" ".join(["--format", name, *self._paths(reader).values()])):
-                formatter.write_text(summary(reader))
-                if chosen and description(reader):
-                    formatter.write_paragraph()
-                    formatter.write_text(description(reader))
-                _write_options(ctx, formatter, _options(reader))
+        own = [*self.params, self.get_help_option(ctx)]
+        if _CHOSEN not in ctx.meta:
+            with formatter.section("Options"):
+                _write_options(ctx, formatter, own)
+            with formatter.section("Formats"):
+                formatter.write_dl([(name, summary(reader)) for name, reader in FORMATS.items()])
+                formatter.write_paragraph()
+                formatter.write_text(
+                    f"`{ctx.command_path} --format FORMAT --help` has the options of a format. They may also be given "
+                    "without --format, for a SOURCE that is recognized as a format that has them."
+                )
+            return
+        name, reader = ctx.meta[_CHOSEN]
+        with formatter.section(" ".join(["--format", name, *self._paths(reader).values()])):
+            formatter.write_text(summary(reader))
+            if description(reader):
+                formatter.write_paragraph()
+                formatter.write_text(description(reader))
+            _write_options(ctx, formatter, _options(reader))
         with formatter.section("Options of all formats"):
-            _write_options(ctx, formatter, [*self.params, self.get_help_option(ctx)])
+            _write_options(ctx, formatter, own)
+
+
+def chosen_format(ctx: click.Context) -> tuple[str, type[Reader]] | None:
+    """Name and reader of the format that --format names."""
+    chosen: tuple[str, type[Reader]] | None = ctx.meta.get(_CHOSEN)
+    return chosen
 
 
 def _write_options(ctx: click.Context, formatter: click.HelpFormatter, parameters: list[Any]) -> None:
@@ -89,10 +108,6 @@ def find_format(name: str) -> type[Reader]:
         raise UserError(f"--format: {error}") from None
 
 
-def _takes_source(reader: type[Reader]) -> bool:
-    return "folder" in reader.model_fields
-
-
 def _flag(key: str) -> str:
     return f"--{key.replace('_', '-')}"
 
@@ -104,6 +119,20 @@ def _options(reader: type[Reader]) -> list[click.Option]:
     texts = key_help(reader)
     fields = {key: field for key, field in reader.model_fields.items() if key != "folder"}
     return [_option(key, field, texts.get(key, "")) for key, field in fields.items()]
+
+
+def _options_of_all() -> list[click.Option]:
+    """An option for each field of any format, as text: the format that is recognized says what it may be."""
+    from data.formats import FORMATS
+
+    fields = {key: field for reader in FORMATS.values() for key, field in reader.model_fields.items()}
+    del fields["folder"]
+    return [
+        click.Option([f"{_flag(key)}/{_flag('no_' + key)}", key], default=None)
+        if field.annotation is bool
+        else click.Option([_flag(key), key])
+        for key, field in fields.items()
+    ]
 
 
 def _option(key: str, field: pydantic.fields.FieldInfo, text: str) -> click.Option:
@@ -126,28 +155,52 @@ def _as_text(default: Any) -> str:
     return "" if default is None or default == () else str(default)
 
 
-def _explained(error: click.NoSuchOption, name: str | None) -> click.UsageError:
+def _explained(error: click.NoSuchOption, name: str) -> click.UsageError:
     """Says which format has the option, if another has it."""
     from data.formats import FORMATS
 
     owners = [owner for owner, reader in FORMATS.items() if any(error.option_name in o.opts for o in _options(reader))]
     if not owners:
         return error
-    belongs = f"{error.option_name} is an option of --format {' and '.join(owners)}"
-    message = f"No such option with --format {name}: {belongs}." if name else f"Missing option '--format': {belongs}."
-    return click.UsageError(message, error.ctx)
+    belongs = f"{error.option_name} is an option of --format {', '.join(owners)}"
+    return click.UsageError(f"No such option with --format {name}: {belongs}.", error.ctx)
 
 
 def make_reader(name: str, values: Mapping[str, Any]) -> Reader:
     import pydantic
 
-    reader = find_format(name)
     try:
-        return reader.model_validate({key: value for key, value in values.items() if value is not None})
+        return find_format(name).model_validate(given(values))
     except pydantic.ValidationError as error:
-        lines = []
-        for item in error.errors():
-            message = item["msg"].removeprefix("Value error, ")
-            place = f"{_flag(str(item['loc'][0]))} {item['input']}" if item["loc"] else f"--format {name}"
-            lines.append(f"{place}: {message}")
-        raise UserError("\n".join(lines)) from None
+        raise unreadable(error, f"--format {name}") from None
+
+
+def given(values: Mapping[str, Any]) -> dict[str, Any]:
+    """The options that were typed."""
+    return {key: value for key, value in values.items() if value is not None}
+
+
+def unreadable(error: pydantic.ValidationError, otherwise: str) -> UserError:
+    """What is wrong with options of a format.
+
+    Args:
+      error: of the format.
+      otherwise: what is to be named where no single option is wrong.
+    """
+    lines = []
+    for item in error.errors():
+        message = item["msg"].removeprefix("Value error, ")
+        place = f"{_flag(str(item['loc'][0]))} {item['input']}" if item["loc"] else otherwise
+        lines.append(f"{place}: {message}")
+    return UserError("\n".join(lines))
+
+
+def as_options(values: Mapping[str, Any]) -> list[str]:
+    """Options of a format as they are typed."""
+    typed: list[str] = []
+    for key, value in values.items():
+        if isinstance(value, bool):
+            typed.append(_flag(key if value else f"no_{key}"))
+        else:
+            typed += [_flag(key), str(value)]
+    return typed

@@ -5,10 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-import sys
-import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,14 +13,21 @@ from data.base.errors import UserError
 from data.base.files import exists, write_text
 from data.contract import LABEL_MAP_FILE, SPLITS
 from pipeline.cli.common import program, quiet
+from pipeline.cli.convert import convert_with
+from pipeline.cli.data_sets.formats import FormatCommand, chosen_format
+from pipeline.cli.data_sets.recognized import conversion, progress, recognized
 
 if TYPE_CHECKING:
     from data.inspection.recognize import Recognized
 
-_PROGRESS_SECONDS = 5.0
+_FORMAT = click.Option(
+    ["--format", "dataset_format"],
+    metavar="FORMAT",
+    help="Format of the data set, as for `segpipe convert`, if it is not to be recognized.",
+)
 
 
-@click.command(no_args_is_help=True)
+@click.command(cls=FormatCommand, params=[_FORMAT], no_args_is_help=True)
 @click.option("--name", metavar="NAME", help="Name of the pipeline and of its folders in output/  [default: SOURCE's]")
 @click.option(
     "--config",
@@ -33,25 +37,37 @@ _PROGRESS_SECONDS = 5.0
     metavar="FILE",
     help="Configuration to write; labels.yaml goes beside it.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace FILE and labels.yaml where they exist.")
-@click.argument("source", metavar="SOURCE")
-def init(source: str, name: str | None, config_path: str, overwrite: bool) -> None:
-    """Begin with a folder of images and masks: find out what it is, and write all that a first run needs.
+@click.option("--convert", "converts", is_flag=True, help="Convert the images too; then only the run is left to do.")
+@click.option("--overwrite", is_flag=True, help="Replace FILE, labels.yaml and an earlier conversion where they exist.")
+@click.pass_context
+def init(
+    ctx: click.Context,
+    dataset_format: str | None,
+    name: str | None,
+    config_path: str,
+    converts: bool,
+    overwrite: bool,
+    source: str | None = None,
+    **options: Any,
+) -> None:
+    """Begin with a folder of images and their labels: find out what it is, and write all that a first run needs.
 
     SOURCE is looked at, and left as it is. What it is taken for is printed with the reasons, and with what had to be
-    assumed. Then labels.yaml is written, which names the classes, and a configuration with a reason beside each value
-    that was chosen from the data; change in them what you know better. Last come the two commands that convert the
-    images and train, evaluate and push a first model.
+    assumed. Then a configuration is written, with a reason beside each value that was chosen from the data, and, for
+    masks, labels.yaml, which names the classes; change in them what you know better. Last come the two commands that
+    convert the images and train, evaluate and push a first model. With --convert the first of them is done at once.
 
     \b
     What is recognized:
+      data sets of the formats below, as annotation tools export them and as they are published
       folders of images and of masks, whatever they are called, with subfolders for splits or without
       names that differ in a suffix: street.jpg and street_mask.png, also side by side
       masks of class ids from any number on, of 0 and 255, of colors, with palettes; 255 beside other ids is ignored
       names of classes in a label map of an annotation tool
-      data sets in their published layout, as `segpipe convert --help` lists them
       TFRecords with a labels.yaml, which need no conversion
     """
+    if source is None:
+        raise UserError(f"--format {dataset_format} needs no SOURCE, so there is nothing to look at; convert it")
     labels_path = os.path.join(os.path.dirname(config_path), LABEL_MAP_FILE)
     source = source.rstrip("/") or source
     name = _name(source) if name is None else name
@@ -59,30 +75,37 @@ def init(source: str, name: str | None, config_path: str, overwrite: bool) -> No
         raise UserError(f"--name {name}: takes lower-case letters, digits and -, such as my-run")
     quiet()
     from data.inspection.classes import labels_text
-    from data.inspection.recognize import is_tfrecords, look, recognize
+    from data.inspection.recognize import is_tfrecords, look
     from pipeline.config.proposal import propose_run
 
-    if is_tfrecords(source):
-        _check_free([config_path], overwrite)
+    _check_free([config_path], overwrite)
+    if dataset_format is None and is_tfrecords(source):
         _of_tfrecords(source, name, config_path)
         return
-    _check_free([config_path], overwrite)
-    recognized = recognize(source, _progress())
-    writes_labels = recognized.labels is not None and not _is_same(labels_path, recognized)
+    found = recognized(source, options, chosen_format(ctx))
+    writes_labels = found.labels is not None and not _is_same(labels_path, found)
     if writes_labels:
         _check_free([labels_path], overwrite)
-    sample = look(recognized, _progress())
+    sample = look(found, progress())
     tfrecords = f"output/{name.replace('-', '_')}_tfrecords"
-    counts = {split: recognized.count(split) for split in SPLITS}
-    _explain(recognized, counts)
+    counts = {split: found.count(split) for split in SPLITS}
     for path, reason in sample.unusable[:5]:
         click.echo(f"Cannot be used: {path}: {reason}")
-    if writes_labels and recognized.labels:
-        write_text(labels_path, labels_text(recognized.labels))
-        click.echo(f"\nWritten: {labels_path}, the classes: {', '.join(recognized.label_map.names)}")
-    write_text(config_path, propose_run(name, tfrecords, counts, sample, recognized.label_map))
+    run = [program(), "run", "--config", config_path]
+    if converts:
+        # Before anything is written, so that what is refused can be tried again.
+        convert_with(found.reader, found.format, tfrecords, overwrite=overwrite, listing=found.listing)
+        commands = [run]
+    else:
+        _show_left_out(found)
+        commands = [conversion(found, tfrecords, labels_path if found.labels else None), run]
+    click.echo()
+    if writes_labels and found.labels:
+        write_text(labels_path, labels_text(found.labels))
+        click.echo(f"Written: {labels_path}, the classes: {', '.join(found.label_map.names)}")
+    write_text(config_path, propose_run(name, tfrecords, counts, sample, found.label_map))
     click.echo(f"Written: {config_path}, with the reasons for its values")
-    _next([_conversion(recognized, labels_path, tfrecords), [program(), "run", "--config", config_path]])
+    _next(commands)
 
 
 def _name(source: str) -> str:
@@ -97,12 +120,12 @@ def _check_free(paths: list[str], overwrite: bool) -> None:
         raise UserError(f"{taken[0]} exists already; add --overwrite to replace it, or --config for another place")
 
 
-def _is_same(path: str, recognized: Recognized) -> bool:
+def _is_same(path: str, found: Recognized) -> bool:
     """Whether the label map in a file is the one that was found: it was found there, and stays as it is."""
     from data.label_map_files import load_labels
 
     try:
-        return load_labels(path) == recognized.labels
+        return load_labels(path) == found.labels
     except UserError:
         return False
 
@@ -121,42 +144,15 @@ def _of_tfrecords(source: str, name: str, config_path: str) -> None:
     _next([[program(), "run", "--config", config_path]])
 
 
-def _explain(recognized: Recognized, counts: dict[str, int]) -> None:
-    click.echo(f"{recognized.folder} is read as --format {recognized.format}:")
-    for reason in recognized.reasons:
-        click.echo(f"  {reason}")
-    click.echo(f"  splits: {', '.join(f'{count} {split}' for split, count in counts.items())}")
-    if recognized.assumptions:
-        click.echo("Assumed:")
-        for assumption in recognized.assumptions:
-            click.echo(f"  {assumption}")
-    left_out = recognized.listing.set_aside
+def _show_left_out(found: Recognized) -> None:
+    left_out = found.listing.set_aside
     for entry in left_out[:5]:
         click.echo(f"Left out: {entry.input}: {entry.reason}")
     if len(left_out) > 5:
         click.echo(f"… and {len(left_out) - 5} others")
 
 
-def _conversion(recognized: Recognized, labels_path: str, tfrecords: str) -> list[str]:
-    options = {**recognized.options, **({"labels": labels_path} if recognized.labels else {})}
-    flags = [part for key, value in options.items() for part in (f"--{key.replace('_', '-')}", str(value))]
-    return [program(), "convert", "--format", recognized.format, *flags, recognized.folder, tfrecords]
-
-
 def _next(commands: list[list[str]]) -> None:
     click.echo("\nNext:")
     for command in commands:
         click.echo(f"  {shlex.join(command)}")
-
-
-def _progress() -> Callable[[str, int, int], None]:
-    """Tells every few seconds how many files are done."""
-    last = time.monotonic()
-
-    def show(what: str, done: int, total: int) -> None:
-        nonlocal last
-        if time.monotonic() - last > _PROGRESS_SECONDS:
-            last = time.monotonic()
-            click.echo(f"{done:,} of {total:,} {what} looked at", file=sys.stderr)
-
-    return show

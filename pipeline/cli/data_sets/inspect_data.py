@@ -14,16 +14,16 @@ import click
 from data.base.errors import UserError
 from data.base.files import is_remote, write_text
 from pipeline.cli.common import quiet, relative
-from pipeline.cli.data_sets.formats import FormatCommand, make_reader
+from pipeline.cli.data_sets.formats import FormatCommand, as_options, given, make_reader
+from pipeline.cli.data_sets.recognized import recognized
 
 if TYPE_CHECKING:
-    from data.formats import Reader
     from data.inspection.survey.inputs import Inputs
 
 _FORMAT = click.Option(
     ["--format", "dataset_format"],
     metavar="FORMAT",
-    help="Format of the data set, as for `segpipe convert`; not for TFRecords.",
+    help="Format of the data set, as for `segpipe convert`, if it is not to be recognized; not for TFRecords.",
 )
 _PROGRESS_SECONDS = 5.0
 # A process that reads fewer images than these takes longer to start than it saves.
@@ -31,7 +31,7 @@ _IMAGES_PER_PROCESS = 200
 
 
 class _InspectCommand(FormatCommand):
-    without_format = click.Argument(["source"], metavar="SOURCE|TFRECORDS")
+    source_metavar = "SOURCE|TFRECORDS"
 
 
 @click.command("inspect", cls=_InspectCommand, params=[_FORMAT], no_args_is_help=True)
@@ -102,19 +102,10 @@ def _inputs(dataset_format: str | None, source: str | None, options: dict[str, A
     if dataset_format is not None:
         return DataSet(make_reader(dataset_format, {**options, "folder": source}))
     if are_tfrecords(str(source)):
+        if typed := given(options):
+            raise UserError(f"{as_options(typed)[0]} is for data sets; {source} holds TFRecords")
         return Records(str(source))
-    return DataSet(_recognize(str(source)))
-
-
-def _recognize(source: str) -> Reader:
-    """The reader of a folder whose format nobody named."""
-    from data.inspection.recognize import recognize
-
-    recognized = recognize(source)
-    click.echo(f"{source} is read as --format {recognized.format}: {'; '.join(recognized.reasons)}")
-    for assumption in recognized.assumptions:
-        click.echo(f"assumed: {assumption}")
-    return recognized.reader()
+    return DataSet(recognized(str(source), options).reader)
 
 
 @contextlib.contextmanager

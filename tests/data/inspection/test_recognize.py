@@ -12,6 +12,7 @@ from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding.images import EncodedImage, encode_png
 from data.formats import FORMATS, LabeledImage, Listing, Reader, Recognition, Source
+from data.formats.mask_folder import MaskFolderReader
 from data.inspection.classes import labels_text
 from data.inspection.recognize import look, recognize
 from data.label_map import LabelMap
@@ -19,6 +20,8 @@ from data.label_map_files import parse_labels
 from data.splits import DEFAULT_SHARES, split_of
 
 HEIGHT, WIDTH = 24, 32
+# Some layouts are also those of published data sets, whose formats come first.
+MASK_FOLDER = ("mask-folder", MaskFolderReader)
 PHOTOGRAPH = np.random.default_rng(0).integers(0, 255, (HEIGHT, WIDTH, 3), np.uint8)
 
 
@@ -64,7 +67,7 @@ def classes(found):
     [
         ("images/{}.jpg", "masks/{}.png", {}),
         ("Images/{}.jpg", "Masks/{}.png", {}),
-        ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", {"images": "JPEGImages", "masks": "SegmentationClass"}),
+        ("JPEGImages/{}.jpg", "SegmentationMaps/{}.png", {"images": "JPEGImages", "masks": "SegmentationMaps"}),
         ("images/{}.jpg", "annotations/trimaps/{}.png", {"masks": "annotations/trimaps"}),
         ("images/{}.jpg", "masks/{}_mask.png", {"mask_suffix": "_mask"}),
         (
@@ -77,11 +80,11 @@ def classes(found):
         ("x/{}.jpg", "y/{}.png", {"images": "x", "masks": "y"}),
         ("b/{}.jpg", "a/{}.png", {"images": "b", "masks": "a"}),
         (
-            "leftImg8bit/ulm/{}_leftImg8bit.png",
-            "gtFine/ulm/{}_gtFine_labelIds.png",
+            "left/ulm/{}_leftImg8bit.png",
+            "truth/ulm/{}_gtFine_labelIds.png",
             {
-                "images": "leftImg8bit",
-                "masks": "gtFine",
+                "images": "left",
+                "masks": "truth",
                 "image_suffix": "_leftImg8bit",
                 "mask_suffix": "_gtFine_labelIds",
             },
@@ -89,12 +92,12 @@ def classes(found):
     ],
 )
 def test_layouts(tmp_path, image, mask, options):
-    found = recognize(str(make(tmp_path, image=image, mask_name=mask)))
-    assert (found.format, found.options) == ("mask-folder", options)
+    found = recognize(str(make(tmp_path, image=image, mask_name=mask)), chosen=MASK_FOLDER)
+    assert found.options == options
     assert len(found.listing.sources) == 40
     assert not found.listing.set_aside
     assert {source.split for source in found.listing.sources} == {"train", "eval", "test"}
-    labeled = found.reader().read(found.listing.sources[0])
+    labeled = found.reader.read(found.listing.sources[0])
     image, ids = labeled.image, labeled.class_ids
     assert (image.height, image.width) == ids.shape == (HEIGHT, WIDTH)
     assert np.unique(ids).tolist() == [0, 1]
@@ -117,7 +120,7 @@ def test_masks_of_other_kinds_beside_them_are_left_out(tmp_path):
     make(tmp_path)
     make(tmp_path, mask=areas(*range(16)), mask_name="instances/{}.png")
     make(tmp_path, mask=areas((0, 0, 0), (9, 9, 200)), mask_name="masks_color/{}.png")
-    assert recognize(str(tmp_path)).reader().masks == "masks"
+    assert recognize(str(tmp_path)).reader.masks == "masks"
 
 
 @pytest.mark.parametrize(
@@ -183,14 +186,14 @@ def test_images_and_masks_in_the_folder_of_each_patient(tmp_path):
 def test_files_of_the_same_names_in_several_splits_are_no_pairs(tmp_path):
     for split in ("train", "val", "test"):
         for index in range(5):
-            save(tmp_path / "leftImg8bit" / split / f"{index}_leftImg8bit.png", PHOTOGRAPH)
+            save(tmp_path / "left" / split / f"{index}_leftImg8bit.png", PHOTOGRAPH)
             for kind, mask in (
                 ("color", areas((0, 0, 0), (9, 9, 200))),
                 ("instanceIds", areas(5, 6)),
                 ("labelIds", areas(0, 1)),
             ):
                 save(tmp_path / "gtFine" / split / f"{index}_gtFine_{kind}.png", mask)
-    found = recognize(str(tmp_path))
+    found = recognize(str(tmp_path), chosen=MASK_FOLDER)
     assert (found.options["masks"], found.options["mask_suffix"]) == ("gtFine", "_gtFine_labelIds")
     assert [found.count(split) for split in SPLITS] == [5, 5, 5]
 
@@ -354,29 +357,122 @@ def test_tfrecords_without_a_label_map_say_what_is_missing(tmp_path):
         recognize(str(tmp_path))
 
 
-def test_a_format_recognizes_its_own_folders(tmp_path, monkeypatch):
-    class ScansReader(Reader):
-        folder: str
+class ScansReader(Reader):
+    looks_for = "an index.txt"
 
-        @classmethod
-        def recognize(cls, folder, files):
-            return Recognition(("it has index.txt",)) if "index.txt" in files else None
+    folder: str
+    window: str = "bone"
+    depth: int = 1
 
-        @property
-        def label_map(self):
-            return LabelMap.from_names(["air", "bone"])
+    @classmethod
+    def recognize(cls, folder, files):
+        return Recognition(("it has index.txt",), {"window": "lung"}) if "index.txt" in files else None
 
-        def listing(self):
-            return Listing([Source(f"{split}1", split, split, "") for split in SPLITS])
+    @property
+    def label_map(self):
+        return LabelMap.from_names(["air", self.window])
 
-        def read(self, source):
-            return LabeledImage(EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1))
+    def listing(self):
+        return Listing([Source(f"{split}1", split, split, "") for split in SPLITS])
 
+    def read(self, source):
+        return LabeledImage(EncodedImage(encode_png(PHOTOGRAPH), "png", HEIGHT, WIDTH), areas(0, 1))
+
+
+class BooksReader(ScansReader):
+    looks_for = "an index.txt and pages/"
+
+    @classmethod
+    def recognize(cls, folder, files):
+        if "index.txt" in files and "pages/broken.txt" in files:
+            raise UserError("pages/broken.txt is broken")
+        return Recognition(("it has pages/",)) if "pages/1.txt" in files else None
+
+
+@pytest.fixture
+def scans(tmp_path, monkeypatch):
+    """A folder of a format of its own, beside pairs of images and masks; another format looks for pages in it."""
     monkeypatch.setitem(FORMATS, "scans", ScansReader)
+    monkeypatch.setitem(FORMATS, "books", BooksReader)
+    make(tmp_path, count=3)
     (tmp_path / "index.txt").write_text("")
-    found = recognize(str(tmp_path))
-    assert (found.format, found.reasons, found.label_map.names) == ("scans", ("it has index.txt",), ("air", "bone"))
+    (tmp_path / "pages").mkdir()
+    return tmp_path
+
+
+def test_a_format_recognizes_its_own_folders(scans):
+    found = recognize(str(scans))
+    assert (found.format, found.reasons, found.label_map.names) == ("scans", ("it has index.txt",), ("air", "lung"))
     assert look(found).shares == [0.5, 0.5]
+
+
+def test_given_options_overrule_what_was_recognized(scans):
+    found = recognize(str(scans), given={"window": "soft", "depth": "2"})
+    assert (found.options, found.reader.depth) == ({"window": "soft", "depth": "2"}, 2)
+    assert found.label_map.names == ("air", "soft")
+    with pytest.raises(ValueError, match="valid integer"):
+        recognize(str(scans), given={"depth": "deep"})
+    with pytest.raises(
+        UserError, match=r"--border is an option of --format oxford-pets, but .* recognized as .* scans"
+    ):
+        recognize(str(scans), given={"border": "ignore"})
+
+
+def test_a_format_that_the_user_names_is_not_looked_for(scans):
+    (scans / "pages" / "1.txt").write_text("")
+    found = recognize(str(scans), chosen=("scans", ScansReader))
+    assert (found.format, found.options) == ("scans", {"window": "lung"})
+    (scans / "index.txt").unlink()
+    found = recognize(str(scans), chosen=("scans", ScansReader))
+    assert (found.reasons, found.options) == (("as you say",), {})
+
+
+def test_two_formats_are_one_too_many(scans):
+    (scans / "pages" / "1.txt").write_text("")
+    both = "is recognized as scans and as books; say which it is:"
+    with pytest.raises(
+        UserError, match=f"{both}\n  --format scans: it has index.txt\n  --format books: it has pages/$"
+    ):
+        recognize(str(scans))
+    (scans / "pages" / "broken.txt").write_text("")
+    with pytest.raises(UserError, match=r"pages/broken.txt is broken"):
+        recognize(str(scans))
+
+
+def test_what_no_format_recognizes_says_what_was_looked_for_and_found(scans):
+    (scans / "index.txt").unlink()
+    assert recognize(str(scans)).format == "mask-folder"
+    for path in (scans / "masks").iterdir():
+        path.unlink()
+    with pytest.raises(UserError) as caught:
+        recognize(str(scans))
+    message = str(caught.value)
+    assert "is not recognized: it holds 3 .jpg in images.\n" in message
+    assert "\n  scans: an index.txt\n  books: an index.txt and pages/\n" in message
+    assert "brain-mri" not in message
+    assert "Then name" not in message
+
+
+def test_the_only_folder_of_an_unpacked_archive_is_pointed_out(tmp_path):
+    for name in ("fruits/a/notes.txt", "fruits/b/notes.txt", "__MACOSX/fruits/notes.txt"):
+        (tmp_path / name).parent.mkdir(parents=True)
+        (tmp_path / name).write_text("")
+    with pytest.raises(UserError, match=f"\nIs {tmp_path}/fruits the data set\\? Then name that folder."):
+        recognize(str(tmp_path))
+
+
+def test_classes_that_are_given_are_not_looked_for(tmp_path):
+    make(tmp_path, areas(0, 1))
+    found = recognize(str(tmp_path), given={"classes": "sky,sea,land"})
+    assert (found.label_map.names, found.labels) == (("sky", "sea", "land"), None)
+    assert found.options == {"classes": "sky,sea,land"}
+
+
+def test_shares_that_are_given_stay(tmp_path):
+    make(tmp_path, count=6)
+    assert "split" in recognize(str(tmp_path)).options
+    with pytest.raises(UserError, match="eval and test would be empty"):
+        recognize(str(tmp_path), given={"split": "train=1"})
 
 
 def test_a_missing_folder_is_named(tmp_path):

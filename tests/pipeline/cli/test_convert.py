@@ -14,6 +14,7 @@ import pytest
 from click.testing import CliRunner
 from PIL import Image
 
+from data.base.help_text import key_help, summary
 from data.contract import SPLITS
 from data.decoding.images import EncodedImage, encode_png
 from data.formats import FORMATS, LabeledImage, Listing, Reader, Source
@@ -95,10 +96,11 @@ def my_formats(tmp_path, monkeypatch):
 
 def test_help_lists_all_formats_or_shows_the_chosen_one(convert):
     general = convert("--help")
-    for name in FORMATS:
-        assert f"--format {name} " in general
-    assert "--classes A,B,…" in general
-    assert general.count("--split SHARES") == 2
+    assert "convert [OPTIONS] SOURCE DEST" in general
+    listed = general.partition("Formats:")[2].splitlines()
+    for name, reader in FORMATS.items():
+        assert any(line.split()[:1] == [name] and summary(reader).split()[0] in line for line in listed), name
+    assert "--split" not in general
     own = convert("--format", "oxford-pets", "--help")
     assert "SOURCE DEST" in own
     assert "--border [class|ignore]" in own
@@ -107,28 +109,49 @@ def test_help_lists_all_formats_or_shows_the_chosen_one(convert):
     assert "The breed is the slice" in own
     for help_text in (general, own):
         assert "--overwrite" in help_text
-    assert "SOURCE" not in convert("--format=brain-mri", "-h").partition("Options of all formats")[0]
+    without_source = convert("--format=brain-mri", "-h")
+    assert "convert [OPTIONS] DEST" in without_source
+    assert "--format brain-mri DEST:" in without_source
 
 
 @pytest.mark.parametrize("reader", FORMATS.values())
 def test_every_format_and_every_option_has_help(reader):
-    from data.base.help_text import key_help, summary
-
     assert summary(reader)
     assert all(key_help(reader).get(key) for key in reader.model_fields)
+
+
+@pytest.mark.parametrize("command", ["convert", "init", "inspect"])
+@pytest.mark.parametrize("name", FORMATS)
+def test_options_of_formats_are_none_of_the_commands_own(command, name):
+    result = CliRunner().invoke(cli, [command, "--format", name, "--help"])
+    assert (result.exit_code, result.exception) == (0, None)
+
+
+def test_an_option_has_one_type_in_all_formats():
+    fields = [(key, field) for reader in FORMATS.values() for key, field in reader.model_fields.items()]
+    flags = {key for key, field in fields if field.annotation is bool}
+    assert flags.isdisjoint(key for key, field in fields if field.annotation is not bool)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("--format oxford-pets --classes a,b in out", "--classes is an option of --format mask-folder"),
-        ("--format brain-mri --split train=1 out", "--split is an option of --format oxford-pets and mask-folder"),
-        ("--border ignore in out", "Missing option '--format': --border is an option of --format oxford-pets"),
-        ("in out", "Missing option '--format'"),
+        (
+            "--format oxford-pets --classes a,b in out",
+            "No such option with --format oxford-pets: --classes is an option of --format ",
+        ),
+        (
+            "--format brain-mri --split train=1 out",
+            "No such option with --format brain-mri: --split is an option of --format ",
+        ),
+        ("--border ignore in out", "in is not a folder"),
+        ("in out", "in is not a folder"),
+        ("only_one", "Missing argument 'DEST'"),
+        ("--bordr ignore in out", "Did you mean one of: '--border'"),
         ("--format oxford-pets --bordr x in out", "Did you mean"),
         ("--format oxford-pets only_one", "Missing argument 'DEST'"),
         ("--format brain-mri in out", "unexpected extra argument"),
-        ("--format coco in out", "there is no format 'coco'; there are oxford-pets, mask-folder, brain-mri, and"),
+        ("--format nonsense in out", f"there is no format 'nonsense'; there are {', '.join(FORMATS)}, and"),
         ("--format oxford-pets --border none in out", "'none' is not one of 'class', 'ignore'"),
         ("--format oxford-pets --split train=0.8,test=0.2 in out", "--split train=0.8,test=0.2: the data set has its"),
         ("--format mask-folder --classes a,b --split train=2 in out", "--split train=2: cannot read 'train=2'"),
@@ -182,18 +205,73 @@ def test_a_format_of_ones_own_is_converted_by_two_workers(my_formats, tmp_path, 
 
 def test_a_new_format_needs_one_line_in_the_list(convert, monkeypatch, tmp_path):
     monkeypatch.setitem(FORMATS, "noise", NoiseReader)
-    general = convert("--help")
-    for expected in (
-        "--format noise DEST",
-        "Random pixels.",
-        "Images per split.  [default: 2]",
-        "--bright / --no-bright",
-    ):
-        assert expected in general
-    assert "noise" in convert("--format", "coco", "in", "out")
+    assert re.search("noise +Random pixels", convert("--help"))
+    own = convert("--format", "noise", "--help")
+    for expected in ("--format noise DEST", "Images per split.  [default: 2]", "--bright / --no-bright"):
+        assert expected in own
+    assert ", noise, and your own" in convert("--format", "nonsense", "in", "out")
     printed = convert("--format", "noise", "--count", "3", "--bright", "--color", "red", tmp_path / "out")
     assert "train       3 images   a 100.0%, b 0.0%" in printed
     assert "--count x: Input should be a valid integer" in convert("--format", "noise", "--count", "x", tmp_path / "a")
+
+
+@pytest.fixture
+def published(tmp_path):
+    """Photographs of pets in the published layout."""
+    generator = np.random.default_rng(0)
+    folder = tmp_path / "pets"
+    for name in ("images", "annotations/trimaps"):
+        (folder / name).mkdir(parents=True)
+    names = [f"cat_{index}" for index in range(14)]
+    for name in names:
+        Image.fromarray(generator.integers(0, 255, (6, 4, 3), np.uint8)).save(folder / "images" / f"{name}.jpg")
+        trimap = generator.integers(1, 4, (6, 4), np.uint8)
+        Image.fromarray(trimap).save(folder / "annotations" / "trimaps" / f"{name}.png")
+    for name, listed in (("trainval.txt", names[:10]), ("test.txt", names[10:])):
+        (folder / "annotations" / name).write_text("".join(f"{name} 1 1 1\n" for name in listed))
+    return folder
+
+
+def test_without_format_the_source_is_recognized(convert, published, tmp_path):
+    printed = convert(published, tmp_path / "out")
+    assert f"{published} is read as --format oxford-pets:\n  it has annotations/trainval.txt" in printed
+    assert "\n  classes: pet, background, border\n  splits: " in printed
+    assert "test        4 images   pet" in printed
+
+
+def test_without_format_options_overrule_what_was_recognized(convert, published, tmp_path):
+    printed = convert("--border", "ignore", "--split", "train=0.7,eval=0.3", published, tmp_path / "out")
+    assert "classes: pet, background\n" in printed
+    again = printed.partition("To read it in the same way when files are added:\n")[2].splitlines()[0]
+    for part in (
+        "--format oxford-pets",
+        "--border ignore",
+        "--split train=0.7,eval=0.3",
+        f"{published} {tmp_path}/out",
+    ):
+        assert part in again
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("pet", "background")
+    owners = ", ".join(name for name, reader in FORMATS.items() if "masks" in reader.model_fields)
+    for wrong, message in (
+        (("--masks", "x"), f"--masks is an option of --format {owners}, but {published} is recognized as --format ox"),
+        (("--border", "none"), "--border none: Input should be 'class' or 'ignore'"),
+        (("--split", "test=1"), "--split test=1: the data set has its own test list"),
+    ):
+        assert message in convert(*wrong, published, tmp_path / "other")
+
+
+def test_without_format_the_classes_of_masks_are_found(convert, published, tmp_path):
+    (published / "annotations" / "test.txt").unlink()
+    printed = convert(published, tmp_path / "out")
+    assert "is read as --format mask-folder:" in printed
+    assert "no file names the values: the classes are called class_1, class_2, class_3" in printed
+    assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("class_1", "class_2", "class_3")
+    printed = convert("--classes", "none,cat,ground,edge", published, tmp_path / "named")
+    assert "no file names" not in printed
+    assert LabelMap.load(tmp_path / "named" / "labels.yaml").names == ("none", "cat", "ground", "edge")
+    assert f"{tmp_path / 'out'} holds TFRecords of each split and a labels.yaml: it is converted" in convert(
+        tmp_path / "out", tmp_path / "other"
+    )
 
 
 def test_the_list_of_formats_is_light():

@@ -1,5 +1,7 @@
 """`segpipe init`: what it prints and writes, and that the next commands take it."""
 
+import itertools
+import json
 import pathlib
 import re
 import shlex
@@ -12,6 +14,7 @@ import yaml
 from click.testing import CliRunner
 from PIL import Image
 
+from data.label_map import LabelMap
 from data.label_map_files import load_labels
 from models.training.settings import TrainerConfig
 from pipeline.cli import cli
@@ -112,6 +115,91 @@ def test_a_label_map_that_is_there_already_is_used(init, tmp_path, monkeypatch):
     ]
 
 
+def test_it_converts_what_it_recognized_if_asked(init, tmp_path):
+    source = make(tmp_path / "source", count=12)
+    printed = init("--convert", "--classes", "ground,thing", source)
+    assert "train " in printed
+    assert commands(printed) == [["run", "--config", "my_run.yaml"]]
+    config = load_config("my_run.yaml")
+    assert config.data.input == "output/source_tfrecords"
+    assert config.load_label_map().names == ("ground", "thing")
+    report = json.loads(pathlib.Path("output/source_tfrecords/conversion.json").read_text())
+    assert sum(split["examples"] for split in report["splits"].values()) == 12
+    assert not pathlib.Path("labels.yaml").exists()
+    assert "my_run.yaml exists already; add --overwrite" in init("--convert", source)
+    pathlib.Path("my_run.yaml").unlink()
+    assert "output/source_tfrecords" in init("--convert", source)
+    assert not pathlib.Path("my_run.yaml").exists()
+    printed = init("--convert", "--overwrite", source)
+    assert "Written: labels.yaml, the classes: background, foreground" in printed
+    assert LabelMap.load("output/source_tfrecords/labels.yaml").names == ("background", "foreground")
+
+
+@pytest.fixture
+def streets(tmp_path):
+    """Photographs with COCO's JSON: in each a car, a truck and a tree of 20 x 20 pixels."""
+    source = make(tmp_path / "streets", count=12)
+    images = sorted(path.name for path in (source / "images").iterdir())
+    content = {
+        "images": [{"id": i, "file_name": name, "width": 80, "height": 60} for i, name in enumerate(images)],
+        "categories": [{"id": 7, "name": "car"}, {"id": 14, "name": "truck"}, {"id": 21, "name": "tree"}],
+        "annotations": [],
+    }
+    for image in content["images"]:
+        for left, category in zip((10, 30, 50), content["categories"], strict=True):
+            outline = [left, 10, left + 20, 10, left + 20, 30, left, 30]
+            entry = {"id": len(content["annotations"]), "image_id": image["id"], "category_id": category["id"]}
+            content["annotations"].append({**entry, "segmentation": [outline], "area": 400, "iscrowd": 0})
+    (source / "labels.json").write_text(json.dumps(content))
+    for path in (source / "masks").iterdir():
+        path.unlink()
+    return source
+
+
+MERGED = ("--classes", "tree, vehicle: [car, truck]")
+
+
+def test_annotations_are_converted_with_the_classes_that_are_chosen(init, streets):
+    printed = init("--convert", *MERGED, streets)
+    assert "is read as --format coco:\n" in printed
+    assert "classes: background, tree, vehicle\n" in printed
+    assert commands(printed) == [["run", "--config", "my_run.yaml"]]
+    report = json.loads(pathlib.Path("output/streets_tfrecords/conversion.json").read_text())
+    share = 400 / (80 * 60)
+    for split in report["splits"].values():
+        shares = {"background": 1 - 3 * share, "tree": share, "vehicle": 2 * share}
+        assert split["pixel_shares"] == pytest.approx(shares, abs=1e-6)
+    assert load_config("my_run.yaml").load_label_map().names == ("background", "tree", "vehicle")
+    assert not pathlib.Path("labels.yaml").exists()
+
+
+def test_annotations_need_no_label_map_and_their_options_go_into_the_command(init, streets):
+    printed = init("--others", "ignore", "--classes", "tree", streets)
+    assert "classes: background, tree\n" in printed
+    convert, _ = commands(printed)
+    assert convert[:3] == ["convert", "--format", "coco"]
+    assert {("--others", "ignore"), ("--classes", "tree")} <= {*itertools.pairwise(convert)}
+    assert "--labels" not in convert
+    assert "labels.yaml" not in printed
+
+
+def test_options_of_a_format_go_into_the_command(init, tmp_path):
+    source = make(tmp_path / "source")
+    (source / "masks").rename(source / "other")
+    make(source, count=100)
+    chosen = ("--format", "mask-folder", "--classes", "ground,thing", "--masks", "other")
+    assert commands(init(*chosen, source))[0] == ["convert", *chosen, str(source), "output/source_tfrecords"]
+    assert "--format brain-mri needs no SOURCE" in init("--format", "brain-mri")
+
+
+def test_a_failed_conversion_leaves_nothing(init, tmp_path):
+    source = make(tmp_path / "source")
+    for index in range(20):
+        (source / "images" / f"{index:03}.png").write_bytes(b"none")
+    assert "20 of 100" in init("--convert", source)
+    assert not list((tmp_path / "here").glob("*.yaml"))
+
+
 @pytest.mark.parametrize("name", ["My run", "-x", ""])
 def test_a_name_that_kubeflow_would_refuse_is_refused(init, tmp_path, name):
     assert "takes lower-case letters, digits and -" in init(make(tmp_path / "source", count=1), "--name", name)
@@ -120,7 +208,8 @@ def test_a_name_that_kubeflow_would_refuse_is_refused(init, tmp_path, name):
 def test_what_is_not_recognized_says_what_is_there(init, tmp_path):
     (tmp_path / "notes.txt").write_text("none")
     printed = init(tmp_path)
-    assert "is not recognized: it holds 1 .txt in the folder itself. What is: folders images/ and masks/" in printed
+    assert "is not recognized: it holds 1 .txt in the folder itself.\nLooked for:\n" in printed
+    assert "\n  mask-folder: folders images/ and masks/, whatever" in printed
     assert not list((tmp_path / "here").iterdir())
 
 

@@ -54,6 +54,8 @@ def test_it_tells_in_twenty_lines_and_writes_a_page(folder):
 
 
 def test_tfrecords_need_no_format(brain_mri, tmp_path):
+    with pytest.raises(UserError, match=f"--split is for data sets; {brain_mri} holds TFRecords"):
+        inspect(brain_mri, "--split", "train=1")
     result = inspect(brain_mri, "--output", tmp_path / "page.html")
     assert result.stdout.startswith(f"{brain_mri}: 105 images, 4 classes\n")
     assert (tmp_path / "page.html").stat().st_size > 100_000
@@ -64,9 +66,6 @@ def test_what_is_neither_is_an_error(tmp_path):
         inspect(tmp_path)
     with pytest.raises(UserError, match=r"--output .* is a folder; name a file, such as .*/inspection.html"):
         inspect(tmp_path, "--output", tmp_path)
-    result = inspect("--classes", "a,b", tmp_path)
-    assert result.exit_code != 0
-    assert "Missing option '--format': --classes is an option of --format mask-folder." in result.output
 
 
 def test_options_are_those_of_the_format():
@@ -76,8 +75,18 @@ def test_options_are_those_of_the_format():
     assert "--format mask-folder SOURCE:" in text
     text = inspect("--help").stdout
     assert "Usage: segpipe inspect [OPTIONS] SOURCE|TFRECORDS\n" in text
-    assert "--format oxford-pets SOURCE:" in text
-    assert "--format brain-mri:" in text
+    assert "oxford-pets " in text.partition("Formats:")[2]
+    assert "--border" not in text
+
+
+def test_a_folder_is_recognized_and_options_overrule(folder):
+    page = folder.parent / "page.html"
+    result = inspect(folder, "--output", page)
+    assert f"{folder} is read as --format mask-folder:\n  images are in images/, masks in masks/" in result.stdout
+    assert ", 2 classes; 1 input" in result.stdout
+    result = inspect("--classes", "ground,thing,other", "--unlabeled", "ignore", folder, "--output", page)
+    assert "no file names" not in result.stdout
+    assert f"{folder}: 39 images, 3 classes\n" in result.stdout
 
 
 def test_several_processes_start_from_the_command(folder):
