@@ -78,8 +78,8 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
       UserError: if there is none.
     """
     kinds = {file: kind_of(folder, file) for file in candidates(files)}
-    # Whatever is wrong with a file of that name is said when it is read.
-    kinds |= {file: "instances" for file, kind in kinds.items() if not kind and is_telling(file)}
+    # What is wrong with a file of that name is said when it is read, and some tools add keypoints that no object has.
+    kinds |= {file: "instances" for file, kind in kinds.items() if kind in ("", "keypoints") and is_telling(file)}
     for kind in ("instances", "keypoints"):  # Files with keypoints have the shapes of persons too.
         if kind in kinds.values():
             taken = [file for file, of in kinds.items() if of == kind or (takes_empty and of == "images")]

@@ -77,11 +77,9 @@ class CocoReader(AnnotatedImagesReader):
         return "unlabeled" in self.model_fields_set and self.unlabeled == "background"
 
     def _find(self) -> Found:
-        return (
-            Found(self.annotations)
-            if self.annotations
-            else find_annotations(self.folder, self.files, self._takes_empty)
-        )
+        if self.annotations:
+            return Found(self.annotations)
+        return find_annotations(self.folder, self.files, self._takes_empty)
 
     def _path(self, file: str) -> str:
         path = join(self.folder, file)

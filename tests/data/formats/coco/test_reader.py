@@ -191,6 +191,14 @@ def test_folders_that_leave_the_split_in_doubt_are_reported(tmp_path):
         listing(tmp_path)
 
 
+def test_classes_may_have_keypoints_that_no_object_has(tmp_path):
+    for split, more in (("train", {"keypoints": []}), ("val", {})):
+        pictures(tmp_path, f"{split}/a.png")
+        categories = [{**one, **more} for one in CATEGORIES]
+        store(tmp_path, [image(0, "a.png")], [annotation(0, 0)], categories, f"annotations/instances_{split}.json")
+    assert splits(tmp_path) == {"train/a": "train", "val/a": "eval"}
+
+
 def test_a_folder_of_the_annotation_file_may_be_the_split(tmp_path):
     for split in ("train", "val"):
         pictures(tmp_path, f"images/{split}_a.png")
@@ -223,6 +231,19 @@ def test_annotations_may_lie_elsewhere(tmp_path):
         assert set(splits(tmp_path / "photos", annotations=name)) == {"a"}
     with pytest.raises(UserError, match=r"there is no none\.json"):
         listing(tmp_path / "photos", annotations="none.json")
+
+
+def test_all_may_be_in_a_bucket(bucket, tmp_path):
+    store(pictures(tmp_path, "images/a.png"), [image(1, "a.png"), image(2, "b.png")], [annotation(1, 1, 7)])
+    for path in tmp_path.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    for folder, options in (
+        ("gs://segpipe/in", {}),
+        ("gs://segpipe/in/", {"annotations": "annotations/instances.json"}),
+    ):
+        labels, set_aside = read_all(folder, **options)
+        assert {name: (one.class_ids == 2).sum() for name, one in labels.items()} == {"images/a": 64}
+        assert set(set_aside) == {"annotations/instances.json: image 2"}
 
 
 def test_files_agree_on_classes_by_name(tmp_path):
