@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
-BENCHMARKS := ingest transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
+BENCHMARKS := ingest coco transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
 .PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
 	test-some-faults test-fuzz nightly audit bench clean
@@ -19,7 +19,7 @@ help:
 	@echo "make test-fuzz         20,000 data sets, and 2,000 hostile inputs of each kind (make test: a twentieth)"
 	@echo "make nightly           all of the above, in full, on both TFX lines"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
-	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about twelve minutes)"
+	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about fifteen minutes)"
 	@echo "make clean             delete what the pipeline made (output/)"
 
 .venv/ready: setup.py tools/install.py $(wildcard constraints/*.txt)

@@ -224,7 +224,9 @@ def convert(
                 notes = _all_notes(written)
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
-            remedies = "\n".join(filter(None, (listing.remedy, proposal(notes, label_map).lstrip("\n"))))
+            # Where the values of masks are the format's own, no option says what they mean.
+            proposed = proposal(notes, label_map).lstrip("\n") if "labels" in type(reader).model_fields else ""
+            remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
             _check_splits(reader, _kept(listing, report), is_addition)

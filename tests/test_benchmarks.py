@@ -13,6 +13,7 @@ _SMALL = ("--small", "8", "--large", "12")
 _MODEL = ("--filters", "2", "--pixels", "16", "--depth", "1")
 SIZES = {
     "ingest": _SMALL,
+    "coco": ("--images", "12", "--pixels", "32"),
     "transform": (*_SMALL, "--pixels", "16"),
     "memory": (*_SMALL, "--pixels", "16"),
     "stored_bytes": (*_SMALL, "--pixels", "16"),

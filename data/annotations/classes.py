@@ -21,6 +21,11 @@ _BACKGROUNDS = ("background", "_background_", "__background__")
 _IGNORED = ("__ignore__", "ignore", "void", "unlabeled")
 
 
+def is_background(name: str) -> bool:
+    """Whether a class is that of pixels of no object, by its name."""
+    return name.casefold() in _BACKGROUNDS
+
+
 @dataclasses.dataclass(frozen=True)
 class Category:
     """A class as the annotations name it.
@@ -100,7 +105,7 @@ class ClassOptions(Section):
         """
         known = {category.name: category.color for category in categories}
         ignored = [name for name in known if name.casefold() in _IGNORED]
-        backgrounds = [name for name in known if name.casefold() in _BACKGROUNDS]
+        backgrounds = [name for name in known if is_background(name)]
         chosen = dict(self.classes) or {
             name: (name,) for name in known if name not in ignored and name not in backgrounds
         }

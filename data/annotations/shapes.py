@@ -11,6 +11,7 @@ import abc
 import dataclasses
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 
@@ -57,12 +58,24 @@ class Polygon(Shape):
     rings: Sequence[Sequence[float]]
 
     def patch(self, height: int, width: int) -> Bitmap:
+        pixels, left = columns(decompressed(self._runs(height, width)["counts"].decode()), height)
+        return Bitmap(pixels, left)
+
+    def area(self, height: int, width: int) -> int:
+        """How many pixels of an image it has, without drawing them.
+
+        Raises:
+          BadImageError: as by `patch`.
+        """
+        from pycocotools import mask as coco_mask
+
+        return int(coco_mask.area(self._runs(height, width)))
+
+    def _runs(self, height: int, width: int) -> Any:
         from pycocotools import mask as coco_mask
 
         runs = coco_mask.frPyObjects([check_ring(ring).ravel() for ring in self.rings], height, width)
-        merged = runs[0] if len(runs) == 1 else coco_mask.merge(runs)
-        pixels, left = columns(decompressed(merged["counts"].decode()), height)
-        return Bitmap(pixels, left)
+        return runs[0] if len(runs) == 1 else coco_mask.merge(runs)
 
 
 @dataclasses.dataclass(frozen=True)

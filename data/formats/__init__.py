@@ -1,7 +1,14 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
+from data.formats.ade20k import Ade20kReader
 from data.formats.brain_mri import BrainMriReader
+from data.formats.cityscapes.reader import CityscapesReader
+from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.reader import CocoReader
+from data.formats.coco.stuff import CocoStuffReader
+from data.formats.cvat.reader import CvatReader
+from data.formats.label_studio.reader import LabelStudioReader
+from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.reader import (
@@ -14,12 +21,23 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.voc.reader import VocReader
+from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
     "coco": CocoReader,
+    "coco-panoptic": CocoPanopticReader,
+    "coco-stuff": CocoStuffReader,
+    "voc": VocReader,
+    "cityscapes": CityscapesReader,
+    "ade20k": Ade20kReader,
+    "yolo": YoloReader,
+    "labelme": LabelmeReader,
+    "cvat": CvatReader,
+    "label-studio": LabelStudioReader,
     "oxford-pets": OxfordPetsReader,
-    "mask-folder": MaskFolderReader,
     "brain-mri": BrainMriReader,
+    "mask-folder": MaskFolderReader,
 }
 
 __all__ = [

@@ -6,6 +6,7 @@ import abc
 import functools
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, ClassVar
 
 from data.annotations.classes import Category, ChosenClasses, ClassOptions
 from data.annotations.drawing import AnnotatedObject, draw
@@ -14,6 +15,8 @@ from data.base.files import read_bytes
 from data.formats.dealt import SplitOptions
 from data.formats.reader import LabeledImage, MaskedImagesReader, SetAside, Source
 from data.label_map import LabelMap
+from data.listing.items import LEFT_BY_TOOLS
+from data.listing.walking import walk
 
 
 class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
@@ -23,7 +26,21 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
     into `Source.labels`, class ids included, so that no worker opens it again.
     """
 
+    # What was found for the listing alone. It may be large, and workers do not need it.
+    stays_here: ClassVar[frozenset[str]] = frozenset({"files"})
+
     folder: str
+
+    def __getstate__(self) -> dict[Any, Any]:
+        state = super().__getstate__()
+        kept = {key: value for key, value in state["__dict__"].items() if key not in self.stays_here}
+        return {**state, "__dict__": kept}
+
+    @functools.cached_property
+    def files(self) -> list[str]:
+        """Paths of the files of the data set, below its folder, with `/` between folders."""
+        start = len(self.folder.rstrip("/")) + 1
+        return without_hidden([file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files])
 
     @abc.abstractmethod
     def categories(self) -> Sequence[Category]:
@@ -60,13 +77,22 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
         del source
         return None
 
+    def image_content(self, source: Source) -> bytes:
+        """The content of an image's file, wherever the format keeps it."""
+        return read_bytes(source.image)
+
     def read(self, source: Source) -> LabeledImage:
         """Reads an image, and draws its objects."""
         size = self.stated_size(source)
-        image = self.read_image_of_size(read_bytes(source.image), size)
+        image = self.read_image_of_size(self.image_content(source), size)
         objects = self.objects(source, image.height, image.width)
         class_ids, instances = draw(objects, image.height, image.width, self.chosen.background)
         return LabeledImage(image, class_ids, instances)
+
+
+def without_hidden(files: Iterable[str]) -> list[str]:
+    """Some files, without those that are hidden or left by tools."""
+    return [file for file in files if not any(part[0] == "." or part in LEFT_BY_TOOLS for part in file.split("/"))]
 
 
 def without_repeated_images(

@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import tensorflow as tf
@@ -20,6 +20,9 @@ from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, read_image
 from data.decoding.orientation import without_orientation
+from data.decoding.structure import PNG_SIGNATURE
+from data.writing import AnnotatedImage
+from data.writing.folders import AnnotationFolders, annotation_folders
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 
@@ -102,6 +105,8 @@ def predict(
     output: str,
     max_pixels: int = 100_000_000,
     progress: Callable[[str, float], None] = lambda image, share: None,
+    formats: Sequence[str] = (),
+    tolerance: float = 1.0,
 ) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
@@ -114,9 +119,11 @@ def predict(
       output: folder to make.
       max_pixels: images with more are not decoded.
       progress: called with an image and its share that is done, now and then, if it is segmented in parts.
+      formats: of labeling tools, for which annotations are written as well, by their names in `data.writing.WRITERS`.
+      tolerance: how far outlines in annotations may lie from the edges of pixels, in pixels.
 
     Raises:
-      UserError: if there is no model, or the folder cannot be made.
+      UserError: if there is no model, the folder cannot be made, or annotations are there already.
     """
     loaded = load_model(model)
     target = _Output(output, list(inputs), list(inputs.values()))
@@ -124,10 +131,12 @@ def predict(
     with contextlib.ExitStack() as stack:
         try:
             os.makedirs(output, exist_ok=True)
+            annotations = stack.enter_context(annotation_folders(output, formats, loaded.label_map, tolerance))
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        for prediction in _predictions(loaded, inputs, target, max_pixels, progress):
+        predictor = _Predictor(loaded, target, annotations, max_pixels, progress)
+        for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)
             kept = ("image", "error") if prediction.error else fields.keys() - {"error"}
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
@@ -135,24 +144,85 @@ def predict(
             yield prediction
 
 
-def _predictions(
-    model: LoadedModel,
-    inputs: dict[str, str],
-    output: _Output,
-    max_pixels: int,
-    progress: Callable[[str, float], None],
-) -> Iterator[Prediction]:
-    for path, stem in inputs.items():
-        try:
-            for name, content in _images(path, stem):
-                label = name if holds_records(path) else path
-                try:
-                    paths = output.paths(output.record_name(name) if holds_records(path) else name)
-                    yield _predict_one(model, label, content, paths, max_pixels, progress)
-                except Exception as error:
-                    yield Prediction(label, _reason(error))
-        except Exception as error:
-            yield Prediction(path, _reason(error))
+@dataclasses.dataclass(frozen=True)
+class _Image:
+    """An image to predict.
+
+    Attributes:
+      label: what messages call it.
+      result: what its results are called.
+      content: the encoded image; empty where there is none.
+      path: the file; empty for an image in a TFRecord.
+    """
+
+    label: str
+    result: str
+    content: bytes
+    path: str
+
+    @property
+    def name(self) -> str:
+        """What labeling tools call it: the path below the folder that was given, with the suffix."""
+        if self.path:
+            return os.path.join(os.path.dirname(self.result), os.path.basename(self.path))
+        return self.result + (".png" if self.content.startswith(PNG_SIGNATURE) else ".jpg")
+
+
+@dataclasses.dataclass(frozen=True)
+class _Predictor:
+    model: LoadedModel
+    output: _Output
+    annotations: AnnotationFolders
+    max_pixels: int
+    progress: Callable[[str, float], None]
+
+    def predictions(self, inputs: dict[str, str]) -> Iterator[Prediction]:
+        for path, stem in inputs.items():
+            try:
+                for name, content in _images(path, stem):
+                    label = name if holds_records(path) else path
+                    try:
+                        if holds_records(path):
+                            image = _Image(label, self.output.record_name(name), content, "")
+                        else:
+                            image = _Image(label, name, content, path)
+                        yield self._predict(image)
+                    except UserError:
+                        raise
+                    except Exception as error:
+                        yield Prediction(label, _reason(error))
+            except UserError:
+                raise
+            except Exception as error:
+                yield Prediction(path, _reason(error))
+
+    def _predict(self, image: _Image) -> Prediction:
+        paths = self.output.paths(image.result)
+        if not image.content:
+            raise BadImageError("it is empty")
+        decoded = read_image(image.content, None, self.max_pixels, intensity_range=self.model.intensity_range)
+        height, width = decoded.height, decoded.width
+        class_ids, confidence = self.model.segment_whole(
+            decoded.encoded, height, width, lambda share: self.progress(image.label, share)
+        )
+        overlay = _overlay(decoded.encoded, class_ids, np.array(self.model.label_map.palette, np.uint8))
+        regions = self.annotations.regions(class_ids)
+        os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
+        _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
+        self.annotations.add(AnnotatedImage(image.name, image.result, image.path, height, width, regions))
+        counts = np.zeros(len(self.model.label_map), np.int64)
+        for strip in strips(height, width):
+            counts += np.bincount(class_ids[strip].ravel(), minlength=len(counts))
+        shares = (counts / class_ids.size).round(6).tolist()
+        return Prediction(
+            image.label,
+            mask=paths[0],
+            overlay=paths[1],
+            height=height,
+            width=width,
+            class_shares=dict(zip(self.model.label_map.names, shares, strict=True)),
+            confidence=round(confidence, 6),
+        )
 
 
 def _reason(error: Exception) -> str:
@@ -164,37 +234,6 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (BadImageError, OSError, tf.errors.OpError)):
         return one_line(error)
     return f"{type(error).__name__}: {one_line(error)}"
-
-
-def _predict_one(
-    model: LoadedModel,
-    label: str,
-    content: bytes,
-    paths: tuple[str, str],
-    max_pixels: int,
-    progress: Callable[[str, float], None],
-) -> Prediction:
-    if not content:
-        raise BadImageError("it is empty")
-    image = read_image(content, None, max_pixels, intensity_range=model.intensity_range)
-    class_ids, confidence = model.segment_whole(
-        image.encoded, image.height, image.width, lambda share: progress(label, share)
-    )
-    overlay = _overlay(image.encoded, class_ids, np.array(model.label_map.palette, np.uint8))
-    os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
-    _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
-    counts = np.zeros(len(model.label_map), np.int64)
-    for strip in strips(image.height, image.width):
-        counts += np.bincount(class_ids[strip].ravel(), minlength=len(counts))
-    return Prediction(
-        label,
-        mask=paths[0],
-        overlay=paths[1],
-        height=image.height,
-        width=image.width,
-        class_shares=dict(zip(model.label_map.names, (counts / class_ids.size).round(6).tolist(), strict=True)),
-        confidence=round(confidence, 6),
-    )
 
 
 def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Image.Image:

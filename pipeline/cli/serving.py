@@ -13,6 +13,7 @@ import click
 
 from data.base.errors import UserError
 from data.base.files import is_remote
+from data.writing import WRITERS
 from pipeline.cli.common import EXIT_FAILED, quiet
 
 
@@ -31,8 +32,25 @@ from pipeline.cli.common import EXIT_FAILED, quiet
     show_default=True,
     help="Largest image; it takes about 15 bytes of memory a pixel.",
 )
+@click.option(
+    "--write",
+    "formats",
+    multiple=True,
+    type=click.Choice(list(WRITERS)),
+    help="Annotations for a labeling tool as well, in DIR/annotations_FORMAT. May be repeated.",
+)
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(0),
+    default=1.0,
+    show_default=True,
+    metavar="PIXELS",
+    help="How far outlines in annotations may lie from the edges of the mask's pixels; 0 keeps each pixel.",
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
-def predict(model: str, output: str, max_pixels: int, inputs: tuple[str, ...]) -> int:
+def predict(
+    model: str, output: str, max_pixels: int, formats: tuple[str, ...], tolerance: float, inputs: tuple[str, ...]
+) -> int:
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
 
     IMAGE is a file, a folder (all images below it), a quoted pattern, or a TFRecord file from `segpipe convert` (all
@@ -46,11 +64,17 @@ def predict(model: str, output: str, max_pixels: int, inputs: tuple[str, ...]) -
     several images would share a name, it keeps the suffix (photo.jpg_mask.png) and, if need be, folders. Nothing is
     overwritten but earlier results, and no result is taken for an image, unless it is given by name.
 
+    With --write, people correct the predictions in a labeling tool instead of drawing (docs/serving.md says how each
+    tool imports them). DIR/annotations_FORMAT must not exist, since it may hold corrections.
+
     DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
     used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
+    from data.writing.folders import check_free, folder_of
+
+    check_free(output, formats)
     click.echo("Loading TensorFlow …", err=True)
     quiet()
     from models.serving.inputs import find_inputs
@@ -63,7 +87,8 @@ def predict(model: str, output: str, max_pixels: int, inputs: tuple[str, ...]) -
     total = "" if any(".tfrecord" in path for path in found.files) else f"/{len(found.files)}"
     bad = count = 0
     progress = _Progress()
-    for count, prediction in enumerate(run_prediction(model, found.files, output, max_pixels, progress.show), start=1):
+    predictions = run_prediction(model, found.files, output, max_pixels, progress.show, formats, tolerance)
+    for count, prediction in enumerate(predictions, start=1):
         progress.clear()
         bad += prediction.error is not None
         outcome = prediction.error or ", ".join(
@@ -71,6 +96,8 @@ def predict(model: str, output: str, max_pixels: int, inputs: tuple[str, ...]) -
         )
         click.echo(f"[{count}{total}] {_shown(prediction.image)}: {outcome}", err=prediction.error is not None)
     click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
+    for name in dict.fromkeys(formats):
+        click.echo(f"Annotations for {name} are in {folder_of(output, name)}")
     return EXIT_FAILED if bad else 0
 
 

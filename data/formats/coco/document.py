@@ -136,8 +136,8 @@ def key_of(value: Any) -> str | None:
 
 def _plain(error: Exception) -> str:
     """What msgspec says, in words of JSON's users."""
-    expected, _, place = str(error).replace("`", "").partition(" - at ")
-    return f"{place.removeprefix('$.')}: {expected[:1].lower()}{expected[1:]}" if place else str(error).replace("`", "")
+    what, _, place = str(error).replace("`", "").replace("Expected", "expected", 1).partition(" - at ")
+    return f"{place.removeprefix('$.')}: {what}" if place else what
 
 
 def _byte(error: Exception) -> int:
@@ -148,7 +148,7 @@ def _byte(error: Exception) -> int:
 
 def _place(content: bytes, error: Exception) -> str:
     byte = _byte(error)
-    if byte >= len(content):
+    if byte == sys.maxsize:
         return f"it ends after {len(content)} bytes, before its last bracket; copy or export it again"
     around = content[max(byte - _AROUND, 0) : byte + _AROUND].decode(errors="replace")
     what = re.sub(r"^JSON is malformed: | \(byte \d+\)$", "", str(error))

@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
 import posixpath
 import re
 from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from data.base.errors import UserError
-from data.base.files import find, join, read_bytes
-from data.listing.items import LEFT_BY_TOOLS
-from data.listing.split_folders import placing, split_of_word
+from data.formats.heads import json_keys
+from data.listing.split_folders import Placing, placing, split_of_word
 
 Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]
 
@@ -20,9 +18,6 @@ Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]
 _TELLING = re.compile(r"instances.*\.json|.*annotations\.coco.*\.json", re.IGNORECASE)
 # Of files with other names: a format with a JSON for each image has more.
 _MOST_OTHERS = 10
-# Parts of a file that are looked at: its two ends, and some between them.
-_END, _MIDDLE, _MIDDLES = 1 << 18, 1 << 16, 4
-_KEY = re.compile(rb'"([a-z_]+)"\s*:')
 _FOLDERS_OF_LABELS = ("annotations", "annotation", "labels", "label", "json")
 _KINDS = {
     "keypoints": "it has keypoints",
@@ -46,40 +41,29 @@ class Found:
     others: tuple[tuple[str, str], ...] = ()
 
 
-def kind_of(path: str) -> Kind:
-    """What a JSON file of COCO's holds, by parts of it.
-
-    Raises:
-      OSError: if it cannot be read.
-    """
-    size = sum(file.size for file in find(glob.escape(path)))
-    content = read_bytes(path, 0, _END)
-    if size > _END:
-        starts = [size * part // (_MIDDLES + 1) for part in range(1, _MIDDLES + 1)]
-        parts = [read_bytes(path, start, _MIDDLE) for start in starts]
-        content = b"\n".join([content, *parts, read_bytes(path, max(size - _END, _END))])
-    content = content.replace(b"\0", b"")  # Which is what UTF-16 adds to keys.
-    if not re.match(rb"[^\[{\"]{0,8}\{", content):
+def kind_of(folder: str, file: str) -> Kind:
+    """What a JSON file of COCO's holds, by its beginning and its end."""
+    keys = json_keys(folder, file)
+    if keys.is_list or not keys.outermost & {"images", "annotations", "categories"}:
         return ""
-    keys = {key.decode() for key in _KEY.findall(content)}
-    if "segments_info" in keys:
+    if "segments_info" in keys.all:
         return "panoptic"
-    if {"image_id", "category_id"} <= keys:
-        return "keypoints" if "keypoints" in keys else "instances"
-    if "caption" in keys:
+    if {"image_id", "category_id"} <= keys.all:
+        return "keypoints" if "keypoints" in keys.all else "instances"
+    if "caption" in keys.all:
         return "captions"
-    return "images" if {"images", "file_name"} <= keys else ""
+    return "images" if "file_name" in keys.all else ""
+
+
+def is_telling(file: str) -> bool:
+    """Whether a file has a name that tools give to COCO's instances."""
+    return bool(_TELLING.fullmatch(posixpath.basename(file)))
 
 
 def candidates(files: Iterable[str]) -> list[str]:
     """The JSON files that may be instances: those with telling names, or all if they are few."""
-    jsons = [file for file in files if file.lower().endswith(".json") and not _is_left(file)]
-    telling = [file for file in jsons if _TELLING.fullmatch(posixpath.basename(file))]
-    return telling or (jsons if len(jsons) <= _MOST_OTHERS else [])
-
-
-def _is_left(file: str) -> bool:
-    return any(part.startswith(".") or part in LEFT_BY_TOOLS for part in file.split("/"))
+    jsons = [file for file in files if file.lower().endswith(".json")]
+    return [file for file in jsons if is_telling(file)] or (jsons if len(jsons) <= _MOST_OTHERS else [])
 
 
 def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Found:
@@ -93,12 +77,14 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
     Raises:
       UserError: if there is none.
     """
-    kinds = {file: kind_of(join(folder, file)) for file in candidates(files)}
+    kinds = {file: kind_of(folder, file) for file in candidates(files)}
+    # Whatever is wrong with a file of that name is said when it is read.
+    kinds |= {file: "instances" for file, kind in kinds.items() if not kind and is_telling(file)}
     for kind in ("instances", "keypoints"):  # Files with keypoints have the shapes of persons too.
         if kind in kinds.values():
             taken = [file for file, of in kinds.items() if of == kind or (takes_empty and of == "images")]
             others = [file for file in files if file.lower().endswith(".json") and file not in taken]
-            return Found(tuple(taken), tuple((file, _why_not(kinds.get(file))) for file in others))
+            return Found(tuple(taken), tuple((file, _why_not(kinds.get(file), taken[0])) for file in others))
     seen = "".join(f"\n  {file}: {_KINDS[kind]}" for file, kind in kinds.items())
     raise UserError(
         f"{folder} has no JSON that is known for COCO's instances, such as annotations/instances_train2017.json; "
@@ -106,8 +92,8 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
     )
 
 
-def _why_not(kind: Kind | None) -> str:
-    reason = "files are read whose names say more" if kind is None else _KINDS.get(kind, "others are read")
+def _why_not(kind: Kind | None, taken: str) -> str:
+    reason = f"{taken} is read, whose name says what it is" if kind is None else _KINDS.get(kind, f"{taken} is read")
     return f"{reason}; --annotations names the files to read"
 
 
@@ -118,17 +104,14 @@ def split_of_file(file: str) -> str:
     return splits.pop() if len(splits) == 1 else ""
 
 
-def split_of_image(name: str, file: str) -> str:
-    """The split that is stated for an image, or an empty string.
+def split_of_image(place: Placing, file: str) -> str:
+    """The split that an annotation file states for an image, or an empty string.
 
     Args:
-      name: of the image, its path.
+      place: what the image's own folders say, which count more than the file's.
       file: the annotation file that names it.
     """
-    place = placing(name)
-    # Folders that leave the split in doubt are reported where all images are dealt.
-    beside = "" if place.split or place.doubtful else placing(file).split
-    return split_of_file(file) or beside
+    return split_of_file(file) or ("" if place.split or place.doubtful else placing(file).split)
 
 
 def folders_of_images(file: str) -> list[str]:

@@ -30,7 +30,6 @@ from data.formats.coco.images import Content, ImageLabels, read_content
 from data.formats.coco.labels import labels_text, objects_of, size_of
 from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
-from data.listing.walking import walk
 
 # Of many annotation files so few are looked at to know the format.
 _MOST_HEADS = 3
@@ -68,7 +67,7 @@ class CocoReader(AnnotatedImagesReader):
         found = candidates(files)
         # Instances first, so that few have to be looked at.
         for file in sorted(found, key=lambda file: not posixpath.basename(file).startswith("instances"))[:_MOST_HEADS]:
-            if kind_of(join(folder, file)) in ("instances", "keypoints"):
+            if kind_of(folder, file) in ("instances", "keypoints"):
                 return Recognition((f"{file} has images, annotations and categories, as COCO's instances do",))
         return None
 
@@ -77,14 +76,12 @@ class CocoReader(AnnotatedImagesReader):
         """Whether the user says that images are background, even those of a file without any annotation."""
         return "unlabeled" in self.model_fields_set and self.unlabeled == "background"
 
-    def _files(self) -> list[str]:
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
-
-    def _find(self, files: Sequence[str] | None = None) -> Found:
-        if self.annotations:
-            return Found(self.annotations)
-        return find_annotations(self.folder, self._files() if files is None else files, self._takes_empty)
+    def _find(self) -> Found:
+        return (
+            Found(self.annotations)
+            if self.annotations
+            else find_annotations(self.folder, self.files, self._takes_empty)
+        )
 
     def _path(self, file: str) -> str:
         path = join(self.folder, file)
@@ -119,9 +116,8 @@ class CocoReader(AnnotatedImagesReader):
         return merged(of_files, bool(self.classes), is_used)
 
     def listing(self) -> Listing:
-        files = self._files()
-        found = self._find(files)
-        images = ImageFiles(self.folder, files)
+        found = self._find()
+        images = ImageFiles(self.folder, self.files)
         listed = _Listed(images, self.unlabeled == "ignore", self._takes_empty)
         ids = self.chosen.ids
         for file in found.files:
@@ -134,8 +130,7 @@ class CocoReader(AnnotatedImagesReader):
             for relative, path in images.relative.items()
             if relative not in named
         ]
-        stated = {source.source_id: source.stated_split for source in sources}
-        stay = self.stated_splits({source.source_id: source.image for source in sources}, stated)
+        stay = self.stated_splits({source.source_id: source.image for source in sources}, listed.stated)
         return Listing(self.deal(sources, stay, self.folder), listed.set_aside + duplicates, listed.ignored)
 
     def stated_size(self, source: Source) -> tuple[int, int] | None:
@@ -151,6 +146,7 @@ class _Listed:
     Attributes:
       sources: the examples, by the relative paths of their images.
       entries: which file and entry has named an image.
+      stated: the splits that annotation files state, by the names of the examples.
       set_aside: what should have been examples.
       ignored: what is no example.
     """
@@ -161,6 +157,7 @@ class _Listed:
         self._takes_empty = takes_empty
         self.sources: dict[str, Source] = {}
         self.entries: dict[str, tuple[str, str]] = {}
+        self.stated: dict[str, str] = {}
         self.set_aside: list[SetAside] = []
         self.ignored: list[SetAside] = []
 
@@ -171,8 +168,10 @@ class _Listed:
           UserError: if another one has named one of its images.
         """
         self.set_aside += [SetAside(*one) for one in content.broken]
-        folders, beside = folders_of_images(file), posixpath.dirname(file)
+        likely, beside = folders_of_images(file), posixpath.dirname(file)
         for image in content.images:
+            # Which folder `..` is below only the file itself says.
+            folders = () if ".." in image.file_name.replace("\\", "/").split("/") else likely
             try:
                 relative = self._images.find(image.file_name, beside, folders)
             except BadImageError as error:
@@ -202,5 +201,6 @@ class _Listed:
             labels = labels_text(file, image.width, image.height, image.objects)
             image.objects.clear()  # All texts together are as large as the file.
             name = name_of(relative)
-            split = split_of_image(name, file) or placing(name).split
-            self.sources[relative] = Source(name, "", path, "", stated_split=split, labels=labels)
+            place = placing(name)
+            self.stated[name] = split = split_of_image(place, file)
+            self.sources[relative] = Source(name, "", path, "", stated_split=split or place.split, labels=labels)

@@ -36,7 +36,8 @@ def _uncompressed(mask):
 
 
 def test_a_pixel_belongs_to_a_shape_if_its_center_lies_inside():
-    assert Polygon([[1, 1, 4, 1, 4, 3, 1, 3]]).mask(5, 6).sum() == 6
+    square = Polygon([[1, 1, 4, 1, 4, 3, 1, 3]])
+    assert (square.mask(5, 6).sum(), square.area(5, 6)) == (6, 6)
     mask = rectangle(4, 3, 1, 1).mask(5, 6)
     assert (mask.sum(), mask[1:3, 1:4].all()) == (6, True)
     rows, columns = np.indices((60, 80)) + 0.5
@@ -49,6 +50,7 @@ def test_what_lies_beyond_the_image_is_cut_off():
     assert Polygon([[-5, -5, 3, -5, 3, 2, -5, 2]]).mask(5, 6).sum() == 6
     assert Bitmap(np.ones((4, 4), bool), left=-2, top=3).mask(5, 6).sum() == 4
     assert Bitmap(np.ones((2, 2), bool), left=9, top=9).mask(5, 6).sum() == 0
+    assert Bitmap(np.ones((2, 2), bool), left=-4, top=-4).mask(5, 6).sum() == 0
 
 
 @pytest.mark.parametrize(
@@ -57,6 +59,7 @@ def test_what_lies_beyond_the_image_is_cut_off():
         (Polygon([[1, 1, 4, 1]]), "has 2 points"),
         (Polygon([[1, 1, 4, 1, 4, 3, 1]]), "odd number"),
         (Polygon([[1, 1, 4, 1, 4, float("nan")]]), "finite"),
+        (Polygon([[1, 1, 4, 1, 4, 1e9]]), "so far apart"),
         (Runs([3, 4], 5, 6), "cover 7 pixels, the image has 30"),
         (Runs([10, 20], 6, 5), "cover 5x6 pixels, the image 6x5"),
         (Runs([-5, 35], 5, 6), "whole numbers"),
@@ -82,3 +85,12 @@ def test_later_objects_lie_over_earlier_ones_and_crowds_below_all():
     assert instances[4].tolist() == [2, 2, 0, 0, 0, 0]
     assert class_ids[2].tolist() == [0] * 6
     assert draw([], 5, 6, IGNORE_LABEL)[0].min() == IGNORE_LABEL
+
+
+def test_objects_of_classes_that_are_not_learned_have_no_number():
+    shapes = [rectangle(left, 0, left + 1, 1) for left in range(3)]
+    objects = [
+        AnnotatedObject("a", class_id, shape) for class_id, shape in zip((0, IGNORE_LABEL, 1), shapes, strict=True)
+    ]
+    class_ids, instances = draw(objects, 1, 3)
+    assert (class_ids.tolist(), instances.tolist()) == ([[0, IGNORE_LABEL, 1]], [[0, 0, 1]])

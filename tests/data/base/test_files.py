@@ -18,6 +18,13 @@ def root(request, tmp_path):
     return "gs://segpipe/root"
 
 
+def test_lines_are_written_one_by_one(root):
+    path = files.join(root, "a", "lines.txt")
+    sizes = files.write_lines(path, (line for line in ("one", "", "größe")))
+    assert sizes == [4, 1, 8]
+    assert files.read_bytes(path, 5, 7).decode() == "größe"
+
+
 def test_folders_are_copied_moved_and_deleted(root, tmp_path):
     local = tmp_path / "local"
     for name, text in {"1": "one", "b/[2].txt": "two", "b/c/3": "three"}.items():

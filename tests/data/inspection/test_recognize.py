@@ -67,7 +67,7 @@ def classes(found):
     [
         ("images/{}.jpg", "masks/{}.png", {}),
         ("Images/{}.jpg", "Masks/{}.png", {}),
-        ("JPEGImages/{}.jpg", "SegmentationClass/{}.png", {"images": "JPEGImages", "masks": "SegmentationClass"}),
+        ("JPEGImages/{}.jpg", "SegmentationMaps/{}.png", {"images": "JPEGImages", "masks": "SegmentationMaps"}),
         ("images/{}.jpg", "annotations/trimaps/{}.png", {"masks": "annotations/trimaps"}),
         ("images/{}.jpg", "masks/{}_mask.png", {"mask_suffix": "_mask"}),
         (
@@ -80,11 +80,11 @@ def classes(found):
         ("x/{}.jpg", "y/{}.png", {"images": "x", "masks": "y"}),
         ("b/{}.jpg", "a/{}.png", {"images": "b", "masks": "a"}),
         (
-            "leftImg8bit/ulm/{}_leftImg8bit.png",
-            "gtFine/ulm/{}_gtFine_labelIds.png",
+            "left/ulm/{}_leftImg8bit.png",
+            "truth/ulm/{}_gtFine_labelIds.png",
             {
-                "images": "leftImg8bit",
-                "masks": "gtFine",
+                "images": "left",
+                "masks": "truth",
                 "image_suffix": "_leftImg8bit",
                 "mask_suffix": "_gtFine_labelIds",
             },
@@ -186,7 +186,7 @@ def test_images_and_masks_in_the_folder_of_each_patient(tmp_path):
 def test_files_of_the_same_names_in_several_splits_are_no_pairs(tmp_path):
     for split in ("train", "val", "test"):
         for index in range(5):
-            save(tmp_path / "leftImg8bit" / split / f"{index}_leftImg8bit.png", PHOTOGRAPH)
+            save(tmp_path / "left" / split / f"{index}_leftImg8bit.png", PHOTOGRAPH)
             for kind, mask in (
                 ("color", areas((0, 0, 0), (9, 9, 200))),
                 ("instanceIds", areas(5, 6)),

@@ -1,0 +1,1 @@
+"""Which images and labels does a folder in the layout of Cityscapes have, and what are they?"""

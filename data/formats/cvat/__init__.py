@@ -1,0 +1,1 @@
+"""What does CVAT export? XML with shapes for images or video, and masks with a label map."""

@@ -1,0 +1,53 @@
+"""COCO's instances (https://cocodataset.org/#format-data): one JSON for all images.
+
+Holes are in polygons, joined to the outline by cuts without width. Run lengths would hold them too, but Label Studio's
+and Ultralytics' importers read polygons alone.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from data.writing.writer import AnnotatedImage, Writer, numbers, readable
+
+if TYPE_CHECKING:
+    from data.label_map import Label
+
+
+class CocoWriter(Writer):
+    """`annotations.json`: categories have the ids of the label map, each region is an annotation."""
+
+    def __init__(self, folder: str, destination: str, labels: Sequence[Label]):
+        super().__init__(folder, destination, labels)
+        self._images: list[dict[str, Any]] = []
+        self._annotations = 0
+        self._file = self.open_file("annotations.json")
+        categories = [{"id": label.id, "name": label.name, "supercategory": ""} for label in labels]
+        self._file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
+
+    def add(self, image: AnnotatedImage) -> None:
+        number = len(self._images) + 1
+        lines = []
+        for index, region in enumerate(image.regions, start=self._annotations + 1):
+            left, top, right, bottom = region.bounds
+            annotation = {
+                "id": index,
+                "image_id": number,
+                "category_id": region.class_id,
+                "segmentation": [numbers(region.ring)],
+                "area": region.polygon.area,
+                "bbox": [left, top, right - left, bottom - top],
+                "iscrowd": 0,
+            }
+            lines.append(("\n" if index == 1 else ",\n") + json.dumps(annotation))
+        self._file.write("".join(lines))
+        self._annotations += len(lines)
+        entry = {"id": number, "file_name": readable(image.name), "width": image.width, "height": image.height}
+        self._images.append(entry)
+
+    def finish(self) -> None:
+        images = ",\n".join(map(json.dumps, self._images))
+        self._file.write(f'\n],\n"images": [\n{images}\n]}}\n')
+        super().finish()

@@ -1,0 +1,30 @@
+"""GeoJSON (RFC 7946) in pixels of the image, as QuPath has it: x to the right, y down, holes as further rings."""
+
+from __future__ import annotations
+
+import json
+
+from data.writing.writer import AnnotatedImage, Writer, hexadecimal, points
+
+
+class GeoJsonWriter(Writer):
+    """`NAME.geojson` for each image, with a feature for each region.
+
+    QuPath reads `classification`; `class` and `color` are for programs that show flat properties alone, such as QGIS.
+    """
+
+    def add(self, image: AnnotatedImage) -> None:
+        colors = {label.id: list(label.color) for label in self.labels}
+        features = []
+        for region in image.regions:
+            name, color = self.names[region.class_id], colors[region.class_id]
+            properties = {
+                "objectType": "annotation",
+                "classification": {"name": name, "color": color},
+                "class": name,
+                "color": hexadecimal(color),
+            }
+            geometry = {"type": "Polygon", "coordinates": [points(ring) for ring in region.rings()]}
+            features.append(json.dumps({"type": "Feature", "properties": properties, "geometry": geometry}))
+        content = ",\n".join(features)
+        self.write_file(f"{image.result}.geojson", f'{{"type": "FeatureCollection", "features": [\n{content}\n]}}\n')

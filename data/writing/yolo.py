@@ -1,0 +1,44 @@
+"""YOLO's segmentation (https://docs.ultralytics.com/datasets/segment/), laid out as CVAT imports it.
+
+Each line is a class and one polygon in shares of the image; holes are joined to it by cuts without width.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import yaml
+
+from data.writing.writer import AnnotatedImage, Writer, readable
+
+if TYPE_CHECKING:
+    from data.label_map import Label
+
+_SUBSET = "train"
+
+
+class YoloWriter(Writer):
+    """`data.yaml`, a list of the images, and `labels/train/NAME.txt` for each; images belong into `images/train`."""
+
+    def __init__(self, folder: str, destination: str, labels: Sequence[Label]):
+        super().__init__(folder, destination, labels)
+        self._numbers = {label.id: number for number, label in enumerate(labels)}
+        self._list = self.open_file(f"{_SUBSET}.txt")
+
+    def add(self, image: AnnotatedImage) -> None:
+        lines = []
+        for region in image.regions:
+            shares = (region.ring / (image.width, image.height)).ravel().tolist()
+            lines.append(" ".join([str(self._numbers[region.class_id]), *(f"{share:.9g}" for share in shares)]) + "\n")
+        self.write_file(os.path.join("labels", _SUBSET, f"{image.result}.txt"), "".join(lines))
+        # Labels are found by the name without its suffix; images of one name have results with theirs.
+        name = image.result + os.path.splitext(image.name)[1]
+        self._list.write(f"images/{_SUBSET}/{readable(name)}\n")
+
+    def finish(self) -> None:
+        names = {self._numbers[label.id]: label.name for label in self.labels}
+        content = {"path": ".", _SUBSET: f"{_SUBSET}.txt", "names": names}
+        self.write_file("data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
+        super().finish()
