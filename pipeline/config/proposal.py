@@ -199,14 +199,16 @@ def _gate(test_count: int, sample: Sample, label_map: LabelMap) -> list[_Line]:
     occurring = sum(share > 0 for share in shares)
     largest = max(range(len(shares)), key=lambda index: shares[index])
     baseline = shares[largest] / max(occurring, 1)
-    threshold = math.floor(100 * (baseline + (1 - baseline) / 4)) / 100
+    way = min(1 / 4, 2 / max(occurring, 1))
+    threshold = math.floor(100 * (baseline + (1 - baseline) * way)) / 100
     name = label_map.names[largest]
+    asked = "a quarter" if way == 1 / 4 else f"{way:.0%}, as {occurring} classes are many,"
     lines = [
         _Line(
             "gate.min.mean_iou",
             threshold,
-            f"{name} everywhere would have {baseline:.2f}; this asks for a quarter of the way from there to 1. Raise "
-            "it to what you need; gate.min.iou takes values by class",
+            f"{name} everywhere would have {baseline:.2f}; this asks for {asked} of the way from there to 1. Raise it "
+            "to what you need; gate.min.iou takes values by class",
         )
     ]
     if test_count < 100:

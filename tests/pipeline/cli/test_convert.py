@@ -138,11 +138,11 @@ def test_an_option_has_one_type_in_all_formats():
     [
         (
             "--format oxford-pets --classes a,b in out",
-            "No such option with --format oxford-pets: --classes is an option of --format ",
+            "with --format oxford-pets: --classes is an option of --format ",
         ),
         (
             "--format brain-mri --split train=1 out",
-            "No such option with --format brain-mri: --split is an option of --format ",
+            "with --format brain-mri: --split is an option of --format ",
         ),
         ("--border ignore in out", "in is not a folder"),
         ("in out", "in is not a folder"),
@@ -243,13 +243,9 @@ def test_without_format_options_overrule_what_was_recognized(convert, published,
     printed = convert("--border", "ignore", "--split", "train=0.7,eval=0.3", published, tmp_path / "out")
     assert "classes: pet, background\n" in printed
     again = printed.partition("To read it in the same way when files are added:\n")[2].splitlines()[0]
-    for part in (
-        "--format oxford-pets",
-        "--border ignore",
-        "--split train=0.7,eval=0.3",
-        f"{published} {tmp_path}/out",
-    ):
-        assert part in again
+    for options in ("--format oxford-pets", "--border ignore", "--split train=0.7,eval=0.3"):
+        assert options in again
+    assert again.endswith(f" {published} {tmp_path / 'out'}")
     assert LabelMap.load(tmp_path / "out" / "labels.yaml").names == ("pet", "background")
     owners = ", ".join(name for name, reader in FORMATS.items() if "masks" in reader.model_fields)
     for wrong, message in (

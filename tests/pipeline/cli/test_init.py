@@ -264,6 +264,13 @@ def test_objects_too_small_for_a_small_input_are_cut_into_patches(init, tmp_path
     ).stages
 
 
+@pytest.mark.parametrize(("count", "threshold", "way"), [(3, 0.37, "a quarter"), (20, 0.12, "10%, as 20 classes")])
+def test_the_first_threshold_is_lower_where_classes_are_many(init, tmp_path, count, threshold, way):
+    init(make(tmp_path / "source", 30, (60, 80), range(count)))
+    assert load_config("my_run.yaml").gate.min["mean_iou"] == threshold
+    assert f"asks for {way}" in reason(pathlib.Path("my_run.yaml").read_text(), "mean_iou")
+
+
 def test_a_small_set_gets_shares_that_fill_all_splits(init, tmp_path):
     source = make(tmp_path / "small", count=6)
     printed = init(source)
