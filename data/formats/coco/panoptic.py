@@ -6,7 +6,7 @@ import functools
 import os
 import posixpath
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import ClassVar, Literal
 
 import msgspec
@@ -217,10 +217,16 @@ def _split_of(file: str) -> str:
 
 
 def _folders_like(file: str, images: Mapping[str, str], masks: set[str]) -> list[str]:
-    """Folders of images with a name that is in a JSON's, such as train2017."""
+    """Folders of images, or of folders of these, with a name that is in a JSON's, such as train2017."""
     words = set(_words(file))
-    folders = {posixpath.dirname(image) for image in images} - {posixpath.dirname(mask) for mask in masks}
+    folders = {folder for image in images for folder in _folders_above(image)}
+    folders -= {posixpath.dirname(mask) for mask in masks}
     return sorted(folder for folder in folders if posixpath.basename(folder) in words)
+
+
+def _folders_above(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path
 
 
 def _find_image(images: ImageFiles, name: str, beside: str, folders: Sequence[str]) -> str:

@@ -207,6 +207,14 @@ def stated_split(images: Sequence[LabeledImageOfTask], splits: Mapping[str, str]
 
 
 def annotations_of(images: Sequence[LabeledImageOfTask]) -> list[tuple[str, list[Region]]]:
-    """The regions of each annotation of an image, and the place of its task, the one first that counts most."""
+    """The regions of each annotation of an image, and the place of its task, the one first that counts most.
+
+    Raises:
+      BadImageError: if it is doubtful which one that is.
+    """
     known = {id(annotation): (image.place, regions) for image in images for annotation, regions in image.annotations}
-    return [known[id(annotation)] for annotation in in_order([one for image in images for one, _ in image.annotations])]
+    try:
+        ordered = in_order([one for image in images for one, _ in image.annotations])
+    except BadImageError as error:
+        raise BadImageError(f"{images[0].place}: {error}") from None
+    return [known[id(annotation)] for annotation in ordered]

@@ -109,11 +109,12 @@ class LabelStudioReader(AnnotatedImagesReader):
         listed, stated = [], {}
         for path, tasks in found.images.items():
             file, name = images.relative[path], name_of(path)
-            annotations = annotations_of(tasks)
-            if not annotations and self.unlabeled == "ignore":
-                ignored.append(SetAside(file, f"{tasks[0].place} has no annotation; --unlabeled background takes it"))
-                continue
             try:
+                annotations = annotations_of(tasks)
+                if not annotations and self.unlabeled == "ignore":
+                    reason = f"{tasks[0].place} has no annotation; --unlabeled background takes it"
+                    ignored.append(SetAside(file, reason))
+                    continue
                 labels = self._labels(annotations)
             except BadImageError as error:
                 set_aside.append(SetAside(file, str(error)))

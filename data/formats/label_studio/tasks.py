@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 import msgspec
+import pydantic
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
@@ -19,6 +20,7 @@ from data.formats.reader import SetAside
 
 _EXTENSIONS = (".json", ".jsonl", ".ndjson")
 _THREADS = 16
+_TIME = pydantic.TypeAdapter(datetime.datetime)
 _EXPORT = "export the project from Label Studio as JSON"
 
 
@@ -34,14 +36,22 @@ class Annotation(msgspec.Struct):
 
     @property
     def time(self) -> float:
-        """When it last changed, in seconds since 1970; the earliest of all if it does not say."""
-        for text in (self.updated_at, self.created_at):
-            try:
-                time = datetime.datetime.fromisoformat(str(text).replace("Z", "+00:00"))
-            except ValueError:
-                continue
-            return (time if time.tzinfo else time.replace(tzinfo=datetime.timezone.utc)).timestamp()
-        return float("-inf")
+        """When it last changed, in seconds since 1970; the earliest of all if it does not say.
+
+        Raises:
+          BadImageError: if it says it in a way that cannot be read.
+        """
+        said = next((value for value in (self.updated_at, self.created_at) if value not in (None, "")), None)
+        if said is None:
+            return float("-inf")
+        try:
+            time = _TIME.validate_python(said)
+        except ValueError:
+            raise BadImageError(
+                f"it is doubtful which annotation is the newest: {str(said)[:40]!r} of one of them is no time; correct "
+                "it, or mark the one that counts as ground truth"
+            ) from None
+        return (time if time.tzinfo else time.replace(tzinfo=datetime.timezone.utc)).timestamp()
 
 
 @dataclasses.dataclass
@@ -216,8 +226,13 @@ def in_order(annotations: Sequence[Annotation]) -> list[Annotation]:
     """Annotations with the best one first: those marked as ground truth, then the newest.
 
     If any is marked as ground truth, others are left out. Of several states of one annotation only the newest counts.
+
+    Raises:
+      BadImageError: if it is doubtful which one is the newest.
     """
     marked = [annotation for annotation in annotations if annotation.ground_truth] or list(annotations)
+    if len(marked) < 2:
+        return marked
     newest = [
         marked[index] for _, index in sorted(((one.time, index) for index, one in enumerate(marked)), reverse=True)
     ]

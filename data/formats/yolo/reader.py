@@ -65,7 +65,7 @@ class YoloReader(AnnotatedImagesReader):
         labels = {image: label for image in images if (label := label_file(image, texts))}
         looked_at, corners = "", set()
         for label in _spread(sorted(set(labels.values())), _LOOKED_AT * 4):
-            head = read_bytes(join(folder, texts[label]), 0, _HEAD)
+            head = read_bytes(join(folder, label), 0, _HEAD)
             if not head.strip():
                 continue
             if not looks_like_labels(head, len(head) < _HEAD):

@@ -254,6 +254,24 @@ def test_ground_truth_counts_then_the_newest_annotation(tmp_path):
         assert ((read(tmp_path / str(number))[0] == 1) == expected).all()
 
 
+@pytest.mark.parametrize("time", ["2024-01-02T00:00:00.5Z", "2024-01-02 00:00:00.1234567+01:00", 1704150000])
+def test_times_are_read_in_any_usual_form(tmp_path, time):
+    new = annotation(box(50, 0, 50, 100), id=1, created_at=time)
+    old = annotation(box(0, 0, 50, 100), id=2, created_at="2024-01-01T00:00:00Z")
+    write(tmp_path, [task(1, new, old)])
+    assert ((read(tmp_path)[0] == 1) == area(0, 30, 20, 40)).all()
+
+
+def test_it_is_not_guessed_which_annotation_is_the_newest(tmp_path):
+    new = annotation(box(50, 0, 50, 100), id=1, created_at="yesterday")
+    old = annotation(box(0, 0, 50, 100), id=2, created_at="2024-01-01T00:00:00Z")
+    write(tmp_path, [task(1, new, old), task(2, new)])
+    assert list(reasons(tmp_path)) == ["images/1.png"]
+    reason = reasons(tmp_path)["images/1.png"]
+    assert reason.startswith(f"{tmp_path}/export.json: task 1: it is doubtful which annotation is the newest")
+    assert "yesterday" in reason
+
+
 def test_pixels_on_which_annotators_disagree_are_ignored(tmp_path):
     first = annotation(box(0, 0, 50, 100), id=1)
     second = annotation(box(25, 0, 50, 100), box(25, 0, 12.5, 100, labels=["Road"]), id=2)

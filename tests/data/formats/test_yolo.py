@@ -249,6 +249,13 @@ def test_what_names_the_classes_is_needed_and_only_once(folder):
         listing(folder)
 
 
+def test_names_in_the_unicode_form_of_macos(tmp_path):
+    content = {"data.yaml": "names: [cat, dog]\n", "images/e\u0301.png": None, "labels/e\u0301.txt": SQUARE}
+    files(tmp_path, content)
+    assert YoloReader.recognize(str(tmp_path), list(content))
+    assert list(splits(tmp_path)) == ["images/\u00e9"]
+
+
 def test_a_data_set_of_boxes_is_refused(folder):
     for file in folder.glob("labels/*/*.txt"):
         file.write_text("0 0.5 0.5 0.2 0.2\n")

@@ -180,6 +180,19 @@ def test_images_with_the_names_of_the_pngs_are_not_mixed_up(tmp_path):
     assert (source.image, source.mask) == (str(tmp_path / "images/a.png"), str(tmp_path / "panoptic/a.png"))
 
 
+def test_images_in_folders_below_those_of_two_splits_are_told_apart(tmp_path):
+    for split in ("train2017", "val2017"):
+        write_json(tmp_path / f"annotations/panoptic_{split}.json", ["city/a"])
+        write_pngs(tmp_path / f"annotations/panoptic_{split}/city", ["a"])
+        write_images(tmp_path / split / "city", ["a"])
+    found = listing(tmp_path)
+    assert not found.set_aside
+    assert {source.source_id: source.split for source in found.sources} == {
+        "train2017/city/a": "train",
+        "val2017/city/a": "eval",
+    }
+
+
 def test_ids_may_be_texts_and_flags_true_or_missing(tmp_path):
     def change(annotations):
         annotations[0]["image_id"] = "5"
