@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 
+# No name of a file is as long.
+_ENDLESS = re.compile(r"([^\s/]{60})[^\s/]{240,}")
+# What moves the cursor or changes colors of a terminal. Line breaks and tabs stay.
+_CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
+
+
+def readable(text: str) -> str:
+    """A message that may quote what files hold, such as a name of 5,000 letters, or one with control characters."""
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], _ENDLESS.sub(r"\1…", text))
+
+
 class UserError(Exception):
     """Something that the user can fix; the command line prints the message and exits with 1."""
+
+    def __init__(self, message: str = "") -> None:
+        super().__init__(readable(message))
 
 
 def explain(error: ValidationError, source: str, model: type[BaseModel] | None = None) -> str:

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from data.base.errors import readable
+
 
 class BadImageError(Exception):
     """An image or a mask that cannot be used; the message is the reason that the user reads."""
+
+    def __init__(self, message: object = "") -> None:
+        super().__init__(readable(str(message)))
 
 
 class UnknownRangeError(BadImageError):

@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pydantic
 
+from data.base.errors import readable
 from data.base.files import read_bytes
 from data.base.section import Section
 from data.decoding.images import BadImageError, EncodedImage, read_image
@@ -69,6 +70,10 @@ class SetAside:
 
     input: str
     reason: str
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "input", readable(self.input))
+        object.__setattr__(self, "reason", readable(self.reason))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -154,8 +154,8 @@ def _listed(
     """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
     listing = reader.listing()
+    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
     if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
         raise UserError(f"no image with its labels was found{reasons}")
     if is_addition:
         return reader, settings, listing, ()
@@ -178,7 +178,8 @@ def _listed(
     if not empty:
         return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
-    raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}")
+    lost = f"\nImages that cannot be used ({len(listing.set_aside)}):{reasons}" if reasons else ""
+    raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}{lost}")
 
 
 def look(recognized: Recognized, progress: Progress = _silent) -> Sample:

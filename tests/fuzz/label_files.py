@@ -1,4 +1,4 @@
-"""Stores scenes as labeling tools do, in the layouts that people have. Each format: a scene in, files and meaning out."""
+"""Stores scenes as labeling tools do, in the layouts that people have: a scene in, files and their meaning out."""
 
 from __future__ import annotations
 
@@ -410,6 +410,7 @@ def write_voc(scene: Scene, rng: np.random.Generator, folder: pathlib.Path) -> W
         picture = dataclasses.replace(picture, name=f"20{number:02d}_{rng.integers(10**6):06d}")
         ids = scene.painted(picture, picture.things)
         ids[rng.random(ids.shape) < 0.05] = IGNORE_LABEL
+        ids[0, 0] = 1  # Masks of nothing but 0 and 255 may mean something else.
         store.image(picture, f"{base}/JPEGImages".lstrip("/"), ids)
         stored = np.array([*values, *[255] * (256 - len(values))])[ids]
         mask = _png(stored, None if is_named or store.is_so() else [*palette, *[(1, 1, 1)] * 234, (224, 224, 192)])

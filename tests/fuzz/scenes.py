@@ -92,10 +92,10 @@ class Scene:
         return ids
 
 
-def draw_scene(rng: np.random.Generator) -> Scene:
+def draw_scene(rng: np.random.Generator, least: int = 3) -> Scene:
     """A scene of three to six images."""
     names = rng.permutation(CLASSES)[: rng.integers(1, 6)].tolist()
-    has_splits, repeats, count = rng.random() < 0.5, rng.random() < 0.5, int(rng.integers(3, 7))
+    has_splits, repeats, count = rng.random() < 0.5, rng.random() < 0.5, int(rng.integers(least, 7))
     stems = rng.permutation(NAMES)[:count].tolist()
     extensions = rng.choice(sorted(_FORMATS), 2).tolist()
     pictures = []

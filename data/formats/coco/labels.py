@@ -104,6 +104,11 @@ def size_of(text: str) -> tuple[int, int] | None:
     return (labels.width, labels.height) if labels.width and labels.height else None
 
 
+def file_of(text: str) -> str:
+    """The annotation file by the labels of an image."""
+    return _LABELS.decode(text).file
+
+
 def objects_of(text: str, height: int, width: int) -> list[AnnotatedObject]:
     """The objects of an image, in the order in which they are drawn: larger ones first.
 

@@ -27,7 +27,7 @@ from data.formats.coco.finding import (
     split_of_image,
 )
 from data.formats.coco.images import Content, ImageLabels, read_content
-from data.formats.coco.labels import labels_text, objects_of, size_of
+from data.formats.coco.labels import file_of, labels_text, objects_of, size_of
 from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
 
@@ -133,6 +133,9 @@ class CocoReader(AnnotatedImagesReader):
 
     def stated_size(self, source: Source) -> tuple[int, int] | None:
         return size_of(source.labels)
+
+    def called(self, source: Source) -> str:
+        return file_of(source.labels)
 
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         return objects_of(source.labels, height, width)

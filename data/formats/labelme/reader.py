@@ -149,6 +149,12 @@ class LabelmeReader(AnnotatedImagesReader):
         width, height = source.labels.split("x")
         return int(width), int(height)
 
+    def called(self, source: Source) -> str:
+        return self._relative(source.mask)
+
+    def _relative(self, path: str) -> str:
+        return path[len(self.folder.rstrip("/")) + 1 :]
+
     def image_content(self, source: Source) -> bytes:
         content = read_bytes(source.image)
         return read_image_data(content) if source.image == source.mask else content
@@ -156,7 +162,7 @@ class LabelmeReader(AnnotatedImagesReader):
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         if not source.mask:
             return []
-        file = source.mask[len(self.folder.rstrip("/")) + 1 :]
+        file = self._relative(source.mask)
         try:
             shapes = read_shapes(read_bytes(source.mask))
         except BadImageError as error:

@@ -63,19 +63,20 @@ class YoloReader(AnnotatedImagesReader):
         texts = texts_by_path(without_hidden(files))
         images = ImageFiles(folder, files).relative
         labels = {image: label for image in images if (label := label_file(image, texts))}
-        looked_at, corners = "", set()
+        looked_at, others, corners = [], 0, set()
         for label in _spread(sorted(set(labels.values())), _LOOKED_AT * 4):
             head = read_bytes(join(folder, label), 0, _HEAD)
             if not head.strip():
                 continue
             if not looks_like_labels(head, len(head) < _HEAD):
-                return None
-            looked_at = looked_at or label
+                others += 1  # One that is broken is set aside when it is read.
+                continue
+            looked_at.append(label)
             corners |= {len(line.split()) for line in head.splitlines()}
-        if not looked_at:
+        if len(looked_at) <= others:
             return None
         reasons = [
-            f"images ({len(labels)}) have text files such as {looked_at}, with a class and an outline in each line"
+            f"images ({len(labels)}) have text files such as {looked_at[0]}, with a class and an outline in each line"
         ]
         description = find_description(folder, files)
         if description:

@@ -292,6 +292,8 @@ def test_recognition(folder, tmp_path_factory):
     assert found.reasons[1] == "data.yaml names 2 classes"
     assert "images without a label file (1) show no object" in found.assumptions[0]
     assert "four corners" in found.assumptions[1]
+    files(folder, {"labels/train/a.txt": "0 0.1 0.2 0.3 tree"})  # Which sets one image aside.
+    assert reader.recognize(str(folder), YoloReader(folder=str(folder)).files)
     other = files(
         tmp_path_factory.mktemp("other"), {"a.png": None, "a.txt": "a photograph of a cat", "masks/a.png": None}
     )

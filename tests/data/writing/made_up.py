@@ -8,17 +8,21 @@ import xml.etree.ElementTree as ET
 import numpy as np
 import shapely
 import yaml
+from PIL import Image
 from scipy.ndimage import gaussian_filter
 
 from data.annotations.drawing import AnnotatedObject, draw
 from data.annotations.shapes import Bitmap, Polygon
+from data.formats import FORMATS
 from data.label_map import LabelMap
-from data.writing import AnnotatedImage
+from data.writing import WRITERS, AnnotatedImage
 from data.writing.folders import annotation_folders
 
 NAMES = ("background", "cat", "big dog", "a <\"&'>é")
 LABELS = LabelMap.from_names(NAMES)
 IDS = {name: index for index, name in enumerate(NAMES)}
+# The formats that are read and written.
+BOTH = sorted(set(FORMATS) & set(WRITERS))
 
 
 def smooth(seed, height, width, classes=4, size=2.0):
@@ -62,6 +66,30 @@ def write(output, formats, found, tolerance=0.0, label_map=LABELS):
             path = str(output.parent / "photos" / name)
             folders.add(AnnotatedImage(name, result, path, *mask.shape, folders.regions(mask)))
     return [output / f"annotations_{name}" for name in formats]
+
+
+def as_data_set(name, written, found):
+    """Puts images to annotations that `write` has written, as people do; the folder of both."""
+    photos = written.parents[1] / "photos"
+    if name == "yolo":  # The images belong into a folder of its own.
+        photos = written / "images" / "train"
+    for image, mask in found.items():
+        (photos / image).parent.mkdir(parents=True, exist_ok=True)
+        # No two are alike.
+        pixels = np.random.default_rng(len(image) + mask.size).integers(0, 256, [*mask.shape, 3]).astype(np.uint8)
+        Image.fromarray(pixels).save(photos / image)
+    if name == "label-studio":
+        _accept(written)
+    return written if name == "yolo" else written.parents[1]
+
+
+def _accept(folder):
+    """As Label Studio does when people accept predictions and export."""
+    tasks = json.loads((folder / "tasks.json").read_text())
+    for number, task in enumerate(tasks, start=1):
+        (prediction,) = task.pop("predictions")
+        task |= {"id": number, "annotations": [{"id": number, "completed_by": 1, "result": prediction["result"]}]}
+    (folder / "tasks.json").write_text(json.dumps(tasks))
 
 
 def shapes(name, folder, image, height, width):

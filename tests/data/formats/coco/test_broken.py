@@ -6,6 +6,7 @@ import re
 import pytest
 
 from data.base.errors import UserError
+from data.inspection.recognize import recognize
 from tests.data.formats.coco.files import CATEGORIES, annotation, box, image, listing, pictures, read_all, store
 
 RUNS = {"size": [20, 30], "counts": [100, 500]}
@@ -63,6 +64,14 @@ def test_an_image_with_a_broken_annotation_is_set_aside(tmp_path, content, reaso
     assert re.match(rf"annotations/instances\.json: annotation 17: .*{reason}", set_aside["a.png"]), set_aside
 
 
+def test_splits_that_broken_annotations_leave_empty_are_explained(tmp_path):
+    names = ["a.png", "b.png", "c.png"]
+    annotations = [annotation(number, number) for number in (1, 2)] + [annotation(17, 3, category_id=4)]
+    store(pictures(tmp_path, *names), [image(number, name) for number, name in enumerate(names, 1)], annotations)
+    with pytest.raises(UserError, match=r"be empty .*\nImages that cannot be used \(1\):\n.*annotation 17: its"):
+        recognize(str(tmp_path))
+
+
 @pytest.mark.parametrize(
     ("content", "where", "reason"),
     [
@@ -71,7 +80,7 @@ def test_an_image_with_a_broken_annotation_is_set_aside(tmp_path, content, reaso
         (with_image(file_name=None), "annotations/instances.json: image 1", "names no image"),
         (with_image(file_name=["a.png"]), "annotations/instances.json: image 1", "names no image"),
         (with_image(file_name="b.png"), "b.png", "image 1 and image 2 are the same image"),
-        (with_image(width=20, height=30), "a.png", "the image has 30x20 pixels, the annotation 20x30"),
+        (with_image(width=20, height=30), "a.png", "the image has 30x20 pixels, annotations/instances.json 20x30"),
         (with_image(width="30"), "a.png", "instances.json: image 1: its width is '30'"),
         (with_image(height=-1), "a.png", "its height is -1"),
         (with_image(height=10**400), "a.png", "its height is 1000"),

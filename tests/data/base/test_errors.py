@@ -1,0 +1,21 @@
+"""Messages, whatever they quote."""
+
+import pickle
+
+import pytest
+
+from data.base.errors import UserError
+from data.decoding.errors import BadImageError
+from data.formats import SetAside
+
+
+@pytest.mark.parametrize("kind", [UserError, BadImageError, lambda text: SetAside("a.png", text).reason])
+def test_what_a_file_holds_cannot_flood_or_paint_the_terminal(kind):
+    path = "/".join(["x" * 250] * 9)
+    text = str(kind(f"{path}: no class {'y' * 5000}\n\x1b[31mred\x00\tas \ud800 said"))
+    assert text == f"{path}: no class {'y' * 60}…\n\\x1b[31mred\\x00\tas \\ud800 said"
+
+
+def test_errors_travel_between_processes():
+    for error in (UserError("a\0"), BadImageError("a\0")):
+        assert str(pickle.loads(pickle.dumps(error))) == "a\\x00"
