@@ -69,7 +69,7 @@ def read(folder, files):
         recognized = recognize(str(folder))
         classes = len(recognized.label_map)
     except UserError as error:
-        check_words(error, folder, *files, "class")
+        check_words(error, folder, *files, "class", "would be empty")
         return
     for entry in recognized.listing.set_aside:
         check_words(f"{entry.input}: {entry.reason}", *files, folder)
@@ -79,7 +79,7 @@ def read(folder, files):
         try:
             found = recognized.reader.read(source).class_ids
         except BadImageError as error:
-            check_words(f"{source.image}: {error}", *files, "its mask")
+            check_words(f"{source.image}: {error}", *files, "its mask", "the mask")
             continue
         assert found[found != IGNORE_LABEL].max(initial=0) < classes
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import posixpath
+import reprlib
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -150,7 +151,7 @@ def _pixels(value: Any, name: str) -> int:
     if value is None:
         return 0
     if type(value) not in (int, float) or not 0 <= value < _LARGEST or value != int(value):
-        raise ValueError(f"its {name} is {value!r}")
+        raise ValueError(f"its {name} is {reprlib.repr(value)}")
     return int(value)
 
 
@@ -159,5 +160,5 @@ def _category(
 ) -> FileCategory:
     category = categories.get(key_of(entry.category_id) or "")
     if category is None or category.name not in class_ids:
-        raise ValueError(f"its category_id {entry.category_id!r} is not in categories")
+        raise ValueError(f"its category_id {reprlib.repr(entry.category_id)} is not in categories")
     return category

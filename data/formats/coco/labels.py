@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Sequence
 from typing import Any
 
@@ -82,7 +83,7 @@ def object_text(entry: AnnotationEntry, name: str, class_id: int, is_thing: bool
 
 def _flag(value: Any, name: str) -> bool:
     if value not in (None, 0, 1):
-        raise ValueError(f"its {name} is {value!r} instead of 0 or 1")
+        raise ValueError(f"its {name} is {reprlib.repr(value)} instead of 0 or 1")
     return bool(value)
 
 

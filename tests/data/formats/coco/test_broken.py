@@ -52,6 +52,7 @@ def with_image(**fields):
         (with_annotation(category_id=4), "category_id 4 is not in categories"),
         (with_annotation(category_id=None), "category_id None is not in categories"),
         (with_annotation(category_id={"id": 3}), "is not in categories"),
+        (with_annotation(category_id=[3] * 1000), r"category_id \[3, 3, 3, 3, 3, 3, ...\] is not"),
         (with_annotation(iscrowd="yes"), "iscrowd is 'yes'"),
         (with_annotation(iscrowd=[1]), r"iscrowd is \[1\]"),
     ],
