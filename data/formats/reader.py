@@ -124,6 +124,8 @@ class Reader(Section, abc.ABC):
     looks_for: ClassVar[str] = ""
     # Whether it is asked only about folders that no other format recognizes.
     is_fallback: ClassVar[bool] = False
+    # Names of formats with which data sets are published together; one of these is taken where it is recognized too.
+    gives_way_to: ClassVar[tuple[str, ...]] = ()
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

@@ -1,7 +1,8 @@
-"""Which format does a folder have? One must recognize it, and no other."""
+"""Which format does a folder have? One must recognize it, and no other that does not give way to it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -26,10 +27,12 @@ def which_format(folder: str, files: Sequence[str]) -> tuple[str, Recognition]:
         asked = {name: reader for name, reader in FORMATS.items() if reader.is_fallback == is_fallback}
         answers = {name: reader.recognize(folder, list(files)) for name, reader in asked.items()}
         found = {name: answer for name, answer in answers.items() if answer is not None}
-        if len(found) > 1:
-            raise UserError(_ambiguous(folder, found))
-        for name, recognition in found.items():
-            return name, recognition
+        taken = {name: one for name, one in found.items() if not found.keys() & set(FORMATS[name].gives_way_to)}
+        if len(taken) > 1:
+            raise UserError(_ambiguous(folder, taken))
+        for name, recognition in taken.items():
+            others = (_also(other, one) for other, one in found.items() if other != name)
+            return name, dataclasses.replace(recognition, assumptions=(*recognition.assumptions, *others))
     raise UserError(_unknown(folder, files))
 
 
@@ -49,6 +52,10 @@ def check_options(name: str, reader: type[Reader], given: Mapping[str, Any], fol
                 f"--{key.replace('_', '-')} is an option of --format {', '.join(owners)}, but {folder} is "
                 f"recognized as --format {name}"
             )
+
+
+def _also(name: str, recognition: Recognition) -> str:
+    return f"the labels that --format {name} reads are left out: {'; '.join(recognition.reasons)}"
 
 
 def _ambiguous(folder: str, found: Mapping[str, Recognition]) -> str:

@@ -59,6 +59,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
     others: Literal["background", "ignore"] = "ignore"
 
     looks_for: ClassVar[str] = "a JSON of panoptic segments with a folder of PNGs (COCO panoptic)"
+    gives_way_to: ClassVar[tuple[str, ...]] = ("coco", "cityscapes", "ade20k")
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

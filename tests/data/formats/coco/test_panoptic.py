@@ -15,6 +15,8 @@ from data.convert import convert
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
 from data.formats.coco.panoptic import CocoPanopticReader
+from data.inspection.which_format import which_format
+from data.listing.walking import walk
 from tests.conftest import PETS
 
 FRUITS = PETS.parent / "fruits_coco" / "trainval.json"
@@ -474,3 +476,17 @@ def test_annotated_fruits_become_the_masks_of_pycocotools(tmp_path):
             name = None if used == 0 else tool.cats[tool.anns[used // 40_000 - 1]["category_id"]]["name"]
             assert (classes == (IGNORE_LABEL if name is None else names.index(name))).all()
         assert len(np.unique(labeled.instances)) == len(np.unique(ids))
+
+
+def test_panoptic_segments_beside_instances_are_left_out_unless_they_are_meant(tmp_path):
+    coco(tmp_path)
+    for index, split in enumerate(("train2017", "val2017")):
+        entry = {"id": 1, "file_name": f"{index}{0:011d}.jpg", "width": 12, "height": 8}
+        shape = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]], "iscrowd": 0}
+        content = {"images": [entry], "annotations": [shape], "categories": CATEGORIES}
+        (tmp_path / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    name, recognition = which_format(
+        str(tmp_path), [file.path[len(f"{tmp_path}/") :] for file in walk(str(tmp_path)).files]
+    )
+    assert name == "coco"
+    assert "the labels that --format coco-panoptic reads are left out" in recognition.assumptions[0]
