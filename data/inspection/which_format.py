@@ -10,6 +10,7 @@ from typing import Any
 from data.base.errors import UserError
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.formats import FORMATS, Reader, Recognition
+from data.inspection.other_tools import other_tool
 from data.listing.items import LEFT_BY_TOOLS
 
 
@@ -74,6 +75,8 @@ def _unknown(folder: str, files: Sequence[str]) -> str:
     first = {folder.partition("/")[0] for folder, _ in kinds} - {*LEFT_BY_TOOLS}
     inside = first.pop() if len(first) == 1 and len(kinds) > 1 else ""
     hint = f"\nIs {folder.rstrip('/')}/{inside} the data set? Then name that folder." if inside else ""
+    if tool := other_tool(folder, files):
+        hint = f"\n{tool}{hint}"
     return (
         f"{folder} is not recognized: {_summary(kinds)}.{hint}\nLooked for:{looked_for}\n"
         "`segpipe convert --format FORMAT --help` says how a format is read, and docs/extending.md how to add one."

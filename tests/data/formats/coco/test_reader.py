@@ -354,3 +354,12 @@ def test_the_format_is_known_by_parts_of_a_large_file(tmp_path):
         "a.json",
     )
     assert CocoReader.recognize(str(tmp_path), ["a.json"])
+
+
+def test_each_image_may_have_a_file(tmp_path):
+    for number in range(15):
+        pictures(tmp_path, f"{number}.png")
+        store(tmp_path, [image(1, f"{number}.png")], [annotation(1, 1)], file=f"{number}.json")
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert CocoReader.recognize(str(tmp_path), files)
+    assert len(splits(tmp_path)) == 15
