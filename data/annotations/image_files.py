@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import os
+import re
 import unicodedata
 from collections.abc import Callable, Sequence
 
@@ -12,6 +13,9 @@ from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 from data.listing.split_folders import split_of_word
 from data.listing.walking import walk
+
+# Folders of masks, whose files have the names of images, and are none.
+_OF_LABELS = re.compile(r"mask|label|annotation|segment|panoptic|pixelmap|stuffthing|gtfine|truth", re.IGNORECASE)
 
 
 class ImageFiles:
@@ -85,7 +89,8 @@ class ImageFiles:
             raise BadImageError(f"{name} leads out of the data set{hint}")
         if found and not _is_of_other_split(parts, found[0]):
             return found[0]
-        others = found or (self._by_stem.get(os.path.splitext(parts[-1])[0].casefold(), []) if parts else [])
+        stem = os.path.splitext(parts[-1])[0].casefold() if parts else ""
+        others = found or [one for one in self._by_stem.get(stem, []) if not _OF_LABELS.search(os.path.dirname(one))]
         hint = f"; if {others[0]} is meant, name that" if len(others) == 1 else ""
         raise BadImageError(f"there is no image {name} in {self.folder}{hint}")
 

@@ -11,7 +11,7 @@ from data.base.errors import UserError
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.formats import FORMATS, Reader, Recognition
 from data.inspection.other_tools import other_tool
-from data.listing.items import LEFT_BY_TOOLS
+from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 
 
 def which_format(folder: str, files: Sequence[str]) -> tuple[str, Recognition]:
@@ -75,6 +75,9 @@ def _unknown(folder: str, files: Sequence[str]) -> str:
     first = {folder.partition("/")[0] for folder, _ in kinds} - {*LEFT_BY_TOOLS}
     inside = first.pop() if len(first) == 1 and len(kinds) > 1 else ""
     hint = f"\nIs {folder.rstrip('/')}/{inside} the data set? Then name that folder." if inside else ""
+    if all(os.path.splitext(file)[1].lower() in EXTENSIONS for file in files):
+        above = os.path.dirname(folder.rstrip("/")) or os.pardir
+        hint = f"\nThese are images alone; name the folder that holds them and the labels, such as {above}.{hint}"
     if tool := other_tool(folder, files):
         hint = f"\n{tool}{hint}"
     return (

@@ -121,6 +121,7 @@ class CocoReader(AnnotatedImagesReader):
         ids = self.chosen.ids
         for file in found.files:
             listed.add(self._place(file), read_content(self._path(file), file, ids))
+        listed.check_found()
         sources, duplicates = set_aside_duplicates(list(listed.sources.values()))
         named = {*listed.entries}
         listed.ignored += [SetAside(*other) for other in found.others]
@@ -158,6 +159,8 @@ class _Listed:
         self._leaves_unlabeled = leaves_unlabeled
         self._takes_empty = takes_empty
         self._files = files
+        # How many images a file names of which none is there, and what is said about the first.
+        self._without: dict[str, tuple[int, str]] = {}
         self.sources: dict[str, Source] = {}
         self.entries: dict[str, tuple[str, str]] = {}
         self.stated: dict[str, str] = {}
@@ -168,16 +171,12 @@ class _Listed:
         """Adds the images of an annotation file.
 
         Raises:
-          UserError: if another one has named one of its images, or none of its images is there while others are.
+          UserError: if another one has named one of its images.
         """
         self.set_aside += [SetAside(*one) for one in content.broken]
         found, lost = self._found(file, content)
-        if lost and not found and len(self._files) > 1 and not content.is_empty:
-            others = ",".join(one for one in self._files if one != file)
-            raise UserError(
-                f"{file}: none of its {len(lost)} images is in {self._images.folder} ({lost[0].reason}); put them "
-                f"there, or read the other files alone with --annotations {others}"
-            )
+        if lost and not found and not content.is_empty:
+            self._without[file] = len(lost), lost[0].reason
         self.set_aside += lost
         for image, relative in found:
             taken = self.entries.setdefault(relative, (file, image.entry))
@@ -190,6 +189,17 @@ class _Listed:
                 self.sources.pop(relative, None)
                 image.broken = f"{file}: {taken[1]} and {image.entry} are the same image; make one entry of them"
             self._add(file, relative, image, content.is_empty)
+
+    def check_found(self) -> None:
+        """Raises a UserError if a file has none of its images while another one has some."""
+        if not self._without or not self.entries:
+            return
+        file, (count, reason) = next(iter(self._without.items()))
+        others = ",".join(one for one in self._files if one not in self._without)
+        raise UserError(
+            f"{file}: none of its {count} images is in {self._images.folder} ({reason}); put them there, or read the "
+            f"other files alone with --annotations {others}"
+        )
 
     def _found(self, file: str, content: Content) -> tuple[list[tuple[ImageLabels, str]], list[SetAside]]:
         """The path below the data set of each image of an annotation file, and those that are not there."""

@@ -5,7 +5,15 @@ import pytest
 from data.annotations.image_files import ImageFiles
 from data.decoding.errors import BadImageError
 
-FILES = ["images/a.jpg", "images/b.png", "train/images/c.jpg", "val/images/c.jpg", "notes.txt", "images/é.jpg"]
+FILES = [
+    "images/a.jpg",
+    "images/b.png",
+    "train/images/c.jpg",
+    "val/images/c.jpg",
+    "notes.txt",
+    "images/é.jpg",
+    "panoptic/m.png",
+]
 
 
 def test_images_are_found_beside_in_folders_and_by_the_end_of_a_path():
@@ -46,6 +54,7 @@ def test_an_image_of_one_split_is_not_taken_for_one_of_another():
     [
         ("c.jpg", "may be train/images/c.jpg or val/images/c.jpg"),
         ("x.jpg", "there is no image x.jpg in /data$"),
+        ("m.jpg", "there is no image m.jpg in /data$"),
         ("a.png", "there is no image a.png in /data; if images/a.jpg is meant, name that$"),
         ("a", "there is no image a in /data; if images/a.jpg is meant, name that$"),
         ("../../x/b.png", "leads out of the data set; if images/b.png is meant, name that$"),

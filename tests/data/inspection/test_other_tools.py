@@ -41,3 +41,8 @@ def test_a_tool_is_named_with_what_to_do(tmp_path, content, message):
 def test_other_files_are_not_taken_for_one(tmp_path):
     (tmp_path / "a.json").write_text('{"shapes": [], "score": 1, "image_id": 2, "category_id": 3}')
     assert other_tool(str(tmp_path), ["a.json", "b.txt"]) == ""
+
+
+def test_images_alone_are_not_the_whole_data_set(tmp_path):
+    with pytest.raises(UserError, match=f"These are images alone; .* and the labels, such as {tmp_path}\\."):
+        which_format(str(tmp_path / "images"), ["train/a.jpg", "b.png"])

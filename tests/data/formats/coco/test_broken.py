@@ -215,3 +215,10 @@ def test_an_image_of_another_size_names_the_annotation_file(tmp_path):
     store(tmp_path, [image(1, "a.png")], [annotation(1, 1)])
     reason = "sizes differ: the image has 15x10 pixels, annotations/instances.json says 30x20"
     assert read_all(tmp_path)[1] == {"a.png": reason}
+
+
+def test_without_any_image_no_file_is_to_be_left_out(tmp_path):
+    for split in ("train", "val"):
+        store(tmp_path, [image(1, "a.png")], [annotation(1, 1)], file=f"instances_{split}.json")
+    reason = f"there is no image a.png in {tmp_path}"
+    assert {one.reason for one in listing(tmp_path).set_aside} == {reason}
