@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from data import contract
 from data.base.errors import UserError
 from data.contract import CROWD, IGNORE_LABEL
-from data.convert import convert
+from data.convert import convert, remarks
 from data.formats.coco.reader import CocoReader
 from tests.conftest import PETS
 from tests.data.formats.coco.files import (
@@ -260,6 +260,15 @@ def test_files_agree_on_classes_by_name(tmp_path):
         CocoReader(folder=str(tmp_path)).label_map  # noqa: B018
     labels, _ = read_all(tmp_path, classes="cat, dog: [dog, Dog]")
     assert {name: one.class_ids[5, 5] for name, one in labels.items()} == {"train/a": 2, "val/a": 2}
+
+
+def test_a_class_that_never_occurs_can_be_left_out(tmp_path):
+    pictures(tmp_path, *(f"{split}/{split}.png" for split in ("train", "val", "test")))
+    entries = [image(number, f"{split}/{split}.png") for number, split in enumerate(("train", "val", "test"))]
+    store(tmp_path, entries, [annotation(number, number) for number in range(3)])
+    reader = CocoReader(folder=str(tmp_path))
+    (line,) = remarks(convert(reader, str(tmp_path / "out")), reader.on_missing_class)
+    assert "are of dog, bird, probably none: --classes leaves classes out" in line
 
 
 def test_classes_are_chosen_by_name(tmp_path):
