@@ -368,18 +368,19 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
     return groups
 
 
-def remarks(report: dict[str, Any]) -> list[str]:
+def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_class) -> list[str]:
     """What the user should know about what was read and how, in a line each.
 
     Args:
       report: as `convert` returns it.
+      on_missing_class: what the reader says to do about a class that nothing is of.
     """
     notes = Notes.from_json(report["notes"])
     shares = [split["pixel_shares"] for split in report["splits"].values()]
     absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
     never = (
-        f"fewer than one in a million pixels are of {', '.join(absent)}, probably none: if it should be there, say in "
-        "a labels.yaml, with value:, which values of the masks are which class. A run needs each class in train"
+        f"fewer than one in a million pixels are of {', '.join(absent)}, probably none: {on_missing_class}. A run "
+        "needs each class in train"
     )
     scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
     return [*([never] if absent else []), *orientation.remarks(notes), *scaled]

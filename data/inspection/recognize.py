@@ -154,7 +154,8 @@ def _listed(
     """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
     listing = reader.listing()
-    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
+    left_out = listing.set_aside or ([] if listing.sources else listing.ignored)
+    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in left_out[:5])
     if not listing.sources:
         raise UserError(f"no image with its labels was found{reasons}")
     if is_addition:

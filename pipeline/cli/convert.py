@@ -187,7 +187,7 @@ def convert_with(
     reasons = collections.Counter(entry["reason"] for entry in report["ignored"])
     for reason, count in reasons.items():
         click.echo(f"left out: {count} ({reason})")
-    for line in remarks(report):
+    for line in remarks(report, reader.on_missing_class):
         click.echo(line)
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
 

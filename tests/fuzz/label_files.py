@@ -170,7 +170,8 @@ def write_coco(scene: Scene, rng: np.random.Generator, folder: pathlib.Path) -> 
             image_id = int(numbers[500 + number])
             size = {"height": picture.height, "width": picture.width}
             entry = {"id": image_id, "file_name": store.any_of(*forms), **size}
-            if store.is_so(0.1):
+            # Without a size it is doubtful what is beyond the border.
+            if store.is_so(0.1) and all(thing.is_inside(picture.height, picture.width) for thing in things):
                 del entry["height"], entry["width"]
             images.append(entry)
             for thing, area in [*zip(things, areas, strict=True), *((crowd, 1.0) for crowd in crowds)]:

@@ -37,6 +37,10 @@ class Thing:
     mask: np.ndarray
     is_rectangle: bool = False
 
+    def is_inside(self, height: int, width: int) -> bool:
+        """Whether no corner lies beyond the lower and the right border of an image."""
+        return all(max(ring[::2]) <= width and max(ring[1::2]) <= height for ring in self.rings)
+
 
 @dataclasses.dataclass(frozen=True)
 class Picture:
@@ -152,4 +156,6 @@ def _ring(rng: np.random.Generator, height: int, width: int) -> list[float]:
     corners[corners % 1 == 0.5] -= 0.25
     if rng.random() < 0.2:
         corners += rng.integers(-1, 2, 2) * min(3, height, width)  # Dragged over the border.
+    if corners.max() <= 1:  # Fractions that are all below 1 may be parts of the image.
+        corners = corners.round()
     return [float(value) for value in corners.ravel()]

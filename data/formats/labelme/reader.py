@@ -149,8 +149,8 @@ class LabelmeReader(AnnotatedImagesReader):
         width, height = source.labels.split("x")
         return int(width), int(height)
 
-    def called(self, source: Source) -> str:
-        return self._relative(source.mask)
+    def says_size(self, source: Source) -> str:
+        return f"{self._relative(source.mask)} says"
 
     def _relative(self, path: str) -> str:
         return path[len(self.folder.rstrip("/")) + 1 :]
