@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 import glob
 import json
+import os
 import re
 from collections.abc import Iterable
 
-from data.base.files import UnreachableError, find, join, read_bytes
+from data.base.files import UnreachableError, find, is_remote, join, read_bytes
 
 _PART = 1 << 16
 # A string with the colon that makes it a key, a bracket, or a quotation mark whose other one is not there.
@@ -107,7 +108,8 @@ def _parts(path: str) -> tuple[bytes, bytes]:
         head = read_bytes(path, 0, 2 * _PART)
         if len(head) < 2 * _PART:
             return head, b""
-        size = find(glob.escape(path))[0].size
+        # Without Beam, whose import takes seconds, where it is not needed.
+        size = find(glob.escape(path))[0].size if is_remote(path) else os.path.getsize(path)
         return head[:_PART], read_bytes(path, max(_PART, size - _PART))
     except UnreachableError:
         raise

@@ -147,6 +147,8 @@ def _polygon(rng: np.random.Generator, names: Sequence[str], height: int, width:
     if is_rectangle:
         left, top, right, bottom = *rings[0][:2], *rings[0][2:4]
         rings = [[left, top, right, top, right, bottom, left, bottom]]
+    if max(map(max, rings)) <= 1:  # Fractions that are all below 1 may be parts of the image.
+        rings = [[float(round(value)) for value in ring] for ring in rings]
     return Thing(str(rng.choice(names)), rings, Polygon(rings).mask(height, width), is_rectangle)
 
 
@@ -156,6 +158,4 @@ def _ring(rng: np.random.Generator, height: int, width: int) -> list[float]:
     corners[corners % 1 == 0.5] -= 0.25
     if rng.random() < 0.2:
         corners += rng.integers(-1, 2, 2) * min(3, height, width)  # Dragged over the border.
-    if corners.max() <= 1:  # Fractions that are all below 1 may be parts of the image.
-        corners = corners.round()
     return [float(value) for value in corners.ravel()]

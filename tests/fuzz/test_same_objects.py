@@ -13,6 +13,7 @@ import pytest
 from hypothesis import strategies as st
 
 from data.annotations.classes import is_background
+from data.base.errors import UserError
 from data.consistency import check_consistency
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.notes import Notes, collecting
@@ -31,7 +32,13 @@ def test_what_was_drawn_is_read(tmp_path_factory, name, seed):
     rng, folder = np.random.default_rng(seed), tmp_path_factory.mktemp("data")
     try:
         written = WRITE[name](draw_scene(rng), rng, folder)
-        check(recognize(str(folder)), written)
+        try:
+            recognized = recognize(str(folder))
+        except UserError as error:
+            if "the hashes of their names are alike" in str(error):
+                return  # So that no shares fill all splits.
+            raise
+        check(recognized, written)
     finally:
         shutil.rmtree(folder)
 
