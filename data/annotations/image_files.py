@@ -76,5 +76,8 @@ class ImageFiles:
             if len(found) > 1:
                 raise BadImageError(f"{name} may be {' or '.join(sorted(found)[:3])}; name the folder too")
         if outside:
-            raise BadImageError(f"{name} leads out of the data set; put the image into {self.folder}")
+            raise BadImageError(
+                f"{name} leads out of the data set {self.folder}; name the folder above that has the labels and the "
+                "images, or put the image into it"
+            )
         raise BadImageError(f"there is no image {name} in {self.folder}")

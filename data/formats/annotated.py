@@ -77,6 +77,11 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
         del source
         return None
 
+    def label_file(self, source: Source) -> str:
+        """What messages call the file that says the size of an image."""
+        del source
+        return "the annotation"
+
     def image_content(self, source: Source) -> bytes:
         """The content of an image's file, wherever the format keeps it."""
         return read_bytes(source.image)
@@ -84,7 +89,7 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
     def read(self, source: Source) -> LabeledImage:
         """Reads an image, and draws its objects."""
         size = self.stated_size(source)
-        image = self.read_image_of_size(self.image_content(source), size)
+        image = self.read_image_of_size(self.image_content(source), size, self.label_file(source))
         objects = self.objects(source, image.height, image.width)
         class_ids, instances = draw(objects, image.height, image.width, self.chosen.background)
         return LabeledImage(image, class_ids, instances)

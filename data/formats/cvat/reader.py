@@ -230,6 +230,9 @@ class CvatReader(AnnotatedImagesReader):
     def stated_size(self, source: Source) -> tuple[int, int] | None:
         return ImageLabels.from_text(source.labels).size
 
+    def label_file(self, source: Source) -> str:
+        return ImageLabels.from_text(source.labels).file
+
     def objects(self, source: Source, height: int, width: int) -> list[AnnotatedObject]:
         labels = ImageLabels.from_text(source.labels)
         return annotated_objects(labels, height, width, self.boxes == "draw")

@@ -19,8 +19,8 @@ _HEAD = 1 << 16
 _ROOT = "annotations"
 # What CVAT calls the file that it exports.
 FILE_NAME = "annotations.xml"
-# Elements in an image or a track that are no shapes.
-_NO_SHAPES = ("attribute", "tag")
+# Elements in an image or a track that are no shapes; a track in another one is of a skeleton's point.
+_NO_SHAPES = ("attribute", "tag", "track")
 
 
 @dataclasses.dataclass(frozen=True)

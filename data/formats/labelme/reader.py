@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import posixpath
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -103,7 +104,23 @@ class LabelmeReader(AnnotatedImagesReader):
     def categories(self) -> Sequence[Category]:
         _, names = self.known_labels
         used = {label for one in self._label_files for label in one.labels}
+        if not names and not self.classes:
+            self._check_spelling()
         return [Category(name) for name in names or sorted(used, key=lambda name: (name.casefold(), name))]
+
+    def _check_spelling(self) -> None:
+        """Raises a UserError if labels differ only in upper and lower case, which is easily done where they are typed."""
+        spellings: dict[str, dict[str, str]] = {}
+        for one in self._label_files:
+            for label, shape in one.labels.items():
+                spellings.setdefault(label.casefold(), {}).setdefault(label, f"{one.file}: {shape}")
+        for label, places in spellings.items():
+            if len(places) > 1:
+                merged = f"{_quoted(label)}: [{', '.join(_quoted(one) for one in sorted(places))}]"
+                raise UserError(
+                    f"{' and '.join(places.values())} have labels that differ only in upper and lower case. If they "
+                    f"are one class, --classes '{merged}, …' merges them; if not, name each there, or in {_LABELS}"
+                )
 
     def listing(self) -> Listing:
         images = ImageFiles(self.folder, self.files)
@@ -153,10 +170,13 @@ class LabelmeReader(AnnotatedImagesReader):
         content = read_bytes(source.image)
         return read_image_data(content) if source.image == source.mask else content
 
+    def label_file(self, source: Source) -> str:
+        return source.mask[len(self.folder.rstrip("/")) + 1 :]
+
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         if not source.mask:
             return []
-        file = source.mask[len(self.folder.rstrip("/")) + 1 :]
+        file = self.label_file(source)
         try:
             shapes = read_shapes(read_bytes(source.mask))
         except BadImageError as error:
@@ -174,6 +194,11 @@ class LabelmeReader(AnnotatedImagesReader):
             instance = "" if item.group_id is None else f"{label}\0{item.group_id}"
             found.append(AnnotatedObject(name, class_id, shape, instance=instance, is_thing=is_thing))
         return found
+
+
+def _quoted(name: str) -> str:
+    """A name as --classes takes it."""
+    return name if re.fullmatch(r"[\w -]+", name) else f'"{name}"'
 
 
 def _json_files(files: Sequence[str]) -> list[str]:

@@ -278,7 +278,7 @@ def test_only_boxes_or_nothing_to_draw_is_an_error(tmp_path):
 def test_an_image_of_another_size_is_set_aside(tmp_path):
     write_export(tmp_path, document(image("a.png", polygon("car", *SQUARE)), image("b.png")), "b.png")
     write_image(tmp_path / "images" / "a.png", 30, 20)
-    with pytest.raises(BadImageError, match=r"30x20.*24x18|24x18.*30x20"):
+    with pytest.raises(BadImageError, match=r"30x20 pixels, annotations.xml 24x18"):
         read_all(tmp_path)
     write_export(
         tmp_path,
@@ -393,6 +393,19 @@ def test_a_track_is_an_object_in_each_frame_until_it_is_outside(tmp_path):
     assert len({source.split for source in sources}) == 1
     assert {source.group for source in sources} == {"annotations 7"}
     assert "--group-by '.+'" in reader_of(tmp_path).fill_splits(sources)
+
+
+def test_points_of_a_skeleton_are_tracks_in_its_track(tmp_path):
+    car = polygon("car", *SQUARE)
+    point = element("points", label="nose", points="1,1")
+    skeleton = element("skeleton", label="body", points="1,1;2,2")
+    inner = track(0, "nose", in_frame(point, 0), in_frame(point, 1))
+    text = video(track(0, "car", in_frame(car, 0), in_frame(car, 1)), track(1, "body", in_frame(skeleton, 0), inner))
+    write_export(tmp_path, text, *frames(0, 1))
+    read = read_all(tmp_path)
+    assert [int((read[f"images/frame_00000{frame}"].class_ids == CAR).sum()) for frame in (0, 1)] == [48, 48]
+    (kinds,) = [entry.reason for entry in reader_of(tmp_path).listing().ignored if "not drawn" in entry.reason]
+    assert kinds.startswith("not drawn: skeleton (1)")
 
 
 def test_videos_of_a_project_have_frames_in_the_folders_of_their_subsets(tmp_path):

@@ -129,6 +129,7 @@ def test_labels_may_have_any_letters(folder):
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "rectangle"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "oriented_rectangle"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "rotation", direction=1.5), 16),
+        (shape("cat", [[2, 2], [6, 2], [8, 6], [4, 6]], "quadrilateral"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], None), 16),
         ({"label": "cat", "points": [[2, 2], [6, 2], [6, 6]]}, 8),
         (shape("cat", [[10, 5], [10, 9]], "circle"), 52),
@@ -278,7 +279,7 @@ def test_image_data_stands_in_for_a_missing_file(folder):
 def test_a_size_that_is_not_the_images_is_doubtful(folder):
     files(folder, {"a.json": label("a.png", [SQUARE], imageWidth=40, imageHeight=20)})
     reader = LabelmeReader(folder=str(folder))
-    with pytest.raises(BadImageError, match="the image has 20x10 pixels, the annotation 40x20"):
+    with pytest.raises(BadImageError, match="the image has 20x10 pixels, a.json 40x20"):
         reader.read(reader.listing().sources[0])
     files(folder, {"a.json": label("a.png", [SQUARE], imageWidth=None)})
     reader = LabelmeReader(folder=str(folder))
@@ -311,6 +312,25 @@ def test_labels_txt_gives_the_order_and_what_may_occur(folder):
     files(folder, {"more/labels.txt": "cat\n"})
     with pytest.raises(UserError, match=r"labels.txt and .*more/labels.txt list different labels"):
         listing(folder)
+
+
+def classes(folder, **options):
+    return LabelmeReader(folder=str(folder), **options).label_map.names
+
+
+def test_labels_that_differ_in_case_only_are_doubtful(folder):
+    files(
+        folder, {"c.json": label("c.png", [shape("tree, old", [[0, 0], [9, 0], [9, 9]]), {**SQUARE, "label": "Cat"}])}
+    )
+    with pytest.raises(UserError) as caught:
+        classes(folder)
+    assert str(caught.value).startswith("a.json: shape 1 (cat) and c.json: shape 2 (Cat) have labels that differ only")
+    assert "--classes 'cat: [Cat, cat], …' merges them" in str(caught.value)
+    choice = '"tree, old", cat: [Cat, cat], "potted plant"'
+    assert classes(folder, classes=choice) == ("background", "tree, old", "cat", "potted plant")
+    assert classes(folder, classes="cat, Cat") == ("background", "cat", "Cat")
+    files(folder, {"labels.txt": "cat\nCat\npotted plant\ntree, old\n"})
+    assert classes(folder)[1:3] == ("cat", "Cat")
 
 
 def test_data_sets_in_buckets(folder, bucket):
