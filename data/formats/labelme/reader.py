@@ -109,7 +109,7 @@ class LabelmeReader(AnnotatedImagesReader):
         return [Category(name) for name in names or sorted(used, key=lambda name: (name.casefold(), name))]
 
     def _check_spelling(self) -> None:
-        """Raises a UserError if labels differ only in upper and lower case, which is easily done where they are typed."""
+        """Raises a UserError if labels differ only in upper and lower case, as typed ones easily do."""
         spellings: dict[str, dict[str, str]] = {}
         for one in self._label_files:
             for label, shape in one.labels.items():

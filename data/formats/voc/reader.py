@@ -17,7 +17,7 @@ from data.formats.annotated import name_of
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.voc.classes import VOC_CLASSES, VOID, color
-from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders
+from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders, is_augmented
 from data.formats.voc.lists import Listed, Lists, read_lists
 from data.label_map_files import LabelMapFile
 from data.listing.places import FolderBelow
@@ -128,8 +128,7 @@ class VocReader(DenseReader):
         ignored: list[SetAside] = []
         for one in found:
             paths = [join(self.folder, path) for path in one.lists]
-            is_augmented = one.masks_folder.casefold().endswith("aug")
-            lists = read_lists(paths, one.images, is_augmented, self.split or ())
+            lists = read_lists(paths, one.images, is_augmented(one.masks_folder), self.split or ())
             set_aside += lists.set_aside
             ignored += lists.ignored
             self._pair(one, lists, sources, set_aside, ignored)

@@ -223,6 +223,25 @@ def test_masks_of_others_for_more_images(tmp_path):
     found = splits(tmp_path, masks="SegmentationClassAug")
     assert found == {"2007_000032": "train", "2007_000033": "eval", "2008_000002": "train"}
     assert "--masks names another" in refusal(tmp_path, masks="Nothing")
+    assert "--masks SegmentationClassAug reads these" in [entry.reason for entry in listing(tmp_path).ignored][0]
+
+
+def test_lists_of_others_have_paths_and_a_folder_of_their_own(tmp_path):
+    voc(tmp_path, lists={"train.txt": ["2007_000032"], "val.txt": ["2007_000033"]})
+    image(tmp_path / "JPEGImages/2008_000002.jpg")
+    for name in ("2007_000032", "2007_000033", "2008_000002"):
+        indexed(tmp_path / f"SegmentationClassAug/{name}.png", IDS, None)
+    line = "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png"
+    paths = [line.format(name) for name in ("2007_000032", "2008_000002")]
+    own = tmp_path / "ImageSets/SegmentationAug"
+    own.mkdir()
+    (own / "train_aug.txt").write_text("\n".join([*paths, "/JPEGImages/2007_000033.jpg /x/2007_000032.png"]))
+    (own / "val.txt").write_text(line.format("2007_000033"))
+    found = splits(tmp_path, masks="SegmentationClassAug")
+    assert found == {"2007_000032": "train", "2008_000002": "train", "2007_000033": "eval"}
+    (entry,) = listing(tmp_path, masks="SegmentationClassAug").set_aside
+    assert entry.input.endswith("train_aug.txt:3")
+    assert len(splits(tmp_path)) == 2
 
 
 def test_names_of_other_classes(tmp_path):
