@@ -5,6 +5,7 @@ import math
 import pathlib
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ OBJECTS = (
     ("ego vehicle", [[0, 22], [31, 22], [31, 23], [0, 23]]),
 )
 SIZE = (32, 24)
+PLACES = (("train", "aachen"), ("train", "bochum"), ("train", "zurich"), ("val", "frankfurt"))
 # In the order of the draw calls above, by the tool's rules: objects of a class count from 0.
 _VALUES = (7, 23, 9, 26000, 26001, 24, None, 1)
 
@@ -208,6 +210,33 @@ def test_coarse_labels(tmp_path):
     assert listing.sources[0].mask.endswith("_gtCoarse_labelIds.png")
     with pytest.raises(UserError, match="there are no labels"):
         CityscapesReader(folder=str(tmp_path)).listing()
+
+
+def test_images_of_others_may_show_a_scene_several_times(tmp_path):
+    names = [f"{split}/{city}/{city}_{index:06}_000019" for split, city in PLACES for index in range(3)]
+    for name in names:
+        scene(tmp_path, name)
+        for density in ("0.01", "0.02"):
+            foggy = tmp_path / f"leftImg8bit_foggy/{name}_leftImg8bit_foggy_beta_{density}.png"
+            foggy.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", SIZE).save(foggy)
+    found = CityscapesReader(folder=str(tmp_path)).listing()
+    assert [pathlib.Path(one.input).name for one in found.ignored] == ["leftImg8bit_foggy"]
+    assert len(found.sources) == len(names)
+    shutil.rmtree(tmp_path / "leftImg8bit")
+    recognized = recognize(str(tmp_path))
+    assert (recognized.format, recognized.options["images"]) == ("cityscapes", "leftImg8bit_foggy")
+    assert len(recognized.listing.sources) == 2 * len(names)
+    assert recognized.reader.read(recognized.listing.sources[0]).class_ids[0, 0] == BY_NAME["sky"].train_id
+    shutil.rmtree(tmp_path / "leftImg8bit_foggy/val")  # And so one city in two splits.
+    for folder in ("leftImg8bit_foggy", "gtFine"):
+        shutil.copytree(tmp_path / folder / "train/aachen", tmp_path / folder / "val/aachen", dirs_exist_ok=True)
+    dealt = CityscapesReader(folder=str(tmp_path), images="leftImg8bit_foggy", split={"train": 0.5, "test": 0.5})
+    splits = {}
+    for source in dealt.listing().sources:
+        splits.setdefault(source.mask, set()).add(source.split)
+    assert {len(found) for found in splits.values()} == {1}
+    assert set.union(*splits.values()) == {"train", "eval", "test"}
 
 
 def test_labels_of_ones_own(tmp_path):

@@ -223,7 +223,7 @@ def test_masks_of_others_for_more_images(tmp_path):
     found = splits(tmp_path, masks="SegmentationClassAug")
     assert found == {"2007_000032": "train", "2007_000033": "eval", "2008_000002": "train"}
     assert "--masks names another" in refusal(tmp_path, masks="Nothing")
-    assert "--masks SegmentationClassAug reads these" in [entry.reason for entry in listing(tmp_path).ignored][0]
+    assert "--masks SegmentationClassAug reads these" in next(entry.reason for entry in listing(tmp_path).ignored)
 
 
 def test_lists_of_others_have_paths_and_a_folder_of_their_own(tmp_path):
