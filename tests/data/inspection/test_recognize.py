@@ -124,6 +124,22 @@ def test_masks_of_other_kinds_beside_them_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("SegmentationObject/{}.png", "SegmentationClass/{}.png"),
+        ("gtFine/{}_gtFine_color.png", "gtFine/{}_gtFine_labelIds.png"),
+        ("gtFine/{}_gtFine_instanceIds.png", "gtFine/{}_gtFine_labelIds.png"),
+        ("training/{}_a.png", "validation/{}_b.png"),
+    ],
+)
+def test_masks_without_images_are_no_data_set(tmp_path, one, other):
+    make(tmp_path, mask=areas(*range(16)), mask_name=one, image="../elsewhere/{}.jpg")
+    make(tmp_path, mask=areas(0, 1, 2), mask_name=other, image="../elsewhere/{}.jpg")
+    with pytest.raises(UserError, match="is not recognized"):
+        recognize(str(tmp_path))
+
+
+@pytest.mark.parametrize(
     ("mask", "expected"),
     [
         (areas(0, 1, 2), {"background": [0], "class_1": [1], "class_2": [2]}),
