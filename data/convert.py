@@ -39,7 +39,7 @@ from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.decoding import intensity, orientation
+from data.decoding import intensity
 from data.decoding.errors import UnknownRangeError, why_unusable
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
@@ -366,23 +366,6 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
         if source.group:
             groups[source.split].add(source.group)
     return groups
-
-
-def remarks(report: dict[str, Any]) -> list[str]:
-    """What the user should know about what was read and how, in a line each.
-
-    Args:
-      report: as `convert` returns it.
-    """
-    notes = Notes.from_json(report["notes"])
-    shares = [split["pixel_shares"] for split in report["splits"].values()]
-    absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
-    never = (
-        f"fewer than one in a million pixels are of {', '.join(absent)}, probably none: if it should be there, say in "
-        "a labels.yaml, with value:, which values of the masks are which class. A run needs each class in train"
-    )
-    scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
-    return [*([never] if absent else []), *orientation.remarks(notes), *scaled]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -248,7 +248,7 @@ class CvatReader(AnnotatedImagesReader):
             mask = read_mask(read_bytes(source.mask), self.max_pixels)
             ids = read_classes(mask, self.label_maps[export], self.chosen)
         except BadImageError as error:
-            raise BadImageError(f"its mask: {error}") from None
+            raise BadImageError(f"its mask {source.mask}, by {below(export, LABEL_MAP)}: {error}") from None
         try:
             instances = read_objects(path, ids, self.chosen.background, self.max_pixels) if path else None
         except BadImageError as error:

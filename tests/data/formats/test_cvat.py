@@ -550,7 +550,7 @@ def test_broken_mask_exports(tmp_path):
     colored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colored[3, 4] = 7, 8, 9
     Image.fromarray(colored).save(tmp_path / "SegmentationClass" / "a.png")
-    with pytest.raises(BadImageError, match=r"its mask: color \[7, 8, 9\] at row 3, column 4"):
+    with pytest.raises(BadImageError, match=r"Class/a.png, by labelmap.txt: color \[7, 8, 9\] at row 3, column 4"):
         read_all(tmp_path)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "SegmentationClass" / "a.png")
     with pytest.raises(BadImageError, match="24x18"):

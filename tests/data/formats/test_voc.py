@@ -14,6 +14,7 @@ from data.formats.voc.classes import VOC_CLASSES, color
 from data.formats.voc.reader import VocReader
 from data.inspection.recognize import recognize
 from data.label_map_files import parse_labels
+from data.remarks import remarks
 
 PALETTE = [channel for index in range(256) for channel in color(index)]
 # Background, an aeroplane, a person with its outline of void.
@@ -333,3 +334,8 @@ def test_it_is_converted(tmp_path):
     report = convert(VocReader(folder=str(folder), split="train=0.8,test=0.2"), str(tmp_path / "out"))
     assert report["splits"]["eval"]["examples"] == 10
     assert not report["set_aside"]
+    (remark,) = remarks(report, VocReader(folder=str(folder)))
+    assert "pottedplant" not in remark
+    assert "boat, bottle, bus, car, cat, chair, cow, diningtable and 8 others, probably none" in remark
+    assert "--classes names those to learn" in remark
+    assert "labels.yaml" not in remark
