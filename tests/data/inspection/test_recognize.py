@@ -289,6 +289,24 @@ def test_pascals_classes_have_its_names(tmp_path):
     assert found.label_map.names == ("background", "class_1", "class_2")
 
 
+def test_void_in_pascals_colors_is_no_class(tmp_path):
+    black, third, last, void = (0, 0, 0), (128, 128, 0), (0, 64, 128), (224, 224, 192)
+    found = recognize(str(make(tmp_path, areas(black, void, third, last))))
+    assert found.label_map.names == ("background", "class_3", "class_20")
+    assert any("void" in reason for reason in found.reasons)
+    (tmp_path / "labels.yaml").write_text(labels_text(found.labels))
+    for reader in (found.reader, recognize(str(tmp_path)).reader):
+        ids = reader.read(found.listing.sources[0]).class_ids
+        assert np.unique(ids).tolist() == [0, 1, 2, 255]
+        assert np.count_nonzero(ids == 255) == ids.size // 4
+    (tmp_path / "labels.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("background\na\nb\nc\n" + "".join(f"d{index}\n" for index in range(17)))
+    assert recognize(str(tmp_path)).label_map.names[3] == "c"
+    # One more color that Pascal VOC does not have.
+    other = make(tmp_path / "other", areas(black, void, third, (1, 2, 3)))
+    assert len(recognize(str(other)).label_map) == 4
+
+
 @pytest.mark.parametrize(
     ("file", "text", "mask", "names"),
     [
