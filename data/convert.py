@@ -22,6 +22,7 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
+from data.annotations.classes import ClassOptions
 from data.base.errors import UserError
 from data.base.files import (
     UnreachableError,
@@ -225,7 +226,8 @@ def convert(
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
             # Where the values of masks are the format's own, no option says what they mean.
-            proposed = proposal(notes, label_map).lstrip("\n") if "labels" in type(reader).model_fields else ""
+            is_open = "labels" in type(reader).model_fields and not isinstance(reader, ClassOptions)
+            proposed = proposal(notes, label_map).lstrip("\n") if is_open else ""
             remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)

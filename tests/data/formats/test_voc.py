@@ -326,6 +326,14 @@ def test_it_is_recognized(tmp_path):
     assert list(FORMATS)[-1] == "mask-folder"
 
 
+def test_values_beyond_the_names_shift_no_classes(tmp_path):
+    folder = voc(tmp_path / "voc", [f"a{number}" for number in range(40)], np.where(IDS == 15, 2, IDS).astype(np.uint8))
+    (folder / "class_names.txt").write_text("_background_\napple\n")
+    with pytest.raises(UserError, match="index 2 is no class id") as caught:
+        convert(VocReader(folder=str(folder)), str(tmp_path / "out"))
+    assert "labels.yaml" not in str(caught.value)  # In which 0 would be another class.
+
+
 def test_it_is_converted(tmp_path):
     names = [f"2007_{number:06d}" for number in range(40)]
     folder = voc(tmp_path / "voc", names, lists={"train.txt": names[:30], "val.txt": names[30:]})
