@@ -38,6 +38,8 @@ from data.listing.split_folders import placing
 # labelme's list of the labels that may be used.
 _LABELS = "labels.txt"
 _LOOKED_AT = 5
+# A folder of masks or their renderings, which people make of the JSON files.
+_MASKS = re.compile(r"mask|segm|annot|label|visual", re.IGNORECASE)
 
 
 class LabelmeReader(AnnotatedImagesReader):
@@ -131,10 +133,13 @@ class LabelmeReader(AnnotatedImagesReader):
         set_aside = [SetAside(join(self.folder, one.file), f"{one.file}: {why}") for one, why in matched.refused]
         others = [one.file for one in self._label_files if one.is_other]
         ignored = [SetAside(join(self.folder, file), "it is not of labelme: it has no shapes") for file in others]
+        labeled = {name_of(posixpath.basename(image)) for image in matched.of_image}
         for image, path in images.relative.items():
             if image in matched.of_image:
                 continue
-            if image in matched.doubtful:
+            if _MASKS.search(posixpath.dirname(image)) and name_of(posixpath.basename(image)) in labeled:
+                ignored.append(SetAside(path, "it seems to be the mask of an image that has a JSON file"))
+            elif image in matched.doubtful:
                 ignored.append(SetAside(path, f"its labels may be those of {matched.doubtful[image]}"))
             elif self.unlabeled == "background":
                 sources.append(Source(name_of(image), "", path, "", stated_split=placing(image).split))

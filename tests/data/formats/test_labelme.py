@@ -228,6 +228,13 @@ def test_json_files_of_others_are_ignored(folder, tmp_path_factory):
         listing(empty)
 
 
+def test_masks_beside_them_are_no_background(folder):
+    files(folder, {"masks/a.png": None, "masks/c.png": None})
+    found = listing(folder, unlabeled="background")
+    assert [source.source_id for source in found.sources] == ["a", "b", "c", "masks/c"]
+    assert reasons(found.ignored) == {"a.png": "it seems to be the mask of an image that has a JSON file"}
+
+
 def test_image_paths_of_any_machine(tmp_path):
     contents = {
         "images/train/a.png": None,
