@@ -13,7 +13,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import CROWD
+from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
 from data.formats.cityscapes.classes import LABELS, parse_labels
@@ -37,6 +37,7 @@ from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
 from data.masks.files import Mask
+from data.masks.used_values import UsedValues
 from data.splits import share_text
 
 # CVAT's export has its own labels.
@@ -45,6 +46,7 @@ _COLORS_FILE = "label_colors.txt"
 _FIRST_OBJECT = 1000
 # Of tests, so many are looked at.
 _LOOKED_AT = 12
+_LAST_TRAIN_ID = max(label.train_id for label in LABELS if label.train_id != IGNORE_LABEL)
 _EMPTY = "nobody labeled it: it holds only unlabeled pixels and borders"
 
 
@@ -245,6 +247,11 @@ class CityscapesReader(DenseReader):
         """The classes' values."""
         mask = read_mask(read_bytes(path), self.max_pixels)
         if not path.endswith(INSTANCE_IDS):
+            if not self._own_labels and _holds_train_ids(mask):
+                raise BadImageError(
+                    f"it holds 255 and nothing else above {_LAST_TRAIN_ID}, as labelTrainIds do and labelIds, which "
+                    "have other numbers, never; take the files as published, or read these with --format mask-folder"
+                )
             return mask
         if mask.pixels.ndim == 3:
             raise BadImageError("it holds colors, and instanceIds hold numbers")
@@ -307,3 +314,11 @@ class CityscapesReader(DenseReader):
         except BadImageError as error:
             raise BadImageError(f"{source.mask}: {error}") from None
         return LabeledImage(image, class_ids, instances)
+
+
+def _holds_train_ids(mask: Mask) -> bool:
+    """Whether values look like those that are trained on, which are other classes than the same numbers in labelIds."""
+    if mask.pixels.ndim == 3:
+        return False
+    values = UsedValues.of(mask.pixels).values
+    return IGNORE_LABEL in values and not ((values > _LAST_TRAIN_ID) & (values != IGNORE_LABEL)).any()

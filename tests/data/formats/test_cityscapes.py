@@ -309,6 +309,15 @@ def test_broken_masks_are_named(tmp_path):
     assert unusable(tmp_path).startswith("its mask: ")
 
 
+def test_train_ids_under_the_name_of_label_ids_are_not_read(tmp_path):
+    ids = masks()[0]
+    train_ids = np.select([ids == 7, ids == 23, ids == 26], [0, 10, 13], 255).astype(np.uint8)
+    street(tmp_path, labels=train_ids, kinds=("labelIds",))
+    assert "it holds 255 and nothing else above 18, as labelTrainIds do" in unusable(tmp_path)
+    street(tmp_path, labels=np.where(ids == 9, 255, ids).astype(np.uint8), kinds=("labelIds",))
+    assert np.array_equal(read(tmp_path).class_ids == 255, ~np.isin(ids, (7, 23, 24, 26)))
+
+
 def test_only_train_ids_say_how_to_read_them(tmp_path):
     stem = street(tmp_path)
     for kind in ("labelIds.png", "instanceIds.png", "polygons.json"):
