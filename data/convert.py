@@ -22,7 +22,6 @@ import numpy as np
 from apache_beam.metrics import Metrics
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from data.annotations.classes import ClassOptions
 from data.base.errors import UserError
 from data.base.files import (
     UnreachableError,
@@ -40,7 +39,7 @@ from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.decoding import intensity
+from data.decoding import intensity, orientation
 from data.decoding.errors import UnknownRangeError, why_unusable
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
@@ -226,7 +225,7 @@ def convert(
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
             # Where the values of masks are the format's own, no option says what they mean.
-            is_open = "labels" in type(reader).model_fields and not isinstance(reader, ClassOptions)
+            is_open = {"labels", "others"} & set(type(reader).model_fields) == {"labels"}
             proposed = proposal(notes, label_map).lstrip("\n") if is_open else ""
             remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
@@ -368,6 +367,23 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
         if source.group:
             groups[source.split].add(source.group)
     return groups
+
+
+def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_class) -> list[str]:
+    """What the user should know about what was read and how, in a line each.
+
+    Args:
+      report: as `convert` returns it.
+      on_missing_class: what the reader says to do about a class that nothing is of.
+    """
+    notes = Notes.from_json(report["notes"])
+    shares = [split["pixel_shares"] for split in report["splits"].values()]
+    absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
+    names = ", ".join(absent if len(absent) <= 10 else [*absent[:10], f"… and {len(absent) - 10} others"])
+    found = f"fewer than one in a million pixels are of {names}, probably none"
+    never = f"{found}: {on_missing_class}. A run needs each class in train"
+    scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
+    return [*([never] if absent else []), *orientation.remarks(notes), *scaled]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 from collections.abc import Mapping, Sequence
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 import yaml
@@ -89,6 +89,8 @@ class ClassOptions(Section):
         as background.
       others: what becomes of the classes that --classes leaves out.
     """
+
+    on_missing_class: ClassVar[str] = "--classes leaves classes out, or merges them as in 'vehicle: [car, truck]'"
 
     classes: ClassChoice = ()
     others: Literal["background", "ignore"] = "background"

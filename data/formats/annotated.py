@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from data.annotations.classes import Category, ChosenClasses, ClassOptions
@@ -77,8 +77,8 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
         del source
         return None
 
-    def label_file(self, source: Source) -> str:
-        """What messages call the file that says the size of an image."""
+    def says_size(self, source: Source) -> str:
+        """What comes before the stated size in messages, such as `labels.json says`."""
         del source
         return "the annotation"
 
@@ -89,7 +89,7 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
     def read(self, source: Source) -> LabeledImage:
         """Reads an image, and draws its objects."""
         size = self.stated_size(source)
-        image = self.read_image_of_size(self.image_content(source), size, self.label_file(source))
+        image = self.read_image_of_size(self.image_content(source), size, self.says_size(source))
         objects = self.objects(source, image.height, image.width)
         class_ids, instances = draw(objects, image.height, image.width, self.chosen.background)
         return LabeledImage(image, class_ids, instances)
@@ -100,9 +100,7 @@ def without_hidden(files: Iterable[str]) -> list[str]:
     return [file for file in files if not any(part[0] == "." or part in LEFT_BY_TOOLS for part in file.split("/"))]
 
 
-def without_repeated_images(
-    sources: Iterable[Source], splits: Mapping[str, str] | None = None
-) -> tuple[list[Source], list[SetAside]]:
+def without_repeated_images(sources: Iterable[Source]) -> tuple[list[Source], list[SetAside]]:
     """Keeps the first of several sources that are one image.
 
     Raises:

@@ -124,6 +124,12 @@ class Reader(Section, abc.ABC):
     looks_for: ClassVar[str] = ""
     # Whether it is asked only about folders that no other format recognizes.
     is_fallback: ClassVar[bool] = False
+    # Names of formats with which data sets are published together; one of these is taken where it is recognized too.
+    gives_way_to: ClassVar[tuple[str, ...]] = ()
+    # What to do if the data set has a class and no pixel of it, as a part of a message.
+    on_missing_class: ClassVar[str] = (
+        "if it should be there, say in a labels.yaml, with value:, which values of the masks are which class"
+    )
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

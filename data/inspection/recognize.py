@@ -155,7 +155,7 @@ def _listed(
     reader = kind.model_validate(settings)
     listing = reader.listing()
     if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
+        reasons = "".join(f"\n  {one.input}: {one.reason}" for one in (listing.set_aside or listing.ignored)[:5])
         raise UserError(f"no image with its labels was found{reasons}")
     if is_addition:
         return reader, settings, listing, ()

@@ -1,7 +1,8 @@
-"""Which format does a folder have? One must recognize it, and no other."""
+"""Which format does a folder have? One must recognize it, and no other that does not give way to it."""
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,8 @@ from typing import Any
 from data.base.errors import UserError
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.formats import FORMATS, Reader, Recognition
-from data.listing.items import LEFT_BY_TOOLS
+from data.inspection.other_tools import other_tool
+from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 
 
 def which_format(folder: str, files: Sequence[str]) -> tuple[str, Recognition]:
@@ -26,10 +28,12 @@ def which_format(folder: str, files: Sequence[str]) -> tuple[str, Recognition]:
         asked = {name: reader for name, reader in FORMATS.items() if reader.is_fallback == is_fallback}
         answers = {name: reader.recognize(folder, list(files)) for name, reader in asked.items()}
         found = {name: answer for name, answer in answers.items() if answer is not None}
-        if len(found) > 1:
-            raise UserError(_ambiguous(folder, found))
-        for name, recognition in found.items():
-            return name, recognition
+        taken = {name: one for name, one in found.items() if not found.keys() & set(FORMATS[name].gives_way_to)}
+        if len(taken) > 1:
+            raise UserError(_ambiguous(folder, taken))
+        for name, recognition in taken.items():
+            others = (_also(other, one) for other, one in found.items() if other != name)
+            return name, dataclasses.replace(recognition, assumptions=(*recognition.assumptions, *others))
     raise UserError(_unknown(folder, files))
 
 
@@ -51,6 +55,10 @@ def check_options(name: str, reader: type[Reader], given: Mapping[str, Any], fol
             )
 
 
+def _also(name: str, recognition: Recognition) -> str:
+    return f"the labels that --format {name} reads are left out: {'; '.join(recognition.reasons)}"
+
+
 def _ambiguous(folder: str, found: Mapping[str, Recognition]) -> str:
     lines = [f"\n  --format {name}: {'; '.join(answer.reasons)}" for name, answer in found.items()]
     return f"{folder} is recognized as {' and as '.join(found)}; say which it is:{''.join(lines)}"
@@ -67,6 +75,11 @@ def _unknown(folder: str, files: Sequence[str]) -> str:
     first = {folder.partition("/")[0] for folder, _ in kinds} - {*LEFT_BY_TOOLS}
     inside = first.pop() if len(first) == 1 and len(kinds) > 1 else ""
     hint = f"\nIs {folder.rstrip('/')}/{inside} the data set? Then name that folder." if inside else ""
+    if all(os.path.splitext(file)[1].lower() in EXTENSIONS for file in files):
+        above = os.path.dirname(folder.rstrip("/")) or os.pardir
+        hint = f"\nThese are images alone; name the folder that holds them and the labels, such as {above}.{hint}"
+    if tool := other_tool(folder, files):
+        hint = f"\n{tool}{hint}"
     return (
         f"{folder} is not recognized: {_summary(kinds)}.{hint}\nLooked for:{looked_for}\n"
         "`segpipe convert --format FORMAT --help` says how a format is read, and docs/extending.md how to add one."

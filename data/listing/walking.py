@@ -57,11 +57,16 @@ def walk(folder: str) -> Walk:
     """All files below a folder, those that links lead to included.
 
     Raises:
-      UserError: if a folder cannot be read, or links lead to one folder in too many ways.
+      UserError: if it is a file, a folder cannot be read, or links lead to one folder in too many ways.
       UnreachableError: if a bucket cannot be reached.
     """
     if is_remote(folder):
         return Walk([File(file.path) for file in find_below(folder)], [])
+    if os.path.isfile(folder):
+        raise UserError(
+            f"{folder} is a file; name the folder that holds it and the images, such as "
+            f"{os.path.dirname(folder) or os.curdir}"
+        )
     if not os.path.isdir(folder):
         return Walk([], [])
     loops: list[str] = []

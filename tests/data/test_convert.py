@@ -268,7 +268,7 @@ def test_fatal_inputs_have_one_clear_message(tmp_path):
         convert(MaskFolderReader(folder=str(tmp_path), labels=LABELS), str(tmp_path / "out"))
     (tmp_path / "in" / "images").mkdir(parents=True)
     (tmp_path / "in" / "masks").mkdir()
-    with pytest.raises(UserError, match="no pair"):
+    with pytest.raises(UserError, match="no image with its labels"):
         convert(MaskFolderReader(folder=str(tmp_path / "in"), labels=LABELS), str(tmp_path / "out"))
     few = make_mask_folder(tmp_path / "few", 1)
     with pytest.raises(UserError, match="would be empty"):

@@ -11,12 +11,11 @@ from PIL import Image
 
 from data import contract
 from data.base.errors import UserError
-from data.convert import convert
+from data.convert import convert, remarks
 from data.decoding.images import BadImageError, read_image
 from data.formats import LabeledImage, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
-from data.remarks import remarks
 from data.spans import range_beside
 from tests.data.decoding.files import png, tiff
 
@@ -71,11 +70,10 @@ SQUARE = GENERATOR.integers(0, 256, (8, 8, 3), np.uint8)
 def test_where_a_mask_fits_both_ways_the_option_decides_and_is_counted(folder, tmp_path, option, value):
     source = folder([turned_jpeg(SQUARE, value)] * 2 + [png(SQUARE)])
     options = {} if option is None else {"orientation": option}
-    used = reader(source, **options)
-    report = convert(used, str(tmp_path / "out"))
+    report = convert(reader(source, **options), str(tmp_path / "out"))
     kind = "orientation_assumed_upright" if option is None else f"orientation_chosen_{option}"
     assert report["notes"]["counts"][kind] == 2
-    assert any("fits both ways: 2" in line for line in remarks(report, used))
+    assert any("fits both ways: 2" in line for line in remarks(report))
     stored = tf.io.decode_jpeg(turned_jpeg(SQUARE, 1)).numpy()
     upright = {6: np.rot90(stored, -1), 3: stored[::-1, ::-1], 2: stored[:, ::-1]}[value]
     for pixels in images(tmp_path / "out")[:2]:
@@ -104,11 +102,10 @@ def twelve_bits(count: int = 6, low: int = 300, high: int = 4000) -> list[np.nda
 def test_deep_images_are_scaled_by_the_range_of_the_data_set(folder, tmp_path):
     values = twelve_bits()
     contents = [png(pixels) if index % 2 else tiff(pixels) for index, pixels in enumerate(values)]
-    used = reader(folder(contents))
-    report = convert(used, str(tmp_path / "out"))
+    report = convert(reader(folder(contents)), str(tmp_path / "out"))
     assert report["intensity_range"] == [300, 4000]
     assert json.loads((tmp_path / "out" / "conversion.json").read_text())["intensity_range"] == [300, 4000]
-    assert remarks(report, used) == ["images of more than 8 bits: 6; 300 became black, 4000 white"]
+    assert remarks(report) == ["images of more than 8 bits: 6; 300 became black, 4000 white"]
     for pixels, original in zip(images(tmp_path / "out"), values, strict=True):
         np.testing.assert_array_equal(pixels, np.rint((original - 300.0) / 3700 * 255))
 

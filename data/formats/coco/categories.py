@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import msgspec
 
-from data.annotations.classes import Category
+from data.annotations.classes import Category, is_background
 from data.base.errors import UserError
 from data.formats.coco.document import CategoryEntry, key_of, parse
 from data.label_map import parse_color
@@ -77,6 +77,28 @@ def placeholder(categories: Mapping[str, FileCategory]) -> str | None:
         if category.parent in ("none", "") and others and all(other.parent == category.name for other in others):
             return key
     return None
+
+
+def check_counting(path: str, categories: Mapping[str, FileCategory], used: Collection[str]) -> None:
+    """Raises a UserError if annotations seem to count the classes from another number on than their list does.
+
+    Args:
+      path: of the file, for the message.
+      categories: its classes by their ids.
+      used: the ids that annotations have.
+    """
+    numbers = sorted(int(key) for key in categories if key.isdecimal())
+    unknown = [key for key in used if key not in categories]
+    if len(unknown) != 1 or len(numbers) < len(categories) or numbers[-1] - numbers[0] >= len(numbers):
+        return
+    first, last = str(numbers[0]), str(numbers[-1])
+    for beyond, other in ((numbers[-1] + 1, first), (numbers[0] - 1, last)):
+        is_class = not is_background(categories[other].name) and placeholder(categories) != other
+        if unknown[0] == str(beyond) and other not in used and is_class:
+            raise UserError(
+                f"{path}: annotations have the category_id {beyond}, which categories lacks, and none has {other} "
+                f"({categories[other].name}); they seem to be counted from another number on, so correct either"
+            )
 
 
 def merged(

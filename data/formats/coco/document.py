@@ -103,7 +103,7 @@ def load(path: str, model: type[Model]) -> Model:
             content = _NOT_JSON.sub(lambda found: found[0] if found[0].startswith(b'"') else b"null", content)
             return msgspec.json.decode(content, type=model)
     except msgspec.ValidationError as error:
-        raise UserError(f"{path} is not in COCO's format: {_plain(error)}") from None
+        raise UserError(f"{path} is not in COCO's format: {plain(error)}") from None
     except msgspec.DecodeError as error:
         raise UserError(f"{path} is no complete JSON: {_place(content, error)}") from None
     except UnicodeDecodeError as error:
@@ -123,7 +123,7 @@ def parse(raw: msgspec.Raw, model: type[Model]) -> Model:
     except UnicodeDecodeError:
         raise ValueError("it is not UTF-8") from None
     except msgspec.DecodeError as error:
-        raise ValueError(_plain(error)) from None
+        raise ValueError(plain(error)) from None
 
 
 def key_of(value: Any) -> str | None:
@@ -134,7 +134,7 @@ def key_of(value: Any) -> str | None:
     return str(int(value)) if is_id else None
 
 
-def _plain(error: Exception) -> str:
+def plain(error: Exception) -> str:
     """What msgspec says, in words of JSON's users."""
     what, _, place = str(error).replace("`", "").replace("Expected", "expected", 1).partition(" - at ")
     return f"{place.removeprefix('$.')}: {what}" if place else what

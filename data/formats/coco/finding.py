@@ -16,8 +16,8 @@ Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]
 
 # As COCO, CVAT and others name their files, and as Roboflow does.
 _TELLING = re.compile(r"instances.*\.json|.*annotations\.coco.*\.json", re.IGNORECASE)
-# Of files with other names: a format with a JSON for each image has more.
-_MOST_OTHERS = 10
+# Of the files that are none of these, a message names so many.
+_MOST_SHOWN = 5
 _FOLDERS_OF_LABELS = ("annotations", "annotation", "labels", "label", "json")
 _KINDS = {
     "keypoints": "it has keypoints",
@@ -61,9 +61,9 @@ def is_telling(file: str) -> bool:
 
 
 def candidates(files: Iterable[str]) -> list[str]:
-    """The JSON files that may be instances: those with telling names, or all if they are few."""
+    """The JSON files that may be instances: those with telling names, or else all."""
     jsons = [file for file in files if file.lower().endswith(".json")]
-    return [file for file in jsons if is_telling(file)] or (jsons if len(jsons) <= _MOST_OTHERS else [])
+    return [file for file in jsons if is_telling(file)] or jsons
 
 
 def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Found:
@@ -85,7 +85,7 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
             taken = [file for file, of in kinds.items() if of == kind or (takes_empty and of == "images")]
             others = [file for file in files if file.lower().endswith(".json") and file not in taken]
             return Found(tuple(taken), tuple((file, _why_not(kinds.get(file), taken[0])) for file in others))
-    seen = "".join(f"\n  {file}: {_KINDS[kind]}" for file, kind in kinds.items())
+    seen = "".join(f"\n  {file}: {_KINDS[kind]}" for file, kind in [*kinds.items()][:_MOST_SHOWN])
     raise UserError(
         f"{folder} has no JSON that is known for COCO's instances, such as annotations/instances_train2017.json; "
         f"name it with --annotations FILE{seen}"

@@ -9,7 +9,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from data.base.errors import UserError
-from data.formats.coco.categories import FileCategory, categories_of
+from data.formats.coco.categories import FileCategory, categories_of, check_counting
 from data.formats.coco.document import AnnotationEntry, Document, ImageEntry, key_of, load, parse
 from data.formats.coco.labels import has_shape, object_text
 
@@ -71,6 +71,7 @@ def read_content(path: str, file: str, class_ids: Mapping[str, int]) -> Content:
     images = _images(document, file, broken)
     is_stuff = posixpath.basename(file).startswith("stuff_")
     lost: dict[str, list[str]] = {}
+    used: set[str] = set()
     boxes = 0
     for index, raw in enumerate(document.annotations):
         name = f"annotations[{index}]"
@@ -90,6 +91,7 @@ def read_content(path: str, file: str, class_ids: Mapping[str, int]) -> Content:
                 raise ValueError(
                     "it has no segmentation, so nothing says which pixels are the object's; draw its outline"
                 )
+            used.add(key_of(entry.category_id) or "")
             category = _category(entry, categories, class_ids)
             is_thing = category.is_thing and not is_stuff
             image.objects.append(object_text(entry, name, class_ids[category.name], is_thing))
@@ -100,6 +102,7 @@ def read_content(path: str, file: str, class_ids: Mapping[str, int]) -> Content:
             f"{path} has boxes only: none of its {boxes} annotations has a segmentation, so nothing says which pixels "
             "are the objects'; export polygons or masks"
         )
+    check_counting(path, categories, used)
     for image_key, names in lost.items():
         which = f"{names[0]} and {len(names) - 1} more" if len(names) > 1 else names[0]
         broken.append((f"{file}: {which}", f"there is no image with the id {image_key or 'that it has'}"))
@@ -121,15 +124,20 @@ def _images(document: Document, file: str, broken: list[tuple[str, str]]) -> dic
             broken.append((f"{file}: {name}", "it has no id"))
             continue
         image = ImageLabels(f"image {key}", _file_name(entry), 0, 0)
-        if key in images:
-            first = images[key]
-            first.broken = f"{file}: image {key}: {first.file_name} and {image.file_name} have the same id"
-            broken.append((f"{file}: {name}", f"its id {key} is that of {first.file_name} too"))
-            continue
         try:
             image.width, image.height = _pixels(entry.width, "width"), _pixels(entry.height, "height")
         except ValueError as error:
             image.broken = f"{file}: image {key}: {error}"
+        if key in images:
+            first = images[key]
+            if (image.file_name, image.width, image.height) == (first.file_name, first.width, first.height):
+                continue  # Repeated as it is.
+            first.broken = (
+                f"{file}: image {key}: {first.file_name} and {image.file_name} have the same id; give each its own, "
+                "in annotations too"
+            )
+            broken.append((f"{file}: {name}", f"its id {key} is that of {first.file_name} too"))
+            continue
         images[key] = image
     return images
 

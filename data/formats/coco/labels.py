@@ -46,6 +46,8 @@ _RLE = msgspec.json.Decoder(_Rle)
 _BLANKS = b" \t\r\n"
 _NOTHING = (b"null", b"[]", b"{}", b'""', b"[[]]")
 _LONGEST_NOTHING = 20  # With spaces.
+# An outline may pass the border of its image by so much of its width or height.
+_BEYOND = 0.02
 # Of an image, in pixels: no number that is larger is an area.
 _LARGEST = 1e12
 
@@ -98,6 +100,11 @@ def labels_text(file: str, width: int, height: int, objects: Sequence[str]) -> s
     return f"{msgspec.json.encode([file, width, height]).decode()[:-1]},[{','.join(objects)}]]"
 
 
+def file_of(text: str) -> str:
+    """The annotation file that labels are from."""
+    return _LABELS.decode(text).file
+
+
 def size_of(text: str) -> tuple[int, int] | None:
     """Width and height by the labels of an image, or None."""
     labels = _LABELS.decode(text)
@@ -123,12 +130,38 @@ def objects_of(text: str, height: int, width: int) -> list[AnnotatedObject]:
         name = f"{labels.file}: {one.name}"
         try:
             shape = _shape(one.segmentation)
+            if isinstance(shape, Polygon):
+                _check_units(shape.rings, None if labels.width and labels.height else (width, height))
             areas.append(one.area if has_areas else float(shape.patch(height, width).pixels.sum()))
         except BadImageError as error:
             raise BadImageError(f"{name}: {error}") from None
         objects.append(AnnotatedObject(name, one.class_id, shape, one.is_crowd, is_thing=one.is_thing))
     order = sorted(range(len(objects)), key=lambda index: -areas[index])
     return [objects[index] for index in order]
+
+
+def _check_units(rings: Sequence[Sequence[float]], unstated: tuple[int, int] | None) -> None:
+    """Raises a BadImageError if outlines do not seem to be in pixels of the image.
+
+    Args:
+      rings: x and y of the corners in turn, of each outline.
+      unstated: width and height of the image in pixels if the file does not say them.
+    """
+    highest = max((max(ring, default=0) for ring in rings), default=0)
+    if 0 < highest <= 1 and not all(float(value).is_integer() for ring in rings for value in ring):
+        raise BadImageError(
+            "its coordinates are all between 0 and 1, and COCO's are pixels; multiply them by the image's width and "
+            "height"
+        )
+    if unstated is None or highest <= min(unstated):
+        return
+    for start, (name, size) in enumerate(zip(("x", "y"), unstated, strict=True)):
+        farthest = max((max(ring[start::2], default=0) for ring in rings), default=0)
+        if farthest > size * (1 + _BEYOND) + 1:
+            raise BadImageError(
+                f"it reaches to {name} {farthest:g} in an image of {unstated[0]}x{unstated[1]} pixels, for which "
+                "images has no width and height; was it resized after labeling? Give the size that it had"
+            )
 
 
 def _shape(raw: msgspec.Raw) -> Shape:

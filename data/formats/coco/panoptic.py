@@ -59,6 +59,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
     others: Literal["background", "ignore"] = "ignore"
 
     looks_for: ClassVar[str] = "a JSON of panoptic segments with a folder of PNGs (COCO panoptic)"
+    gives_way_to: ClassVar[tuple[str, ...]] = ("coco", "cityscapes", "ade20k")
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -118,17 +119,24 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
         ignored: dict[str, str] = {}
         for file, found in masks.items():
             folders = _folders_like(file, images.relative, taken)
+            lost: list[SetAside] = []
             for entry, mask in found:
                 try:
                     image = _find_image(images, entry.image, posixpath.dirname(file), folders)
                 except BadImageError as error:
-                    set_aside.append(SetAside(entry.name, str(error)))
+                    lost.append(SetAside(entry.name, str(error)))
                     continue
                 name = name_of(image)
                 split = splits[name] = _split_of(file) or placing(name).split
                 labels = msgspec.json.encode(entry.labels).decode()
                 path = join(self.folder, mask)
                 sources.append(Source(name, "", images.relative[image], path, stated_split=split, labels=labels))
+            if lost and len(lost) == len(found) and len(masks) > 1:
+                raise UserError(
+                    f"{file}: none of its {len(lost)} images is in {self.folder} ({lost[0].reason}); put them there, "
+                    "or take the file away"
+                )
+            set_aside += lost
             for name in contents[file].unlabeled:
                 try:
                     image = _find_image(images, name, posixpath.dirname(file), folders)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -12,22 +11,22 @@ import msgspec
 
 from data.annotations.classes import Category
 from data.base.errors import UserError
-from data.base.files import read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
+from data.formats.coco.document import key_of, load, plain
 
 _LARGEST_ID = 256**3 - 1
 
 
 class _Category(msgspec.Struct):
     id: int
-    name: str | int
+    name: Any
     isthing: int | bool | None = None
     color: Any = None
 
 
 class _Image(msgspec.Struct):
-    id: int | str
+    id: Any
     file_name: str
 
 
@@ -38,18 +37,18 @@ class _Segment(msgspec.Struct):
 
 
 class _Annotation(msgspec.Struct):
-    image_id: int | str
+    image_id: Any
     file_name: str
     segments_info: list[_Segment]
 
 
 class _Categories(msgspec.Struct):
-    categories: list[_Category]
+    categories: list[msgspec.Raw]
 
 
 class _File(msgspec.Struct):
     # Entries are read one by one, so that a broken one costs one image.
-    categories: list[_Category]
+    categories: list[msgspec.Raw]
     images: list[msgspec.Raw]
     annotations: list[msgspec.Raw]
 
@@ -104,7 +103,7 @@ def read_categories(path: str) -> list[Category]:
     Raises:
       UserError: if it cannot be read.
     """
-    return [Category(str(one.name).strip(), _color(one.color)) for one in _parse(path, _Categories).categories]
+    return [Category(_name(one), _color(one.color)) for one in _categories(path, load(path, _Categories).categories)]
 
 
 def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence[int]) -> Content:
@@ -119,19 +118,23 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
     Raises:
       UserError: if it cannot be read.
     """
-    file = _parse(path, _File)
-    categories = {one.id: one for one in file.categories}
-    read_image, read_annotation = msgspec.json.Decoder(_Image).decode, msgspec.json.Decoder(_Annotation).decode
+    file = load(path, _File)
+    categories = {one.id: one for one in _categories(path, file.categories)}
+    # Some tools write numbers as texts.
+    read_image = msgspec.json.Decoder(_Image, strict=False).decode
+    read_annotation = msgspec.json.Decoder(_Annotation, strict=False).decode
     broken: list[tuple[str, str]] = []
     images: dict[str, str] = {}
     doubtful: set[str] = set()
     for index, raw in enumerate(file.images):
         try:
             image = read_image(raw)
-            if images.setdefault(str(image.id), image.file_name) != image.file_name:
-                doubtful.add(str(image.id))
-        except msgspec.MsgspecError as error:
-            broken.append((f"{name}: images[{index}]", str(error)))
+            if (key := key_of(image.id)) is None:
+                raise BadImageError("it has no id")
+            if images.setdefault(key, image.file_name) != image.file_name:
+                doubtful.add(key)
+        except (msgspec.MsgspecError, UnicodeDecodeError, BadImageError) as error:
+            broken.append((f"{name}: images[{index}]", plain(error)))
     label = functools.partial(_labels, name, categories, ids, learned)
     entries: list[Entry] = []
     labeled = set()
@@ -140,38 +143,43 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
         try:
             annotation = read_annotation(raw)
             called = f"{called} ({annotation.file_name})"
-            labeled.add(str(annotation.image_id))
-            if str(annotation.image_id) not in images:
+            key = key_of(annotation.image_id) or ""
+            labeled.add(key)
+            if key not in images:
                 raise BadImageError(f"its image_id {annotation.image_id} is not among the images")
-            if str(annotation.image_id) in doubtful:
+            if key in doubtful:
                 raise BadImageError(
                     f"several images have the id {annotation.image_id}, so it is doubtful which it is of"
                 )
-            image_name = images[str(annotation.image_id)]
-            entries.append(Entry(called, image_name, annotation.file_name, label(annotation)))
-        except (msgspec.MsgspecError, BadImageError) as error:
-            broken.append((called, str(error)))
+            entries.append(Entry(called, images[key], annotation.file_name, label(annotation)))
+        except (msgspec.MsgspecError, UnicodeDecodeError, BadImageError) as error:
+            broken.append((called, plain(error)))
     return Content(entries, broken, [file_name for id_, file_name in images.items() if id_ not in labeled])
 
 
-def _parse(path: str, kind: type[Any]) -> Any:
-    try:
-        content = msgspec.json.decode(read_bytes(path).removeprefix(codecs.BOM_UTF8), type=kind)
-    except OSError as error:
-        raise UserError(f"cannot read {path}: {error}") from None
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path} is not in COCO's panoptic format: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no complete JSON file: {error}; export or copy it again") from None
-    if not content.categories:
+def _categories(path: str, raws: Sequence[msgspec.Raw]) -> list[_Category]:
+    """The categories of a file.
+
+    Raises:
+      UserError: if there are none, or one has no name or the id of another.
+    """
+    if not raws:
         raise UserError(f"{path} has no categories, which say what its segments are")
     first: dict[int, _Category] = {}
-    for category in content.categories:
-        if not str(category.name).strip():
+    for index, raw in enumerate(raws):
+        try:
+            category = msgspec.json.decode(raw, type=_Category, strict=False)
+        except (msgspec.MsgspecError, UnicodeDecodeError) as error:
+            raise UserError(f"{path}: categories[{index}]: {plain(error)}") from None
+        if not _name(category):
             raise UserError(f"{path}: the category {category.id} has no name")
         if (other := first.setdefault(category.id, category)) is not category:
             raise UserError(f"{path}: the categories {other.name} and {category.name} have one id, {category.id}")
-    return content
+    return list(first.values())
+
+
+def _name(category: _Category) -> str:
+    return " ".join((key_of(category.name) or "").split())
 
 
 def _color(value: Any) -> tuple[int, int, int] | None:
@@ -196,7 +204,7 @@ def _labels(
             raise BadImageError(f"two of its segments have the id {one.id}")
         if (category := categories.get(one.category_id)) is None:
             raise BadImageError(f"segment {one.id}: its category_id {one.category_id} is not among the categories")
-        class_id = ids[str(category.name).strip()]
+        class_id = ids[_name(category)]
         if one.iscrowd:
             segments[one.id] = (one.id, IGNORE_LABEL, CROWD)
             continue

@@ -24,10 +24,11 @@ from data.formats.coco.finding import (
     find_annotations,
     folders_of_images,
     kind_of,
+    split_of_file,
     split_of_image,
 )
 from data.formats.coco.images import Content, ImageLabels, read_content
-from data.formats.coco.labels import labels_text, objects_of, size_of
+from data.formats.coco.labels import file_of, labels_text, objects_of, size_of
 from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
 
@@ -116,10 +117,11 @@ class CocoReader(AnnotatedImagesReader):
     def listing(self) -> Listing:
         found = self._find()
         images = ImageFiles(self.folder, self.files)
-        listed = _Listed(images, self.unlabeled == "ignore", self._takes_empty)
+        listed = _Listed(images, self.unlabeled == "ignore", self._takes_empty, tuple(map(self._place, found.files)))
         ids = self.chosen.ids
         for file in found.files:
             listed.add(self._place(file), read_content(self._path(file), file, ids))
+        listed.check_found()
         sources, duplicates = set_aside_duplicates(list(listed.sources.values()))
         named = {*listed.entries}
         listed.ignored += [SetAside(*other) for other in found.others]
@@ -133,6 +135,9 @@ class CocoReader(AnnotatedImagesReader):
 
     def stated_size(self, source: Source) -> tuple[int, int] | None:
         return size_of(source.labels)
+
+    def says_size(self, source: Source) -> str:
+        return f"{file_of(source.labels)} says"
 
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         return objects_of(source.labels, height, width)
@@ -149,10 +154,13 @@ class _Listed:
       ignored: what is no example.
     """
 
-    def __init__(self, images: ImageFiles, leaves_unlabeled: bool, takes_empty: bool):
+    def __init__(self, images: ImageFiles, leaves_unlabeled: bool, takes_empty: bool, files: Sequence[str]):
         self._images = images
         self._leaves_unlabeled = leaves_unlabeled
         self._takes_empty = takes_empty
+        self._files = files
+        # How many images a file names of which none is there, and what is said about the first.
+        self._without: dict[str, tuple[int, str]] = {}
         self.sources: dict[str, Source] = {}
         self.entries: dict[str, tuple[str, str]] = {}
         self.stated: dict[str, str] = {}
@@ -166,15 +174,11 @@ class _Listed:
           UserError: if another one has named one of its images.
         """
         self.set_aside += [SetAside(*one) for one in content.broken]
-        likely, beside = folders_of_images(file), posixpath.dirname(file)
-        for image in content.images:
-            # Which folder `..` is below only the file itself says.
-            folders = () if ".." in image.file_name.replace("\\", "/").split("/") else likely
-            try:
-                relative = self._images.find(image.file_name, beside, folders)
-            except BadImageError as error:
-                self.set_aside.append(SetAside(f"{file}: {image.entry}", str(error)))
-                continue
+        found, lost = self._found(file, content)
+        if lost and not found and not content.is_empty:
+            self._without[file] = len(lost), lost[0].reason
+        self.set_aside += lost
+        for image, relative in found:
             taken = self.entries.setdefault(relative, (file, image.entry))
             if taken[0] != file:
                 raise UserError(
@@ -183,8 +187,45 @@ class _Listed:
                 )
             if taken[1] != image.entry:
                 self.sources.pop(relative, None)
-                image.broken = f"{file}: {taken[1]} and {image.entry} are the same image"
+                image.broken = f"{file}: {taken[1]} and {image.entry} are the same image; make one entry of them"
             self._add(file, relative, image, content.is_empty)
+
+    def check_found(self) -> None:
+        """Raises a UserError if a file has none of its images while another one has some."""
+        if not self._without or not self.entries:
+            return
+        file, (count, reason) = next(iter(self._without.items()))
+        others = ",".join(one for one in self._files if one not in self._without)
+        raise UserError(
+            f"{file}: none of its {count} images is in {self._images.folder} ({reason}); put them there, or read the "
+            f"other files alone with --annotations {others}"
+        )
+
+    def _found(self, file: str, content: Content) -> tuple[list[tuple[ImageLabels, str]], list[SetAside]]:
+        """The path below the data set of each image of an annotation file, and those that are not there."""
+        likely, beside = folders_of_images(file), posixpath.dirname(file)
+        found, lost = [], []
+        for image in content.images:
+            # Which folder `..` is below only the file itself says.
+            folders = () if ".." in image.file_name.replace("\\", "/").split("/") else likely
+            try:
+                found.append((image, self._images.find(image.file_name, beside, folders)))
+            except BadImageError as error:
+                lost.append(SetAside(f"{file}: {image.entry}", str(error)))
+        split = split_of_file(file) or placing(file).split
+        splits = {folder: placing(f"{folder}/").split for folder in {posixpath.dirname(one) for _, one in found}}
+        if not split or split not in splits.values():
+            return found, lost
+        # Others are in a folder of the file's split, so one that is only in another split's is missing.
+        kept = []
+        for image, relative in found:
+            is_other = splits[posixpath.dirname(relative)] not in ("", split) and "/" not in image.file_name
+            if is_other:
+                reason = f"{image.file_name} is missing in {split}; {relative} is of another split"
+                lost.append(SetAside(f"{file}: {image.entry}", reason))
+            else:
+                kept.append((image, relative))
+        return kept, lost
 
     def _add(self, file: str, relative: str, image: ImageLabels, is_empty: bool) -> None:
         path = self._images.relative[relative]

@@ -52,6 +52,7 @@ class CocoStuffReader(DenseReader):
     maps: Literal["auto", "stuffthingmaps", "pixelmaps"] = "auto"
 
     looks_for: ClassVar[str] = "COCO's images with stuffthingmaps or pixelmaps (COCO-Stuff)"
+    gives_way_to: ClassVar[tuple[str, ...]] = ("coco",)
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

@@ -230,8 +230,8 @@ class CvatReader(AnnotatedImagesReader):
     def stated_size(self, source: Source) -> tuple[int, int] | None:
         return ImageLabels.from_text(source.labels).size
 
-    def label_file(self, source: Source) -> str:
-        return ImageLabels.from_text(source.labels).file
+    def says_size(self, source: Source) -> str:
+        return f"{ImageLabels.from_text(source.labels).file} says"
 
     def objects(self, source: Source, height: int, width: int) -> list[AnnotatedObject]:
         labels = ImageLabels.from_text(source.labels)

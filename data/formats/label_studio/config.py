@@ -80,7 +80,7 @@ def find_config(folder: str, files: Iterable[str], beside: Iterable[str]) -> Lab
 
 
 def _category(tag: ElementTree.Element) -> Category | None:
-    name = tag.get("alias") or tag.get("value")
+    name = " ".join((tag.get("alias") or tag.get("value") or "").split())
     if tag.tag.lower() != "label" or not name:
         return None
     try:

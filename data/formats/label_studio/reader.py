@@ -163,6 +163,10 @@ class LabelStudioReader(AnnotatedImagesReader):
     def stated_size(self, source: Source) -> tuple[int, int] | None:
         return msgspec.json.decode(source.labels, type=_Labels).size
 
+    def says_size(self, source: Source) -> str:
+        annotations = msgspec.json.decode(source.labels, type=_Labels).annotations
+        return f"{annotations[0][0]} says" if annotations else super().says_size(source)
+
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         annotations = msgspec.json.decode(source.labels, type=_Labels).annotations
         return _objects(*annotations[0], height, width) if annotations else []

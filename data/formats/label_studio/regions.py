@@ -134,7 +134,7 @@ def _labels(result: Result, name: str) -> list[str]:
     if key not in result.value:
         return []
     names = parse(result.value[key], list[str], f"{name}: its labels are no list of names")
-    return [label for label in names if label.strip()]
+    return [name for label in names if (name := " ".join(label.split()))]  # As in the configuration.
 
 
 def _is_same(region: Region, kind: str, value: dict[str, msgspec.Raw]) -> bool:

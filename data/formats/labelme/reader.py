@@ -175,13 +175,17 @@ class LabelmeReader(AnnotatedImagesReader):
         content = read_bytes(source.image)
         return read_image_data(content) if source.image == source.mask else content
 
-    def label_file(self, source: Source) -> str:
+    def _file(self, source: Source) -> str:
+        """The JSON file of an image, below the data set."""
         return source.mask[len(self.folder.rstrip("/")) + 1 :]
+
+    def says_size(self, source: Source) -> str:
+        return f"{self._file(source)} says"
 
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         if not source.mask:
             return []
-        file = self.label_file(source)
+        file = self._file(source)
         try:
             shapes = read_shapes(read_bytes(source.mask))
         except BadImageError as error:

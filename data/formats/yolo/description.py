@@ -19,6 +19,8 @@ CLASSES = "classes.txt"
 _SPLITS = {"train": "train", "val": "eval", "validation": "eval", "test": "test"}
 _USUAL = ("data.yaml", "dataset.yaml")
 _MOST_FILES = 50
+# Values that are none.
+_NOTHING = ("", "null", "~")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -73,7 +75,8 @@ def find_description(folder: str, files: Collection[str]) -> Description | None:
     found = [
         (file, content)
         for file in candidates[:_MOST_FILES]
-        if (content := _read_yaml(folder, file)) and ("names" in content or {"nc", "train"} <= content.keys())
+        if (content := _read_yaml(folder, file))
+        and (content.get("names") not in (None, *_NOTHING) or {"nc", "train"} <= content.keys())
     ]
     if found:
         top = [one for one in found if _depth(one[0])[0] == _depth(found[0][0])[0]]
@@ -129,12 +132,12 @@ def _described(folder: str, file: str, content: Mapping[Any, Any]) -> Descriptio
         entries = [value] if isinstance(value, str) else value
         if not isinstance(entries, (list, tuple)) or not all(isinstance(entry, str) for entry in entries):
             raise UserError(f"{path}: {key} takes a folder, a text file that lists images, or a list of these")
-        if entries := [entry for entry in entries if entry not in ("", "null", "~")]:
+        if entries := [entry for entry in entries if entry not in _NOTHING]:
             places.setdefault(split, tuple(entries))
     root = content.get("path") or ""
     if not isinstance(root, str):
         raise UserError(f"{path}: path takes the folder of the data set")
-    return Description(file, _names(path, content), places, "" if root in ("null", "~") else root)
+    return Description(file, _names(path, content), places, "" if root in _NOTHING else root)
 
 
 def _names(path: str, content: Mapping[Any, Any]) -> dict[int, str]:

@@ -63,22 +63,27 @@ class YoloReader(AnnotatedImagesReader):
         texts = texts_by_path(without_hidden(files))
         images = ImageFiles(folder, files).relative
         labels = {image: label for image in images if (label := label_file(image, texts))}
+        if not labels:
+            return None
+        description = find_description(folder, [file for file in files if file.lower().endswith((".yaml", ".yml"))])
+        # What is wrong with labels is said when they are read, if a data.yaml leaves no doubt what they are.
+        is_sure = description is not None and bool(description.places)
         looked_at, corners = "", set()
         for label in _spread(sorted(set(labels.values())), _LOOKED_AT * 4):
             head = read_bytes(join(folder, texts[label]), 0, _HEAD)
             if not head.strip():
                 continue
             if not looks_like_labels(head, len(head) < _HEAD):
+                if is_sure:
+                    continue
                 return None
             looked_at = looked_at or label
             corners |= {len(line.split()) for line in head.splitlines()}
-        if not looked_at:
+        if not looked_at and not is_sure:
             return None
-        reasons = [
-            f"images ({len(labels)}) have text files such as {looked_at}, with a class and an outline in each line"
-        ]
-        description = find_description(folder, files)
-        if description:
+        holds = ", with a class and an outline in each line" if looked_at else ""
+        reasons = [f"images ({len(labels)}) have text files such as {looked_at or next(iter(labels.values()))}{holds}"]
+        if description := description or find_description(folder, files):
             reasons.append(f"{description.file} names {len(description.names)} classes")
         assumptions = []
         folders = {image.rpartition("/")[0] for image in labels}

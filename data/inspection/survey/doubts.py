@@ -129,8 +129,8 @@ def _splits(survey: Survey) -> Iterator[Doubt]:
         if len(absent) == sum(counts.images > 0 for counts in survey.splits.values()):
             yield Doubt(
                 f"{name} never occurs",
-                f"No mask has the class {name} (id {index}); take it out of the label map, or look whether the ids of "
-                "the masks are those of the label map.",
+                f"No pixel is of the class {name} (id {index}); leave it out, with --classes where annotations name "
+                "classes and otherwise in the label map, or look whether the ids of masks are those of the label map.",
                 stops=True,
             )
         elif absent:

@@ -113,12 +113,13 @@ def _flag(key: str) -> str:
 
 
 def _options(reader: type[Reader]) -> list[click.Option]:
-    """An option for each field of a format."""
+    """An option for each field of a format, its own first, and last those of most formats."""
     from data.base.help_text import key_help
 
     texts = key_help(reader)
-    fields = {key: field for key, field in reader.model_fields.items() if key != "folder"}
-    return [_option(key, field, texts.get(key, "")) for key, field in fields.items()]
+    declared = [key for kind in reader.__mro__ for key in vars(kind).get("__annotations__", {})]
+    keys = [key for key in dict.fromkeys(declared) if key in reader.model_fields and key != "folder"]
+    return [_option(key, reader.model_fields[key], texts.get(key, "")) for key in keys]
 
 
 def _options_of_all() -> list[click.Option]:

@@ -278,7 +278,7 @@ def test_only_boxes_or_nothing_to_draw_is_an_error(tmp_path):
 def test_an_image_of_another_size_is_set_aside(tmp_path):
     write_export(tmp_path, document(image("a.png", polygon("car", *SQUARE)), image("b.png")), "b.png")
     write_image(tmp_path / "images" / "a.png", 30, 20)
-    with pytest.raises(BadImageError, match=r"30x20 pixels, annotations.xml 24x18"):
+    with pytest.raises(BadImageError, match=r"30x20 pixels, annotations.xml says 24x18"):
         read_all(tmp_path)
     write_export(
         tmp_path,

@@ -483,7 +483,17 @@ def test_broken_tasks_are_named(tmp_path, changed, reason):
 
 def test_an_image_of_another_size_is_set_aside(tmp_path):
     write(tmp_path, [task(1, annotation(box(0, 0, 50, 50, original_width=41))), task(2, annotation(box(0, 0, 9, 9)))])
-    assert "41" in reasons(tmp_path)["images/1.png"]
+    assert re.search(r"export\.json: task 1 says 41x", reasons(tmp_path)["images/1.png"])
+
+
+def test_blanks_around_a_label_make_no_other_class(tmp_path):
+    write(
+        tmp_path,
+        [task(1, annotation(box(0, 0, 9, 9, labels=["Car "]))), task(2, annotation(box(0, 0, 9, 9, labels=["Car"])))],
+        config='<View><Image name="image" value="$image"/><RectangleLabels name="l" toName="image">'
+        '<Label value=" Car"/></RectangleLabels></View>',
+    )
+    assert reader(tmp_path).label_map.names == ("background", "Car")
 
 
 def test_files_that_are_no_export_are_explained(tmp_path):

@@ -286,7 +286,7 @@ def test_image_data_stands_in_for_a_missing_file(folder):
 def test_a_size_that_is_not_the_images_is_doubtful(folder):
     files(folder, {"a.json": label("a.png", [SQUARE], imageWidth=40, imageHeight=20)})
     reader = LabelmeReader(folder=str(folder))
-    with pytest.raises(BadImageError, match=r"the image has 20x10 pixels, a\.json 40x20"):
+    with pytest.raises(BadImageError, match=r"the image has 20x10 pixels, a\.json says 40x20"):
         reader.read(reader.listing().sources[0])
     files(folder, {"a.json": label("a.png", [SQUARE], imageWidth=None)})
     reader = LabelmeReader(folder=str(folder))

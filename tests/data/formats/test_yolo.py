@@ -291,6 +291,27 @@ def test_recognition(folder, tmp_path_factory):
     assert reader.recognize(str(other), YoloReader(folder=str(other)).files) is None
 
 
+@pytest.mark.parametrize(
+    ("label", "message"),
+    [
+        ("0 10 10 30 10 30 30\n", "are these pixels"),
+        ("0,0.1,0.1,0.3,0.1,0.3,0.3\n", "is not a number"),
+    ],
+)
+def test_what_is_wrong_with_all_labels_of_a_described_data_set_is_said(folder, label, message):
+    for file in folder.glob("labels/*/*.txt"):
+        file.write_text(label)
+    assert YoloReader.recognize(str(folder), YoloReader(folder=str(folder)).files)
+    with pytest.raises(BadImageError, match=message):
+        read(folder, label)
+
+
+def test_a_description_without_names_is_of_something_else(folder):
+    files(folder, {"args.yaml": "task: segment\nmode: train\nnames: null\n"})
+    (folder / "data.yaml").rename(folder / "pets.yaml")
+    assert YoloReader(folder=str(folder)).description.file == "pets.yaml"
+
+
 _ULTRALYTICS = """
 import json, sys
 import cv2

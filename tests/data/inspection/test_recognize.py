@@ -1,5 +1,6 @@
 """What folders are taken for: layouts, kinds of masks, names of classes, and what is refused."""
 
+import json
 import pathlib
 import subprocess
 import sys
@@ -553,3 +554,25 @@ def test_a_split_with_hardly_an_image_gets_its_share(tmp_path):
     found = recognize(str(tmp_path))
     assert found.count("test") >= 3
     assert "test would have hardly an image" in found.assumptions[0]
+
+
+def test_a_file_is_no_folder(tmp_path):
+    (tmp_path / "coco.json").write_text("{}")
+    with pytest.raises(UserError, match=r"coco\.json is a file; name the folder .* such as " + str(tmp_path)):
+        recognize(str(tmp_path / "coco.json"))
+
+
+def test_a_format_gives_way_to_those_with_which_it_is_published(scans, monkeypatch):
+    (scans / "pages" / "1.txt").write_text("")
+    monkeypatch.setattr(FORMATS["books"], "gives_way_to", ("scans",))
+    found = recognize(str(scans))
+    assert (found.format, found.reasons) == ("scans", ("it has index.txt",))
+    assert found.assumptions[0] == "the labels that --format books reads are left out: it has pages/"
+
+
+def test_without_any_example_it_is_said_what_was_left_out(tmp_path):
+    Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
+    tasks = [{"id": 1, "data": {"image": "a.png"}, "annotations": [], "predictions": []}]
+    (tmp_path / "export.json").write_text(json.dumps(tasks))
+    with pytest.raises(UserError, match=r"(?s)no image with its labels was found\n.*a\.png: .*has no annotation"):
+        recognize(str(tmp_path))

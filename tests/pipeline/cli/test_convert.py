@@ -127,6 +127,14 @@ def test_options_of_formats_are_none_of_the_commands_own(command, name):
     assert (result.exit_code, result.exception) == (0, None)
 
 
+def test_a_formats_own_options_come_first():
+    output = CliRunner().invoke(cli, ["convert", "--format", "coco", "--help"]).output
+    flags = re.findall(r"^  (--[a-z-]+)", output.partition("Options of all formats")[0], re.MULTILINE)
+    assert flags[:2] == ["--annotations", "--unlabeled"]
+    assert flags[-3:] == ["--max-pixels", "--orientation", "--intensity-range"]
+    assert len(flags) == len(FORMATS["coco"].model_fields) - 1
+
+
 def test_an_option_has_one_type_in_all_formats():
     fields = [(key, field) for reader in FORMATS.values() for key, field in reader.model_fields.items()]
     flags = {key for key, field in fields if field.annotation is bool}

@@ -47,7 +47,7 @@ def test_it_tells_in_twenty_lines_and_writes_a_page(folder):
     assert "Sizes: all 30×20 pixels" in lines
     assert "Files: JPEG, RGB (39)" in lines
     assert f"  1 × no mask {folder}/masks/7.* ({folder}/images/7.jpg)" in lines
-    assert any(line.startswith("  ! other never occurs: No mask has the class other (id 2)") for line in lines)
+    assert any(line.startswith("  ! other never occurs: No pixel is of the class other (id 2)") for line in lines)
     assert lines[-1].startswith("Written to ")
     assert len(lines) <= 20
     assert page.read_text().startswith("<!DOCTYPE html>")

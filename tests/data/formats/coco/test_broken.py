@@ -6,7 +6,7 @@ import re
 import pytest
 
 from data.base.errors import UserError
-from tests.data.formats.coco.files import CATEGORIES, annotation, box, image, listing, pictures, read_all, store
+from tests.data.formats.coco.files import CATEGORIES, annotation, box, image, listing, pictures, read_all, splits, store
 
 RUNS = {"size": [20, 30], "counts": [100, 500]}
 
@@ -71,7 +71,7 @@ def test_an_image_with_a_broken_annotation_is_set_aside(tmp_path, content, reaso
         (with_image(file_name=None), "annotations/instances.json: image 1", "names no image"),
         (with_image(file_name=["a.png"]), "annotations/instances.json: image 1", "names no image"),
         (with_image(file_name="b.png"), "b.png", "image 1 and image 2 are the same image"),
-        (with_image(width=20, height=30), "a.png", "the image has 30x20 pixels, the annotation 20x30"),
+        (with_image(width=20, height=30), "a.png", "the image has 30x20 pixels, annotations/instances.json says 20x30"),
         (with_image(width="30"), "a.png", "instances.json: image 1: its width is '30'"),
         (with_image(height=-1), "a.png", "its height is -1"),
         (with_image(height=10**400), "a.png", "its height is 1000"),
@@ -143,3 +143,82 @@ def test_a_folder_without_instances_says_what_it_has(tmp_path):
     (pictures(tmp_path, "a.png") / "captions_val.json").write_text('{"annotations": [{"image_id": 1, "caption": "a"}]}')
     with pytest.raises(UserError, match=r"(?s)--annotations FILE.*captions_val\.json: it has captions"):
         listing(tmp_path)
+
+
+def test_a_file_without_any_of_its_images_is_named_with_the_option(tmp_path):
+    pictures(tmp_path, "val2017/b.png")
+    store(tmp_path, [image(1, "a.png")], [annotation(1, 1)], file="annotations/instances_train2017.json")
+    store(tmp_path, [image(1, "b.png")], [annotation(1, 1)], file="annotations/instances_val2017.json")
+    with pytest.raises(UserError) as caught:
+        listing(tmp_path)
+    assert "annotations/instances_train2017.json: none of its 1 images is in" in str(caught.value)
+    assert str(caught.value).endswith("with --annotations annotations/instances_val2017.json")
+    assert len(listing(tmp_path, annotations="annotations/instances_val2017.json").sources) == 1
+
+
+def test_an_image_that_only_another_split_has_is_missing(tmp_path):
+    pictures(tmp_path, "images/train/a.png", "images/val/a.png", "images/val/b.png")
+    store(tmp_path, [image(1, "a.png"), image(2, "b.png")], [annotation(1, 1)], file="annotations/instances_train.json")
+    labels, set_aside = read_all(tmp_path)
+    assert set(labels) == {"images/train/a"}
+    reason = "b.png is missing in train; images/val/b.png is of another split"
+    assert set_aside == {"annotations/instances_train.json: image 2": reason}
+
+
+def test_a_file_decides_on_the_split_if_all_images_are_in_another_folder(tmp_path):
+    pictures(tmp_path, "train/a.png", "train/b.png")
+    store(tmp_path, [image(1, "a.png")], [annotation(1, 1)], file="train.json")
+    store(tmp_path, [image(1, "b.png")], [annotation(1, 1)], file="val.json")
+    assert splits(tmp_path) == {"train/a": "train", "train/b": "eval"}
+
+
+@pytest.mark.parametrize(
+    ("numbers", "used", "beyond"), [((0, 1, 2), (1, 2, 3), "3, .* none has 0"), ((1, 2, 3), (0, 1, 2), "0, .* has 3")]
+)
+def test_classes_that_are_counted_from_another_number_are_not_shifted(tmp_path, numbers, used, beyond):
+    names = dict(zip(numbers, ("cat", "dog", "bird"), strict=True))
+    pictures(tmp_path, "a.png")
+    annotations = [annotation(number, 1, category=number) for number in used]
+    store(tmp_path, [image(1, "a.png")], annotations, [{"id": key, "name": name} for key, name in names.items()])
+    with pytest.raises(UserError, match=f"category_id {beyond}"):
+        listing(tmp_path)
+
+
+def test_an_image_that_is_listed_twice_alike_is_one(tmp_path):
+    pictures(tmp_path, "a.png")
+    store(tmp_path, [image(1, "a.png"), image(1, "a.png")], [annotation(1, 1)])
+    labels, set_aside = read_all(tmp_path)
+    assert (set(labels), set_aside) == ({"a"}, {})
+
+
+def test_outlines_in_parts_of_the_image_are_not_taken_for_pixels(tmp_path):
+    pictures(tmp_path, "a.png", "b.png")
+    parts, tiny = [[0.1, 0.1, 0.9, 0.1, 0.9, 0.9]], [[0, 0, 1, 0, 1, 1, 0, 1]]
+    store(tmp_path, [image(1, "a.png"), image(2, "b.png")], [annotation(1, 1, 3, parts), annotation(2, 2, 3, tiny)])
+    labels, set_aside = read_all(tmp_path)
+    assert "coordinates are all between 0 and 1" in set_aside["a.png"]
+    assert (labels["b"].class_ids > 0).sum() == 1
+
+
+def test_an_outline_beyond_an_image_of_unstated_size_is_doubtful(tmp_path):
+    pictures(tmp_path, "a.png", "b.png", "c.png")
+    images = [image(1, "a.png", width=None), image(2, "b.png", height=0), image(3, "c.png")]
+    far, near = [box(20, 5, 60, 10)], [box(20, 5, 31, 10)]
+    store(tmp_path, images, [annotation(1, 1, 3, far), annotation(2, 2, 3, near), annotation(3, 3, 3, far)])
+    labels, set_aside = read_all(tmp_path)
+    assert set(labels) == {"b", "c"}
+    assert "annotation 1: it reaches to x 60 in an image of 30x20 pixels" in set_aside["a.png"]
+
+
+def test_an_image_of_another_size_names_the_annotation_file(tmp_path):
+    pictures(tmp_path, "a.png", size=(15, 10))
+    store(tmp_path, [image(1, "a.png")], [annotation(1, 1)])
+    reason = "sizes differ: the image has 15x10 pixels, annotations/instances.json says 30x20"
+    assert read_all(tmp_path)[1] == {"a.png": reason}
+
+
+def test_without_any_image_no_file_is_to_be_left_out(tmp_path):
+    for split in ("train", "val"):
+        store(tmp_path, [image(1, "a.png")], [annotation(1, 1)], file=f"instances_{split}.json")
+    reason = f"there is no image a.png in {tmp_path}"
+    assert {one.reason for one in listing(tmp_path).set_aside} == {reason}

@@ -15,6 +15,8 @@ from data.convert import convert
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
 from data.formats.coco.panoptic import CocoPanopticReader
+from data.inspection.which_format import which_format
+from data.listing.walking import walk
 from tests.conftest import PETS
 
 FRUITS = PETS.parent / "fruits_coco" / "trainval.json"
@@ -235,9 +237,9 @@ def test_images_without_annotation_and_those_that_no_file_names_are_ignored(tmp_
         ("annotations", lambda it: it[0].update(file_name="../../a.png"), "leads out of the data set"),
         ("images", lambda it: it[0].update(file_name="x.jpg"), "there is no image x.jpg"),
         ("images", lambda it: it[0].update(file_name="../../etc/a.jpg"), "leads out of the data set"),
-        ("annotations", lambda it: it[0].update(segments_info=None), "Expected `array`, got `null`"),
-        ("annotations", lambda it: it[0].pop("file_name"), "missing required field `file_name`"),
-        ("annotations", lambda it: it.insert(0, [1]), "Expected `object`, got `array`"),
+        ("annotations", lambda it: it[0].update(segments_info=None), "segments_info: expected array, got null"),
+        ("annotations", lambda it: it[0].pop("file_name"), "missing required field file_name"),
+        ("annotations", lambda it: it.insert(0, [1]), "expected object, got array"),
         (
             "annotations",
             lambda it: it[0].update(segments_info=[*SEGMENTS, {"id": 3, "category_id": 99}]),
@@ -326,13 +328,13 @@ def test_a_broken_png_sets_the_image_aside(tmp_path, break_it, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [], "annotations": [{"segments_info": [', "panoptic.json is no complete JSON file"),
-        ("[1, 2]", "not in COCO's panoptic format: Expected `object`, got `array`"),
-        ('{"images": [], "annotations": []}', "missing required field `categories`"),
+        ('{"images": [], "annotations": [{"segments_info": [', "panoptic.json is no complete JSON: it ends after"),
+        ("[1, 2]", "not in COCO's format: expected object, got array"),
+        ('{"images": [], "annotations": []}', "missing required field categories"),
         ('{"images": 3, "annotations": [], "categories": []}', "has no categories"),
-        (json.dumps({"images": 3, "annotations": [], "categories": CATEGORIES}), "Expected `array`, got `int`"),
-        ('{"images": ' + 100_000 * "[", "is no complete JSON file"),
-        ("\udcff", "is no complete JSON file"),
+        (json.dumps({"images": 3, "annotations": [], "categories": CATEGORIES}), "expected array, got int"),
+        ('{"images": ' + 100_000 * "[", "lie in one another too deep"),
+        ("\udcff", "no complete JSON"),
         (
             json.dumps({"images": [], "annotations": [], "categories": [CATEGORIES[0], {**CATEGORIES[1], "id": 1}]}),
             "the categories person and dog have one id, 1",
@@ -474,3 +476,36 @@ def test_annotated_fruits_become_the_masks_of_pycocotools(tmp_path):
             name = None if used == 0 else tool.cats[tool.anns[used // 40_000 - 1]["category_id"]]["name"]
             assert (classes == (IGNORE_LABEL if name is None else names.index(name))).all()
         assert len(np.unique(labeled.instances)) == len(np.unique(ids))
+
+
+def test_panoptic_segments_beside_instances_are_left_out_unless_they_are_meant(tmp_path):
+    coco(tmp_path)
+    for index, split in enumerate(("train2017", "val2017")):
+        entry = {"id": 1, "file_name": f"{index}{0:011d}.jpg", "width": 12, "height": 8}
+        shape = {"id": 1, "image_id": 1, "category_id": 1, "segmentation": [[1, 1, 5, 1, 5, 5]], "iscrowd": 0}
+        content = {"images": [entry], "annotations": [shape], "categories": CATEGORIES}
+        (tmp_path / f"annotations/instances_{split}.json").write_text(json.dumps(content))
+    name, recognition = which_format(
+        str(tmp_path), [file.path[len(f"{tmp_path}/") :] for file in walk(str(tmp_path)).files]
+    )
+    assert name == "coco"
+    assert "the labels that --format coco-panoptic reads are left out" in recognition.assumptions[0]
+
+
+def test_numbers_may_be_texts_or_have_fractions_of_zero_and_nan_is_no_harm(tmp_path):
+    def as_texts(annotations):
+        segments = [{"id": str(one["id"]), "category_id": float(one["category_id"])} for one in SEGMENTS]
+        annotations[0].update(segments_info=[{**one, "area": float("nan")} for one in segments])
+
+    one(tmp_path, annotations=as_texts, categories=lambda it: it[0].update(id="1", name="007"))
+    labeled = read(tmp_path)
+    assert CocoPanopticReader(folder=str(tmp_path)).label_map.names == ("007", "dog", "sky")
+    assert (labeled.class_ids == 0).sum() > (IDS == PERSON).sum()
+
+
+def test_a_file_without_any_of_its_images_is_named(tmp_path):
+    coco(tmp_path)
+    for path in (tmp_path / "train2017").iterdir():
+        path.unlink()
+    with pytest.raises(UserError, match=r"panoptic_train2017\.json: none of its 2 images is in .*; put them there"):
+        listing(tmp_path)

@@ -12,7 +12,7 @@ from pycocotools.coco import COCO
 from data import contract
 from data.base.errors import UserError
 from data.contract import CROWD, IGNORE_LABEL
-from data.convert import convert
+from data.convert import convert, remarks
 from data.formats.coco.reader import CocoReader
 from tests.conftest import PETS
 from tests.data.formats.coco.files import (
@@ -262,6 +262,15 @@ def test_files_agree_on_classes_by_name(tmp_path):
     assert {name: one.class_ids[5, 5] for name, one in labels.items()} == {"train/a": 2, "val/a": 2}
 
 
+def test_a_class_that_never_occurs_can_be_left_out(tmp_path):
+    pictures(tmp_path, *(f"{split}/{split}.png" for split in ("train", "val", "test")))
+    entries = [image(number, f"{split}/{split}.png") for number, split in enumerate(("train", "val", "test"))]
+    store(tmp_path, entries, [annotation(number, number) for number in range(3)])
+    reader = CocoReader(folder=str(tmp_path))
+    (line,) = remarks(convert(reader, str(tmp_path / "out")), reader.on_missing_class)
+    assert "are of dog, bird, probably none: --classes leaves classes out" in line
+
+
 def test_classes_are_chosen_by_name(tmp_path):
     objects = [annotation(1, 1, 3), annotation(2, 1, 7, [box(11, 1, 19, 9)]), annotation(3, 1, 90, [box(2, 2, 5, 5)])]
     store(pictures(tmp_path, "a.png"), [image(1, "a.png")], objects)
@@ -354,3 +363,12 @@ def test_the_format_is_known_by_parts_of_a_large_file(tmp_path):
         "a.json",
     )
     assert CocoReader.recognize(str(tmp_path), ["a.json"])
+
+
+def test_each_image_may_have_a_file(tmp_path):
+    for number in range(15):
+        pictures(tmp_path, f"{number}.png")
+        store(tmp_path, [image(1, f"{number}.png")], [annotation(1, 1)], file=f"{number}.json")
+    files = sorted(path.name for path in tmp_path.iterdir())
+    assert CocoReader.recognize(str(tmp_path), files)
+    assert len(splits(tmp_path)) == 15
