@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from data.base.files import join
 from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 
 
 class ImageFiles:
@@ -30,8 +30,7 @@ class ImageFiles:
         """
         self.folder = folder.rstrip("/") or folder
         if files is None:
-            start = len(self.folder) + 1
-            files = [file.path[start:] for file in walk(self.folder).files]
+            files = relative_files(self.folder)
         self.relative = {
             unicodedata.normalize("NFC", file.replace(os.sep, "/")): join(self.folder, file)
             for file in files

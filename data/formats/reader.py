@@ -15,6 +15,7 @@ from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.intensity import IntensityRange
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
+from data.listing.walking import printable
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.meaning import Meaning
 
@@ -234,13 +235,15 @@ class MaskedImagesReader(Reader):
 
 
 def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:
-    """Keeps the first source of each name; the others are set aside."""
+    """Keeps the first source of each name; the others are set aside, as are those whose name is not UTF-8."""
     first: dict[str, Source] = {}
-    duplicates = []
+    unusable = []
     for source in sources:
-        if source.source_id in first:
+        if printable(source.source_id) != source.source_id:
+            unusable.append(SetAside(printable(source.image), "its name is not UTF-8; rename it"))
+        elif source.source_id in first:
             taken = first[source.source_id].image
-            duplicates.append(SetAside(source.image, f"duplicate name {source.source_id}: already taken by {taken}"))
+            unusable.append(SetAside(source.image, f"duplicate name {source.source_id}: already taken by {taken}"))
         else:
             first[source.source_id] = source
-    return list(first.values()), duplicates
+    return list(first.values()), unusable

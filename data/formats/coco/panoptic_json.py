@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import dataclasses
 import functools
 from collections.abc import Mapping, Sequence
@@ -12,9 +11,9 @@ import msgspec
 
 from data.annotations.classes import Category
 from data.base.errors import UserError
-from data.base.files import read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
+from data.formats.coco.document import load
 
 _LARGEST_ID = 256**3 - 1
 
@@ -156,13 +155,9 @@ def read_content(path: str, name: str, ids: Mapping[str, int], learned: Sequence
 
 def _parse(path: str, kind: type[Any]) -> Any:
     try:
-        content = msgspec.json.decode(read_bytes(path).removeprefix(codecs.BOM_UTF8), type=kind)
+        content = load(path, kind)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error}") from None
-    except msgspec.ValidationError as error:
-        raise UserError(f"{path} is not in COCO's panoptic format: {error}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise UserError(f"{path} is no complete JSON file: {error}; export or copy it again") from None
     if not content.categories:
         raise UserError(f"{path} has no categories, which say what its segments are")
     first: dict[int, _Category] = {}
