@@ -5,7 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, ClassVar
 
 from data.annotations.classes import Category, ChosenClasses, ClassOptions
@@ -94,9 +94,7 @@ def without_hidden(files: Iterable[str]) -> list[str]:
     return [file for file in files if not any(part[0] == "." or part in LEFT_BY_TOOLS for part in file.split("/"))]
 
 
-def without_repeated_images(
-    sources: Iterable[Source], splits: Mapping[str, str] | None = None
-) -> tuple[list[Source], list[SetAside]]:
+def without_repeated_images(sources: Iterable[Source]) -> tuple[list[Source], list[SetAside]]:
     """Keeps the first of several sources that are one image.
 
     Raises:

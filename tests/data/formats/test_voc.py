@@ -81,7 +81,7 @@ def unusable(folder, **options):
 def test_indices_are_classes_and_objects(tmp_path):
     labeled = read(voc(tmp_path))
     np.testing.assert_array_equal(labeled.class_ids, IDS)
-    np.testing.assert_array_equal(labeled.instances, np.where(OBJECTS == 255, 65535, OBJECTS))
+    np.testing.assert_array_equal(labeled.instances, np.where(OBJECTS == 255, 65535, OBJECTS.astype(int)))
     label_map = VocReader(folder=str(tmp_path)).label_map
     assert len(label_map) == 21
     assert [label_map.names[index] for index in (0, 1, 15, 20)] == ["background", "aeroplane", "person", "tvmonitor"]
@@ -113,7 +113,7 @@ def test_other_encodings_hold_the_same(tmp_path, store):
     store(tmp_path / "SegmentationObject/2007_000032.png", OBJECTS)
     labeled = read(tmp_path)
     np.testing.assert_array_equal(labeled.class_ids, IDS)
-    person, aeroplane = labeled.instances[5, 7], labeled.instances[0, 0]
+    person, aeroplane = int(labeled.instances[5, 7]), int(labeled.instances[0, 0])
     assert {person, aeroplane} == {1, 2}
     expected = np.select([OBJECTS == 255, OBJECTS == 1, OBJECTS == 2], [65535, person, aeroplane], 0)
     np.testing.assert_array_equal(labeled.instances, expected)
