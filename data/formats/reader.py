@@ -9,6 +9,7 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pydantic
 
+from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.base.section import Section
 from data.decoding.images import BadImageError, EncodedImage, read_image
@@ -87,6 +88,12 @@ class Listing:
     set_aside: list[SetAside] = dataclasses.field(default_factory=list)
     ignored: list[SetAside] = dataclasses.field(default_factory=list)
     remedy: str = ""
+
+    def check_any(self) -> None:
+        """Raises a UserError if there is no example; says why, by the first inputs that are none."""
+        if not self.sources:
+            reasons = "".join(f"\n  {one.input}: {one.reason}" for one in (self.set_aside or self.ignored)[:10])
+            raise UserError(f"no image with its labels was found{reasons}")
 
 
 @dataclasses.dataclass(frozen=True)

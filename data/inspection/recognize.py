@@ -154,9 +154,7 @@ def _listed(
     """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
     listing = reader.listing()
-    if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
-        raise UserError(f"no image with its labels was found{reasons}")
+    listing.check_any()
     if is_addition:
         return reader, settings, listing, ()
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
@@ -167,14 +165,17 @@ def _listed(
             shares = reader.working_split(listing.sources)
             # Folders of splits that are all there stay as they are.
             if shares and (empty or len(shares) == len(SPLITS)):
-                settings = {**settings, "split": share_text(shares)}
+                filling = {**settings, "split": share_text(shares)}
                 has = "no image" if empty else "hardly an image"
                 why = (
-                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills "
+                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {filling['split']} fills "
                     "all splits"
                 )
-                reader = kind.model_validate(settings)
-                return reader, settings, reader.listing(), (why,)
+                other = kind.model_validate(filling)
+                dealt = other.listing()
+                # Of few images a small share may be one, and nothing has to be assumed.
+                if [source.split for source in dealt.sources] != [source.split for source in listing.sources]:
+                    return other, filling, dealt, (why,)
     if not empty:
         return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())

@@ -519,3 +519,19 @@ def test_a_split_with_hardly_an_image_gets_its_share(tmp_path):
     found = recognize(str(tmp_path))
     assert found.count("test") >= 3
     assert "test would have hardly an image" in found.assumptions[0]
+
+
+def test_the_usual_shares_are_not_assumed_where_one_image_is_enough(tmp_path):
+    counts = {"train": 23, "eval": 1, "test": 1}
+    index = 0
+    while any(counts.values()):
+        split = split_of(name := f"image_{index}", DEFAULT_SHARES)
+        index += 1
+        if counts[split]:
+            counts[split] -= 1
+            save(tmp_path / f"images/{name}.jpg", PHOTOGRAPH)
+            save(tmp_path / f"masks/{name}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert (found.count("eval"), found.count("test")) == (1, 1)
+    assert not any("usual shares" in assumption for assumption in found.assumptions)
+    assert "split" not in found.options
