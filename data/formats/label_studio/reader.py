@@ -98,7 +98,10 @@ class LabelStudioReader(AnnotatedImagesReader):
             file, name = images.relative[path], name_of(path)
             annotations = annotations_of(tasks)
             if not annotations and self.unlabeled == "ignore":
-                ignored.append(SetAside(file, f"{tasks[0].place} has no annotation; --unlabeled background takes it"))
+                reason = (
+                    f"nobody submitted an annotation of {tasks[0].place}; --unlabeled background takes it as background"
+                )
+                ignored.append(SetAside(file, reason))
                 continue
             try:
                 labels = self._labels(annotations)

@@ -272,7 +272,7 @@ def test_tasks_without_annotations_are_left_out_or_background_and_empty_ones_are
     listing = reader(tmp_path).listing()
     assert [source.source_id for source in listing.sources] == ["images/1", "images/2"]
     assert [entry.input.rpartition("/")[2] for entry in listing.ignored] == ["3.png", "4.png", "5.png"]
-    assert "task 3 has no annotation; --unlabeled background" in listing.ignored[0].reason
+    assert "task 3; --unlabeled background takes it" in listing.ignored[0].reason
     assert listing.ignored[2].reason == "no task is about it"
     assert not read(tmp_path, "images/2")[0].any()
     assert not read(tmp_path, "images/4", unlabeled="background")[0].any()

@@ -1,7 +1,5 @@
 """What is written is read again as the same masks, by segpipe's own readers."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +7,7 @@ from PIL import Image
 from data.annotations.classes import is_background
 from data.formats import FORMATS
 from data.writing import WRITERS
-from tests.data.writing.made_up import NAMES, farthest, masks, write
+from tests.data.writing.made_up import NAMES, accept, farthest, masks, write
 
 MASKS = masks()
 BOTH = sorted(set(FORMATS) & set(WRITERS))
@@ -21,15 +19,6 @@ def _photos(folder):
         # No two are alike.
         pixels = np.random.default_rng(len(name) + mask.size).integers(0, 256, [*mask.shape, 3]).astype(np.uint8)
         Image.fromarray(pixels).save(folder / name)
-
-
-def _accept(folder):
-    """As Label Studio does when people accept predictions and export."""
-    tasks = json.loads((folder / "tasks.json").read_text())
-    for number, task in enumerate(tasks, start=1):
-        (prediction,) = task.pop("predictions")
-        task |= {"id": number, "annotations": [{"id": number, "completed_by": 1, "result": prediction["result"]}]}
-    (folder / "tasks.json").write_text(json.dumps(tasks))
 
 
 @pytest.mark.parametrize("name", BOTH)
@@ -45,7 +34,7 @@ def test_readers_find_the_masks_that_were_written(tmp_path, name, tolerance):
         (folder / "train").rename(folder / "images" / "train")
         source = folder
     elif name == "label-studio":
-        _accept(folder)
+        accept(folder)
     reader = FORMATS[name](folder=str(source))
     listing = reader.listing()
     assert not listing.set_aside
