@@ -144,7 +144,7 @@ class Ade20kReader(DenseReader):
             is_shifted = mask.pixels.ndim == 2 and (mask.pixels == IGNORE_LABEL).any()
             if is_shifted and not any(IGNORE_LABEL in one.values for one in self.classes_of_masks):
                 raise BadImageError(
-                    "it holds 255, which published masks do not, as 0 is what they ignore; where training code has "
+                    "it holds 255, which the published masks never do (they ignore 0); if training code has "
                     "made all values one less, each is of another class: take the masks as published, or give a file "
                     "with all values and names as --labels, in which {ignore: [255]} is an entry"
                 )

@@ -159,7 +159,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
                 missing.append(SetAside(entry.name, f"its PNG of segments: {error}"))
         if missing and not found:
             archive = f"{os.path.splitext(file)[0]}.zip"
-            remedy = f"unpack {archive}" if archive in files else f"they belong into a folder {stem} beside it"
+            remedy = f"unpack {archive}" if archive in files else f"put them into a folder {stem} beside it"
             raise UserError(
                 f"{self.folder} has none of the {len(missing)} PNG files that {file} names, such as "
                 f"{content.entries[0].mask}; {remedy}"

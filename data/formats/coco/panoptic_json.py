@@ -165,7 +165,7 @@ def _parse(path: str, kind: type[Any]) -> Any:
         if not str(category.name).strip():
             raise UserError(f"{path}: the category {category.id} has no name")
         if (other := first.setdefault(category.id, category)) is not category:
-            raise UserError(f"{path}: the categories {other.name} and {category.name} have one id, {category.id}")
+            raise UserError(f"{path}: the categories {other.name} and {category.name} have the same id, {category.id}")
     return content
 
 

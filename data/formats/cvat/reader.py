@@ -175,7 +175,7 @@ class CvatReader(AnnotatedImagesReader):
         if not found.sources and found.set_aside:
             missing = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:5])
             raise UserError(
-                f"no image that {files} names is there; export the task with its images, or put them into "
+                f"none of the images that {files} names is there; export the task with its images, or put them into "
                 f"{below(os.path.dirname(self.exports.xml[0]), 'images')}{missing}"
             )
         if not found.drawn and self._unlabeled != "background":

@@ -89,7 +89,7 @@ class LabelmeReader(AnnotatedImagesReader):
             if posixpath.basename(file).lower() == _LABELS:
                 names = label_names(read_bytes(join(self.folder, file)))
                 if names is None:
-                    raise UserError(f"{join(self.folder, file)} is no text in UTF-8")
+                    raise UserError(f"{join(self.folder, file)} is not text in UTF-8")
                 lists.setdefault(tuple(names), file)
         if len(lists) > 1:
             first, second = list(lists.values())[:2]

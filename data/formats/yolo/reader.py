@@ -52,7 +52,9 @@ class YoloReader(AnnotatedImagesReader):
         a label file they are left out.
     """
 
-    looks_for: ClassVar[str] = "images, and text files of the same names with a class and an outline a line (YOLO)"
+    looks_for: ClassVar[str] = (
+        "images, and text files of the same names with a class and an outline on each line (YOLO)"
+    )
     stays_here: ClassVar[frozenset[str]] = AnnotatedImagesReader.stays_here | {"_texts"}
 
     unlabeled: Literal["background", "ignore"] = "background"

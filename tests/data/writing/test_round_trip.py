@@ -27,7 +27,7 @@ def test_readers_find_the_masks_that_were_written(tmp_path, name, tolerance):
     _photos(tmp_path / "data" / "photos")
     (folder,) = write(tmp_path / "data" / "out", [name], MASKS, tolerance)
     source = tmp_path / "data"
-    if name == "yolo":  # The images belong into a folder of its own.
+    if name == "yolo":  # The images belong in a folder of its own.
         (source / "photos").rename(folder / "images")
         (folder / "images").rename(folder / "train")
         (folder / "images").mkdir()
