@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pydantic
+
 from data.base.errors import UserError
 from data.base.files import is_remote, list_names
 from data.consistency import check_consistency
@@ -141,11 +143,24 @@ def _format(
     """The format's name and reader, and how the folder is read."""
     if chosen is not None:
         name, kind = chosen
-        unrecognized = Recognition(("as you say",), needs_labels="labels" in kind.model_fields)
-        return name, kind, kind.recognize(folder, files) or unrecognized
+        recognition = kind.recognize(folder, files)
+        if recognition is None:
+            recognition = Recognition(("as you say",), needs_labels=_needs_labels(kind, folder, given))
+        return name, kind, recognition
     name, recognition = which_format(folder, files)
     check_options(name, FORMATS[name], given, folder)
     return name, FORMATS[name], recognition
+
+
+def _needs_labels(kind: type[Reader], folder: str, given: Mapping[str, Any]) -> bool:
+    """Whether a format has an option for the classes, and does not find them otherwise."""
+    if "labels" not in kind.model_fields:
+        return False
+    try:
+        _ = kind.model_validate({"folder": folder, **given}).label_map
+    except (UserError, pydantic.ValidationError):
+        return True
+    return False
 
 
 def _listed(

@@ -535,3 +535,13 @@ def test_the_usual_shares_are_not_assumed_where_one_image_is_enough(tmp_path):
     assert (found.count("eval"), found.count("test")) == (1, 1)
     assert not any("usual shares" in assumption for assumption in found.assumptions)
     assert "split" not in found.options
+
+
+def test_a_chosen_format_that_knows_its_classes_does_not_take_them_from_masks(tmp_path):
+    for index in range(20):
+        save(tmp_path / f"images/{index}.jpg", PHOTOGRAPH)
+        save(tmp_path / f"maps/{index}.png", areas(0, 181, 255))
+    (tmp_path / "labels.txt").write_text("".join(f"{number}: class{number}\n" for number in range(183)))
+    found = recognize(str(tmp_path), chosen=("coco-stuff", FORMATS["coco-stuff"]))
+    assert (found.reasons, found.labels) == (("as you say",), None)
+    assert found.label_map.names[0] == "class1"
