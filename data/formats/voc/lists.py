@@ -72,7 +72,7 @@ def read_lists(paths: Sequence[str], names: Collection[str], is_augmented: bool,
     by_role: dict[str, dict[str, Listed]] = {}
     for path, role in roles.items():
         if not role:
-            found.ignored.append(SetAside(path, "this list is none of train, val, trainval and test"))
+            found.ignored.append(SetAside(path, "it is not one of the lists train, val, trainval and test"))
             continue
         for line, text in enumerate(read_bytes(path).decode("utf-8-sig", "backslashreplace").splitlines(), 1):
             place = f"{path}:{line}"
@@ -99,7 +99,7 @@ def read_lists(paths: Sequence[str], names: Collection[str], is_augmented: bool,
 def _place_rest(rest: Mapping[str, Listed], by_role: Collection[str], found: Lists) -> None:
     """What is only in trainval."""
     if "train" in by_role and "eval" in by_role:
-        reason = "it is in neither of the lists of train and val"
+        reason = "it is in neither the train list nor the val list"
         found.set_aside += [SetAside(one.place, f"{name}: {reason}") for name, one in rest.items()]
         return
     if "train" in by_role:
