@@ -201,9 +201,7 @@ def convert(
     if range_beside and takes_range_beside:
         reader = reader.model_copy(update={intensity.RANGE_KEY: range_beside})
     listing = listing or reader.listing()
-    if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-        raise UserError(f"no image with its labels was found{reasons}")
+    listing.check_any()
     _check_splits(reader, listing.sources, is_addition)
     label_map = reader.label_map  # Found before the reader goes to workers, so that none looks for the classes again.
 

@@ -12,7 +12,7 @@ from data.base.files import join
 from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 from data.listing.split_folders import split_of_word
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 
 # Folders of masks, whose files have the names of images, and are none.
 _OF_LABELS = re.compile(r"mask|label|annotation|segment|panoptic|pixelmap|stuffthing|gtfine|truth", re.IGNORECASE)
@@ -35,8 +35,7 @@ class ImageFiles:
         """
         self.folder = folder.rstrip("/") or folder
         if files is None:
-            start = len(self.folder) + 1
-            files = [file.path[start:] for file in walk(self.folder).files]
+            files = relative_files(self.folder)
         self.relative = {
             unicodedata.normalize("NFC", file.replace(os.sep, "/")): join(self.folder, file)
             for file in files

@@ -281,8 +281,11 @@ class CityscapesReader(DenseReader):
         """Numbers of objects: [height, width] uint16."""
         try:
             mask = read_mask(read_bytes(path), self.max_pixels)
+            if mask.pixels.ndim == 3:
+                raise BadImageError("it holds colors, and instanceIds hold numbers")
             if mask.pixels.shape != places.shape:
-                raise BadImageError(f"it holds other pixels than the mask of the classes, {places.shape[::-1]}")
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.pixels.shape, places.shape)]
+                raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
             values = mask.pixels.astype(np.int64)
             is_object = values >= _FIRST_OBJECT
             # The place of a class in the table is its id.

@@ -146,7 +146,7 @@ class _Collector:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         line = self._parser.CurrentLineNumber
         if not self._around and name != _ROOT:
-            raise UserError(f"{self._path}, line {line}: this is no XML of CVAT, as its root is {name}, not {_ROOT}")
+            raise UserError(f"{self._path}, line {line}: this is not CVAT's XML, as its root is {name}, not {_ROOT}")
         if len(self._around) == 1:
             self.names.add(name)
             if name in ("image", "track"):
@@ -186,7 +186,7 @@ def read_parts(path: str) -> Iterator[Part]:
     """The head, the images and the tracks of a file, in their order.
 
     Raises:
-      UserError: if it cannot be read, is truncated or broken, or is no XML of CVAT.
+      UserError: if it cannot be read, is truncated or broken, or is not CVAT's XML.
     """
     parser = expat.ParserCreate()
     collector = _Collector(parser, path)

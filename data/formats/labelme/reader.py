@@ -17,7 +17,6 @@ from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
 from data.formats.heads import json_keys
@@ -93,7 +92,7 @@ class LabelmeReader(AnnotatedImagesReader):
             if posixpath.basename(file).lower() == _LABELS:
                 names = label_names(read_bytes(join(self.folder, file)))
                 if names is None:
-                    raise UserError(f"{join(self.folder, file)} is no text in UTF-8")
+                    raise UserError(f"{join(self.folder, file)} is not text in UTF-8")
                 lists.setdefault(tuple(names), file)
         if len(lists) > 1:
             first, second = list(lists.values())[:2]
@@ -198,10 +197,8 @@ class LabelmeReader(AnnotatedImagesReader):
                 shape = shape_of(item, self.line_width, self.max_pixels)
             except BadImageError as error:
                 raise BadImageError(f"{name}: {error}") from None
-            class_id = self.chosen.ids[label]
-            is_thing = class_id not in (self.chosen.background, IGNORE_LABEL)
             instance = "" if item.group_id is None else f"{label}\0{item.group_id}"
-            found.append(AnnotatedObject(name, class_id, shape, instance=instance, is_thing=is_thing))
+            found.append(AnnotatedObject(name, self.chosen.ids[label], shape, instance=instance))
         return found
 
 

@@ -101,7 +101,7 @@ def read_lists(paths: Sequence[str], names: Collection[str], is_augmented: bool,
 def _place_rest(rest: Mapping[str, Listed], by_role: Collection[str], found: Lists) -> None:
     """What is only in trainval."""
     if "train" in by_role and "eval" in by_role:
-        reason = "it is in neither of the lists of train and val"
+        reason = "it is in neither the train list nor the val list"
         found.set_aside += [SetAside(one.place, f"{name}: {reason}") for name, one in rest.items()]
         return
     if "train" in by_role:
@@ -124,8 +124,8 @@ def _role(path: str, is_augmented: bool) -> str:
 
 def _why_not_read(path: str) -> str:
     if _role(path, is_augmented=True):
-        return "this list is for masks of more images; --masks SegmentationClassAug reads these"
-    return "this list is none of train, val, trainval and test"
+        return "it is a list for masks of more images; --masks SegmentationClassAug reads these"
+    return "it is not one of the lists train, val, trainval and test"
 
 
 def _name(text: str, names: Collection[str]) -> str:

@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pydantic
 
+from data.annotations.classes import is_background
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
@@ -27,7 +28,6 @@ from data.masks.meaning import Meaning, packed
 
 _NAMES_FILE = "class_names.txt"
 _CVAT_FILE = "labelmap.txt"
-_BACKGROUNDS = ("background", "_background_", "__background__")
 
 
 class VocReader(DenseReader):
@@ -230,7 +230,7 @@ def _classes_of(path: str) -> list[MaskClass]:
     text = read_bytes(path).decode("utf-8-sig", "backslashreplace")
     names = [line.strip() for line in text.splitlines() if line.strip()]
     names = [name for name in names if name != "__ignore__"]  # For which labelme's masks have 255.
-    if not names or names[0].casefold() not in _BACKGROUNDS:
+    if not names or not is_background(names[0]):
         raise UserError(
             f"{path} begins with {names[0] if names else 'nothing'}, and the first line names what the value 0 is in "
             "the masks: _background_. If 0 is a class here, give the file as --labels"

@@ -276,7 +276,7 @@ def test_classes_are_chosen_by_name(tmp_path):
     np.testing.assert_array_equal(labeled.instances, np.select([OBJECTS == 2, OBJECTS == 255], [1, 65535], 0))
     labeled = read(tmp_path, classes="person", others="background")
     np.testing.assert_array_equal(labeled.class_ids, np.select([IDS == 15, IDS == 255], [1, 255], 0))
-    with pytest.raises(UserError, match="is it aeroplane"):
+    with pytest.raises(UserError, match="did you mean aeroplane"):
         _ = VocReader(folder=str(tmp_path), classes="airplane").label_map
 
 

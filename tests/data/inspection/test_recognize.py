@@ -574,5 +574,31 @@ def test_without_any_example_it_is_said_what_was_left_out(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     tasks = [{"id": 1, "data": {"image": "a.png"}, "annotations": [], "predictions": []}]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
-    with pytest.raises(UserError, match=r"(?s)no image with its labels was found\n.*a\.png: .*has no annotation"):
+    with pytest.raises(UserError, match=r"(?s)no image with its labels was found\n.*a\.png: nobody submitted"):
         recognize(str(tmp_path))
+
+
+def test_the_usual_shares_are_not_assumed_where_one_image_is_enough(tmp_path):
+    counts = {"train": 23, "eval": 1, "test": 1}
+    index = 0
+    while any(counts.values()):
+        split = split_of(name := f"image_{index}", DEFAULT_SHARES)
+        index += 1
+        if counts[split]:
+            counts[split] -= 1
+            save(tmp_path / f"images/{name}.jpg", PHOTOGRAPH)
+            save(tmp_path / f"masks/{name}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert (found.count("eval"), found.count("test")) == (1, 1)
+    assert not any("usual shares" in assumption for assumption in found.assumptions)
+    assert "split" not in found.options
+
+
+def test_a_chosen_format_that_knows_its_classes_does_not_take_them_from_masks(tmp_path):
+    for index in range(20):
+        save(tmp_path / f"images/{index}.jpg", PHOTOGRAPH)
+        save(tmp_path / f"maps/{index}.png", areas(0, 181, 255))
+    (tmp_path / "labels.txt").write_text("".join(f"{number}: class{number}\n" for number in range(183)))
+    found = recognize(str(tmp_path), chosen=("coco-stuff", FORMATS["coco-stuff"]))
+    assert (found.reasons, found.labels) == (("as you say",), None)
+    assert found.label_map.names[0] == "class1"

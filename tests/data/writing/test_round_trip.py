@@ -1,7 +1,5 @@
 """What is written is read again as the same masks, by segpipe's own readers."""
 
-import json
-
 import numpy as np
 import pytest
 from PIL import Image
@@ -9,7 +7,7 @@ from PIL import Image
 from data.annotations.classes import is_background
 from data.formats import FORMATS
 from data.writing import WRITERS
-from tests.data.writing.made_up import NAMES, farthest, masks, write
+from tests.data.writing.made_up import NAMES, accept, farthest, masks, write
 
 MASKS = masks()
 BOTH = sorted(set(FORMATS) & set(WRITERS))
@@ -23,29 +21,20 @@ def _photos(folder):
         Image.fromarray(pixels).save(folder / name)
 
 
-def _accept(folder):
-    """As Label Studio does when people accept predictions and export."""
-    tasks = json.loads((folder / "tasks.json").read_text())
-    for number, task in enumerate(tasks, start=1):
-        (prediction,) = task.pop("predictions")
-        task |= {"id": number, "annotations": [{"id": number, "completed_by": 1, "result": prediction["result"]}]}
-    (folder / "tasks.json").write_text(json.dumps(tasks))
-
-
 @pytest.mark.parametrize("name", BOTH)
 @pytest.mark.parametrize("tolerance", [0.0, 1.0])
 def test_readers_find_the_masks_that_were_written(tmp_path, name, tolerance):
     _photos(tmp_path / "data" / "photos")
     (folder,) = write(tmp_path / "data" / "out", [name], MASKS, tolerance)
     source = tmp_path / "data"
-    if name == "yolo":  # The images belong into a folder of its own.
+    if name == "yolo":  # The images belong in a folder of its own.
         (source / "photos").rename(folder / "images")
         (folder / "images").rename(folder / "train")
         (folder / "images").mkdir()
         (folder / "train").rename(folder / "images" / "train")
         source = folder
     elif name == "label-studio":
-        _accept(folder)
+        accept(folder)
     reader = FORMATS[name](folder=str(source))
     listing = reader.listing()
     assert not listing.set_aside
