@@ -201,9 +201,7 @@ def convert(
     if range_beside and takes_range_beside:
         reader = reader.model_copy(update={intensity.RANGE_KEY: range_beside})
     listing = listing or reader.listing()
-    if not listing.sources:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-        raise UserError(f"no image with its labels was found{reasons}")
+    listing.check_any()
     _check_splits(reader, listing.sources, is_addition)
     label_map = reader.label_map  # Found before the reader goes to workers, so that none looks for the classes again.
 
@@ -225,7 +223,8 @@ def convert(
                 intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
             # Where the values of masks are the format's own, no option says what they mean.
-            proposed = proposal(notes, label_map).lstrip("\n") if "labels" in type(reader).model_fields else ""
+            is_open = {"labels", "others"} & set(type(reader).model_fields) == {"labels"}
+            proposed = proposal(notes, label_map).lstrip("\n") if is_open else ""
             remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
@@ -378,10 +377,9 @@ def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_cl
     notes = Notes.from_json(report["notes"])
     shares = [split["pixel_shares"] for split in report["splits"].values()]
     absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
-    never = (
-        f"fewer than one in a million pixels are of {', '.join(absent)}, probably none: {on_missing_class}. A run "
-        "needs each class in train"
-    )
+    names = ", ".join(absent if len(absent) <= 10 else [*absent[:10], f"… and {len(absent) - 10} others"])
+    found = f"fewer than one in a million pixels are of {names}, probably none"
+    never = f"{found}: {on_missing_class}. A run needs each class in train"
     scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
     return [*([never] if absent else []), *orientation.remarks(notes), *scaled]
 

@@ -137,8 +137,8 @@ class ClassOptions(Section):
             for name in merged:
                 if name not in known and target != BACKGROUND:
                     close = difflib.get_close_matches(name, known, n=1)
-                    hint = f"; is it {close[0]}?" if close else ""
-                    raise UserError(f"--classes: there is no class {name}{hint} There are {', '.join(known)}")
+                    hint = f" (did you mean {close[0]}?)" if close else ""
+                    raise UserError(f"--classes: there is no class {name}{hint}; there are {', '.join(known)}")
                 if owners.setdefault(name, target) != target:
                     raise UserError(f"--classes: {name} belongs to {owners[name]} and to {target}")
 

@@ -12,7 +12,7 @@ from data.base.files import join
 from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 from data.listing.split_folders import split_of_word
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 
 # Folders of masks, whose files have the names of images, and are none.
 _OF_LABELS = re.compile(r"mask|label|annotation|segment|panoptic|pixelmap|stuffthing|gtfine|truth", re.IGNORECASE)
@@ -35,8 +35,7 @@ class ImageFiles:
         """
         self.folder = folder.rstrip("/") or folder
         if files is None:
-            start = len(self.folder) + 1
-            files = [file.path[start:] for file in walk(self.folder).files]
+            files = relative_files(self.folder)
         self.relative = {
             unicodedata.normalize("NFC", file.replace(os.sep, "/")): join(self.folder, file)
             for file in files
@@ -85,8 +84,12 @@ class ImageFiles:
         if len(found) > 1:
             raise BadImageError(f"{name} may be {' or '.join(sorted(found)[:3])}; name the folder too")
         if leads_out:
-            hint = f"; if {found[0]} is meant, name that" if found else f"; put the image into {self.folder}"
-            raise BadImageError(f"{name} leads out of the data set{hint}")
+            hint = (
+                f"if {found[0]} is meant, name that"
+                if found
+                else (f"name the folder above {self.folder} that has both labels and images, or put the image into it")
+            )
+            raise BadImageError(f"{name} leads out of the data set; {hint}")
         if found and not _is_of_other_split(parts, found[0]):
             return found[0]
         stem = os.path.splitext(parts[-1])[0].casefold() if parts else ""

@@ -48,7 +48,7 @@ def checked(counts: Sequence[int] | np.ndarray, height: int, width: int) -> np.n
     except ValueError:  # Lists of several lengths.
         numbers = np.zeros(1)
     if numbers.size and (numbers.dtype.kind not in "iu" or numbers.ndim != 1 or numbers.min() < 0):
-        raise BadImageError("its run lengths are not whole numbers from 0 on")
+        raise BadImageError("its run lengths are not all whole numbers of 0 or more")
     # Each for itself too, as the sum of very large numbers begins again at 0.
     total = int(numbers.sum()) if numbers.size and numbers.max() <= height * width else sum(numbers.tolist())
     if total != height * width:

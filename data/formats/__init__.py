@@ -1,6 +1,7 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
 from data.formats.ade20k import Ade20kReader
+from data.formats.annotated import AnnotatedImagesReader
 from data.formats.brain_mri import BrainMriReader
 from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
@@ -42,6 +43,7 @@ FORMATS: dict[str, type[Reader]] = {
 
 __all__ = [
     "FORMATS",
+    "AnnotatedImagesReader",
     "LabeledImage",
     "Listing",
     "MaskedImagesReader",

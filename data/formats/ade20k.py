@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import os
 import posixpath
 from collections.abc import Iterable, Sequence
 from typing import ClassVar
@@ -21,7 +20,7 @@ from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map_files import LabelMapFile, MaskLabels, load_labels
 from data.listing.split_folders import placing
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 from data.masks.class_ids import read_mask
 from data.masks.colors_as_ids import ids_of_colors
 
@@ -65,7 +64,7 @@ class Ade20kReader(DenseReader):
     @functools.cached_property
     def _root(self) -> str:
         """The folder with images/ and annotations/, as a prefix of paths below SOURCE."""
-        files = _relative(self.folder)
+        files = relative_files(self.folder)
         roots = _roots(self.folder, files)
         if not roots and _sign_of_full(files):
             raise UserError(f"{self.folder} {_FULL}")
@@ -90,7 +89,7 @@ class Ade20kReader(DenseReader):
         return [one.name for one in self.classes_of_masks if one.shows_something]
 
     def listing(self) -> Listing:
-        files = ImageFiles(self.folder, _relative(self.folder)).relative
+        files = ImageFiles(self.folder, relative_files(self.folder)).relative
         images = _by_stem(files, f"{self._root}{_IMAGES}/")
         masks = _by_stem(files, f"{self._root}{_ANNOTATIONS}/")
         instances = _by_stem(files, f"{self._root}{_INSTANCES}/")
@@ -145,7 +144,7 @@ class Ade20kReader(DenseReader):
             is_shifted = mask.pixels.ndim == 2 and (mask.pixels == IGNORE_LABEL).any()
             if is_shifted and not any(IGNORE_LABEL in one.values for one in self.classes_of_masks):
                 raise BadImageError(
-                    "it holds 255, which published masks do not, as 0 is what they ignore; where training code has "
+                    "it holds 255, which the published masks never do (they ignore 0); if training code has "
                     "made all values one less, each is of another class: take the masks as published, or give a file "
                     "with all values and names as --labels, in which {ignore: [255]} is an entry"
                 )
@@ -167,11 +166,6 @@ class Ade20kReader(DenseReader):
             )
         numbers = colors >> 8 & 255  # Green.
         return number_objects(numbers, (numbers > 0) & self.is_learned(ids), np.zeros(ids.shape, bool))
-
-
-def _relative(folder: str) -> list[str]:
-    start = len(folder.rstrip("/")) + 1
-    return [file.path[start:].replace(os.sep, "/") for file in walk(folder).files]
 
 
 def _sign_of_full(files: Sequence[str]) -> str:

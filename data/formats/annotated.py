@@ -16,7 +16,7 @@ from data.formats.dealt import SplitOptions
 from data.formats.reader import LabeledImage, MaskedImagesReader, SetAside, Source
 from data.label_map import LabelMap
 from data.listing.items import LEFT_BY_TOOLS
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 
 
 class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
@@ -39,8 +39,7 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
     @functools.cached_property
     def files(self) -> list[str]:
         """Paths of the files of the data set, below its folder, with `/` between folders."""
-        start = len(self.folder.rstrip("/")) + 1
-        return without_hidden([file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files])
+        return without_hidden(relative_files(self.folder))
 
     @abc.abstractmethod
     def categories(self) -> Sequence[Category]:

@@ -5,20 +5,19 @@ from __future__ import annotations
 import abc
 import dataclasses
 import functools
-import os
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
 import numpy as np
 
 from data.annotations.classes import Category, ChosenClasses, ClassOptions
-from data.base.files import read_bytes
+from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.dealt import SplitOptions
 from data.formats.reader import MaskedImagesReader, SetAside
 from data.label_map import LabelMap
-from data.listing.walking import walk
+from data.listing.walking import printable, relative_files
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask
 from data.masks.meaning import Kind, Meaning
@@ -112,16 +111,10 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
 
     def relative_files(self) -> tuple[list[str], list[SetAside]]:
         """Paths of all files below the folder, with `/` between folders; and those that cannot be used."""
-        start = len(self.folder.rstrip("/")) + 1
-        paths: list[str] = []
-        unusable: list[SetAside] = []
-        for file in walk(self.folder).files:
-            printable = os.fsencode(file.path).decode("utf-8", "backslashreplace")
-            if printable == file.path:
-                paths.append(file.path[start:].replace(os.sep, "/"))
-            else:
-                unusable.append(SetAside(printable, "its name is not UTF-8; rename it"))
-        return paths, unusable
+        files = relative_files(self.folder)
+        reason = "its name is not UTF-8; rename it"
+        unusable = [SetAside(join(self.folder, printable(file)), reason) for file in files if printable(file) != file]
+        return [file for file in files if printable(file) == file], unusable
 
     def chosen_ids(self, path: str) -> np.ndarray:
         """Reads the mask at a path: [height, width] uint8 ids of the chosen classes, 255 for "ignore".

@@ -9,13 +9,14 @@ from typing import Annotated, Any, ClassVar
 import numpy as np
 import pydantic
 
-from data.base.errors import readable
+from data.base.errors import UserError, readable
 from data.base.files import read_bytes
 from data.base.section import Section
 from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.intensity import IntensityRange
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
+from data.listing.walking import printable
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.meaning import Meaning
 
@@ -91,6 +92,12 @@ class Listing:
     set_aside: list[SetAside] = dataclasses.field(default_factory=list)
     ignored: list[SetAside] = dataclasses.field(default_factory=list)
     remedy: str = ""
+
+    def check_any(self) -> None:
+        """Raises a UserError if there is no example; says why, by the first inputs that are none."""
+        if not self.sources:
+            reasons = "".join(f"\n  {one.input}: {one.reason}" for one in (self.set_aside or self.ignored)[:10])
+            raise UserError(f"no image with its labels was found{reasons}")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -245,13 +252,15 @@ class MaskedImagesReader(Reader):
 
 
 def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:
-    """Keeps the first source of each name; the others are set aside."""
+    """Keeps the first source of each name; the others are set aside, as are those whose name is not UTF-8."""
     first: dict[str, Source] = {}
-    duplicates = []
+    unusable = []
     for source in sources:
-        if source.source_id in first:
+        if printable(source.source_id) != source.source_id:
+            unusable.append(SetAside(printable(source.image), "its name is not UTF-8; rename it"))
+        elif source.source_id in first:
             taken = first[source.source_id].image
-            duplicates.append(SetAside(source.image, f"duplicate name {source.source_id}: already taken by {taken}"))
+            unusable.append(SetAside(source.image, f"duplicate name {source.source_id}: already taken by {taken}"))
         else:
             first[source.source_id] = source
-    return list(first.values()), duplicates
+    return list(first.values()), unusable

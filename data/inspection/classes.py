@@ -69,7 +69,12 @@ def propose_classes(values: MaskValues, name_files: Sequence[NameFile], max_pixe
             f"each of the {len(values.looks)} masks that were read holds nothing but {found or 'transparent pixels'}, "
             "and a model needs two classes at least; are these the masks?"
         )
-    proposal = _from_colors(colors, values, name_files) if colors else _from_ids(ids, values, name_files)
+    if colors and (indices := _voc_indices(colors)):
+        proposal = _from_voc_colors(colors, indices, values, name_files)
+    elif colors:
+        proposal = _from_colors(colors, values, name_files)
+    else:
+        proposal = _from_ids(ids, values.palette() or {}, f"the masks hold the values {join(ids)}", values, name_files)
     if not transparent:
         return proposal
     meaning = proposal.labels.label_map.names[0] if adds_background else "ignore"
@@ -124,9 +129,32 @@ def _from_colors(colors: dict[Color, int], values: MaskValues, name_files: Seque
     return ClassProposal(_labels(named, list(colors)), (why,), (*unused, assumed), options)
 
 
-def _from_ids(ids: dict[int, int], values: MaskValues, name_files: Sequence[NameFile]) -> ClassProposal:
-    found = f"the masks hold the values {join(ids)}"
-    palette = values.palette() or {}
+def _from_voc_colors(
+    colors: dict[Color, int], indices: dict[Color, int], values: MaskValues, name_files: Sequence[NameFile]
+) -> ClassProposal:
+    """Colors that stand for indices of PASCAL VOC's palette, void among them, which is ignored."""
+    ids = {index: colors[color] for color, index in indices.items() if index != IGNORE_LABEL}
+    palette = {index: _voc_color(index) for index in range(IGNORE_LABEL + 1)}
+    found = f"the masks hold {len(ids)} colors of PASCAL VOC's palette, the indices {join(ids)}"
+    proposal = _from_ids(ids, palette, found, values, name_files)
+    ignored = {"id": IGNORE_LABEL, "name": "(ignored)", "color": palette[IGNORE_LABEL]}
+    classes = [one.model_dump() for one in proposal.labels.label_map.classes]
+    labels = proposal.labels.model_copy(update={"label_map": LabelMap.model_validate([*classes, ignored])})
+    why = "its color of void, 224,224,192, is ignored: neither learned nor counted"
+    options = {"masks_hold": "colors"} if values.palette() is None else {}
+    return dataclasses.replace(proposal, labels=labels, reasons=(*proposal.reasons, why), options=options)
+
+
+def _voc_indices(colors: Iterable[Color]) -> dict[Color, int]:
+    """The index in PASCAL VOC's palette of each color; empty if it lacks one, or void is not among them."""
+    known = {_voc_color(index): index for index in range(IGNORE_LABEL + 1)}
+    found = {color: known[color] for color in colors if color in known}
+    return found if len(found) == len([*colors]) > 2 and {0, IGNORE_LABEL} <= {*found.values()} else {}
+
+
+def _from_ids(
+    ids: dict[int, int], palette: dict[int, Color], found: str, values: MaskValues, name_files: Sequence[NameFile]
+) -> ClassProposal:
     classes, reasons, assumptions = _classes(ids, values)
     unused: list[str] = []
     for file in name_files:

@@ -9,6 +9,8 @@ import os
 from collections.abc import Callable, Mapping
 from typing import Any
 
+import pydantic
+
 from data.base.errors import UserError
 from data.base.files import is_remote, list_names
 from data.consistency import check_consistency
@@ -141,11 +143,24 @@ def _format(
     """The format's name and reader, and how the folder is read."""
     if chosen is not None:
         name, kind = chosen
-        unrecognized = Recognition(("as you say",), needs_labels="labels" in kind.model_fields)
-        return name, kind, kind.recognize(folder, files) or unrecognized
+        recognition = kind.recognize(folder, files)
+        if recognition is None:
+            recognition = Recognition(("as you say",), needs_labels=_needs_labels(kind, folder, given))
+        return name, kind, recognition
     name, recognition = which_format(folder, files)
     check_options(name, FORMATS[name], given, folder)
     return name, FORMATS[name], recognition
+
+
+def _needs_labels(kind: type[Reader], folder: str, given: Mapping[str, Any]) -> bool:
+    """Whether a format has an option for the classes, and does not find them otherwise."""
+    if "labels" not in kind.model_fields:
+        return False
+    try:
+        _ = kind.model_validate({"folder": folder, **given}).label_map
+    except (UserError, pydantic.ValidationError):
+        return True
+    return False
 
 
 def _listed(
@@ -154,10 +169,7 @@ def _listed(
     """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
     listing = reader.listing()
-    left_out = listing.set_aside or ([] if listing.sources else listing.ignored)
-    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in left_out[:5])
-    if not listing.sources:
-        raise UserError(f"no image with its labels was found{reasons}")
+    listing.check_any()
     if is_addition:
         return reader, settings, listing, ()
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
@@ -168,17 +180,21 @@ def _listed(
             shares = reader.working_split(listing.sources)
             # Folders of splits that are all there stay as they are.
             if shares and (empty or len(shares) == len(SPLITS)):
-                settings = {**settings, "split": share_text(shares)}
+                filling = {**settings, "split": share_text(shares)}
                 has = "no image" if empty else "hardly an image"
                 why = (
-                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {settings['split']} fills "
+                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {filling['split']} fills "
                     "all splits"
                 )
-                reader = kind.model_validate(settings)
-                return reader, settings, reader.listing(), (why,)
+                other = kind.model_validate(filling)
+                dealt = other.listing()
+                # Of few images a small share may be one, and nothing has to be assumed.
+                if [source.split for source in dealt.sources] != [source.split for source in listing.sources]:
+                    return other, filling, dealt, (why,)
     if not empty:
         return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
+    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
     lost = f"\nImages that cannot be used ({len(listing.set_aside)}):{reasons}" if reasons else ""
     raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}{lost}")
 

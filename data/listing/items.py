@@ -9,7 +9,7 @@ import unicodedata
 
 from data.base.errors import UserError
 from data.base.files import is_remote
-from data.listing.walking import File, walk
+from data.listing.walking import File, printable, walk
 
 EXTENSIONS = (".jpg", ".jpeg", ".jpe", ".jfif", ".png", ".gif", ".bmp", ".tif", ".tiff", ".webp")
 # What is not an image of the data set, whatever its extension.
@@ -79,19 +79,19 @@ def find_items(folder: str, name: str, without: str = "") -> Items:
             relative = relative.replace(os.sep, "/")
         below = f"{name}/{relative}" if name else relative
         stem, extension = os.path.splitext(unicodedata.normalize("NFC", below))
-        printable = os.fsencode(file.path).decode("utf-8", "backslashreplace")
+        path = printable(file.path)
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in relative.split("/")):
-            found.ignored.append((printable, "hidden, or left by a tool"))
+            found.ignored.append((path, "hidden, or left by a tool"))
         elif file.missing and not (extension.lower() in EXTENSIONS or mimetypes.guess_type(relative)[0]):
             # A whole folder may be missing, on a disk that is not mounted.
             raise UserError(
                 f"{file.path} is a link to {file.missing}, where nothing is; bring it back or delete the link"
             )
         elif extension.lower() not in EXTENSIONS:
-            found.ignored.append((printable, "not an image file"))
-            found.others[stem] = printable
-        elif printable != file.path:
-            found.unusable.append((printable, "its name is not UTF-8; rename it"))
+            found.ignored.append((path, "not an image file"))
+            found.others[stem] = path
+        elif path != file.path:
+            found.unusable.append((path, "its name is not UTF-8; rename it"))
         else:
             found.items.append(Item(stem, extension, file))
     found.items.sort(key=lambda item: (item.name.split("/"), item.extension, item.file.path))

@@ -10,7 +10,7 @@ from collections.abc import Callable, Collection, Iterable
 
 from data.base.errors import UserError
 from data.listing.items import LEFT_BY_TOOLS, image_stem
-from data.listing.naming import Naming, find_naming
+from data.listing.naming import Affixes, Naming, find_naming
 from data.listing.split_folders import looks_like_split, split_of_word
 
 _MASK_WORDS = re.compile(r"mask|label|annot|seg|(^|[_/ -])gt|ground_?truth|target|trimap|(^|/)y($|/)", re.IGNORECASE)
@@ -136,6 +136,8 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
     is_named = best.layout.has_words or _OTHER_WORDS.search(best.layout.masks)
     if not is_named and not all(map(looks_flat, best.mask_files[:3])):
         return None
+    if _may_be_masks(best.layout) and all(map(looks_flat, best.image_files[:3])):
+        return None
     _check_splits(best.layout, usable)
     return best.layout
 
@@ -144,6 +146,7 @@ def find_layout(files: Iterable[str], looks_flat: Callable[[str], bool]) -> Layo
 class _Candidate:
     layout: Layout
     rank: tuple[int, int, int, int]
+    image_files: list[str]
     mask_files: list[str]
 
 
@@ -190,13 +193,22 @@ def _candidates(files: dict[str, str]) -> list[_Candidate]:
             and (len(folders) <= _FEW_FOLDERS or bool(_MASK_WORDS.search(f"{masks}/{next(iter(names[masks]))}")))
         )
         if layout := _pair(images, masks, names[images], names[masks], may_differ):
-            of_masks = [
-                files[file]
-                for file in sorted(of_folder[masks])
-                if layout.naming.masks.cut(image_stem(file).rpartition("/")[2])
-            ]
-            found.append(_Candidate(layout, _rank(layout), of_masks))
+            of_images = _named_so(layout.naming.images, of_folder[images], files)
+            of_masks = _named_so(layout.naming.masks, of_folder[masks], files)
+            found.append(_Candidate(layout, _rank(layout), of_images, of_masks))
     return found
+
+
+def _named_so(affixes: Affixes, of_folder: Iterable[str], files: dict[str, str]) -> list[str]:
+    return [files[file] for file in sorted(of_folder) if affixes.cut(image_stem(file).rpartition("/")[2])]
+
+
+def _may_be_masks(layout: Layout) -> bool:
+    """Whether names leave it open that what would be the images are other masks, such as of objects or in colors."""
+    affixes = f"{layout.naming.images.prefix}/{layout.naming.images.suffix}"
+    image = affixes if layout.images == layout.masks else f"{layout.images}/{affixes}"
+    is_named = bool(_MASK_WORDS.search(image) or _OTHER_WORDS.search(image))
+    return (is_named or not layout.has_words) and not _IMAGE_WORDS.search(image)
 
 
 def _holds(folder: str, other: str) -> bool:

@@ -74,6 +74,17 @@ def walk(folder: str) -> Walk:
     return Walk(files, sorted(loops))
 
 
+def relative_files(folder: str) -> list[str]:
+    """The paths of all files below a folder as `walk` finds them, relative to it, with `/` between folders."""
+    start = len(folder.rstrip("/")) + 1
+    return [file.path[start:].replace(os.sep, "/") for file in walk(folder).files]
+
+
+def printable(path: str) -> str:
+    """A path as text that can be stored: bytes that are not UTF-8 are escaped."""
+    return os.fsencode(path).decode("utf-8", "backslashreplace")
+
+
 def _files(folder: str, loops: list[str]) -> Iterator[File]:
     entered: collections.Counter[tuple[int, int]] = collections.Counter()
     # Folders still to be read, each with those that it is in: a link to one of them would lead back here.

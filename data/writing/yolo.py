@@ -20,7 +20,7 @@ _SUBSET = "train"
 
 
 class YoloWriter(Writer):
-    """`data.yaml`, a list of the images, and `labels/train/NAME.txt` for each; images belong into `images/train`."""
+    """`data.yaml`, a list of the images, and `labels/train/NAME.txt` for each; images belong in `images/train`."""
 
     def __init__(self, folder: str, destination: str, labels: Sequence[Label]):
         super().__init__(folder, destination, labels)

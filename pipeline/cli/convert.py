@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from data.formats import Reader
     from data.inspection.recognize import Recognized
 
+# Of more classes than this only the largest are printed; conversion.json has all.
+_MOST_SHARES, _FEWER_SHARES = 30, 20
+
 _FORMAT = click.Option(
     ["--format", "dataset_format"],
     metavar="FORMAT",
@@ -179,7 +182,7 @@ def convert_with(
         **settings,
     )
     for name, counts in report["splits"].items():
-        shares = ", ".join(f"{label} {share:.1%}" for label, share in counts["pixel_shares"].items())
+        shares = _shares(counts["pixel_shares"])
         groups = f" of {counts['groups']} groups" if "groups" in counts else ""
         click.echo(f"{name:5}  {counts['examples']:6} images{groups}   {shares}")
     for entry in report["set_aside"]:
@@ -190,6 +193,15 @@ def convert_with(
     for line in remarks(report, reader.on_missing_class):
         click.echo(line)
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
+
+
+def _shares(pixel_shares: Mapping[str, float]) -> str:
+    """The share of each class, or of the largest if there are very many."""
+    shown = dict(pixel_shares)
+    if len(shown) > _MOST_SHARES:
+        shown = dict(sorted(shown.items(), key=lambda item: -item[1])[:_FEWER_SHARES])
+    rest = f", … and {len(pixel_shares) - len(shown)} others" if len(shown) < len(pixel_shares) else ""
+    return ", ".join(f"{label} {share:.1%}" for label, share in shown.items()) + rest
 
 
 def _absolute(path: Any) -> Any:

@@ -23,6 +23,7 @@ from data.formats import LabeledImage
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
+from data.formats.yolo.reader import YoloReader
 from data.label_map import LabelMap
 from tests.data.formats.layouts import Example, Layout, write
 
@@ -142,6 +143,19 @@ def test_names_that_are_not_utf_8_are_set_aside(tmp_path, segpipe):
     assert r"images/caf\xe9.jpg: its name is not UTF-8" in finished.stdout
     report = json.loads((tmp_path / "out" / "conversion.json").read_text())
     assert [entry["input"].rpartition("/")[2] for entry in report["set_aside"]] == [r"caf\xe9.jpg", r"caf\xe9.png"]
+    assert sum(values["examples"] for values in report["splits"].values()) == 40
+
+
+def test_names_that_are_not_utf_8_are_set_aside_in_formats_of_objects_too(tmp_path):
+    for number in range(41):
+        Image.fromarray(np.full((20, 30, 3), 6 * number, np.uint8)).save(tmp_path / f"{number:03d}.png")
+        (tmp_path / f"{number:03d}.txt").write_text("0 0.1 0.1 0.9 0.1 0.5 0.9\n")
+    (tmp_path / "classes.txt").write_text("thing\n")
+    for path in (tmp_path / "000.png", tmp_path / "000.txt"):
+        os.rename(path, os.fsencode(path).replace(b"000", b"caf\xe9"))
+    report = convert(YoloReader(folder=str(tmp_path), split=THIRDS), str(tmp_path / "out"))
+    (entry,) = report["set_aside"]
+    assert entry == {"input": f"{tmp_path}/caf\\xe9.png", "reason": "its name is not UTF-8; rename it"}
     assert sum(values["examples"] for values in report["splits"].values()) == 40
 
 

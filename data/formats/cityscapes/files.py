@@ -26,36 +26,45 @@ class CityscapesFiles:
     """What a data set holds, by the path of each scene below leftImg8bit and gtFine, without endings.
 
     Attributes:
-      images: paths of the images.
+      images: paths of the images, by what their names have after that of their folder; mostly nothing, but images of
+        one scene in fog of several densities end in such as `_beta_0.01`.
       labels: paths of the files with labels, by their kind.
       has_train_ids: whether there are files labelTrainIds.
     """
 
-    images: dict[str, list[str]]
+    images: dict[str, dict[str, list[str]]]
     labels: dict[str, dict[str, list[str]]]
     has_train_ids: bool
 
 
-def find_files(files: Iterable[str], truth: str) -> CityscapesFiles:
+def image_folders(files: Iterable[str]) -> list[str]:
+    """Names of folders with images: `leftImg8bit` first, and others such as `leftImg8bit_foggy`."""
+    found = {part for file in files if IMAGES in file for part in file.split("/")[:-1] if part.startswith(IMAGES)}
+    return sorted(found)
+
+
+def find_files(files: Iterable[str], truth: str, image_folder: str = IMAGES) -> CityscapesFiles:
     """The images and labels.
 
     Args:
       files: paths of all files of the data set, below it, with `/` between folders.
       truth: the folder with the labels, `gtFine` or `gtCoarse`.
+      image_folder: the folder with the images.
     """
-    images: dict[str, list[str]] = collections.defaultdict(list)
+    images: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     labels: dict[str, dict[str, list[str]]] = collections.defaultdict(lambda: collections.defaultdict(list))
     has_train_ids = False
     for file in files:
-        if IMAGES not in file and truth not in file:
+        if image_folder not in file and truth not in file:
             continue
         parts = unicodedata.normalize("NFC", file).split("/")
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in parts):
             continue
-        if IMAGES in parts[:-1]:
-            stem, extension = os.path.splitext(_below(parts, IMAGES))
-            if stem.endswith(f"_{IMAGES}") and extension.lower() in EXTENSIONS:
-                images[stem.removesuffix(f"_{IMAGES}")].append(file)
+        if image_folder in parts[:-1]:
+            stem, extension = os.path.splitext(_below(parts, image_folder))
+            scene, is_named, variant = stem.partition(f"_{image_folder}")
+            if is_named and variant[:1] in ("", "_") and extension.lower() in EXTENSIONS:
+                images[scene][variant].append(file)
         elif truth in parts[:-1]:
             path = _below(parts, truth)
             kind = next((kind for kind in _KINDS if path.endswith(f"_{truth}{kind}")), "")
@@ -63,7 +72,8 @@ def find_files(files: Iterable[str], truth: str) -> CityscapesFiles:
                 labels[path.removesuffix(f"_{truth}{kind}")][kind].append(file)
             else:
                 has_train_ids = has_train_ids or path.endswith(f"_{truth}_labelTrainIds.png")
-    return CityscapesFiles(dict(images), {scene: dict(kinds) for scene, kinds in labels.items()}, has_train_ids)
+    of_scenes = {scene: dict(sorted(variants.items())) for scene, variants in images.items()}
+    return CityscapesFiles(of_scenes, {scene: dict(kinds) for scene, kinds in labels.items()}, has_train_ids)
 
 
 def _below(parts: list[str], folder: str) -> str:

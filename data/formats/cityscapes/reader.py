@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import itertools
 from collections.abc import Sequence
 from typing import ClassVar, Literal
 
@@ -12,7 +13,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import CROWD
+from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import name_of
 from data.formats.cityscapes.classes import LABELS, parse_labels
@@ -24,6 +25,7 @@ from data.formats.cityscapes.files import (
     CityscapesFiles,
     city_of,
     find_files,
+    image_folders,
     main_file,
     part_of,
     split_of_part,
@@ -31,9 +33,11 @@ from data.formats.cityscapes.files import (
 from data.formats.cityscapes.polygons import PolygonFile, draw_polygons
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
+from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
 from data.masks.files import Mask
+from data.masks.used_values import UsedValues
 from data.splits import share_text
 
 # CVAT's export has its own labels.
@@ -42,6 +46,7 @@ _COLORS_FILE = "label_colors.txt"
 _FIRST_OBJECT = 1000
 # Of tests, so many are looked at.
 _LOOKED_AT = 12
+_LAST_TRAIN_ID = max(label.train_id for label in LABELS if label.train_id != IGNORE_LABEL)
 _EMPTY = "nobody labeled it: it holds only unlabeled pixels and borders"
 
 
@@ -58,22 +63,26 @@ class CityscapesReader(DenseReader):
 
     Attributes:
       folder: holds leftImg8bit and gtFine, or folders that do.
+      images: folder with the images, such as leftImg8bit_foggy; also what their names end in, before a suffix such as
+        _beta_0.01, of which one scene may have several.
       masks: folder with the labels.
       label_set: the classes without --classes: the 19 of the benchmark, or all 30. --classes may name any of them.
     """
 
     looks_for: ClassVar[str] = f"folders {IMAGES} and gtFine (Cityscapes)"
 
+    images: FolderBelow = IMAGES
     masks: Literal["gtFine", "gtCoarse"] = "gtFine"
     label_set: Literal["train", "all"] = "train"
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
-        for masks in ("gtFine", "gtCoarse"):
-            found = find_files(files, masks)
+        for masks, images in itertools.product(("gtFine", "gtCoarse"), image_folders(files)):
+            found = find_files(files, masks, images)
             if set(found.images) & set(found.labels):
-                options = {} if masks == "gtFine" else {"masks": masks}
-                return Recognition((f"it has {IMAGES} and {masks}, as Cityscapes has them",), options)
+                options = {} if images == IMAGES else {"images": images}
+                options |= {} if masks == "gtFine" else {"masks": masks}
+                return Recognition((f"it has {images} and {masks}, as Cityscapes has them",), options)
         return None
 
     @functools.cached_property
@@ -114,12 +123,18 @@ class CityscapesReader(DenseReader):
 
     def listing(self) -> Listing:
         files, unusable = self.relative_files()
-        found = find_files(files, self.masks)
+        found = find_files(files, self.masks, self.images)
         if not set(found.images) & set(found.labels):
             raise UserError(self._nothing_found(found))
         sources, set_aside, ignored = self._pairs(found)
         sources, unpublished = self._published(sources)
-        return Listing(sources and self._with_splits(sources), unusable + set_aside, ignored + unpublished)
+        others = [
+            SetAside(join(self.folder, name), f"other images, which --images {name} takes instead")
+            for name in image_folders(files)
+            if name != self.images and find_files(files, self.masks, name).images
+        ]
+        sources = sources and self._with_splits(sources)
+        return Listing(sources, unusable + set_aside, [*ignored, *unpublished, *others])
 
     def _pairs(self, found: CityscapesFiles) -> tuple[list[Source], list[SetAside], list[SetAside]]:
         """The examples, their splits as the data set states them; what is set aside; and what is left out."""
@@ -128,13 +143,14 @@ class CityscapesReader(DenseReader):
         ignored: list[SetAside] = []
         # Whole parts may lack one or the other, as people load down only what they need.
         labeled = {part_of(scene) for scene in found.images if scene in found.labels}
-        for scene, images in sorted(found.images.items()):
+        every = [(scene, images) for scene, variants in sorted(found.images.items()) for images in variants.values()]
+        for scene, images in every:
             image, kinds = join(self.folder, images[0]), found.labels.get(scene)
             if kinds is None:
                 if part_of(scene) in labeled:
                     set_aside.append(SetAside(image, f"there is no {scene}_{self.masks}{LABEL_IDS}"))
                 else:
-                    whole = f"{self.masks} has no labels of images of {part_of(scene) or IMAGES}"
+                    whole = f"{self.masks} has no labels of images of {part_of(scene) or self.images}"
                     ignored.append(SetAside(image, whole))
                 continue
             masks = main_file(kinds)
@@ -149,7 +165,7 @@ class CityscapesReader(DenseReader):
             sources.append(Source(name, "", image, mask, slice=city, group=city, stated_split=split, labels=labels))
         for scene, kinds in sorted(found.labels.items()):
             if scene not in found.images:
-                entry = SetAside(join(self.folder, main_file(kinds)[0]), f"there is no image {scene}_{IMAGES}")
+                entry = SetAside(join(self.folder, main_file(kinds)[0]), f"there is no image {scene}_{self.images}")
                 (set_aside if part_of(scene) in labeled else ignored).append(entry)
         return sources, set_aside, ignored
 
@@ -191,27 +207,37 @@ class CityscapesReader(DenseReader):
         for source in sources:
             splits.setdefault(source.group, set()).add(stay.get(source.source_id, ""))
         if any(city and len(found) > 1 for city, found in splits.items()):
-            sources = [dataclasses.replace(source, group="") for source in sources]
+            sources = [dataclasses.replace(source, group=scene) for source, scene in self._scenes(sources)]
         return self.deal(sources, stay, self.folder)
+
+    def _scenes(self, sources: Sequence[Source]) -> list[tuple[Source, str]]:
+        """The images with their scenes; with empty strings if there is one image of each."""
+        if len({source.mask for source in sources}) == len(sources):
+            return [(source, "") for source in sources]
+        return [(source, source.source_id.rpartition(f"_{self.images}")[0]) for source in sources]
 
     def fill_splits(self, sources: list[Source]) -> str:
         with contextlib.suppress(ValueError):
             self.working_split(sources)
             return super().fill_splits(sources)
-        apart = [dataclasses.replace(source, group=placing(source.source_id).rest) for source in sources]
+        scenes = self._scenes(sources)
+        pattern = f"'(.+)_{self.images}'" if any(scene for _, scene in scenes) else ".+"
+        apart = [dataclasses.replace(source, group=placing(scene or source.source_id).rest) for source, scene in scenes]
         with contextlib.suppress(ValueError):
             shares = share_text(self.working_split(apart))
-            return f"a city stays whole, and there are too few; --group-by .+ --split {shares} deals image by image"
+            return (
+                f"a city stays whole, and there are too few; --group-by {pattern} --split {shares} deals image by image"
+            )
         return super().fill_splits(sources)
 
     def _nothing_found(self, found: CityscapesFiles) -> str:
-        wanted = f"…_{IMAGES}.png below {IMAGES}/ with …_{self.masks}{LABEL_IDS} below {self.masks}/"
+        wanted = f"…_{self.images}.png below {self.images}/ with …_{self.masks}{LABEL_IDS} below {self.masks}/"
         start = f"{self.folder} has no image {wanted}"
         if found.has_train_ids and not found.labels:
             return (
                 f"{start}, but …_{self.masks}_labelTrainIds.png; make {LABEL_IDS[1:]} of the {POLYGONS[1:]}, or read "
-                f"these with --format mask-folder --images {IMAGES} --masks {self.masks} --image-suffix _{IMAGES} "
-                f"--mask-suffix _{self.masks}_labelTrainIds --classes …"
+                f"these with --format mask-folder --images {self.images} --masks {self.masks} "
+                f"--image-suffix _{self.images} --mask-suffix _{self.masks}_labelTrainIds --classes …"
             )
         if not found.images:
             return f"{start}: there are no images"
@@ -221,6 +247,11 @@ class CityscapesReader(DenseReader):
         """The classes' values."""
         mask = read_mask(read_bytes(path), self.max_pixels)
         if not path.endswith(INSTANCE_IDS):
+            if not self._own_labels and _holds_train_ids(mask):
+                raise BadImageError(
+                    f"it holds 255 and nothing else above {_LAST_TRAIN_ID}, as labelTrainIds do and labelIds, which "
+                    "have other numbers, never; take the files as published, or read these with --format mask-folder"
+                )
             return mask
         if mask.pixels.ndim == 3:
             raise BadImageError("it holds colors, and instanceIds hold numbers")
@@ -250,8 +281,11 @@ class CityscapesReader(DenseReader):
         """Numbers of objects: [height, width] uint16."""
         try:
             mask = read_mask(read_bytes(path), self.max_pixels)
+            if mask.pixels.ndim == 3:
+                raise BadImageError("it holds colors, and instanceIds hold numbers")
             if mask.pixels.shape != places.shape:
-                raise BadImageError(f"it holds other pixels than the mask of the classes, {places.shape[::-1]}")
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (mask.pixels.shape, places.shape)]
+                raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
             values = mask.pixels.astype(np.int64)
             is_object = values >= _FIRST_OBJECT
             # The place of a class in the table is its id.
@@ -283,3 +317,11 @@ class CityscapesReader(DenseReader):
         except BadImageError as error:
             raise BadImageError(f"{source.mask}: {error}") from None
         return LabeledImage(image, class_ids, instances)
+
+
+def _holds_train_ids(mask: Mask) -> bool:
+    """Whether values look like those that are trained on, which are other classes than the same numbers in labelIds."""
+    if mask.pixels.ndim == 3:
+        return False
+    values = UsedValues.of(mask.pixels).values
+    return IGNORE_LABEL in values and not ((values > _LAST_TRAIN_ID) & (values != IGNORE_LABEL)).any()

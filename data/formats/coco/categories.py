@@ -53,7 +53,7 @@ def categories_of(path: str, raws: Sequence[msgspec.Raw]) -> dict[str, FileCateg
         parent = entry.supercategory if isinstance(entry.supercategory, str) else ""
         category = FileCategory(name, _color(entry.color), " ".join(parent.split()), entry.isthing != 0)
         if found.setdefault(key, category).name != name:
-            raise UserError(f"{path}: the category id {key} is {found[key].name} and {name}; it may be only one")
+            raise UserError(f"{path}: the categories {found[key].name} and {name} have the same id, {key}")
     if not found:
         raise UserError(f"{path} has no categories")
     return found

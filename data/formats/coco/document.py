@@ -105,7 +105,7 @@ def load(path: str, model: type[Model]) -> Model:
     except msgspec.ValidationError as error:
         raise UserError(f"{path} is not in COCO's format: {plain(error)}") from None
     except msgspec.DecodeError as error:
-        raise UserError(f"{path} is no complete JSON: {_place(content, error)}") from None
+        raise UserError(f"{path} is not complete JSON: {_place(content, error)}") from None
     except UnicodeDecodeError as error:
         raise UserError(f"{path} is not {error.encoding} at byte {error.start}; save it as UTF-8") from None
     except RecursionError:

@@ -87,7 +87,7 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
             return Found(tuple(taken), tuple((file, _why_not(kinds.get(file), taken[0])) for file in others))
     seen = "".join(f"\n  {file}: {_KINDS[kind]}" for file, kind in [*kinds.items()][:_MOST_SHOWN])
     raise UserError(
-        f"{folder} has no JSON that is known for COCO's instances, such as annotations/instances_train2017.json; "
+        f"{folder} has no JSON that looks like COCO's instances, such as annotations/instances_train2017.json; "
         f"name it with --annotations FILE{seen}"
     )
 

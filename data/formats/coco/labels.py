@@ -173,8 +173,8 @@ def _shape(raw: msgspec.Raw) -> Shape:
             return Runs(runs.counts, *runs.size)
         rings = _RINGS.decode(raw)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise BadImageError(f"its segmentation is no outlines and no run lengths: {error}") from None
+        raise BadImageError(f"its segmentation is neither outlines nor run lengths: {error}") from None
     is_one = bool(rings) and not isinstance(rings[0], list)
     if any(isinstance(ring, list) is is_one for ring in rings):
-        raise BadImageError("its segmentation has numbers beside outlines")
+        raise BadImageError("its segmentation mixes numbers and outlines")
     return Polygon([rings] if is_one else rings)  # type: ignore[list-item, arg-type]

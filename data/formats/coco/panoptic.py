@@ -32,7 +32,7 @@ from data.formats.reader import (
 )
 from data.label_map import LabelMap
 from data.listing.split_folders import placing, split_of_word
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 from data.masks.class_ids import read_mask
 from data.masks.colors_as_ids import ids_of_colors
 
@@ -78,17 +78,13 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
     @functools.cached_property
     def _annotation_files(self) -> tuple[str, ...]:
         """The JSON files of this format, relative."""
-        named, others = _json_files(self._files())
+        named, others = _json_files(relative_files(self.folder))
         found = tuple(named or (file for file in others if _KEY in read_bytes(join(self.folder, file))))
         if not found:
             raise UserError(
                 f"{self.folder} has no JSON with panoptic segments (segments_info), such as panoptic_train2017.json"
             )
         return found
-
-    def _files(self) -> list[str]:
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
 
     @functools.cached_property
     def chosen(self) -> ChosenClasses:
@@ -101,7 +97,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
         return self.chosen.label_map
 
     def listing(self) -> Listing:
-        files = self._files()
+        files = relative_files(self.folder)
         learned = [label.id for label in self.label_map.root if label.id not in (self.chosen.background, IGNORE_LABEL)]
         contents = {
             file: read_content(join(self.folder, file), file, self.chosen.ids, learned)
@@ -171,7 +167,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
                 missing.append(SetAside(entry.name, f"its PNG of segments: {error}"))
         if missing and not found:
             archive = f"{os.path.splitext(file)[0]}.zip"
-            remedy = f"unpack {archive}" if archive in files else f"they belong into a folder {stem} beside it"
+            remedy = f"unpack {archive}" if archive in files else f"put them into a folder {stem} beside it"
             raise UserError(
                 f"{self.folder} has none of the {len(missing)} PNG files that {file} names, such as "
                 f"{content.entries[0].mask}; {remedy}"

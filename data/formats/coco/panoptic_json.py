@@ -174,7 +174,7 @@ def _categories(path: str, raws: Sequence[msgspec.Raw]) -> list[_Category]:
         if not _name(category):
             raise UserError(f"{path}: the category {category.id} has no name")
         if (other := first.setdefault(category.id, category)) is not category:
-            raise UserError(f"{path}: the categories {other.name} and {category.name} have one id, {category.id}")
+            raise UserError(f"{path}: the categories {other.name} and {category.name} have the same id, {category.id}")
     return list(first.values())
 
 

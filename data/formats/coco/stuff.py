@@ -5,7 +5,6 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-import os
 import posixpath
 import re
 from collections.abc import Iterable, Mapping, Sequence
@@ -24,7 +23,7 @@ from data.formats.dense import DenseReader, MaskClass
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map_files import LabelMapFile, MaskLabels, load_labels
 from data.listing.split_folders import placing, split_of_word
-from data.listing.walking import walk
+from data.listing.walking import relative_files
 from data.masks.class_ids import read_mask
 
 _Kind = Literal["stuffthingmaps", "pixelmaps"]
@@ -68,9 +67,7 @@ class CocoStuffReader(DenseReader):
         return None
 
     def _files(self) -> dict[str, str]:
-        start = len(self.folder.rstrip("/")) + 1
-        files = [file.path[start:].replace(os.sep, "/") for file in walk(self.folder).files]
-        return ImageFiles(self.folder, files).relative
+        return ImageFiles(self.folder).relative
 
     @functools.cached_property
     def kind(self) -> _Kind:
@@ -138,15 +135,13 @@ class CocoStuffReader(DenseReader):
         return [*classes, MaskClass("unlabeled", None, (unlabeled,))]
 
     def _found_labels(self) -> MaskLabels:
-        start = len(self.folder.rstrip("/")) + 1
-        paths = [file.path for file in walk(self.folder).files]
-        found = [path for path in paths if posixpath.basename(path[start:].replace(os.sep, "/")) == "labels.txt"]
+        found = [file for file in relative_files(self.folder) if posixpath.basename(file) == "labels.txt"]
         if not found:
             raise UserError(
                 f"{self.folder} has no labels.txt with the names of the classes; get it from "
                 "https://github.com/nightrome/cocostuff, and put it there or give it as --labels"
             )
-        return load_labels(found[0])
+        return load_labels(join(self.folder, found[0]))
 
     def listing(self) -> Listing:
         files = self._files()

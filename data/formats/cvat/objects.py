@@ -183,10 +183,10 @@ def _number(text: str, key: str) -> float:
         number = float(text)
     except ValueError:
         raise BadImageError(
-            f"its {key} is missing" if not text else f"its {key}: {_short(text)} is no number"
+            f"its {key} is missing" if not text else f"its {key}: {_short(text)} is not a number"
         ) from None
     if not math.isfinite(number):
-        raise BadImageError(f"its {key}: {_short(text)} is no finite number")
+        raise BadImageError(f"its {key}: {_short(text)} is not a finite number")
     return number
 
 
@@ -194,7 +194,7 @@ def _whole(text: str, key: str, least: int = 1) -> int:
     try:
         number = int(text)
     except ValueError:
-        what = f"its {key} is missing" if not text else f"its {key}: {_short(text)} is no whole number"
+        what = f"its {key} is missing" if not text else f"its {key}: {_short(text)} is not a whole number"
         raise BadImageError(what) from None
     if number < least:
         raise BadImageError(f"its {key}: {number} is less than {least}")
@@ -217,8 +217,8 @@ def _check_boxes(annotations: Sequence[Annotation], objects: Sequence[AnnotatedO
             distances = (abs(side - side_of_other) for side, side_of_other in zip(bounds, other, strict=True))
             if label == annotation.label and max(distances) <= _AROUND:
                 raise BadImageError(
-                    f"{one.name}: it frames an outline of the same label, so it may only say where that is; --boxes "
-                    "leave-out leaves out all boxes, --boxes draw fills them"
+                    f"{one.name}: it frames an outline of the same label, so it may only say where that object is; "
+                    "--boxes leave-out leaves out all boxes, --boxes draw fills them"
                 )
 
 

@@ -34,7 +34,6 @@ from data.formats.cvat.xml_file import Head, Track, read_parts
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map import parse_color
 from data.listing.split_folders import split_of_word
-from data.listing.walking import walk
 from data.masks.class_ids import read_mask
 
 # Labels of these types are for shapes that cover no area.
@@ -79,9 +78,8 @@ class CvatReader(AnnotatedImagesReader):
     @functools.cached_property
     def exports(self) -> Exports:
         """What there is to read; travels to workers with the reader."""
-        start = len(self.folder.rstrip("/")) + 1
         try:
-            found = find_exports(self.folder, [file.path[start:] for file in walk(self.folder).files])
+            found = find_exports(self.folder, self.files)
         except UnreachableError:
             raise
         except OSError as error:
@@ -136,12 +134,10 @@ class CvatReader(AnnotatedImagesReader):
 
     def listing(self) -> Listing:
         chosen = self.chosen
-        start = len(self.folder.rstrip("/")) + 1
-        files = [file.path[start:] for file in walk(self.folder).files]
         if self.exports.masks:
-            return self._listing_of_masks(files)
+            return self._listing_of_masks(self.files)
         found = ShapesListing(
-            ImageFiles(self.folder, files),
+            ImageFiles(self.folder, self.files),
             chosen.ids,
             self.boxes == "leave-out",
             self._unlabeled,
@@ -179,7 +175,7 @@ class CvatReader(AnnotatedImagesReader):
         if not found.sources and found.set_aside:
             missing = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:5])
             raise UserError(
-                f"no image that {files} names is there; export the task with its images, or put them into "
+                f"none of the images that {files} names is there; export the task with its images, or put them into "
                 f"{below(os.path.dirname(self.exports.xml[0]), 'images')}{missing}"
             )
         if not found.drawn and self._unlabeled != "background":
@@ -248,7 +244,7 @@ class CvatReader(AnnotatedImagesReader):
             mask = read_mask(read_bytes(source.mask), self.max_pixels)
             ids = read_classes(mask, self.label_maps[export], self.chosen)
         except BadImageError as error:
-            raise BadImageError(f"its mask: {error}") from None
+            raise BadImageError(f"its mask {source.mask}, by {below(export, LABEL_MAP)}: {error}") from None
         try:
             instances = read_objects(path, ids, self.chosen.background, self.max_pixels) if path else None
         except BadImageError as error:

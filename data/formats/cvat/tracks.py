@@ -61,7 +61,7 @@ class _Range:
             if not text.strip():
                 return default
             if not _NUMBER.fullmatch(text.strip()):
-                raise UserError(f"{file}: {key} is {text!r}, which is no number of a frame; export it again")
+                raise UserError(f"{file}: {key} is {text!r}, which is not a frame's number; export it again")
             return int(text)
 
         step = max(number(task.frame_filter.partition("step=")[2], "frame_filter", 1), 1)
@@ -181,7 +181,7 @@ def _shapes_by_frame(track: Track, file: str) -> dict[int, Shape]:
         text = shape.attributes.get("frame", "").strip()
         if not _NUMBER.fullmatch(text):
             raise UserError(
-                f"{file}, line {shape.line}: the frame of this {shape.kind} is {text!r}, which is no number"
+                f"{file}, line {shape.line}: the frame of this {shape.kind} is {text!r}, which is not a number"
             )
         if int(text) in shapes:
             raise UserError(

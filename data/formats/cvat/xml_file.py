@@ -19,8 +19,8 @@ _HEAD = 1 << 16
 _ROOT = "annotations"
 # What CVAT calls the file that it exports.
 FILE_NAME = "annotations.xml"
-# Elements in an image or a track that are no shapes.
-_NO_SHAPES = ("attribute", "tag")
+# Elements in an image or a track that are no shapes; a track in another one is of a skeleton's point.
+_NO_SHAPES = ("attribute", "tag", "track")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,7 +146,7 @@ class _Collector:
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         line = self._parser.CurrentLineNumber
         if not self._around and name != _ROOT:
-            raise UserError(f"{self._path}, line {line}: this is no XML of CVAT, as its root is {name}, not {_ROOT}")
+            raise UserError(f"{self._path}, line {line}: this is not CVAT's XML, as its root is {name}, not {_ROOT}")
         if len(self._around) == 1:
             self.names.add(name)
             if name in ("image", "track"):
@@ -186,7 +186,7 @@ def read_parts(path: str) -> Iterator[Part]:
     """The head, the images and the tracks of a file, in their order.
 
     Raises:
-      UserError: if it cannot be read, is truncated or broken, or is no XML of CVAT.
+      UserError: if it cannot be read, is truncated or broken, or is not CVAT's XML.
     """
     parser = expat.ParserCreate()
     collector = _Collector(parser, path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Sequence
-from typing import Any, ClassVar, Literal
+from typing import ClassVar, Literal
 
 import msgspec
 
@@ -21,7 +21,6 @@ from data.formats.label_studio.regions import Region, shape_of
 from data.formats.label_studio.tasks import is_tasks, may_hold_tasks
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
-from data.listing.walking import walk
 
 # So many files of the kind are looked at before a folder is taken for another format.
 _MOST_HEADS = 8
@@ -61,11 +60,11 @@ class LabelStudioReader(AnnotatedImagesReader):
       unlabeled: whether images of tasks that nobody has submitted are left out, or are background.
     """
 
-    folder: str
     annotators: Literal["newest", "agreement"] = "newest"
     unlabeled: Literal["ignore", "background"] = "ignore"
 
     looks_for: ClassVar[str] = "a JSON whose tasks have data and annotations with results (Label Studio)"
+    stays_here: ClassVar[frozenset[str]] = AnnotatedImagesReader.stays_here | {"export"}
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -74,18 +73,6 @@ class LabelStudioReader(AnnotatedImagesReader):
             if is_tasks(json_keys(folder, file)):
                 return Recognition((f"{file} holds tasks with annotations, as Label Studio exports them",))
         return None
-
-    def __getstate__(self) -> dict[Any, Any]:
-        # Workers get what they need with each source, not all that was read.
-        state = super().__getstate__()
-        values = {key: value for key, value in state["__dict__"].items() if key not in ("files", "export")}
-        return {**state, "__dict__": values}
-
-    @functools.cached_property
-    def files(self) -> list[str]:
-        """The paths of all files in the data set, relative."""
-        start = len(self.folder.rstrip("/")) + 1
-        return [file.path[start:] for file in walk(self.folder).files]
 
     @functools.cached_property
     def export(self) -> Export:
@@ -112,7 +99,8 @@ class LabelStudioReader(AnnotatedImagesReader):
             try:
                 annotations = annotations_of(tasks)
                 if not annotations and self.unlabeled == "ignore":
-                    reason = f"{tasks[0].place} has no annotation; --unlabeled background takes it"
+                    place = tasks[0].place
+                    reason = f"nobody submitted an annotation of {place}; --unlabeled background takes it as background"
                     ignored.append(SetAside(file, reason))
                     continue
                 labels = self._labels(annotations)

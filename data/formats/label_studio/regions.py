@@ -133,7 +133,7 @@ def _labels(result: Result, name: str) -> list[str]:
     key = result.type if result.type.endswith("labels") and result.type in result.value else "labels"
     if key not in result.value:
         return []
-    names = parse(result.value[key], list[str], f"{name}: its labels are no list of names")
+    names = parse(result.value[key], list[str], f"{name}: its labels are not a list of names")
     return [name for label in names if (name := " ".join(label.split()))]  # As in the configuration.
 
 

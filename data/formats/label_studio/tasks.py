@@ -202,20 +202,20 @@ def _task(path: str, file: str, name: str, entry: msgspec.Raw) -> tuple[Task, bo
       BadImageError: if it is broken.
       UserError: if it is of an export that leaves out what is needed.
     """
-    keys = set(parse(entry, dict[str, msgspec.Raw], "it is no task"))
+    keys = set(parse(entry, dict[str, msgspec.Raw], "it is not a task"))
     if "completions" in keys:
         raise UserError(f"{path} is of a Label Studio before 1.0; import it into a newer one, and export it as JSON")
     if "annotations" not in keys and "data" not in keys and _is_minimal(keys):
         raise UserError(
-            f"{path} is a JSON-MIN export, which leaves out who was right and in which order regions were drawn; "
-            f"{_EXPORT} instead"
+            f"{path} is a JSON-MIN export, which leaves out the order of regions and which annotation is the ground "
+            f"truth; {_EXPORT} instead"
         )
     annotations: Sequence[Annotation]
     if {"result", "task"} <= keys:
-        single = parse(entry, _Single, "it is no annotation with a task")
+        single = parse(entry, _Single, "it is not an annotation with a task")
         number, data, annotations = single.task.id, single.task.data, [single]
     else:
-        whole = parse(entry, _Whole, "it is no task of Label Studio")
+        whole = parse(entry, _Whole, "it is not a task of Label Studio")
         number, data, annotations = whole.id, whole.data, whole.annotations or []
     is_part = "task" in keys and number is not None
     submitted = [annotation for annotation in annotations if not annotation.was_cancelled]

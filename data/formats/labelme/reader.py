@@ -6,6 +6,7 @@ import dataclasses
 import difflib
 import functools
 import posixpath
+import re
 from collections.abc import Sequence
 from typing import Annotated, ClassVar, Literal
 
@@ -16,7 +17,6 @@ from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
 from data.formats.heads import json_keys
@@ -37,6 +37,8 @@ from data.listing.split_folders import placing
 # labelme's list of the labels that may be used.
 _LABELS = "labels.txt"
 _LOOKED_AT = 5
+# A folder of masks or their renderings, which people make of the JSON files.
+_MASKS = re.compile(r"mask|segm|annot|label|visual", re.IGNORECASE)
 
 
 class LabelmeReader(AnnotatedImagesReader):
@@ -90,7 +92,7 @@ class LabelmeReader(AnnotatedImagesReader):
             if posixpath.basename(file).lower() == _LABELS:
                 names = label_names(read_bytes(join(self.folder, file)))
                 if names is None:
-                    raise UserError(f"{join(self.folder, file)} is no text in UTF-8")
+                    raise UserError(f"{join(self.folder, file)} is not text in UTF-8")
                 lists.setdefault(tuple(names), file)
         if len(lists) > 1:
             first, second = list(lists.values())[:2]
@@ -103,7 +105,23 @@ class LabelmeReader(AnnotatedImagesReader):
     def categories(self) -> Sequence[Category]:
         _, names = self.known_labels
         used = {label for one in self._label_files for label in one.labels}
+        if not names and not self.classes:
+            self._check_spelling()
         return [Category(name) for name in names or sorted(used, key=lambda name: (name.casefold(), name))]
+
+    def _check_spelling(self) -> None:
+        """Raises a UserError if labels differ only in upper and lower case, as typed ones easily do."""
+        spellings: dict[str, dict[str, str]] = {}
+        for one in self._label_files:
+            for label, shape in one.labels.items():
+                spellings.setdefault(label.casefold(), {}).setdefault(label, f"{one.file}: {shape}")
+        for label, places in spellings.items():
+            if len(places) > 1:
+                merged = f"{_quoted(label)}: [{', '.join(_quoted(one) for one in sorted(places))}]"
+                raise UserError(
+                    f"{' and '.join(places.values())} have labels that differ only in upper and lower case. If they "
+                    f"are one class, --classes '{merged}, …' merges them; if not, name each there, or in {_LABELS}"
+                )
 
     def listing(self) -> Listing:
         images = ImageFiles(self.folder, self.files)
@@ -114,10 +132,13 @@ class LabelmeReader(AnnotatedImagesReader):
         set_aside = [SetAside(join(self.folder, one.file), f"{one.file}: {why}") for one, why in matched.refused]
         others = [one.file for one in self._label_files if one.is_other]
         ignored = [SetAside(join(self.folder, file), "it is not of labelme: it has no shapes") for file in others]
+        labeled = {name_of(posixpath.basename(image)) for image in matched.of_image}
         for image, path in images.relative.items():
             if image in matched.of_image:
                 continue
-            if image in matched.doubtful:
+            if _MASKS.search(posixpath.dirname(image)) and name_of(posixpath.basename(image)) in labeled:
+                ignored.append(SetAside(path, "it seems to be the mask of an image that has a JSON file"))
+            elif image in matched.doubtful:
                 ignored.append(SetAside(path, f"its labels may be those of {matched.doubtful[image]}"))
             elif self.unlabeled == "background":
                 sources.append(Source(name_of(image), "", path, "", stated_split=placing(image).split))
@@ -149,20 +170,21 @@ class LabelmeReader(AnnotatedImagesReader):
         width, height = source.labels.split("x")
         return int(width), int(height)
 
-    def says_size(self, source: Source) -> str:
-        return f"{self._relative(source.mask)} says"
-
-    def _relative(self, path: str) -> str:
-        return path[len(self.folder.rstrip("/")) + 1 :]
-
     def image_content(self, source: Source) -> bytes:
         content = read_bytes(source.image)
         return read_image_data(content) if source.image == source.mask else content
 
+    def _file(self, source: Source) -> str:
+        """The JSON file of an image, below the data set."""
+        return source.mask[len(self.folder.rstrip("/")) + 1 :]
+
+    def says_size(self, source: Source) -> str:
+        return f"{self._file(source)} says"
+
     def objects(self, source: Source, height: int, width: int) -> Sequence[AnnotatedObject]:
         if not source.mask:
             return []
-        file = self._relative(source.mask)
+        file = self._file(source)
         try:
             shapes = read_shapes(read_bytes(source.mask))
         except BadImageError as error:
@@ -175,11 +197,14 @@ class LabelmeReader(AnnotatedImagesReader):
                 shape = shape_of(item, self.line_width, self.max_pixels)
             except BadImageError as error:
                 raise BadImageError(f"{name}: {error}") from None
-            class_id = self.chosen.ids[label]
-            is_thing = class_id not in (self.chosen.background, IGNORE_LABEL)
             instance = "" if item.group_id is None else f"{label}\0{item.group_id}"
-            found.append(AnnotatedObject(name, class_id, shape, instance=instance, is_thing=is_thing))
+            found.append(AnnotatedObject(name, self.chosen.ids[label], shape, instance=instance))
         return found
+
+
+def _quoted(name: str) -> str:
+    """A name as --classes takes it."""
+    return name if re.fullmatch(r"[\w -]+", name) else f'"{name}"'
 
 
 def _json_files(files: Sequence[str]) -> list[str]:

@@ -18,7 +18,7 @@ from data.decoding.images import decode
 from data.formats.labelme.files import LabelmeShape, from_base64
 
 _FARTHEST = 1e6
-_CORNERS = ("oriented_rectangle", "rotation")  # The second is X-AnyLabeling's.
+_CORNERS = ("oriented_rectangle", "rotation", "quadrilateral")  # All but the first are X-AnyLabeling's.
 _STROKES = ("line", "linestrip", "point", "points")
 # By which the size of a mask and the distance of its corners may differ: old versions of labelme count a row and a
 # column more. Corners between pixels, where those of a moved mask are, are each rounded in addition.

@@ -17,6 +17,8 @@ MASKS = "SegmentationClass"
 _OTHER_MASKS = ("SegmentationClassPNG", "SegmentationClassRaw", "SegmentationClassAug")
 _OBJECTS = ("SegmentationObject", "SegmentationObjectPNG")
 _LISTS = ("ImageSets/Segmentation", "ImageSets/SegmentationAug", "ImageSets")
+# Of masks that others made for more images.
+_LISTS_OF_MORE = ("ImageSets/SegmentationAug", "ImageSets/Segmentation", "ImageSets")
 _YEAR = re.compile(r"VOC\d{4}", re.IGNORECASE)
 _NAME, _NAME_OF_2007 = re.compile(r"\d{4}_\d{6}"), re.compile(r"\d{6}")
 
@@ -81,7 +83,8 @@ def find_voc_folders(files: Iterable[str], masks: str = MASKS) -> list[VocFolder
         folder, class_masks = next(((name, there) for name in usual if (there := _images(below, name))), (masks, {}))
         objects = next((there for name in _OBJECTS if (there := _images(below, name))), {})
         if images and class_masks:
-            found.append(VocFolder(path, images, class_masks, objects, _lists(below), folder))
+            lists = _lists(below, _LISTS_OF_MORE if is_augmented(folder) else _LISTS)
+            found.append(VocFolder(path, images, class_masks, objects, lists, folder))
     return found
 
 
@@ -94,9 +97,14 @@ def _images(below: Iterable[tuple[str, str]], folder: str) -> dict[str, list[str
     return dict(images)
 
 
-def _lists(below: Iterable[tuple[str, str]]) -> list[str]:
+def is_augmented(masks: str) -> bool:
+    """Whether a folder has masks that others made for more images, by its name."""
+    return masks.casefold().endswith("aug")
+
+
+def _lists(below: Iterable[tuple[str, str]], folders: Iterable[str]) -> list[str]:
     lists = [(path.casefold(), file) for path, file in below if path.casefold().endswith(".txt")]
-    for folder in _LISTS:
+    for folder in folders:
         if found := [file for path, file in lists if posixpath.dirname(path) == folder.casefold()]:
             return found
     return []

@@ -17,6 +17,8 @@ from data.listing.split_folders import split_of_word
 
 _BOTH = "train and eval"
 _AUGMENTED = re.compile(r"[-_ ]?aug$")
+# An image, and after it the mask of the same name.
+_PAIR = re.compile(r"(?:.*/)?JPEGImages/(.+?)\.\w+(?:\s+(?:.*/)?(?:Segmentation\w*)/\1\.\w+)?", re.IGNORECASE)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -72,7 +74,7 @@ def read_lists(paths: Sequence[str], names: Collection[str], is_augmented: bool,
     by_role: dict[str, dict[str, Listed]] = {}
     for path, role in roles.items():
         if not role:
-            found.ignored.append(SetAside(path, "this list is none of train, val, trainval and test"))
+            found.ignored.append(SetAside(path, _why_not_read(path)))
             continue
         for line, text in enumerate(read_bytes(path).decode("utf-8-sig", "backslashreplace").splitlines(), 1):
             place = f"{path}:{line}"
@@ -99,7 +101,7 @@ def read_lists(paths: Sequence[str], names: Collection[str], is_augmented: bool,
 def _place_rest(rest: Mapping[str, Listed], by_role: Collection[str], found: Lists) -> None:
     """What is only in trainval."""
     if "train" in by_role and "eval" in by_role:
-        reason = "it is in neither of the lists of train and val"
+        reason = "it is in neither the train list nor the val list"
         found.set_aside += [SetAside(one.place, f"{name}: {reason}") for name, one in rest.items()]
         return
     if "train" in by_role:
@@ -120,11 +122,22 @@ def _role(path: str, is_augmented: bool) -> str:
     return split_of_word(stem)
 
 
+def _why_not_read(path: str) -> str:
+    if _role(path, is_augmented=True):
+        return "it is a list for masks of more images; --masks SegmentationClassAug reads these"
+    return "it is not one of the lists train, val, trainval and test"
+
+
 def _name(text: str, names: Collection[str]) -> str:
-    """The image that a line names, or an empty string. VOC's lists of one class have a number after the name."""
+    """The image that a line names, or an empty string.
+
+    VOC's lists of one class have a number after the name, and those of larger sets of masks have the paths of both.
+    """
     text = unicodedata.normalize("NFC", text).replace("\\", "/").removeprefix("./")
     stem, extension = posixpath.splitext(text)
+    pair = _PAIR.fullmatch(text)
     tries = [text, stem if extension.lower() in EXTENSIONS else "", re.sub(r"\s+-?[01]$", "", text)]
+    tries.append(pair[1] if pair and ".." not in text.split("/") else "")
     return next((name for name in tries if name and name in names), "")
 
 

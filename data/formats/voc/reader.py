@@ -9,6 +9,7 @@ from typing import ClassVar
 import numpy as np
 import pydantic
 
+from data.annotations.classes import is_background
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
@@ -17,7 +18,7 @@ from data.formats.annotated import name_of
 from data.formats.dense import DenseReader, MaskClass, number_objects
 from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.voc.classes import VOC_CLASSES, VOID, color
-from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders
+from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders, is_augmented
 from data.formats.voc.lists import Listed, Lists, read_lists
 from data.label_map_files import LabelMapFile
 from data.listing.places import FolderBelow
@@ -27,7 +28,6 @@ from data.masks.meaning import Meaning, packed
 
 _NAMES_FILE = "class_names.txt"
 _CVAT_FILE = "labelmap.txt"
-_BACKGROUNDS = ("background", "_background_", "__background__")
 
 
 class VocReader(DenseReader):
@@ -128,8 +128,7 @@ class VocReader(DenseReader):
         ignored: list[SetAside] = []
         for one in found:
             paths = [join(self.folder, path) for path in one.lists]
-            is_augmented = one.masks_folder.casefold().endswith("aug")
-            lists = read_lists(paths, one.images, is_augmented, self.split or ())
+            lists = read_lists(paths, one.images, is_augmented(one.masks_folder), self.split or ())
             set_aside += lists.set_aside
             ignored += lists.ignored
             self._pair(one, lists, sources, set_aside, ignored)
@@ -231,7 +230,7 @@ def _classes_of(path: str) -> list[MaskClass]:
     text = read_bytes(path).decode("utf-8-sig", "backslashreplace")
     names = [line.strip() for line in text.splitlines() if line.strip()]
     names = [name for name in names if name != "__ignore__"]  # For which labelme's masks have 255.
-    if not names or names[0].casefold() not in _BACKGROUNDS:
+    if not names or not is_background(names[0]):
         raise UserError(
             f"{path} begins with {names[0] if names else 'nothing'}, and the first line names what the value 0 is in "
             "the masks: _background_. If 0 is a class here, give the file as --labels"

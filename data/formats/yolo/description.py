@@ -168,9 +168,9 @@ def _of_names(folder: str, file: str) -> Description:
     try:
         names = read_bytes(path).decode("utf-8-sig").rstrip().splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8") from None
+        raise UserError(f"{path} is not text in UTF-8") from None
     if blank := next((number for number, name in enumerate(names, 1) if not name.strip()), 0):
-        raise UserError(f"{path}: line {blank} is blank; each line names the class of that number, from 0 on")
+        raise UserError(f"{path}: line {blank} is blank; each line names a class, the first one number 0")
     if not names:
         raise UserError(f"{path} is empty; each of its lines names a class")
     return Description(file, {number: name.strip() for number, name in enumerate(names)})

@@ -92,7 +92,7 @@ def _listed(folder: str, file: str, description: Description, images: ImageFiles
     try:
         lines = read_bytes(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError:
-        raise UserError(f"{path} is no text in UTF-8") from None
+        raise UserError(f"{path} is not text in UTF-8") from None
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue

@@ -16,7 +16,6 @@ from data.annotations.image_files import ImageFiles
 from data.annotations.shapes import Polygon
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
 from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
@@ -53,7 +52,9 @@ class YoloReader(AnnotatedImagesReader):
         a label file they are left out.
     """
 
-    looks_for: ClassVar[str] = "images, and text files of the same names with a class and an outline a line (YOLO)"
+    looks_for: ClassVar[str] = (
+        "images, and text files of the same names with a class and an outline on each line (YOLO)"
+    )
     stays_here: ClassVar[frozenset[str]] = AnnotatedImagesReader.stays_here | {"_texts"}
 
     unlabeled: Literal["background", "ignore"] = "background"
@@ -207,8 +208,7 @@ class YoloReader(AnnotatedImagesReader):
                 except BadImageError as error:
                     raise BadImageError(f"{line}: {error}") from None
                 class_id = self.chosen.ids[names[number]]
-                is_thing = class_id not in (self.chosen.background, IGNORE_LABEL)
-                found.append((area, AnnotatedObject(f"{file}: {line}", class_id, shape, is_thing=is_thing)))
+                found.append((area, AnnotatedObject(f"{file}: {line}", class_id, shape)))
         except BadImageError as error:
             raise BadImageError(f"{file}: {error}") from None
         return [one for _, one in sorted(found, key=lambda pair: -pair[0])]

@@ -103,9 +103,7 @@ class DataSet(Inputs):
           UserError: if it is not one of the reader's format, or holds no image with its labels.
         """
         listing = reader.listing()
-        if not listing.sources:
-            reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:10])
-            raise UserError(f"no image with its labels was found{reasons}")
+        listing.check_any()
         self._reader = reader
         self._sources = listing.sources
         self.label_map = reader.label_map

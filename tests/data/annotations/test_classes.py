@@ -49,7 +49,7 @@ def test_own_colors_are_kept_where_all_differ():
 @pytest.mark.parametrize(
     ("classes", "message"),
     [
-        ("cars", "there is no class cars; is it car"),
+        ("cars", r"there is no class cars \(did you mean car"),
         ("a: [car], b: [car]", "car belongs to a and to b"),
         ("car, car", "only once"),
         ("background: [car, truck, bus, person]", "only one class"),

@@ -58,7 +58,7 @@ def test_an_image_of_one_split_is_not_taken_for_one_of_another():
         ("a.png", "there is no image a.png in /data; if images/a.jpg is meant, name that$"),
         ("a", "there is no image a in /data; if images/a.jpg is meant, name that$"),
         ("../../x/b.png", "leads out of the data set; if images/b.png is meant, name that$"),
-        ("../../etc/x.jpg", "leads out of the data set; put the image into /data$"),
+        ("../../etc/x.jpg", "leads out of the data set; name the folder above /data that has"),
         ("../../etc/a.jpg", "leads out of the data set"),
         ("", "names no image"),
         ("images/", "names no image"),

@@ -126,7 +126,9 @@ def test_labels_may_come_from_a_file_that_says_what_0_and_255_are(tmp_path):
 def test_masks_whose_values_were_shifted_are_not_read_as_other_classes(tmp_path):
     ade(tmp_path)
     pair(tmp_path, "training/ADE_train_00000001", VALUES - 1)
-    with pytest.raises(BadImageError, match=r"ADE_train_00000001.png: it holds 255, which published masks do not"):
+    with pytest.raises(
+        BadImageError, match=r"ADE_train_00000001.png: it holds 255, which the published masks never do"
+    ):
         read(tmp_path)
 
 

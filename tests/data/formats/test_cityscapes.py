@@ -5,6 +5,7 @@ import math
 import pathlib
 import random
 import re
+import shutil
 
 import numpy as np
 import pytest
@@ -30,6 +31,7 @@ OBJECTS = (
     ("ego vehicle", [[0, 22], [31, 22], [31, 23], [0, 23]]),
 )
 SIZE = (32, 24)
+PLACES = (("train", "aachen"), ("train", "bochum"), ("train", "zurich"), ("val", "frankfurt"))
 # In the order of the draw calls above, by the tool's rules: objects of a class count from 0.
 _VALUES = (7, 23, 9, 26000, 26001, 24, None, 1)
 
@@ -110,7 +112,7 @@ def test_all_classes_or_some(tmp_path):
     assert labeled.class_ids[23, 0] == 255  # The ego vehicle.
     labeled = read(tmp_path, classes="vehicle: [car, truck], parking", others="background")
     assert [labeled.class_ids[place] for place in ((11, 9), (21, 0), (0, 0), (23, 0))] == [1, 2, 0, 255]
-    with pytest.raises(UserError, match="there is no class cars; is it car"):
+    with pytest.raises(UserError, match=r"there is no class cars \(did you mean car"):
         _ = CityscapesReader(folder=str(tmp_path), classes="cars, bus").label_map
 
 
@@ -210,6 +212,33 @@ def test_coarse_labels(tmp_path):
         CityscapesReader(folder=str(tmp_path)).listing()
 
 
+def test_images_of_others_may_show_a_scene_several_times(tmp_path):
+    names = [f"{split}/{city}/{city}_{index:06}_000019" for split, city in PLACES for index in range(3)]
+    for name in names:
+        scene(tmp_path, name)
+        for density in ("0.01", "0.02"):
+            foggy = tmp_path / f"leftImg8bit_foggy/{name}_leftImg8bit_foggy_beta_{density}.png"
+            foggy.parent.mkdir(parents=True, exist_ok=True)
+            Image.new("RGB", SIZE).save(foggy)
+    found = CityscapesReader(folder=str(tmp_path)).listing()
+    assert [pathlib.Path(one.input).name for one in found.ignored] == ["leftImg8bit_foggy"]
+    assert len(found.sources) == len(names)
+    shutil.rmtree(tmp_path / "leftImg8bit")
+    recognized = recognize(str(tmp_path))
+    assert (recognized.format, recognized.options["images"]) == ("cityscapes", "leftImg8bit_foggy")
+    assert len(recognized.listing.sources) == 2 * len(names)
+    assert recognized.reader.read(recognized.listing.sources[0]).class_ids[0, 0] == BY_NAME["sky"].train_id
+    shutil.rmtree(tmp_path / "leftImg8bit_foggy/val")  # And so one city in two splits.
+    for folder in ("leftImg8bit_foggy", "gtFine"):
+        shutil.copytree(tmp_path / folder / "train/aachen", tmp_path / folder / "val/aachen", dirs_exist_ok=True)
+    dealt = CityscapesReader(folder=str(tmp_path), images="leftImg8bit_foggy", split={"train": 0.5, "test": 0.5})
+    splits = {}
+    for source in dealt.listing().sources:
+        splits.setdefault(source.mask, set()).add(source.split)
+    assert {len(found) for found in splits.values()} == {1}
+    assert set.union(*splits.values()) == {"train", "eval", "test"}
+
+
 def test_labels_of_ones_own(tmp_path):
     """As CVAT writes them: ids are the lines of label_colors.txt, and all objects are numbered."""
     ids = np.zeros(SIZE[::-1], np.uint8)
@@ -278,6 +307,15 @@ def test_broken_masks_are_named(tmp_path):
     assert "32x9" in unusable(tmp_path)
     pathlib.Path(f"{stem}_labelIds.png").write_bytes(b"\x89PNG\r\n")
     assert unusable(tmp_path).startswith("its mask: ")
+
+
+def test_train_ids_under_the_name_of_label_ids_are_not_read(tmp_path):
+    ids = masks()[0]
+    train_ids = np.select([ids == 7, ids == 23, ids == 26], [0, 10, 13], 255).astype(np.uint8)
+    street(tmp_path, labels=train_ids, kinds=("labelIds",))
+    assert "it holds 255 and nothing else above 18, as labelTrainIds do" in unusable(tmp_path)
+    street(tmp_path, labels=np.where(ids == 9, 255, ids).astype(np.uint8), kinds=("labelIds",))
+    assert np.array_equal(read(tmp_path).class_ids == 255, ~np.isin(ids, (7, 23, 24, 26)))
 
 
 def test_only_train_ids_say_how_to_read_them(tmp_path):

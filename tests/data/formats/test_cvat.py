@@ -236,15 +236,15 @@ def test_a_data_set_is_converted(tmp_path):
     [
         (polygon("car", 1, 1, 4, 4), "annotations.xml, line 6: the polygon car: its polygon has 2 points"),
         (element("polygon", label="car", points="1,1;2;3,3"), "its points hold '2' where x,y should be"),
-        (element("polygon", label="car", points="1,1;2,x;3,3"), "its points: 'x' is no number"),
-        (element("polygon", label="car", points="1,1;2,nan;3,3"), "its points: 'nan' is no finite number"),
+        (element("polygon", label="car", points="1,1;2,x;3,3"), "its points: 'x' is not a number"),
+        (element("polygon", label="car", points="1,1;2,nan;3,3"), "its points: 'nan' is not a finite number"),
         (element("polygon", label="car"), "its points hold '' where"),
-        (polygon("car", *SQUARE, z_order="high"), "its z_order: 'high' is no number"),
+        (polygon("car", *SQUARE, z_order="high"), "its z_order: 'high' is not a number"),
         (polygon("Car", *SQUARE), "the polygon Car: this label is not among those for areas that the file lists: car"),
         (polygon("lane", *SQUARE), "the polygon lane: this label is not among"),
         (element("mask", label="car", rle="3, 4", left=1, top=1, width=3, height=3), "its rle covers 7 pixels"),
         (element("mask", label="car", rle="5, -1, 5", left=1, top=1, width=3, height=3), "its rle: -1 is less than 0"),
-        (element("mask", label="car", rle="a", left=1, top=1, width=3, height=3), "its rle: 'a' is no whole number"),
+        (element("mask", label="car", rle="a", left=1, top=1, width=3, height=3), "its rle: 'a' is not a whole number"),
         (element("mask", label="car", rle="0, 900", left=20, top=1, width=30, height=30), "more than the image of"),
         (element("mask", label="car", rle="0, 9", left=1, width=3, height=3), "the mask car: its top is missing"),
         (element("ellipse", label="car", cx=3, cy=3, rx=0, ry=2), "its rx is 0, and a radius is more than 0"),
@@ -278,13 +278,13 @@ def test_only_boxes_or_nothing_to_draw_is_an_error(tmp_path):
 def test_an_image_of_another_size_is_set_aside(tmp_path):
     write_export(tmp_path, document(image("a.png", polygon("car", *SQUARE)), image("b.png")), "b.png")
     write_image(tmp_path / "images" / "a.png", 30, 20)
-    with pytest.raises(BadImageError, match=r"30x20.*24x18|24x18.*30x20"):
+    with pytest.raises(BadImageError, match=r"30x20 pixels, annotations.xml says 24x18"):
         read_all(tmp_path)
     write_export(
         tmp_path,
         document(image("a.png").replace('width="24"', 'width="wide"'), image("b.png", polygon("car", *SQUARE))),
     )
-    with pytest.raises(BadImageError, match=r"annotations.xml: its width: 'wide' is no whole number"):
+    with pytest.raises(BadImageError, match=r"annotations.xml: its width: 'wide' is not a whole number"):
         read_all(tmp_path)
 
 
@@ -306,7 +306,7 @@ def test_missing_images(tmp_path):
     assert (missing.input, "no image b.png" in missing.reason) == ("annotations.xml, line 8: image b.png", True)
     (tmp_path / "images" / "a.png").unlink()
     with pytest.raises(
-        UserError, match=r"no image that annotations.xml names is there; export the task with its images"
+        UserError, match=r"none of the images that annotations.xml names is there; export the task with its images"
     ):
         reader_of(tmp_path).listing()
 
@@ -395,6 +395,19 @@ def test_a_track_is_an_object_in_each_frame_until_it_is_outside(tmp_path):
     assert "--group-by '.+'" in reader_of(tmp_path).fill_splits(sources)
 
 
+def test_points_of_a_skeleton_are_tracks_in_its_track(tmp_path):
+    car = polygon("car", *SQUARE)
+    point = element("points", label="nose", points="1,1")
+    skeleton = element("skeleton", label="body", points="1,1;2,2")
+    inner = track(0, "nose", in_frame(point, 0), in_frame(point, 1))
+    text = video(track(0, "car", in_frame(car, 0), in_frame(car, 1)), track(1, "body", in_frame(skeleton, 0), inner))
+    write_export(tmp_path, text, *frames(0, 1))
+    read = read_all(tmp_path)
+    assert [int((read[f"images/frame_00000{frame}"].class_ids == CAR).sum()) for frame in (0, 1)] == [48, 48]
+    (kinds,) = [entry.reason for entry in reader_of(tmp_path).listing().ignored if "not drawn" in entry.reason]
+    assert kinds.startswith("not drawn: skeleton (1)")
+
+
 def test_videos_of_a_project_have_frames_in_the_folders_of_their_subsets(tmp_path):
     shapes = in_frame(polygon("car", *SQUARE), 0), in_frame(polygon("car", *SQUARE), 1, outside=1)
     tracks = [
@@ -457,9 +470,9 @@ def test_frames_between_key_frames_must_be_there(tmp_path):
 @pytest.mark.parametrize(
     ("shapes", "message"),
     [
-        ([in_frame(polygon("car", *SQUARE), "x")], "line 6: the frame of this polygon is 'x', which is no number"),
+        ([in_frame(polygon("car", *SQUARE), "x")], "line 6: the frame of this polygon is 'x', which is not a number"),
         ([in_frame(polygon("car", *SQUARE), 1), in_frame(polygon("car", *SQUARE), 1)], "has two shapes in frame 1"),
-        ([in_frame(polygon("car", *SQUARE), 10**30)], "no number"),
+        ([in_frame(polygon("car", *SQUARE), 10**30)], "not a number"),
     ],
 )
 def test_doubtful_tracks_are_an_error(tmp_path, shapes, message):
@@ -537,7 +550,7 @@ def test_broken_mask_exports(tmp_path):
     colored = np.zeros((HEIGHT, WIDTH, 3), np.uint8)
     colored[3, 4] = 7, 8, 9
     Image.fromarray(colored).save(tmp_path / "SegmentationClass" / "a.png")
-    with pytest.raises(BadImageError, match=r"its mask: color \[7, 8, 9\] at row 3, column 4"):
+    with pytest.raises(BadImageError, match=r"Class/a.png, by labelmap.txt: color \[7, 8, 9\] at row 3, column 4"):
         read_all(tmp_path)
     Image.fromarray(np.zeros((9, 9, 3), np.uint8)).save(tmp_path / "SegmentationClass" / "a.png")
     with pytest.raises(BadImageError, match="24x18"):

@@ -290,7 +290,7 @@ def test_tasks_without_annotations_are_left_out_or_background_and_empty_ones_are
     listing = reader(tmp_path).listing()
     assert [source.source_id for source in listing.sources] == ["images/1", "images/2"]
     assert [entry.input.rpartition("/")[2] for entry in listing.ignored] == ["3.png", "4.png", "5.png"]
-    assert "task 3 has no annotation; --unlabeled background" in listing.ignored[0].reason
+    assert "task 3; --unlabeled background takes it" in listing.ignored[0].reason
     assert listing.ignored[2].reason == "no task is about it"
     assert not read(tmp_path, "images/2")[0].any()
     assert not read(tmp_path, "images/4", unlabeled="background")[0].any()
@@ -440,7 +440,7 @@ VALID = {"original_width": WIDTH, "original_height": HEIGHT}
         (box(0, 0, "wide", 10), "its rectangle is not one of Label Studio's: .*width"),
         (box(0, 0, True, 10), "its rectangle is not one of Label Studio's: .*width"),
         (box(0, 0, 10, 10, labels=()), "result 2 has no label; give it one, or delete it"),
-        (box(0, 0, 10, 10, labels=[3]), "its labels are no list of names"),
+        (box(0, 0, 10, 10, labels=[3]), "its labels are not a list of names"),
         (
             box(0, 0, 10, 10, original_width=30),
             "different sizes of the image: 40x30 in .*result 1, 30x30 in .*result 2",
@@ -482,17 +482,17 @@ def test_broken_regions_are_named(tmp_path, broken, reason):
         ({"data": {"image": "../../../none.png"}}, "leads out of the data set"),
         ({"data": {"text": "hello", "n": 3}}, "its data names no image; it has text, n"),
         ({"data": {}}, "its data names no image; it has nothing"),
-        ({"data": None}, "it is no task of Label Studio: .*data"),
-        ({"annotations": {"result": []}}, "it is no task of Label Studio: .*annotations"),
-        ({"annotations": [{"result": None}]}, "it is no task of Label Studio: .*result"),
-        ({"annotations": [17]}, "it is no task of Label Studio: .*annotations"),
+        ({"data": None}, "it is not a task of Label Studio: .*data"),
+        ({"annotations": {"result": []}}, "it is not a task of Label Studio: .*annotations"),
+        ({"annotations": [{"result": None}]}, "it is not a task of Label Studio: .*result"),
+        ({"annotations": [17]}, "it is not a task of Label Studio: .*annotations"),
     ],
 )
 def test_broken_tasks_are_named(tmp_path, changed, reason):
     good = task(2, annotation(box(0, 0, 50, 50)))
     write(tmp_path, [{**task(1, annotation(box(0, 0, 50, 50))), **changed}, good, 5], ["images/1.png", "images/2.png"])
     found = reasons(tmp_path)
-    assert found.pop("export.json: entry 3").startswith("it is no task")
+    assert found.pop("export.json: entry 3").startswith("it is not a task")
     ((where, why),) = found.items()
     assert where in ("export.json: task 1", "export.json: entry 1")
     assert re.search(reason, why)

@@ -129,6 +129,7 @@ def test_labels_may_have_any_letters(folder):
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "rectangle"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "oriented_rectangle"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], "rotation", direction=1.5), 16),
+        (shape("cat", [[2, 2], [6, 2], [8, 6], [4, 6]], "quadrilateral"), 16),
         (shape("cat", [[2, 2], [6, 2], [6, 6], [2, 6]], None), 16),
         ({"label": "cat", "points": [[2, 2], [6, 2], [6, 6]]}, 8),
         (shape("cat", [[10, 5], [10, 9]], "circle"), 52),
@@ -227,6 +228,13 @@ def test_json_files_of_others_are_ignored(folder, tmp_path_factory):
         listing(empty)
 
 
+def test_masks_beside_them_are_no_background(folder):
+    files(folder, {"masks/a.png": None, "masks/c.png": None})
+    found = listing(folder, unlabeled="background")
+    assert [source.source_id for source in found.sources] == ["a", "b", "c", "masks/c"]
+    assert reasons(found.ignored) == {"a.png": "it seems to be the mask of an image that has a JSON file"}
+
+
 def test_image_paths_of_any_machine(tmp_path):
     contents = {
         "images/train/a.png": None,
@@ -311,6 +319,25 @@ def test_labels_txt_gives_the_order_and_what_may_occur(folder):
     files(folder, {"more/labels.txt": "cat\n"})
     with pytest.raises(UserError, match=r"labels.txt and .*more/labels.txt list different labels"):
         listing(folder)
+
+
+def classes(folder, **options):
+    return LabelmeReader(folder=str(folder), **options).label_map.names
+
+
+def test_labels_that_differ_in_case_only_are_doubtful(folder):
+    files(
+        folder, {"c.json": label("c.png", [shape("tree, old", [[0, 0], [9, 0], [9, 9]]), {**SQUARE, "label": "Cat"}])}
+    )
+    with pytest.raises(UserError) as caught:
+        classes(folder)
+    assert str(caught.value).startswith("a.json: shape 1 (cat) and c.json: shape 2 (Cat) have labels that differ only")
+    assert "--classes 'cat: [Cat, cat], …' merges them" in str(caught.value)
+    choice = '"tree, old", cat: [Cat, cat], "potted plant"'
+    assert classes(folder, classes=choice) == ("background", "tree, old", "cat", "potted plant")
+    assert classes(folder, classes="cat, Cat") == ("background", "cat", "Cat")
+    files(folder, {"labels.txt": "cat\nCat\npotted plant\ntree, old\n"})
+    assert classes(folder)[1:3] == ("cat", "Cat")
 
 
 def test_data_sets_in_buckets(folder, bucket):

@@ -7,7 +7,7 @@ import pytest
 from PIL import Image
 
 from data.base.errors import UserError
-from data.convert import convert
+from data.convert import convert, remarks
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
 from data.formats.voc.classes import VOC_CLASSES, color
@@ -223,6 +223,25 @@ def test_masks_of_others_for_more_images(tmp_path):
     found = splits(tmp_path, masks="SegmentationClassAug")
     assert found == {"2007_000032": "train", "2007_000033": "eval", "2008_000002": "train"}
     assert "--masks names another" in refusal(tmp_path, masks="Nothing")
+    assert "--masks SegmentationClassAug reads these" in next(entry.reason for entry in listing(tmp_path).ignored)
+
+
+def test_lists_of_others_have_paths_and_a_folder_of_their_own(tmp_path):
+    voc(tmp_path, lists={"train.txt": ["2007_000032"], "val.txt": ["2007_000033"]})
+    image(tmp_path / "JPEGImages/2008_000002.jpg")
+    for name in ("2007_000032", "2007_000033", "2008_000002"):
+        indexed(tmp_path / f"SegmentationClassAug/{name}.png", IDS, None)
+    line = "/JPEGImages/{0}.jpg /SegmentationClassAug/{0}.png"
+    paths = [line.format(name) for name in ("2007_000032", "2008_000002")]
+    own = tmp_path / "ImageSets/SegmentationAug"
+    own.mkdir()
+    (own / "train_aug.txt").write_text("\n".join([*paths, "/JPEGImages/2007_000033.jpg /x/2007_000032.png"]))
+    (own / "val.txt").write_text(line.format("2007_000033"))
+    found = splits(tmp_path, masks="SegmentationClassAug")
+    assert found == {"2007_000032": "train", "2008_000002": "train", "2007_000033": "eval"}
+    (entry,) = listing(tmp_path, masks="SegmentationClassAug").set_aside
+    assert entry.input.endswith("train_aug.txt:3")
+    assert len(splits(tmp_path)) == 2
 
 
 def test_names_of_other_classes(tmp_path):
@@ -257,7 +276,7 @@ def test_classes_are_chosen_by_name(tmp_path):
     np.testing.assert_array_equal(labeled.instances, np.select([OBJECTS == 2, OBJECTS == 255], [1, 65535], 0))
     labeled = read(tmp_path, classes="person", others="background")
     np.testing.assert_array_equal(labeled.class_ids, np.select([IDS == 15, IDS == 255], [1, 255], 0))
-    with pytest.raises(UserError, match="is it aeroplane"):
+    with pytest.raises(UserError, match="did you mean aeroplane"):
         _ = VocReader(folder=str(tmp_path), classes="airplane").label_map
 
 
@@ -306,6 +325,14 @@ def test_it_is_recognized(tmp_path):
     assert list(FORMATS)[-1] == "mask-folder"
 
 
+def test_values_beyond_the_names_shift_no_classes(tmp_path):
+    folder = voc(tmp_path / "voc", [f"a{number}" for number in range(40)], np.where(IDS == 15, 2, IDS).astype(np.uint8))
+    (folder / "class_names.txt").write_text("_background_\napple\n")
+    with pytest.raises(UserError, match="index 2 is no class id") as caught:
+        convert(VocReader(folder=str(folder)), str(tmp_path / "out"))
+    assert "labels.yaml" not in str(caught.value)  # In which 0 would be another class.
+
+
 def test_it_is_converted(tmp_path):
     names = [f"2007_{number:06d}" for number in range(40)]
     folder = voc(tmp_path / "voc", names, lists={"train.txt": names[:30], "val.txt": names[30:]})
@@ -314,3 +341,8 @@ def test_it_is_converted(tmp_path):
     report = convert(VocReader(folder=str(folder), split="train=0.8,test=0.2"), str(tmp_path / "out"))
     assert report["splits"]["eval"]["examples"] == 10
     assert not report["set_aside"]
+    (remark,) = remarks(report, VocReader.on_missing_class)
+    assert "pottedplant" not in remark
+    assert "boat, bottle, bus, car, cat, chair, cow, diningtable, … and 8 others, probably none" in remark
+    assert "--classes leaves classes out" in remark
+    assert "labels.yaml" not in remark

@@ -125,6 +125,22 @@ def test_masks_of_other_kinds_beside_them_are_left_out(tmp_path):
 
 
 @pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        ("SegmentationObject/{}.png", "SegmentationClass/{}.png"),
+        ("gtFine/{}_gtFine_color.png", "gtFine/{}_gtFine_labelIds.png"),
+        ("gtFine/{}_gtFine_instanceIds.png", "gtFine/{}_gtFine_labelIds.png"),
+        ("training/{}_a.png", "validation/{}_b.png"),
+    ],
+)
+def test_masks_without_images_are_no_data_set(tmp_path, one, other):
+    make(tmp_path, mask=areas(*range(16)), mask_name=one, image="../elsewhere/{}.jpg")
+    make(tmp_path, mask=areas(0, 1, 2), mask_name=other, image="../elsewhere/{}.jpg")
+    with pytest.raises(UserError, match="is not recognized"):
+        recognize(str(tmp_path))
+
+
+@pytest.mark.parametrize(
     ("mask", "expected"),
     [
         (areas(0, 1, 2), {"background": [0], "class_1": [1], "class_2": [2]}),
@@ -272,6 +288,24 @@ def test_pascals_classes_have_its_names(tmp_path):
     # The same palette with fewer classes: those of someone else.
     found = recognize(str(make(tmp_path / "own", with_palette(areas(0, 1, 2), palette))))
     assert found.label_map.names == ("background", "class_1", "class_2")
+
+
+def test_void_in_pascals_colors_is_no_class(tmp_path):
+    black, third, last, void = (0, 0, 0), (128, 128, 0), (0, 64, 128), (224, 224, 192)
+    found = recognize(str(make(tmp_path, areas(black, void, third, last))))
+    assert found.label_map.names == ("background", "class_3", "class_20")
+    assert any("void" in reason for reason in found.reasons)
+    (tmp_path / "labels.yaml").write_text(labels_text(found.labels))
+    for reader in (found.reader, recognize(str(tmp_path)).reader):
+        ids = reader.read(found.listing.sources[0]).class_ids
+        assert np.unique(ids).tolist() == [0, 1, 2, 255]
+        assert np.count_nonzero(ids == 255) == ids.size // 4
+    (tmp_path / "labels.yaml").unlink()
+    (tmp_path / "classes.txt").write_text("background\na\nb\nc\n" + "".join(f"d{index}\n" for index in range(17)))
+    assert recognize(str(tmp_path)).label_map.names[3] == "c"
+    # One more color that Pascal VOC does not have.
+    other = make(tmp_path / "other", areas(black, void, third, (1, 2, 3)))
+    assert len(recognize(str(other)).label_map) == 4
 
 
 @pytest.mark.parametrize(
@@ -540,5 +574,31 @@ def test_without_any_example_it_is_said_what_was_left_out(tmp_path):
     Image.new("RGB", (8, 8)).save(tmp_path / "a.png")
     tasks = [{"id": 1, "data": {"image": "a.png"}, "annotations": [], "predictions": []}]
     (tmp_path / "export.json").write_text(json.dumps(tasks))
-    with pytest.raises(UserError, match=r"(?s)no image with its labels was found\n.*a\.png: .*has no annotation"):
+    with pytest.raises(UserError, match=r"(?s)no image with its labels was found\n.*a\.png: nobody submitted"):
         recognize(str(tmp_path))
+
+
+def test_the_usual_shares_are_not_assumed_where_one_image_is_enough(tmp_path):
+    counts = {"train": 23, "eval": 1, "test": 1}
+    index = 0
+    while any(counts.values()):
+        split = split_of(name := f"image_{index}", DEFAULT_SHARES)
+        index += 1
+        if counts[split]:
+            counts[split] -= 1
+            save(tmp_path / f"images/{name}.jpg", PHOTOGRAPH)
+            save(tmp_path / f"masks/{name}.png", areas(0, 1))
+    found = recognize(str(tmp_path))
+    assert (found.count("eval"), found.count("test")) == (1, 1)
+    assert not any("usual shares" in assumption for assumption in found.assumptions)
+    assert "split" not in found.options
+
+
+def test_a_chosen_format_that_knows_its_classes_does_not_take_them_from_masks(tmp_path):
+    for index in range(20):
+        save(tmp_path / f"images/{index}.jpg", PHOTOGRAPH)
+        save(tmp_path / f"maps/{index}.png", areas(0, 181, 255))
+    (tmp_path / "labels.txt").write_text("".join(f"{number}: class{number}\n" for number in range(183)))
+    found = recognize(str(tmp_path), chosen=("coco-stuff", FORMATS["coco-stuff"]))
+    assert (found.reasons, found.labels) == (("as you say",), None)
+    assert found.label_map.names[0] == "class1"

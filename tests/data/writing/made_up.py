@@ -71,7 +71,7 @@ def write(output, formats, found, tolerance=0.0, label_map=LABELS):
 def as_data_set(name, written, found):
     """Puts images to annotations that `write` has written, as people do; the folder of both."""
     photos = written.parents[1] / "photos"
-    if name == "yolo":  # The images belong into a folder of its own.
+    if name == "yolo":  # The images belong in a folder of its own.
         photos = written / "images" / "train"
     for image, mask in found.items():
         (photos / image).parent.mkdir(parents=True, exist_ok=True)
@@ -79,17 +79,8 @@ def as_data_set(name, written, found):
         pixels = np.random.default_rng(len(image) + mask.size).integers(0, 256, [*mask.shape, 3]).astype(np.uint8)
         Image.fromarray(pixels).save(photos / image)
     if name == "label-studio":
-        _accept(written)
+        accept(written)
     return written if name == "yolo" else written.parents[1]
-
-
-def _accept(folder):
-    """As Label Studio does when people accept predictions and export."""
-    tasks = json.loads((folder / "tasks.json").read_text())
-    for number, task in enumerate(tasks, start=1):
-        (prediction,) = task.pop("predictions")
-        task |= {"id": number, "annotations": [{"id": number, "completed_by": 1, "result": prediction["result"]}]}
-    (folder / "tasks.json").write_text(json.dumps(tasks))
 
 
 def shapes(name, folder, image, height, width):
@@ -160,3 +151,13 @@ def farthest(mask, other):
     edges = shapely.STRtree(shapely.linestrings(np.concatenate(lines).reshape(-1, 2, 2)))
     centers = shapely.points(columns + 0.5, rows + 0.5)
     return float(edges.query_nearest(centers, return_distance=True, all_matches=False)[1].max())
+
+
+def accept(folder):
+    """As Label Studio does when people accept predictions and export."""
+    path = pathlib.Path(folder) / "tasks.json"
+    tasks = json.loads(path.read_text())
+    for number, task in enumerate(tasks, start=1):
+        (prediction,) = task.pop("predictions")
+        task |= {"id": number, "annotations": [{"id": number, "completed_by": 1, "result": prediction["result"]}]}
+    path.write_text(json.dumps(tasks))

@@ -23,9 +23,12 @@ from data.label_map import LabelMap
 from pipeline.cli import cli
 
 EXTENDING = (pathlib.Path(__file__).parents[3] / "docs" / "extending.md").read_text()
-# The documented format, and formats that lack something.
+# The documented formats, of masks and of objects.
+FORMATS_OF_ONES_OWN = EXTENDING.partition("### A dataset format\n")[2]
+DOCUMENTED, OUTLINES = re.findall(r"```python\n(.*?)```", FORMATS_OF_ONES_OWN, re.DOTALL)[:2]
+# The first, and formats that lack something.
 PAIRS = (
-    re.findall(r"```python\n(.*?)```", EXTENDING.partition("### A dataset format")[2], re.DOTALL)[0]
+    DOCUMENTED
     + """
 
 from data.formats import Reader
@@ -89,9 +92,11 @@ def my_formats(tmp_path, monkeypatch):
     """A user's own module `my_formats`, in a folder that is in PYTHONPATH."""
     (tmp_path / "code").mkdir()
     (tmp_path / "code" / "my_formats.py").write_text(PAIRS)
+    (tmp_path / "code" / "my_outlines.py").write_text(OUTLINES)
     monkeypatch.syspath_prepend(tmp_path / "code")
     yield tmp_path / "code"
     sys.modules.pop("my_formats", None)
+    sys.modules.pop("my_outlines", None)
 
 
 def test_help_lists_all_formats_or_shows_the_chosen_one(convert):
@@ -209,6 +214,30 @@ def test_a_format_of_ones_own_is_converted_by_two_workers(my_formats, tmp_path, 
     assert finished.returncode == 0, finished.stderr
     report = json.loads((tmp_path / "out" / "conversion.json").read_text())
     assert [report["splits"][split]["examples"] for split in SPLITS] == [1, 1, 1]
+
+
+def test_a_format_of_objects_of_ones_own_draws_them_and_chooses_classes(convert, my_formats, tmp_path):
+    folder = tmp_path / "in"
+    folder.mkdir()
+    outlines = {}
+    for number in range(30):
+        split = SPLITS[number % 3]
+        (folder / split).mkdir(exist_ok=True)
+        Image.new("RGB", (8, 6)).save(folder / split / f"{number}.png")
+        outlines[f"{split}/{number}.png"] = [["cat", [0, 0, 4, 0, 4, 6, 0, 6]], ["dog", [2, 0, 8, 0, 8, 3, 2, 3]]]
+    outlines["train/0.png"][0][1] = [0, 0, 4, 4]
+    outlines["missing.png"] = []
+    (folder / "outlines.json").write_text(json.dumps(outlines))
+    own = ("--format", "my_outlines:OutlinesReader", "--max-set-aside", "0.1")
+    printed = convert(*own, folder, tmp_path / "out")
+    assert "background 25.0%, cat 37.5%, dog 37.5%" in re.sub(" +", " ", printed)
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert {entry["reason"].partition(" in /")[0] for entry in report["set_aside"]} == {
+        "outline 1 (cat): its polygon has 2 points, and needs three",
+        "there is no image missing.png",
+    }
+    printed = convert(*own, "--classes", "dog", folder, tmp_path / "dogs")
+    assert "background 62.5%, dog 37.5%" in re.sub(" +", " ", printed)
 
 
 def test_a_new_format_needs_one_line_in_the_list(convert, monkeypatch, tmp_path):

@@ -187,7 +187,7 @@ def test_options_of_a_format_go_into_the_command(init, tmp_path):
     source = make(tmp_path / "source")
     (source / "masks").rename(source / "other")
     make(source, count=100)
-    chosen = ("--format", "mask-folder", "--classes", "ground,thing", "--masks", "other")
+    chosen = ("--format", "mask-folder", "--masks", "other", "--classes", "ground,thing")
     assert commands(init(*chosen, source))[0] == ["convert", *chosen, str(source), "output/source_tfrecords"]
     assert "--format brain-mri needs no SOURCE" in init("--format", "brain-mri")
 

@@ -143,7 +143,7 @@ def test_classes_are_chosen_and_what_is_left_out_is_no_object(tmp_path):
     assert (labeled.class_ids[IDS == DOG] == IGNORE_LABEL).all()
     assert (labeled.instances[IDS == DOG] == 0).all()
     assert set(np.unique(labeled.instances)) == {0, 1, 2, CROWD}
-    with pytest.raises(UserError, match="there is no class doge; is it dog"):
+    with pytest.raises(UserError, match=r"there is no class doge \(did you mean dog"):
         CocoPanopticReader(folder=str(tmp_path), classes="doge, sky").listing()
 
 
@@ -341,16 +341,19 @@ def test_a_broken_png_sets_the_image_aside(tmp_path, break_it, message):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"images": [], "annotations": [{"segments_info": [', "panoptic.json is no complete JSON: it ends after"),
+        (
+            '{"images": [], "annotations": [{"segments_info": [',
+            "panoptic.json is not complete JSON: it ends after",
+        ),
         ("[1, 2]", "not in COCO's format: expected object, got array"),
         ('{"images": [], "annotations": []}', "missing required field categories"),
         ('{"images": 3, "annotations": [], "categories": []}', "has no categories"),
-        (json.dumps({"images": 3, "annotations": [], "categories": CATEGORIES}), "expected array, got int"),
-        ('{"images": ' + 100_000 * "[", "lie in one another too deep"),
-        ("\udcff", "no complete JSON"),
+        (json.dumps({"images": 3, "annotations": [], "categories": CATEGORIES}), "images: expected array, got int"),
+        ('{"images": ' + 100_000 * "[", "its lists lie in one another too deep"),
+        ("\udcff", "panoptic.json is not complete JSON: "),
         (
             json.dumps({"images": [], "annotations": [], "categories": [CATEGORIES[0], {**CATEGORIES[1], "id": 1}]}),
-            "the categories person and dog have one id, 1",
+            "the categories person and dog have the same id, 1",
         ),
         (
             json.dumps({"images": [], "annotations": [], "categories": [{"id": 1, "name": " "}]}),
@@ -369,7 +372,7 @@ def test_a_file_that_cannot_be_read_is_one_error(tmp_path, text, message):
 def test_pngs_that_are_still_packed_are_said_to_be(tmp_path):
     write_json(tmp_path / "annotations/panoptic_val2017.json", ["a"])
     write_images(tmp_path / "val2017", ["a"])
-    with pytest.raises(UserError, match=r"such as a.png; they belong into a folder panoptic_val2017 beside it"):
+    with pytest.raises(UserError, match=r"such as a.png; put them into a folder panoptic_val2017 beside it"):
         listing(tmp_path)
     (tmp_path / "annotations/panoptic_val2017.zip").write_bytes(b"PK")
     with pytest.raises(UserError, match=r"unpack annotations/panoptic_val2017.zip"):
