@@ -1,7 +1,17 @@
 """Which dataset formats are there? One file for each, with its options; nothing heavy is imported here."""
 
 from data.formats.ade20k import Ade20kReader
-from data.formats.annotated import AnnotatedImagesReader
+from data.formats.base.annotated import AnnotatedImagesReader
+from data.formats.base.reader import (
+    LabeledImage,
+    Listing,
+    MaskedImagesReader,
+    Reader,
+    Recognition,
+    SetAside,
+    Source,
+    set_aside_duplicates,
+)
 from data.formats.brain_mri import BrainMriReader
 from data.formats.cityscapes.reader import CityscapesReader
 from data.formats.coco.panoptic import CocoPanopticReader
@@ -12,16 +22,6 @@ from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
-from data.formats.reader import (
-    LabeledImage,
-    Listing,
-    MaskedImagesReader,
-    Reader,
-    Recognition,
-    SetAside,
-    Source,
-    set_aside_duplicates,
-)
 from data.formats.voc.reader import VocReader
 from data.formats.yolo.reader import YoloReader
 

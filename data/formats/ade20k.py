@@ -15,9 +15,9 @@ from data.base.errors import UserError
 from data.base.files import exists, join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
-from data.formats.dense import DenseReader, MaskClass, number_objects
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
+from data.formats.base.annotated import name_of
+from data.formats.base.dense import DenseReader, MaskClass, number_objects
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map_files import LabelMapFile, MaskLabels, load_labels
 from data.listing.split_folders import placing
 from data.listing.walking import relative_files

@@ -12,7 +12,7 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.decoding.images import EncodedImage, encode_png
-from data.formats.reader import LabeledImage, Listing, Reader, Source
+from data.formats.base.reader import LabeledImage, Listing, Reader, Source
 from data.label_map import LabelMap
 
 # Slabs of axial slices (1 mm apart), first and last + 1. Neighboring slices look alike, so slabs of different splits

@@ -6,8 +6,8 @@ from typing import ClassVar, Literal
 
 from data.base.files import join, read_bytes
 from data.decoding.images import looks_flat
-from data.formats.dealt import SplitOptions
-from data.formats.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
+from data.formats.base.dealt import SplitOptions
+from data.formats.base.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.finding import find_pairs
 from data.listing.layout import find_layout
 from data.listing.naming import Affix, Affixes, Naming

@@ -10,7 +10,7 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
-from data.formats.reader import (
+from data.formats.base.reader import (
     LabeledImage,
     Listing,
     MaskedImagesReader,

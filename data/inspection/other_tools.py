@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from data.formats.heads import JsonKeys, json_keys
+from data.formats.base.heads import JsonKeys, json_keys
 
 _MOST_HEADS = 3
 

@@ -19,7 +19,7 @@ from data.decoding import intensity
 from data.decoding.errors import UnknownRangeError
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
-from data.formats.reader import MAX_PIXELS
+from data.formats.base.reader import MAX_PIXELS
 from data.input_files import find_input_files
 from data.inspection.class_names import find_name_files
 from data.inspection.classes import propose_classes

@@ -17,12 +17,12 @@ import yaml
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from data.annotations.brush_rle import encode_brush
 from data.annotations.shapes import Polygon
 from data.contract import IGNORE_LABEL
 from data.formats.cityscapes.classes import LABELS
 from data.formats.voc.classes import VOC_CLASSES
 from data.label_map import distinct_colors
+from tests.data.annotations.brushes import encode_brush
 from tests.data.masks.encodings import saved
 from tests.fuzz.scenes import Picture, Scene, Thing
 

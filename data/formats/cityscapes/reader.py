@@ -15,7 +15,9 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
+from data.formats.base.annotated import name_of
+from data.formats.base.dense import DenseReader, MaskClass, number_objects
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.cityscapes.classes import LABELS, parse_labels
 from data.formats.cityscapes.files import (
     IMAGES,
@@ -31,8 +33,6 @@ from data.formats.cityscapes.files import (
     split_of_part,
 )
 from data.formats.cityscapes.polygons import PolygonFile, draw_polygons
-from data.formats.dense import DenseReader, MaskClass, number_objects
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask

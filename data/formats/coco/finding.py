@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from data.base.errors import UserError
-from data.formats.heads import json_keys
+from data.formats.base.heads import json_keys
 from data.listing.split_folders import Placing, placing, split_of_word
 
 Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]

@@ -18,10 +18,9 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of, without_repeated_images
-from data.formats.coco.panoptic_json import Content, Entry, Labels, read_categories, read_content
-from data.formats.dealt import SplitOptions
-from data.formats.reader import (
+from data.formats.base.annotated import name_of, without_repeated_images
+from data.formats.base.dealt import SplitOptions
+from data.formats.base.reader import (
     LabeledImage,
     Listing,
     MaskedImagesReader,
@@ -30,6 +29,7 @@ from data.formats.reader import (
     Source,
     set_aside_duplicates,
 )
+from data.formats.coco.panoptic_json import Content, Entry, Labels, read_categories, read_content
 from data.label_map import LabelMap
 from data.listing.split_folders import placing, split_of_word
 from data.listing.walking import relative_files

@@ -15,7 +15,8 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import exists, is_remote, join
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of
+from data.formats.base.annotated import AnnotatedImagesReader, name_of
+from data.formats.base.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.coco.categories import categories_of, merged
 from data.formats.coco.document import AnnotationEntry, AnnotationsAlone, CategoriesAlone, key_of, load, parse
 from data.formats.coco.finding import (
@@ -29,7 +30,6 @@ from data.formats.coco.finding import (
 )
 from data.formats.coco.images import Content, ImageLabels, read_content
 from data.formats.coco.labels import file_of, labels_text, objects_of, size_of
-from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
 
 # Of many annotation files so few are looked at to know the format.

@@ -18,9 +18,9 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
-from data.formats.dense import DenseReader, MaskClass
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
+from data.formats.base.annotated import name_of
+from data.formats.base.dense import DenseReader, MaskClass
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map_files import LabelMapFile, MaskLabels, load_labels
 from data.listing.split_folders import placing, split_of_word
 from data.listing.walking import relative_files

@@ -19,9 +19,9 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
+from data.formats.base.annotated import name_of
+from data.formats.base.reader import SetAside, Source
 from data.formats.cvat.places import CLASSES, LABEL_MAP, OBJECTS, below, find_image, split_of_subset
-from data.formats.reader import SetAside, Source
 from data.label_map_files import MaskLabels, parse_labels
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask

@@ -18,7 +18,8 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import UnreachableError, join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of, without_repeated_images
+from data.formats.base.annotated import AnnotatedImagesReader, name_of, without_repeated_images
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.cvat.mask_export import (
     LabelMapOfExport,
     Masks,
@@ -31,7 +32,6 @@ from data.formats.cvat.objects import AREAS, BOX, ImageLabels, annotated_objects
 from data.formats.cvat.places import LABEL_MAP, Exports, below, find_exports, recognize_exports
 from data.formats.cvat.shapes_listing import ShapesListing, without_contradictions
 from data.formats.cvat.xml_file import Head, Track, read_parts
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.label_map import parse_color
 from data.listing.split_folders import split_of_word
 from data.masks.class_ids import read_mask

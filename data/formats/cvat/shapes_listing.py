@@ -12,12 +12,12 @@ from data.base.errors import UserError
 from data.base.files import join
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
+from data.formats.base.annotated import name_of
+from data.formats.base.reader import SetAside, Source
 from data.formats.cvat.objects import AREAS, BOX, NO_AREAS, Annotation, ImageLabels, area_values, kinds_of
 from data.formats.cvat.places import below, find_image, frame_folders, split_of_subset
 from data.formats.cvat.tracks import list_tracks
 from data.formats.cvat.xml_file import Head, Image, Shape, Track, read_parts
-from data.formats.reader import SetAside, Source
 from data.splits import Shares
 
 

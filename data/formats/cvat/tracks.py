@@ -10,11 +10,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Protocol
 
 from data.base.errors import UserError
-from data.formats.annotated import name_of
+from data.formats.base.annotated import name_of
+from data.formats.base.reader import SetAside
 from data.formats.cvat.objects import Annotation, ImageLabels
 from data.formats.cvat.places import below, frames_of, split_of_subset
 from data.formats.cvat.xml_file import Head, Shape, Task, Track
-from data.formats.reader import SetAside
 from data.splits import Shares
 
 _NUMBER = re.compile(r"[0-9]{1,9}")

@@ -11,7 +11,7 @@ from PIL import ImageColor
 from data.annotations.classes import Category
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.formats.heads import xml_elements
+from data.formats.base.heads import xml_elements
 
 # Tags whose labels regions have; those of key points are no classes of pixels.
 _LABELS = (

@@ -12,11 +12,11 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join
 from data.decoding.errors import BadImageError
+from data.formats.base.reader import SetAside
 from data.formats.label_studio.config import LabelConfig, find_config
 from data.formats.label_studio.references import FoundByReference, canonical, images_of
 from data.formats.label_studio.regions import Region, Result, regions_of
 from data.formats.label_studio.tasks import Annotation, Task, in_order, read_tasks
-from data.formats.reader import SetAside
 from data.listing.split_folders import split_of_word
 
 

@@ -14,12 +14,12 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of
-from data.formats.heads import json_keys
+from data.formats.base.annotated import AnnotatedImagesReader, name_of
+from data.formats.base.heads import json_keys
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.label_studio.labeled import Export, annotations_of, find_images, read_export, stated_split
 from data.formats.label_studio.regions import Region, shape_of
 from data.formats.label_studio.tasks import is_tasks, may_hold_tasks
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
 
 # So many files of the kind are looked at before a folder is taken for another format.

@@ -14,9 +14,9 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.heads import JsonKeys, json_keys
+from data.formats.base.heads import JsonKeys, json_keys
+from data.formats.base.reader import SetAside
 from data.formats.label_studio.regions import parse
-from data.formats.reader import SetAside
 
 _EXTENSIONS = (".json", ".jsonl", ".ndjson")
 _THREADS = 16

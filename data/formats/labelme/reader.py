@@ -18,8 +18,9 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
-from data.formats.heads import json_keys
+from data.formats.base.annotated import AnnotatedImagesReader, name_of, without_hidden
+from data.formats.base.heads import json_keys
+from data.formats.base.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.labelme.files import (
     LabelFile,
     label_names,
@@ -31,7 +32,6 @@ from data.formats.labelme.files import (
 )
 from data.formats.labelme.matching import match
 from data.formats.labelme.shapes import shape_of
-from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.listing.split_folders import placing
 
 # labelme's list of the labels that may be used.

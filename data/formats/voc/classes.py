@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from data.formats.dense import MaskClass
+from data.formats.base.dense import MaskClass
 
 _NAMES = (
     "background", "aeroplane", "bicycle", "bird", "boat", "bottle", "bus", "car", "cat", "chair", "cow", "diningtable",

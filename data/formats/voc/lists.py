@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping, Sequence
 
 from data.base.errors import UserError
 from data.base.files import read_bytes
-from data.formats.reader import SetAside
+from data.formats.base.reader import SetAside
 from data.listing.items import EXTENSIONS
 from data.listing.split_folders import split_of_word
 

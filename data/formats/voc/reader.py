@@ -14,9 +14,9 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.annotated import name_of
-from data.formats.dense import DenseReader, MaskClass, number_objects
-from data.formats.reader import LabeledImage, Listing, Recognition, SetAside, Source
+from data.formats.base.annotated import name_of
+from data.formats.base.dense import DenseReader, MaskClass, number_objects
+from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.voc.classes import VOC_CLASSES, VOID, color
 from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders, is_augmented
 from data.formats.voc.lists import Listed, Lists, read_lists

@@ -11,7 +11,7 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.reader import SetAside
+from data.formats.base.reader import SetAside
 from data.formats.yolo.description import Description
 
 

@@ -17,8 +17,8 @@ from data.annotations.shapes import Polygon
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.annotated import AnnotatedImagesReader, name_of, without_hidden
-from data.formats.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
+from data.formats.base.annotated import AnnotatedImagesReader, name_of, without_hidden
+from data.formats.base.reader import Listing, Recognition, SetAside, Source, set_aside_duplicates
 from data.formats.yolo.description import CLASSES, Description, find_description
 from data.formats.yolo.labels import (
     BOX_NUMBERS,

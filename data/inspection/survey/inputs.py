@@ -29,7 +29,7 @@ from data.decoding import intensity
 from data.decoding.images import BadImageError, EncodedImage, decode, open_image, read_image, upright_size
 from data.decoding.notes import Notes
 from data.formats import Reader, SetAside, Source
-from data.formats.reader import MAX_PIXELS
+from data.formats.base.reader import MAX_PIXELS
 from data.input_files import find_input_files
 from data.label_map import LabelMap
 from data.spans import SPAN, find_spans

@@ -6,8 +6,9 @@ import time
 import numpy as np
 import pytest
 
-from data.annotations.brush_rle import decode_brush, encode_brush
+from data.annotations.brush_rle import decode_brush
 from data.decoding.errors import BadImageError
+from tests.data.annotations.brushes import encode_brush
 
 SIZES = (3, 4, 8, 16)
 LIBRARY = """

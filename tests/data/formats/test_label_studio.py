@@ -11,12 +11,12 @@ import pytest
 from PIL import Image
 from pycocotools import mask as coco_mask
 
-from data.annotations.brush_rle import encode_brush
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats import FORMATS
 from data.formats.label_studio.reader import LabelStudioReader
 from data.inspection.recognize import recognize
+from tests.data.annotations.brushes import encode_brush
 
 WIDTH, HEIGHT = 40, 30
 CONFIG = """<View>

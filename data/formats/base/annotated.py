@@ -12,8 +12,8 @@ from data.annotations.classes import Category, ChosenClasses, ClassOptions
 from data.annotations.drawing import AnnotatedObject, draw
 from data.base.errors import UserError
 from data.base.files import read_bytes
-from data.formats.dealt import SplitOptions
-from data.formats.reader import LabeledImage, MaskedImagesReader, SetAside, Source
+from data.formats.base.dealt import SplitOptions
+from data.formats.base.reader import LabeledImage, MaskedImagesReader, SetAside, Source
 from data.label_map import LabelMap
 from data.listing.items import LEFT_BY_TOOLS
 from data.listing.walking import relative_files

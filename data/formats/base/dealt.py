@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import pydantic
 
 from data.base.section import Section
-from data.formats.reader import Source
+from data.formats.base.reader import Source
 from data.listing.dealing import Dealt, check_groups, shares_that_work, stated_splits, working_split
 from data.listing.groups import Pattern, groups_by_pattern, groups_of_table
 from data.listing.split_folders import placing

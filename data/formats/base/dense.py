@@ -14,8 +14,8 @@ from data.annotations.classes import Category, ChosenClasses, ClassOptions
 from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.dealt import SplitOptions
-from data.formats.reader import MaskedImagesReader, SetAside
+from data.formats.base.dealt import SplitOptions
+from data.formats.base.reader import MaskedImagesReader, SetAside
 from data.label_map import LabelMap
 from data.listing.walking import printable, relative_files
 from data.masks.class_ids import class_ids, read_mask

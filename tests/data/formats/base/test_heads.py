@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from data.formats.heads import json_keys, xml_elements
+from data.formats.base.heads import json_keys, xml_elements
 
 
 def test_the_keys_of_a_small_file_are_all_seen(tmp_path):
