@@ -58,7 +58,10 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first; what needs a browser or other tools runs on one TFX line."""
     for item in items:
-        if {"browser", "labeling_tools"} & set(getattr(item, "fixturenames", ())):
+        fixtures = getattr(item, "fixturenames", ())
+        if "labeling_tools" in fixtures:
+            item.add_marker("labeling_tools")
+        if "browser" in fixtures or "labeling_tools" in fixtures:
             item.add_marker("one_line")
 
     def place(item: pytest.Item) -> int:
