@@ -9,8 +9,8 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 
-# No name of a file is as long.
-_ENDLESS = re.compile(r"([^\s/]{60})[^\s/]{240,}")
+# No name of a file is as long. Values of options with commas may be, and are there to be copied.
+_ENDLESS = re.compile(r"([^\s/,]{60})[^\s/,]{240,}")
 # What moves the cursor or changes colors of a terminal. Line breaks and tabs stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 

@@ -16,6 +16,11 @@ def test_what_a_file_holds_cannot_flood_or_paint_the_terminal(kind):
     assert text == f"{path}: no class {'y' * 60}…\n\\x1b[31mred\\x00\tas \\ud800 said"
 
 
+def test_options_to_copy_stay_whole():
+    classes = ",".join(f"class_{index}" for index in range(200))
+    assert str(UserError(f"--classes {classes} reads them")) == f"--classes {classes} reads them"
+
+
 def test_errors_travel_between_processes():
     for error in (UserError("a\0"), BadImageError("a\0")):
         assert str(pickle.loads(pickle.dumps(error))) == "a\\x00"
