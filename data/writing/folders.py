@@ -20,12 +20,14 @@ class AnnotationFolders:
     """Annotations in several formats; made by `annotation_folders`.
 
     Args:
+      output: the folder that they are in.
       writers: the formats.
       classes: ids of the classes whose regions are written.
       tolerance: how far outlines may lie from the edges of pixels, in pixels.
     """
 
-    def __init__(self, writers: Sequence[Writer], classes: Sequence[int], tolerance: float):
+    def __init__(self, output: str, writers: Sequence[Writer], classes: Sequence[int], tolerance: float):
+        self._output = output
         self._writers, self._classes, self._tolerance = writers, classes, tolerance
 
     def regions(self, class_ids: np.ndarray) -> list[Region]:
@@ -38,7 +40,7 @@ class AnnotationFolders:
         Raises:
           UserError: if they cannot be written.
         """
-        with _explained():
+        with _explained(self._output):
             for writer in self._writers:
                 writer.add(image)
 
@@ -64,11 +66,19 @@ def check_free(output: str, formats: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _explained() -> Iterator[None]:
+def _explained(output: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        raise UserError(f"cannot write annotations: {error}") from None
+        raise UserError(
+            f"cannot write annotations in {output}: {error}; mend that, or choose another --output"
+        ) from None
+
+
+def _give_up(writer: Writer) -> None:
+    """Closes the files of a writer that are still open; what they cannot hold any more is removed with them."""
+    with contextlib.suppress(OSError):
+        writer.close()
 
 
 @contextlib.contextmanager
@@ -94,16 +104,16 @@ def annotation_folders(
     labels = [label for label in label_map.classes if not is_background(label.name)]
     with contextlib.ExitStack() as stack:
         writers = []
-        with _explained():
+        with _explained(output):
             for name, folder in partial.items():
                 if os.path.lexists(folder):
                     shutil.rmtree(folder)
                 os.makedirs(folder)
                 stack.callback(shutil.rmtree, folder, ignore_errors=True)
                 writers.append(WRITERS[name](folder, destinations[name], labels))
-                stack.callback(writers[-1].close)
-        yield AnnotationFolders(writers, [label.id for label in labels], tolerance)
-        with _explained():
+                stack.callback(_give_up, writers[-1])
+        yield AnnotationFolders(output, writers, [label.id for label in labels], tolerance)
+        with _explained(output):
             for writer in writers:
                 writer.finish()
             for name, folder in partial.items():

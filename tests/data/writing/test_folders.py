@@ -2,6 +2,8 @@
 
 import os
 import pathlib
+import resource
+import signal
 
 import numpy as np
 import pytest
@@ -47,14 +49,33 @@ def test_what_a_killed_run_left_is_removed(tmp_path):
 
 def test_a_folder_that_cannot_be_written_is_one_message(tmp_path):
     (tmp_path / "annotations_coco.partial").symlink_to(tmp_path)
-    with pytest.raises(UserError, match="cannot write annotations: "):
+    with pytest.raises(
+        UserError, match=f"cannot write annotations in {tmp_path}: .*; mend that, or choose another --output"
+    ):
         write(tmp_path, ["coco"], {"x.png": MASK})
     with (
-        pytest.raises(UserError, match=r"cannot write annotations: .*File name too long"),
+        pytest.raises(UserError, match=r"cannot write annotations in .*File name too long"),
         annotation_folders(str(tmp_path), ["geojson"], LABELS, 0) as folders,
     ):
         folders.add(AnnotatedImage("x.png", "x" * 300, "x.png", *MASK.shape, []))
     assert not pathlib.Path(tmp_path, "annotations_geojson").exists()
+
+
+@pytest.mark.parametrize("name", WRITERS)
+@pytest.mark.parametrize("most", [10, 3000])
+def test_a_full_disk_is_one_message(tmp_path, name, most):
+    """Files that may not grow any more are as good as one: writing fails, and so does closing."""
+    noise = np.random.default_rng(0).integers(0, 4, (60, 60)).astype(np.uint8)
+    before, limits = signal.signal(signal.SIGXFSZ, signal.SIG_IGN), resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most, limits[1]))
+    try:
+        with pytest.raises(UserError) as caught:
+            write(tmp_path, [name], {"a.png": noise, "b.png": noise})
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+        signal.signal(signal.SIGXFSZ, before)
+    assert str(caught.value).startswith(f"cannot write annotations in {tmp_path}: ")
+    assert os.listdir(tmp_path) == []
 
 
 def test_without_formats_nothing_is_outlined(tmp_path):
