@@ -151,7 +151,7 @@ class Ade20kReader(DenseReader):
             ids = self.ids_of_places(self.places(mask))
         except BadImageError as error:
             raise BadImageError(f"its mask {source.mask}: {error}") from None
-        image = self.read_image(read_bytes(source.image), ids)
+        image = self.read_image(read_bytes(source.image), ids, source.mask)
         return LabeledImage(image, ids, self._instances(source.labels, ids) if source.labels else None)
 
     def _instances(self, path: str, ids: np.ndarray) -> np.ndarray:

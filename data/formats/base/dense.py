@@ -125,7 +125,7 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
         try:
             return self.ids_of_places(self.places(read_mask(read_bytes(path), self.max_pixels)))
         except BadImageError as error:
-            raise BadImageError(f"its mask: {error}") from None
+            raise BadImageError(f"its mask {path}: {error}") from None
 
     def places(self, mask: Mask) -> np.ndarray:
         """The place in the table of each pixel's class: [height, width] uint8, 255 for "ignore".

@@ -221,17 +221,18 @@ class MaskedImagesReader(Reader):
         except BadImageError as error:
             raise BadImageError(f"its mask: {error}") from None
 
-    def read_image(self, content: bytes, ids: np.ndarray) -> EncodedImage:
+    def read_image(self, content: bytes, ids: np.ndarray, mask: str = "") -> EncodedImage:
         """Reads the image that belongs to a mask.
 
         Args:
           content: the image's file.
           ids: [height, width], the mask.
+          mask: the path of the mask, for messages.
 
         Raises:
           BadImageError: if it cannot be used.
         """
-        return self.read_image_of_size(content, (ids.shape[1], ids.shape[0]), "the mask")
+        return self.read_image_of_size(content, (ids.shape[1], ids.shape[0]), f"the mask {mask}".strip())
 
     def read_image_of_size(
         self, content: bytes, size: tuple[int, int] | None, whose: str = "the annotation"

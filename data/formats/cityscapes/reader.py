@@ -270,10 +270,10 @@ class CityscapesReader(DenseReader):
         try:
             places = self.places(self._mask(source.mask))
         except BadImageError as error:
-            raise BadImageError(f"its mask: {error}") from None
+            raise BadImageError(f"its mask {source.mask}: {error}") from None
         if not self._is_shown(places):
-            raise BadImageError(f"its mask: {_EMPTY}")
-        image = self.read_image(read_bytes(source.image), places)
+            raise BadImageError(f"its mask {source.mask}: {_EMPTY}")
+        image = self.read_image(read_bytes(source.image), places, source.mask)
         instances = self._objects(source.labels, places) if source.labels else None
         return LabeledImage(image, self.ids_of_places(places), instances)
 
@@ -306,7 +306,7 @@ class CityscapesReader(DenseReader):
 
     def _read_polygons(self, source: Source) -> LabeledImage:
         file = self._polygons(source.mask)
-        image = self.read_image_of_size(read_bytes(source.image), (file.width, file.height), "the file of polygons")
+        image = self.read_image_of_size(read_bytes(source.image), (file.width, file.height), f"{source.mask} says")
         try:
             if not self._has_objects(file):
                 raise BadImageError(_EMPTY)

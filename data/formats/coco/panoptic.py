@@ -191,7 +191,7 @@ class CocoPanopticReader(SplitOptions, ClassOptions, MaskedImagesReader):
                 f"among its segments_info{others}; ids are R + 256 G + 65536 B of the colors"
             )
         classes, numbers = np.array([meaning[int(one)] for one in used]).T
-        image = self.read_image(read_bytes(source.image), ids)
+        image = self.read_image(read_bytes(source.image), ids, source.mask)
         return LabeledImage(
             image,
             classes.astype(np.uint8)[places].reshape(ids.shape),

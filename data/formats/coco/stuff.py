@@ -186,7 +186,7 @@ class CocoStuffReader(DenseReader):
             ids = self.ids_of_places(self.places(mask))
         except BadImageError as error:
             raise BadImageError(f"its map {source.mask}, read as one of {self.kind}: {error}") from None
-        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)
+        return LabeledImage(self.read_image(read_bytes(source.image), ids, source.mask), ids)
 
 
 def _images_and_maps(files: Iterable[str]) -> tuple[Mapping[str, list[str]], Mapping[str, list[str]]]:

@@ -249,4 +249,4 @@ class CvatReader(AnnotatedImagesReader):
             instances = read_objects(path, ids, self.chosen.background, self.max_pixels) if path else None
         except BadImageError as error:
             raise BadImageError(f"its mask {path}: {error}") from None
-        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids, instances)
+        return LabeledImage(self.read_image(read_bytes(source.image), ids, source.mask), ids, instances)

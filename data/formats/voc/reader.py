@@ -184,7 +184,7 @@ class VocReader(DenseReader):
 
     def read(self, source: Source) -> LabeledImage:
         ids = self.chosen_ids(source.mask)
-        image = self.read_image(read_bytes(source.image), ids)
+        image = self.read_image(read_bytes(source.image), ids, source.mask)
         return LabeledImage(image, ids, self._objects(source.labels, ids) if source.labels else None)
 
     def _objects(self, path: str, ids: np.ndarray) -> np.ndarray:

@@ -176,7 +176,10 @@ def test_files_without_counterpart_are_named(tmp_path):
     ("values", "reason"),
     [
         (VALUES + 5, "class id 5 at row 0, column 0 is not in the label map"),
-        (VALUES[:4], "sizes differ: the image has 8x6 pixels, the mask 8x4"),
+        (
+            VALUES[:4],
+            r"sizes differ: the image has 8x6 pixels, the mask .*annotations/training/ADE_train_00000001.png 8x4",
+        ),
         (np.dstack([VALUES, VALUES, 3 * VALUES]), "color"),
     ],
 )
@@ -184,6 +187,10 @@ def test_a_mask_that_does_not_fit_sets_its_image_aside(tmp_path, values, reason)
     ade(tmp_path)
     pair(tmp_path, "training/ADE_train_00000001", values)
     with pytest.raises(BadImageError, match=reason):
+        read(tmp_path)
+    mask = tmp_path / "annotations/training/ADE_train_00000001.png"
+    mask.write_bytes(mask.read_bytes()[:50])
+    with pytest.raises(BadImageError, match=f"its mask {mask}: "):
         read(tmp_path)
 
 

@@ -294,6 +294,12 @@ def test_broken_polygons_are_named(tmp_path, content, message):
     assert unusable(tmp_path).startswith(f"{path}: ")
 
 
+def test_polygons_of_another_size_are_named(tmp_path):
+    path = pathlib.Path(f"{street(tmp_path, kinds=('polygons',))}_polygons.json")
+    path.write_text(json.dumps(polygons(size=(64, 48))))
+    assert unusable(tmp_path) == f"sizes differ: the image has 32x24 pixels, {path} says 64x48"
+
+
 def test_broken_masks_are_named(tmp_path):
     stem = street(tmp_path)
     ids, values = masks()
@@ -302,11 +308,11 @@ def test_broken_masks_are_named(tmp_path):
     Image.fromarray(values[:9]).save(f"{stem}_instanceIds.png")
     assert f"{stem}_instanceIds.png: " in unusable(tmp_path)
     Image.fromarray(np.where(ids == 26, 77, ids).astype(np.uint8)).save(f"{stem}_labelIds.png")
-    assert "class id 77 at row 10, column 8" in unusable(tmp_path)
+    assert f"its mask {stem}_labelIds.png: class id 77 at row 10, column 8" in unusable(tmp_path)
     Image.fromarray(ids[:9]).save(f"{stem}_labelIds.png")
-    assert "32x9" in unusable(tmp_path)
+    assert f"the mask {stem}_labelIds.png 32x9" in unusable(tmp_path)
     pathlib.Path(f"{stem}_labelIds.png").write_bytes(b"\x89PNG\r\n")
-    assert unusable(tmp_path).startswith("its mask: ")
+    assert unusable(tmp_path).startswith(f"its mask {stem}_labelIds.png: ")
 
 
 def test_train_ids_under_the_name_of_label_ids_are_not_read(tmp_path):

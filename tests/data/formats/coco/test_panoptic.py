@@ -324,7 +324,7 @@ def test_a_segment_that_the_json_does_not_have_sets_the_image_aside(tmp_path):
     [
         (lambda path: Image.open(path).convert("RGB").save(path, format="JPEG"), "JPEG does not keep exact colors"),
         (lambda path: path.write_bytes(path.read_bytes()[:60]), "unreadable|damaged"),
-        (lambda path: write_pngs(path.parent, ["a"], IDS[:5]), "sizes differ"),
+        (lambda path: write_pngs(path.parent, ["a"], IDS[:5]), "sizes differ: .* the mask .*panoptic/a.png 12x5"),
         (lambda path: Image.fromarray(np.full(IDS.shape, 700, np.uint16)).save(path), "not colors of 8 bits"),
         (
             lambda path: Image.fromarray(np.dstack([colors(IDS), np.full(IDS.shape, 9, np.uint8)])).save(path),

@@ -164,6 +164,25 @@ def test_a_number_that_only_the_other_kind_has_sets_the_image_aside(tmp_path, ma
         read(tmp_path)
 
 
+def test_a_broken_map_is_named(tmp_path):
+    coco(tmp_path)
+    map_ = next(tmp_path.rglob("000000000009.png"))
+    write(map_.parent, "stuffthingmaps", ["000000000009"], NUMBERS[:3])
+    with pytest.raises(BadImageError, match=f"the image has 6x4 pixels, the mask {map_} 6x3"):
+        read(tmp_path)
+    map_.write_bytes(map_.read_bytes()[:50])
+    with pytest.raises(BadImageError, match=f"its map {map_}, read as one of stuffthingmaps: "):
+        read(tmp_path)
+
+
+def test_classes_are_chosen_and_what_is_unlabeled_stays_ignored(tmp_path):
+    coco(tmp_path)
+    rows = read(tmp_path, classes="creature: [person], sky-other")
+    assert rows[0] == ["creature", None, None, "sky-other", None, None]
+    rows = read(tmp_path, classes="creature: [person], sky-other", others="background")
+    assert rows[0] == ["creature", "background", "background", "sky-other", "background", None]
+
+
 def test_files_without_counterpart_are_named(tmp_path):
     coco(tmp_path)
     (tmp_path / "train2017/000000000009.jpg").unlink()
