@@ -35,11 +35,13 @@ class LabelConfig:
       categories: the labels in their order, with their colors.
       images: the key of the data that each image tag shows, by the tag's name.
       labeled: the keys of those images that labels are for.
+      file: path of the file that lists all labels that regions may have, relative; empty if none does.
     """
 
     categories: tuple[Category, ...]
     images: Mapping[str, str]
     labeled: frozenset[str]
+    file: str = ""
 
 
 def find_config(folder: str, files: Iterable[str], beside: Iterable[str]) -> LabelConfig:
@@ -58,6 +60,7 @@ def find_config(folder: str, files: Iterable[str], beside: Iterable[str]) -> Lab
     categories: dict[str, Category] = {}
     images: dict[str, str] = {}
     labeled: set[str] = set()
+    listing, are_in_data = "", False
     for file in candidates[:_MOST_FILES]:
         if [name.lower() for name in xml_elements(folder, file)[:1]] != ["view"]:
             continue
@@ -69,6 +72,8 @@ def find_config(folder: str, files: Iterable[str], beside: Iterable[str]) -> Lab
         for tag in root.iter():
             if tag.tag.lower() in _LABELS:
                 labeled |= {name.strip() for name in tag.get("toName", "").split(",")}
+                listing = listing or file
+                are_in_data |= tag.get("value", "").startswith("$")  # So that tasks have further labels.
                 for category in map(_category, tag.iter()):
                     if category is not None:
                         categories.setdefault(category.name, category)
@@ -76,7 +81,8 @@ def find_config(folder: str, files: Iterable[str], beside: Iterable[str]) -> Lab
             if tag.tag.lower() == "image" and shown.startswith("$"):
                 images[tag.get("name", "")] = shown[1:]
     keys = frozenset(images[name] for name in labeled if name in images)
-    return LabelConfig(tuple(categories.values()), images, keys)
+    is_complete = bool(categories) and not are_in_data
+    return LabelConfig(tuple(categories.values()), images, keys, listing if is_complete else "")
 
 
 def _category(tag: ElementTree.Element) -> Category | None:

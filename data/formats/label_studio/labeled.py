@@ -47,6 +47,8 @@ class Export:
       splits: path of each JSON file that holds tasks, relative, and the split that it stands for, or an empty string.
       set_aside: tasks that cannot be used.
       ignored: JSON files that hold no tasks.
+      config: the file that lists all labels, relative; empty if none does.
+      unlisted: labels that are not in it.
     """
 
     categories: Sequence[Category]
@@ -54,6 +56,8 @@ class Export:
     splits: Mapping[str, str]
     set_aside: list[SetAside]
     ignored: list[SetAside]
+    config: str
+    unlisted: frozenset[str]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -103,7 +107,8 @@ def read_export(folder: str, files: Sequence[str]) -> Export:
     }
     others = sorted(labels - {category.name for category in config.categories})
     categories = [*config.categories, *map(Category, others)]
-    return Export(categories, images, _splits(tasks.files), set_aside, tasks.ignored)
+    unlisted = frozenset(others if config.file else ())
+    return Export(categories, images, _splits(tasks.files), set_aside, tasks.ignored, config.file, unlisted)
 
 
 _CONFIG = "put the project's labeling configuration beside the JSON file, as config.xml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import functools
 from collections.abc import Sequence
 from typing import ClassVar, Literal
@@ -50,8 +51,8 @@ class LabelStudioReader(AnnotatedImagesReader):
     pixel begins at 0, and saves a brush for each pixel: what is painted at all, however thinly, counts. Points,
     choices, texts and predictions are passed over. Images are found by their names, wherever in SOURCE they are;
     uploads may have the names that Label Studio gave them, or those that they had before. A labeling configuration, an
-    XML file beside the JSON files, gives the order of the labels and their colors; without it the order is that of the
-    alphabet.
+    XML file beside the JSON files, gives the order of the labels and their colors, and an image with another label is
+    set aside; without it the order is that of the alphabet.
 
     Attributes:
       folder: holds the JSON files and the images. Files such as train.json and val.json are splits.
@@ -84,7 +85,12 @@ class LabelStudioReader(AnnotatedImagesReader):
             raise UserError(
                 f"no task in {self.folder} has a region with an area and a label, such as a polygon or brush"
             )
-        return self.export.categories
+        return [one for one in self.export.categories if one.name not in self.export.unlisted - self._wanted]
+
+    @property
+    def _wanted(self) -> set[str]:
+        """The labels that --classes names."""
+        return {name for _, merged in self.classes for name in merged}
 
     def listing(self) -> Listing:
         images, export = ImageFiles(self.folder, self.files), self.export
@@ -134,10 +140,16 @@ class LabelStudioReader(AnnotatedImagesReader):
         return msgspec.json.encode(_Labels(next(iter(sizes), None), drawn)).decode()
 
     def _drawn(self, place: str, region: Region) -> _Drawn:
-        wanted = {name for _, merged in self.classes for name in merged}
         ids = self.chosen.ids
         # Of several labels those count that were chosen, as others may say something else, such as a color.
-        labels = [label for label in region.labels if label in wanted] or region.labels
+        labels = [label for label in region.labels if label in self._wanted] or region.labels
+        if unlisted := next((label for label in labels if label not in ids), ""):
+            close = difflib.get_close_matches(unlisted, ids, n=1)
+            remedy = f"is it {close[0]}? Correct it," if close else "correct it,"
+            raise BadImageError(
+                f"{place}: {region.name} has the label {unlisted}, which is not in {self.export.config}; {remedy} add "
+                "it there, or name it in --classes"
+            )
         classes = {ids[label] for label in labels}
         if not classes:
             raise BadImageError(f"{place}: {region.name} has no label; give it one, or delete it")

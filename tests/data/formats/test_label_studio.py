@@ -155,6 +155,22 @@ def test_the_configuration_gives_order_and_colors(tmp_path):
     assert set(np.unique(read(tmp_path)[0])) == {0, 2}
 
 
+def test_labels_that_the_configuration_does_not_have_are_no_classes(tmp_path):
+    tasks = [task(1, annotation(box(0, 0, 50, 50), box(0, 0, 9, 9, labels=["Caar"], id="r"))), task(2, annotation())]
+    write(tmp_path, tasks, config=CONFIG)
+    assert reader(tmp_path).label_map.names == ("background", "Road", "Car")
+    assert reasons(tmp_path) == {
+        "images/1.png": f"{tmp_path}/export.json: task 1: result 2 (r) has the label Caar, which is not in config.xml; "
+        "is it Car? Correct it, add it there, or name it in --classes"
+    }
+    assert read(tmp_path, classes="Car: [Car, Caar]")[0].max() == 1
+    # Where tasks bring labels of their own, and where there is no configuration, nothing says which there may be.
+    (tmp_path / "config.xml").write_text(CONFIG.replace('"brush" toName="img"', '"brush" toName="img" value="$own"'))
+    assert reader(tmp_path).label_map.names == ("background", "Road", "Car", "Caar")
+    (tmp_path / "config.xml").unlink()
+    assert reader(tmp_path).label_map.names == ("background", "Caar", "Car")
+
+
 def test_shapes_and_labels_that_share_an_id_are_one_region(tmp_path):
     points = {"points": [[0, 0], [50, 0], [50, 100], [0, 100]]}
     pair = [
@@ -562,6 +578,16 @@ def test_a_folder_is_recognized(tmp_path):
     assert FORMATS["label-studio"].recognize(str(tmp_path), ["images/1.png"]) is None
     (tmp_path / "export.json").write_text(json.dumps({"images": [], "annotations": [], "categories": []}))
     assert LabelStudioReader.recognize(str(tmp_path), ["export.json"]) is None
+
+
+def test_data_sets_in_buckets(tmp_path, bucket):
+    write(tmp_path, [task(1, annotation(box(0, 0, 50, 50))), task(2, annotation())], config=CONFIG)
+    for path in tmp_path.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    assert reader("gs://segpipe/in").label_map == reader(tmp_path).label_map
+    assert splits("gs://segpipe/in") == splits(tmp_path)
+    assert np.array_equal(read("gs://segpipe/in"), read(tmp_path))
+    assert reasons("gs://segpipe/in") == {}
 
 
 def test_two_shapes_of_one_id_are_named(tmp_path):
