@@ -119,15 +119,15 @@ def list_masks(folder: str, files: Sequence[str], export: str, shares: Shares | 
         )
     listed = _lists(folder, own, below(export, _LISTS), shares)
     found = Masks()
-    for name, split in (listed or dict.fromkeys(classes, "")).items():
+    for name, one in (listed or {name: _Listed("", join(folder, file)) for name, file in classes.items()}).items():
         try:
             path = find_image(images, name, export, [below(export, "JPEGImages"), below(export, "images")])
         except BadImageError as error:
-            found.set_aside.append(SetAside(classes.get(name, name), str(error)))
+            found.set_aside.append(SetAside(one.place, str(error)))
             continue
         mask = join(folder, classes[name]) if name in classes else ""
         labels = json.dumps([export, join(folder, objects[name]) if name in objects else ""])
-        source = Source(name_of(path), "", images.relative[path], mask, stated_split=split, labels=labels)
+        source = Source(name_of(path), "", images.relative[path], mask, stated_split=one.split, labels=labels)
         (found.sources if mask else found.unlabeled).append(source)
     if listed:
         outside = [file for name, file in classes.items() if name not in listed]
@@ -135,22 +135,30 @@ def list_masks(folder: str, files: Sequence[str], export: str, shares: Shares | 
     return found
 
 
-def _lists(folder: str, files: Sequence[str], lists: str, shares: Shares | None) -> dict[str, str]:
-    """The split of each listed name; an empty string where the list is none of a split."""
-    splits: dict[str, str] = {}
+@dataclasses.dataclass(frozen=True)
+class _Listed:
+    """An example that is to be there: its split, or an empty string, and what names it, for messages."""
+
+    split: str
+    place: str
+
+
+def _lists(folder: str, files: Sequence[str], lists: str, shares: Shares | None) -> dict[str, _Listed]:
+    """What lists say about each name in them."""
+    found: dict[str, _Listed] = {}
     own = [file for file in files if os.path.dirname(file) == lists and file.endswith(".txt")]
     subsets = {file: os.path.splitext(os.path.basename(file))[0] for file in own}
     words = {file: split_of_subset(subset, file, {"train": 1.0}) for file, subset in subsets.items()}
     for file in sorted(own, key=lambda file: not words[file]):  # Such as trainval.txt, after train.txt and val.txt.
         text = read_bytes(join(folder, file)).decode("utf-8", "backslashreplace")
-        names = [_listed_name(line) for line in text.splitlines() if line.strip()]
-        if not words[file] and any(name not in splits for name in names):
+        names = {number: _listed_name(line) for number, line in enumerate(text.splitlines(), 1) if line.strip()}
+        if not words[file] and any(name not in found for name in names.values()):
             split_of_subset(subsets[file], file, shares)  # Which says if it is in doubt.
-        for name in names:
-            if words[file] and splits.get(name, words[file]) != words[file]:
+        for number, name in names.items():
+            one = found.setdefault(name, _Listed(words[file], f"{file}, line {number}: {name}"))
+            if words[file] and one.split != words[file]:
                 raise UserError(f"{file}: {name} is in the list of another split too; it may be in one split only")
-            splits.setdefault(name, words[file])
-    return splits
+    return found
 
 
 def _listed_name(line: str) -> str:

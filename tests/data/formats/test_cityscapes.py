@@ -347,6 +347,19 @@ def test_it_is_recognized_and_converted(tmp_path):
         convert(CityscapesReader(folder=str(tmp_path / "cityscapes")), str(tmp_path / "other"))
 
 
+def test_data_sets_in_buckets(tmp_path, bucket):
+    street(tmp_path / "masks")
+    street(tmp_path / "polygons", kinds=("polygons",))
+    for path in tmp_path.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    for kind in ("masks", "polygons"):
+        found, expected = read(f"gs://segpipe/in/{kind}"), read(tmp_path / kind)
+        assert np.array_equal(found.class_ids, expected.class_ids)
+        assert np.array_equal(found.instances, expected.instances)
+        (source,) = CityscapesReader(folder=f"gs://segpipe/in/{kind}").listing().sources
+        assert (source.split, source.slice, source.group) == ("train", "aachen", "aachen")
+
+
 def test_the_table_is_that_of_the_tool(labeling_tools):
     code = """
 import json

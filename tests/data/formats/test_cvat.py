@@ -568,6 +568,56 @@ def test_broken_mask_exports(tmp_path):
         reader_of(tmp_path).listing()
 
 
+def test_masks_that_are_cut_off_are_named(tmp_path):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    for kind in ("SegmentationObject", "SegmentationClass"):
+        write_masks(tmp_path, {"a": ids}, COLORS, "default")
+        Image.fromarray(ids).save(tmp_path / "SegmentationObject" / "a.png")
+        path = tmp_path / kind / "a.png"
+        path.write_bytes(path.read_bytes()[:50])
+        with pytest.raises(BadImageError, match=rf"its mask {path}.*: (unreadable|damaged)"):
+            read_all(tmp_path)
+
+
+def test_listed_images_that_are_missing_or_lead_out_are_named_with_their_line(tmp_path):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    write_masks(tmp_path / "in", {"a": ids, "b": ids}, COLORS, "default")
+    write_image(tmp_path / "secret.jpg")
+    (tmp_path / "in/JPEGImages/b.jpg").unlink()
+    listed = tmp_path / "in/ImageSets/Segmentation/default.txt"
+    listed.write_text("a\nb\n\n../secret\n../../secret.jpg\n")
+    listing = reader_of(tmp_path / "in").listing()
+    assert [source.source_id for source in listing.sources] == ["JPEGImages/a"]
+    start = "ImageSets/Segmentation/default.txt, line"
+    assert [entry.input for entry in listing.set_aside] == [
+        f"{start} 2: b", f"{start} 4: ../secret", f"{start} 5: ../../secret.jpg",
+    ]  # fmt: skip
+    assert "there is no image b" in listing.set_aside[0].reason
+    assert "leads out of the data set" in listing.set_aside[2].reason
+    listed.unlink()
+    (lonely,) = reader_of(tmp_path / "in").listing().set_aside
+    assert lonely.input == str(tmp_path / "in/SegmentationClass/b.png")
+
+
+def test_data_sets_in_buckets(tmp_path, bucket):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[2:6, 3:9] = 1
+    write_masks(tmp_path / "masks", {"a": ids}, COLORS, "Train")
+    Image.fromarray(ids).save(tmp_path / "masks/SegmentationObject/a.png")
+    write_export(tmp_path / "images", document(image("a.png", polygon("car", *SQUARE))), "a.png")
+    video_of_two = video(track(0, "car", in_frame(polygon("car", *SQUARE), 0)), size=1)
+    write_export(tmp_path / "video", video_of_two, *frames(0))
+    for path in tmp_path.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    for kind in ("masks", "images", "video"):
+        assert reader_of(f"gs://segpipe/in/{kind}").label_map == reader_of(tmp_path / kind).label_map
+        ((name, found),) = read_all(f"gs://segpipe/in/{kind}").items()
+        expected = read_all(tmp_path / kind)[name]
+        assert found.class_ids.any()
+        assert np.array_equal(found.class_ids, expected.class_ids)
+        assert np.array_equal(found.instances, expected.instances)
+
+
 def test_black_is_the_background_if_the_label_map_has_none(tmp_path):
     ids = np.ones((HEIGHT, WIDTH), np.uint8)
     write_masks(tmp_path, {"a": ids}, COLORS, "default")

@@ -300,6 +300,18 @@ def test_what_is_broken_is_named(tmp_path):
     assert "has no folder with JPEGImages and SegmentationClass" in refusal(tmp_path / "JPEGImages")
 
 
+def test_data_sets_in_buckets(tmp_path, bucket):
+    names = ["2007_000032", "2007_000033", "2007_000039"]
+    voc(tmp_path, names, lists={"train.txt": names[:1], "val.txt": names[1:]})
+    for path in tmp_path.rglob("*.*"):
+        bucket.blob(f"in/{path.relative_to(tmp_path)}").upload_from_filename(path)
+    assert VocReader.recognize("gs://segpipe/in", _files(tmp_path))
+    assert splits("gs://segpipe/in") == splits(tmp_path)
+    found, expected = read("gs://segpipe/in"), read(tmp_path)
+    assert np.array_equal(found.class_ids, expected.class_ids)
+    assert np.array_equal(found.instances, expected.instances)
+
+
 def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 
