@@ -22,6 +22,8 @@ from data.decoding.errors import BadImageError
 _CIRCLE_CORNERS = 720
 # Of a polygon, in pixels: coordinates, and its outline's length.
 _FARTHEST, _LONGEST = 1e6, 4e6
+# An outline may pass the border of its image by so much of its width or height.
+_BEYOND = 0.02
 
 
 class Shape(abc.ABC):
@@ -143,6 +145,26 @@ def ellipse(center_x: float, center_y: float, radius_x: float, radius_y: float, 
     return Polygon([corners.ravel().tolist()])
 
 
+def check_reach(rings: Sequence[Sequence[float]], width: int, height: int, remedy: str) -> None:
+    """Makes sure that outlines belong to an image whose size their file does not say.
+
+    Args:
+      rings: x and y of the corners in turn, of each outline.
+      width: of the image, in pixels.
+      height: likewise.
+      remedy: the end of the message.
+
+    Raises:
+      BadImageError: if they reach so far beyond the image that it seems to have had another size.
+    """
+    if max((max(ring, default=0) for ring in rings), default=0) <= min(width, height):
+        return
+    for start, (name, size) in enumerate((("x", width), ("y", height))):
+        farthest = max((max(ring[start::2], default=0) for ring in rings), default=0)
+        if farthest > size * (1 + _BEYOND) + 1:
+            raise BadImageError(f"it reaches to {name} {farthest:g} in an image of {width}x{height} pixels, {remedy}")
+
+
 def check_ring(ring: Sequence[float]) -> np.ndarray:
     """The corners of an outline, [corners, 2] float64.
 
@@ -163,4 +185,8 @@ def check_ring(ring: Sequence[float]) -> np.ndarray:
     # pycocotools takes memory for each fifth of a pixel of the outline, and counts these in 32 bits.
     if np.abs(corners).max() > _FARTHEST or np.abs(np.diff(corners, axis=0)).max(1).sum() > _LONGEST:
         raise BadImageError("its polygon has coordinates so far apart that they cannot be pixels")
+    # Nearly always the first four tell.
+    if all(len(set(map(tuple, some.tolist()))) < 3 for some in (corners[:4], corners)):
+        different = len(np.unique(corners, axis=0))
+        raise BadImageError(f"its outline has {different} different points, and needs three")
     return corners

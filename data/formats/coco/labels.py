@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from data.annotations.drawing import AnnotatedObject
-from data.annotations.shapes import Polygon, Runs, Shape
+from data.annotations.shapes import Polygon, Runs, Shape, check_reach
 from data.decoding.errors import BadImageError
 from data.formats.coco.document import AnnotationEntry
 
@@ -47,8 +47,6 @@ _RLE = msgspec.json.Decoder(_Rle)
 _BLANKS = b" \t\r\n"
 _NOTHING = (b"null", b"[]", b"{}", b'""', b"[[]]")
 _LONGEST_NOTHING = 20  # With spaces.
-# An outline may pass the border of its image by so much of its width or height.
-_BEYOND = 0.02
 # Of an image, in pixels: no number that is larger is an area.
 _LARGEST = 1e12
 
@@ -154,15 +152,9 @@ def _check_units(rings: Sequence[Sequence[float]], unstated: tuple[int, int] | N
             "its coordinates are all between 0 and 1, and COCO's are pixels; multiply them by the image's width and "
             "height"
         )
-    if unstated is None or highest <= min(unstated):
-        return
-    for start, (name, size) in enumerate(zip(("x", "y"), unstated, strict=True)):
-        farthest = max((max(ring[start::2], default=0) for ring in rings), default=0)
-        if farthest > size * (1 + _BEYOND) + 1:
-            raise BadImageError(
-                f"it reaches to {name} {farthest:g} in an image of {unstated[0]}x{unstated[1]} pixels, for which "
-                "images has no width and height; was it resized after labeling? Give the size that it had"
-            )
+    if unstated is not None:
+        remedy = "for which images has no width and height; was it resized after labeling? Give the size that it had"
+        check_reach(rings, *unstated, remedy)
 
 
 def _shape(raw: msgspec.Raw) -> Shape:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import functools
+import itertools
 import posixpath
 import re
 from collections.abc import Sequence
@@ -15,6 +16,7 @@ import pydantic
 from data.annotations.classes import Category
 from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
+from data.annotations.shapes import check_reach
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
@@ -195,6 +197,9 @@ class LabelmeReader(AnnotatedImagesReader):
             name = f"{file}: {shape_name(number, label)}"
             try:
                 shape = shape_of(item, self.line_width, self.max_pixels)
+                if not source.labels:
+                    remedy = "whose size the file does not say; was it resized after labeling? Label it as it is now"
+                    check_reach([list(itertools.chain.from_iterable(item.points))], width, height, remedy)
             except BadImageError as error:
                 raise BadImageError(f"{name}: {error}") from None
             instance = "" if item.group_id is None else f"{label}\0{item.group_id}"

@@ -57,6 +57,11 @@ def test_what_lies_beyond_the_image_is_cut_off():
     ("shape", "message"),
     [
         (Polygon([[1, 1, 4, 1]]), "has 2 points"),
+        (Polygon([[1, 1, 4, 1, 1, 1]]), "has 2 different points, and needs three"),
+        (Polygon([[1, 1, 4, 1] * 3]), "has 2 different points"),
+        (rectangle(2, 2, 2, 2), "has 1 different points"),
+        (rectangle(2, 1, 2, 4), "has 2 different points"),
+        (ellipse(2, 2, 0, 0), "has 1 different points"),
         (Polygon([[1, 1, 4, 1, 4, 3, 1]]), "odd number"),
         (Polygon([[1, 1, 4, 1, 4, float("nan")]]), "finite"),
         (Polygon([[1, 1, 4, 1, 4, 1e9]]), "so far apart"),

@@ -291,6 +291,12 @@ def test_a_size_that_is_not_the_images_is_doubtful(folder):
     files(folder, {"a.json": label("a.png", [SQUARE], imageWidth=None)})
     reader = LabelmeReader(folder=str(folder))
     assert reader.read(reader.listing().sources[0]).class_ids.sum() == 16
+    far = shape("cat", [[12, 2], [36, 2], [36, 9]])
+    files(folder, {"a.json": label("a.png", [SQUARE, far], imageWidth=None)})
+    with pytest.raises(
+        BadImageError, match=r"a\.json: shape 2 \(cat\): it reaches to x 36 in an image of 20x10 pixels"
+    ):
+        reader.read(LabelmeReader(folder=str(folder)).listing().sources[0])
 
 
 def test_photographs_are_upright_as_labelme_shows_them(folder):
