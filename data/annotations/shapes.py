@@ -37,6 +37,11 @@ class Shape(abc.ABC):
           BadImageError: if it is not what it says it is, or does not belong to an image of this size.
         """
 
+    def is_outside(self, height: int, width: int) -> bool:
+        """Whether nothing of it lies in an image of this size."""
+        del height, width
+        return False
+
     def mask(self, height: int, width: int) -> np.ndarray:
         """Its pixels in an image: [height, width] bool.
 
@@ -62,6 +67,10 @@ class Polygon(Shape):
     def patch(self, height: int, width: int) -> Bitmap:
         pixels, left = columns(decompressed(self._runs(height, width)["counts"].decode()), height)
         return Bitmap(pixels, left)
+
+    def is_outside(self, height: int, width: int) -> bool:
+        corners = np.concatenate([check_ring(ring) for ring in self.rings])
+        return bool((corners.max(0) < 0).any() or (corners.min(0) > (width, height)).any())
 
     def area(self, height: int, width: int) -> int:
         """How many pixels of an image it has, without drawing them.
@@ -126,6 +135,9 @@ class Bitmap(Shape):
         top, left = max(self.top, 0), max(self.left, 0)
         inside = self.pixels[top - self.top : max(height - self.top, 0), left - self.left : max(width - self.left, 0)]
         return Bitmap(inside, left, top) if inside.size else Bitmap(np.zeros((0, 0), bool))
+
+    def is_outside(self, height: int, width: int) -> bool:
+        return not self.patch(height, width).pixels.size
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> Polygon:

@@ -142,14 +142,23 @@ def _thing(rng: np.random.Generator, names: Sequence[str], height: int, width: i
 
 
 def _polygon(rng: np.random.Generator, names: Sequence[str], height: int, width: int) -> Thing:
-    is_rectangle = rng.random() < 0.2
-    rings = [_ring(rng, height, width) for _ in range(1 if is_rectangle else rng.choice([1, 1, 1, 2, 3]))]
-    if is_rectangle:
-        left, top, right, bottom = *rings[0][:2], *rings[0][2:4]
-        rings = [[left, top, right, top, right, bottom, left, bottom]]
-    if max(map(max, rings)) <= 1:  # Fractions that are all below 1 may be parts of the image.
-        rings = [[float(round(value)) for value in ring] for ring in rings]
+    rings: list[list[float]] = []
+    while not rings or not all(_is_outline(ring, height, width) for ring in rings):
+        is_rectangle = rng.random() < 0.2
+        rings = [_ring(rng, height, width) for _ in range(1 if is_rectangle else rng.choice([1, 1, 1, 2, 3]))]
+        if is_rectangle:
+            left, top, right, bottom = *rings[0][:2], *rings[0][2:4]
+            rings = [[left, top, right, top, right, bottom, left, bottom]]
+        if max(map(max, rings)) <= 1:  # Fractions that are all below 1 may be parts of the image.
+            rings = [[float(round(value)) for value in ring] for ring in rings]
     return Thing(str(rng.choice(names)), rings, Polygon(rings).mask(height, width), is_rectangle)
+
+
+def _is_outline(ring: Sequence[float], height: int, width: int) -> bool:
+    """Whether it has three corners, even if it is cut off at the borders, and lies in the image."""
+    corners = np.reshape(ring, (-1, 2))
+    is_one = all(len(np.unique(some, axis=0)) > 2 for some in (corners, corners.clip(0, (width, height))))
+    return is_one and not Polygon([ring]).is_outside(height, width)
 
 
 def _ring(rng: np.random.Generator, height: int, width: int) -> list[float]:

@@ -57,6 +57,9 @@ def test_what_lies_beyond_the_image_is_cut_off():
     ("shape", "message"),
     [
         (Polygon([[1, 1, 4, 1]]), "has 2 points"),
+        (rectangle(-4, 1, -1, 3), "outside of the image, which has 6x5 pixels"),
+        (rectangle(1, 6, 3, 9), "outside of the image"),
+        (Bitmap(np.ones((2, 2), bool), left=6), "outside of the image"),
         (Polygon([[1, 1, 4, 1, 1, 1]]), "has 2 different points, and needs three"),
         (Polygon([[1, 1, 4, 1] * 3]), "has 2 different points"),
         (rectangle(2, 2, 2, 2), "has 1 different points"),
@@ -73,6 +76,12 @@ def test_what_lies_beyond_the_image_is_cut_off():
 def test_broken_shapes_are_named_with_their_annotation(shape, message):
     with pytest.raises(BadImageError, match=f"^annotation 7: .*{message}"):
         draw([AnnotatedObject("annotation 7", 1, shape)], 5, 6)
+
+
+def test_shapes_between_the_centers_of_pixels_are_no_mistake():
+    small = [rectangle(1.1, 1.1, 1.3, 1.3), Polygon([[0, 0, 0, 3, 0, 5]]), rectangle(6, 1, 8, 3)]
+    class_ids, _ = draw([AnnotatedObject("small", 1, shape) for shape in small], 5, 6)
+    assert not class_ids.any()
 
 
 def test_later_objects_lie_over_earlier_ones_and_crowds_below_all():
