@@ -9,15 +9,15 @@ if TYPE_CHECKING:
     from pydantic import BaseModel, ValidationError
 
 
-# No name of a file is as long. Values of options with commas may be, and are there to be copied.
-_ENDLESS = re.compile(r"([^\s/,]{60})[^\s/,]{240,}")
+# No name of a file is as long. Values of options, with commas, may be up to a point, and are there to be copied.
+_ENDLESS = re.compile(r"([^\s/]{60})[^\s/]{20000,}|([^\s/,]{60})[^\s/,]{240,}")
 # What moves the cursor or changes colors of a terminal. Line breaks and tabs stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def readable(text: str) -> str:
     """A message that may quote what files hold, such as a name of 5,000 letters, or one with control characters."""
-    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], _ENDLESS.sub(r"\1…", text))
+    return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], _ENDLESS.sub(r"\1\2…", text))
 
 
 class UserError(Exception):

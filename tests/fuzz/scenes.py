@@ -136,7 +136,7 @@ def _thing(rng: np.random.Generator, names: Sequence[str], height: int, width: i
     # With holes and several parts.
     mask = rng.random((height, width)) < rng.choice([0.2, 0.8])
     if rng.random() < 0.5:
-        mask &= Polygon([_ring(rng, height, width)]).mask(height, width)
+        mask &= _polygon(rng, names, height, width).mask
     mask[rng.integers(height), rng.integers(width)] = True
     return Thing(str(rng.choice(names)), [], mask)
 

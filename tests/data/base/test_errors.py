@@ -21,6 +21,10 @@ def test_options_to_copy_stay_whole():
     assert str(UserError(f"--classes {classes} reads them")) == f"--classes {classes} reads them"
 
 
+def test_what_is_too_long_for_options_does_not():
+    assert str(UserError(f"no image {'1e5,7,' * 50_000}3 there")) == f"no image {'1e5,7,' * 10}… there"
+
+
 def test_errors_travel_between_processes():
     for error in (UserError("a\0"), BadImageError("a\0")):
         assert str(pickle.loads(pickle.dumps(error))) == "a\\x00"
