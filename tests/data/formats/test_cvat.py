@@ -236,6 +236,8 @@ def test_a_data_set_is_converted(tmp_path):
     [
         (polygon("car", 1, 1, 4, 4), "annotations.xml, line 6: the polygon car: its polygon has 2 points"),
         (element("polygon", label="car", points="1,1;2;3,3"), "its points hold '2' where x,y should be"),
+        (polygon("car", 0.1, 0.1, 0.9, 0.1, 0.9, 0.8), "between 0 and 1, and CVAT's are pixels; multiply them"),
+        (polygon("car", 90, 1, 99, 1, 99, 4), "the polygon car: it lies outside of the image, which has"),
         (element("polygon", label="car", points="1,1;2,x;3,3"), "its points: 'x' is not a number"),
         (element("polygon", label="car", points="1,1;2,nan;3,3"), "its points: 'nan' is not a finite number"),
         (element("polygon", label="car"), "its points hold '' where"),
