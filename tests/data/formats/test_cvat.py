@@ -337,6 +337,13 @@ def test_documents_that_define_entities_are_refused(tmp_path, definition):
         reader_of(tmp_path).listing()
 
 
+def test_an_empty_file_may_have_been_another_split(tmp_path):
+    write_export(tmp_path, document(image("a.png", polygon("car", *SQUARE))), "a.png")
+    (tmp_path / "val.xml").touch()
+    with pytest.raises(UserError, match=r"val\.xml, line 1, column 1: no element found; the file is damaged"):
+        reader_of(tmp_path).listing()
+
+
 def test_xml_of_others_is_no_annotation(tmp_path):
     write_export(tmp_path, "<annotation><object/></annotation>", "a.png")
     with pytest.raises(UserError, match="has neither XML of CVAT nor"):
@@ -506,6 +513,9 @@ def test_masks_have_the_colors_of_the_label_map(tmp_path):
     merged = read_all(tmp_path, classes="tree", others="ignore")["JPEGImages/x/a"].class_ids
     assert (merged[3, 4], merged[10, 5], merged[0, 0]) == (255, 1, 0)
     assert CvatReader.recognize(str(tmp_path), ["labelmap.txt", "SegmentationClass/x/a.png"]) is not None
+    Image.fromarray(objects[::-1]).save(tmp_path / "SegmentationObject" / "x" / "a.png")
+    with pytest.raises(BadImageError, match=r"x/a.png: \d+% of the pixels of its objects .* is it of another image"):
+        read_all(tmp_path)
 
 
 def test_masks_of_one_channel_hold_places_in_the_label_map(tmp_path):

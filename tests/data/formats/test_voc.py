@@ -1,6 +1,7 @@
 """Data sets in the layout of Pascal VOC: which images are examples, in which splits, and what their masks mean."""
 
 import pathlib
+import re
 
 import numpy as np
 import pytest
@@ -297,6 +298,21 @@ def test_what_is_broken_is_named(tmp_path):
     (doubtful,) = listing(tmp_path).set_aside
     assert "may be JPEGImages/2007_000032.jpg and JPEGImages/2007_000032.png" in doubtful.reason
     assert "has no folder with JPEGImages and SegmentationClass" in refusal(tmp_path / "JPEGImages")
+
+
+def test_objects_of_another_image_are_named(tmp_path):
+    voc(tmp_path)
+    objects = tmp_path / "SegmentationObject/2007_000032.png"
+    for others in (OBJECTS[::-1, ::-1], np.roll(OBJECTS, 4, axis=1)):
+        indexed(objects, np.ascontiguousarray(others))
+        assert re.match(
+            rf"{objects}: \d+% of the pixels of its objects are of another class than the rest", unusable(tmp_path)
+        )
+    # A class that is not learned is a class all the same.
+    indexed(objects, OBJECTS)
+    assert set(np.unique(read(tmp_path, classes="person", others="background").class_ids)) <= {0, 1, 255}
+    objects.unlink()
+    assert read(tmp_path).instances is None
 
 
 def _files(folder):
