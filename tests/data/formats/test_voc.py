@@ -303,11 +303,9 @@ def test_what_is_broken_is_named(tmp_path):
 def test_objects_of_another_image_are_named(tmp_path):
     voc(tmp_path)
     objects = tmp_path / "SegmentationObject/2007_000032.png"
-    for others in (OBJECTS[::-1, ::-1], np.roll(OBJECTS, 4, axis=1)):
-        indexed(objects, np.ascontiguousarray(others))
-        assert re.match(
-            rf"{objects}: \d+% of the pixels of its objects are of another class than the rest", unusable(tmp_path)
-        )
+    indexed(objects, np.roll(OBJECTS, 4, axis=1))
+    reason = f"{objects}: 100% of the pixels of its objects are of another class than the rest"
+    assert re.match(reason, unusable(tmp_path))
     # A class that is not learned is a class all the same.
     indexed(objects, OBJECTS)
     assert set(np.unique(read(tmp_path, classes="person", others="background").class_ids)) <= {0, 1, 255}
