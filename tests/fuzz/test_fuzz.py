@@ -36,6 +36,8 @@ from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
 from data.label_map import LabelMap
 from data.masks.class_ids import class_ids, read_mask
+from data.writing import WRITERS
+from data.writing.folders import annotation_folders
 from models.serving import predict
 from models.serving.loaded_model import LoadedModel, load_model
 from pipeline.config import load_config
@@ -239,7 +241,10 @@ def test_predictions(folder, predictor, data):
     output = inside / "out"
     output.mkdir()
     target = predict._Output(str(output), [str(path)], ["photo"])
-    found = list(predict._predictions(predictor, {str(path): "photo"}, target, 1_000_000, lambda image, share: None))
+    formats = data.draw(st.sampled_from([(), tuple(WRITERS)]))
+    with annotation_folders(str(output), formats, predictor.label_map, 1.0) as annotations:
+        predicting = predict._Predictor(predictor, target, annotations, 1_000_000, lambda image, share: None)
+        found = list(predicting.predictions({str(path): "photo"}))
     assert found or path.suffix == ".tfrecord"
     masks = set()
     for item in found:
@@ -251,7 +256,10 @@ def test_predictions(folder, predictor, data):
             masks |= {pathlib.Path(item.mask), pathlib.Path(item.overlay)}
     # Nothing is anywhere but in its folder, and nothing is left of what failed.
     assert set(folder.iterdir()) == outside
-    assert {file for file in output.rglob("*") if file.is_file()} == masks
+    annotated = [output / f"annotations_{name}" for name in formats]
+    assert all(folder.is_dir() for folder in annotated)
+    files = {file for file in output.rglob("*") if file.is_file() and not set(annotated) & set(file.parents)}
+    assert files == masks
 
 
 @pytest.mark.one_line
