@@ -59,8 +59,6 @@ def draw(
     for one in sorted(objects, key=lambda item: not item.is_crowd):
         try:
             patch = one.shape.patch(height, width)
-            if not patch.pixels.any() and one.shape.is_outside(height, width):
-                raise BadImageError(f"it lies outside of the image, which has {width}x{height} pixels")
         except BadImageError as error:
             raise BadImageError(f"{one.name}: {error}") from None
         number = 0

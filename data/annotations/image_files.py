@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from data.base.files import join
 from data.decoding.errors import BadImageError
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
-from data.listing.split_folders import split_of_word
+from data.listing.split_folders import placing, split_of_word
 from data.listing.walking import relative_files
 
 # Folders of masks, whose files have the names of images, and are none.
@@ -75,11 +75,11 @@ class ImageFiles:
         ]
         parts = [part for part in wanted.split("/") if part not in ("", ".", "..")]
         similar = self._by_name.get(parts[-1].casefold(), []) if parts else []
-        leads_out = False
         for path in places:
-            leads_out = leads_out or path.startswith("../")
             if path in self.relative:
                 return path
+        # Seen from the annotation file, not from the likely folders.
+        leads_out = os.path.normpath(f"{beside}/{wanted}" if beside else wanted).startswith("../")
         found = _ending_alike(parts, similar, str) or _same(places, similar) or _ending_alike(parts, similar, _no_case)
         if len(found) > 1:
             raise BadImageError(f"{name} may be {' or '.join(sorted(found)[:3])}; name the folder too")
@@ -90,7 +90,8 @@ class ImageFiles:
                 else (f"name the folder above {self.folder} that has both labels and images, or put the image into it")
             )
             raise BadImageError(f"{name} leads out of the data set; {hint}")
-        if found and not _is_of_other_split(parts, found[0]):
+        is_other = found and (_is_of_other_split(parts, found[0]) or _are_of_two_splits(beside, found[0]))
+        if found and not is_other:
             return found[0]
         stem = os.path.splitext(parts[-1])[0].casefold() if parts else ""
         others = found or [one for one in self._by_stem.get(stem, []) if not _OF_LABELS.search(os.path.dirname(one))]
@@ -123,6 +124,12 @@ def _ending_alike(parts: Sequence[str], paths: Sequence[str], spelled: Callable[
         if found := [path for path in paths if f"/{spelled(path)}".endswith(f"/{tail}")]:
             return found
     return []
+
+
+def _are_of_two_splits(beside: str, path: str) -> bool:
+    """Whether the folder of an annotation file and the path of an image say different splits."""
+    splits = {placing(f"{beside}/").split, placing(path).split} - {""}
+    return len(splits) > 1
 
 
 def _is_of_other_split(parts: Sequence[str], path: str) -> bool:

@@ -2,7 +2,8 @@
 
 Coordinates are in pixels, x to the right and y down, and the first pixel covers 0 to 1: its center is at 0.5. A pixel
 belongs to a shape if its center lies inside, as `pycocotools` computes it, to a fifth of a pixel. Rings of a polygon
-may cross themselves; what they go around an even number of times is outside. What lies beyond the image is cut off.
+may cross themselves; what they go around an even number of times is outside. What lies beyond the image is cut off, but
+a shape of which nothing is in the image is an error: it was drawn on another image, or on one of another size.
 """
 
 from __future__ import annotations
@@ -24,6 +25,8 @@ _CIRCLE_CORNERS = 720
 _FARTHEST, _LONGEST = 1e6, 4e6
 # An outline may pass the border of its image by so much of its width or height.
 _BEYOND = 0.02
+# A shape so far beyond the image, in pixels, is none that tools have rounded.
+_OUTSIDE = 1
 
 
 class Shape(abc.ABC):
@@ -36,11 +39,6 @@ class Shape(abc.ABC):
         Raises:
           BadImageError: if it is not what it says it is, or does not belong to an image of this size.
         """
-
-    def is_outside(self, height: int, width: int) -> bool:
-        """Whether nothing of it lies in an image of this size."""
-        del height, width
-        return False
 
     def mask(self, height: int, width: int) -> np.ndarray:
         """Its pixels in an image: [height, width] bool.
@@ -68,10 +66,6 @@ class Polygon(Shape):
         pixels, left = columns(decompressed(self._runs(height, width)["counts"].decode()), height)
         return Bitmap(pixels, left)
 
-    def is_outside(self, height: int, width: int) -> bool:
-        corners = np.concatenate([check_ring(ring) for ring in self.rings])
-        return bool((corners.max(0) < 0).any() or (corners.min(0) > (width, height)).any())
-
     def area(self, height: int, width: int) -> int:
         """How many pixels of an image it has, without drawing them.
 
@@ -85,7 +79,12 @@ class Polygon(Shape):
     def _runs(self, height: int, width: int) -> Any:
         from pycocotools import mask as coco_mask
 
-        runs = coco_mask.frPyObjects([check_ring(ring).ravel() for ring in self.rings], height, width)
+        rings = [check_ring(ring) for ring in self.rings]
+        if not rings:
+            raise BadImageError("it has no outline")
+        lowest, highest = (np.array([end(ring, axis=0) for ring in rings]) for end in (np.min, np.max))
+        _check_inside(lowest.min(axis=0), highest.max(axis=0), height, width)
+        runs = coco_mask.frPyObjects([ring.ravel() for ring in rings], height, width)
         return runs[0] if len(runs) == 1 else coco_mask.merge(runs)
 
 
@@ -132,12 +131,11 @@ class Bitmap(Shape):
         return slice(self.top, self.top + rows), slice(self.left, self.left + columns)
 
     def patch(self, height: int, width: int) -> Bitmap:
+        rows, columns = self.pixels.shape
+        _check_inside((self.left, self.top), (self.left + columns, self.top + rows), height, width)
         top, left = max(self.top, 0), max(self.left, 0)
         inside = self.pixels[top - self.top : max(height - self.top, 0), left - self.left : max(width - self.left, 0)]
         return Bitmap(inside, left, top) if inside.size else Bitmap(np.zeros((0, 0), bool))
-
-    def is_outside(self, height: int, width: int) -> bool:
-        return not self.patch(height, width).pixels.size
 
 
 def rectangle(left: float, top: float, right: float, bottom: float) -> Polygon:
@@ -175,6 +173,31 @@ def check_reach(rings: Sequence[Sequence[float]], width: int, height: int, remed
         farthest = max((max(ring[start::2], default=0) for ring in rings), default=0)
         if farthest > size * (1 + _BEYOND) + 1:
             raise BadImageError(f"it reaches to {name} {farthest:g} in an image of {width}x{height} pixels, {remedy}")
+
+
+def check_units(rings: Sequence[Sequence[float]], whose: str) -> None:
+    """Raises a BadImageError if outlines seem to be in parts of the image instead of pixels.
+
+    Args:
+      rings: x and y of the corners in turn, of each outline.
+      whose: whose coordinates should be pixels.
+    """
+    highest = max((max(ring, default=0) for ring in rings), default=0)
+    if 0 < highest <= 1 and not all(float(value).is_integer() for ring in rings for value in ring):
+        raise BadImageError(
+            f"its coordinates are all between 0 and 1, and {whose} are pixels; multiply them by the image's width and "
+            "height"
+        )
+
+
+def _check_inside(lowest: Sequence[float], highest: Sequence[float], height: int, width: int) -> None:
+    """Raises a BadImageError if nothing between two corners, each x and y, is in an image or at its edge."""
+    beyond = any(low > size + _OUTSIDE for low, size in zip(lowest, (width, height), strict=True))
+    if beyond or min(highest) < -_OUTSIDE:
+        raise BadImageError(
+            f"it lies outside of the image, which has {width}x{height} pixels; was the image cropped or resized after "
+            "it was labeled, or is it another one?"
+        )
 
 
 def check_ring(ring: Sequence[float]) -> np.ndarray:

@@ -22,6 +22,9 @@ from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask
 from data.masks.meaning import Kind, Meaning
 
+# Of the pixels of objects, the share that may be elsewhere in the mask of the classes: along their edges.
+_MOST_DIFFER = 0.25
+
 
 @dataclasses.dataclass(frozen=True)
 class MaskClass(Category):
@@ -116,14 +119,14 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
         unusable = [SetAside(join(self.folder, printable(file)), reason) for file in files if printable(file) != file]
         return [file for file in files if printable(file) == file], unusable
 
-    def chosen_ids(self, path: str) -> np.ndarray:
-        """Reads the mask at a path: [height, width] uint8 ids of the chosen classes, 255 for "ignore".
+    def places_at(self, path: str) -> np.ndarray:
+        """Reads the mask at a path: as `places`.
 
         Raises:
           BadImageError: if it cannot be used.
         """
         try:
-            return self.ids_of_places(self.places(read_mask(read_bytes(path), self.max_pixels)))
+            return self.places(read_mask(read_bytes(path), self.max_pixels))
         except BadImageError as error:
             raise BadImageError(f"its mask {path}: {error}") from None
 
@@ -148,6 +151,32 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
     def is_learned(self, ids: np.ndarray) -> np.ndarray:
         """Where a class is that is learned, [height, width] bool: what else is an object has no number."""
         return (ids != IGNORE_LABEL) & (ids != self.chosen.background)
+
+
+def check_objects(values: np.ndarray, are_objects: np.ndarray, are_none: np.ndarray, places: np.ndarray) -> None:
+    """Raises a BadImageError if a mask of objects does not belong to a mask of classes.
+
+    It does if each object has one class, and not the one that most pixels without an object have.
+
+    Args:
+      values: [height, width], what tells objects apart.
+      are_objects: [height, width] bool, where objects are.
+      are_none: [height, width] bool, where no object is.
+      places: [height, width] uint8, the place of each pixel's class in the table, 255 for "ignore".
+    """
+    are_objects = are_objects & (places != IGNORE_LABEL)
+    without = places[are_none & (places != IGNORE_LABEL)]
+    if not without.size or not are_objects.any():
+        return
+    found, numbers = np.unique(values[are_objects], return_inverse=True)
+    counts = np.bincount(numbers.ravel() * 256 + places[are_objects], minlength=len(found) * 256).reshape(-1, 256)
+    counts[:, np.bincount(without).argmax()] = 0
+    differ = 1 - counts.max(axis=1).sum() / np.count_nonzero(are_objects)
+    if differ > _MOST_DIFFER:
+        raise BadImageError(
+            f"{differ:.0%} of the pixels of its objects are of another class than the rest of the object, or where the "
+            "mask of the classes has none; is it of another image? Write both anew, or remove it to do without objects"
+        )
 
 
 def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray) -> np.ndarray:

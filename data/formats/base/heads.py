@@ -102,6 +102,20 @@ def xml_elements(folder: str, file: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys(name.decode() for name in names))
 
 
+def is_empty(folder: str, file: str) -> bool:
+    """Whether a file holds nothing but blanks, as what is left of a copy that was interrupted.
+
+    Args:
+      folder: the data set.
+      file: path below it.
+
+    Raises:
+      UnreachableError: if the place where the file is cannot be reached.
+    """
+    head, _ = _parts(join(folder, file))
+    return not head.strip()
+
+
 def _parts(path: str) -> tuple[bytes, bytes]:
     """The beginning and the end of a file; the end is empty if the beginning is all of it."""
     try:

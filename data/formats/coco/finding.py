@@ -9,7 +9,7 @@ from collections.abc import Iterable, Sequence
 from typing import Literal
 
 from data.base.errors import UserError
-from data.formats.base.heads import json_keys
+from data.formats.base.heads import is_empty, json_keys
 from data.listing.split_folders import Placing, placing, split_of_word
 
 Kind = Literal["instances", "keypoints", "panoptic", "captions", "images", ""]
@@ -80,6 +80,8 @@ def find_annotations(folder: str, files: Sequence[str], takes_empty: bool) -> Fo
     kinds = {file: kind_of(folder, file) for file in candidates(files)}
     # What is wrong with a file of that name is said when it is read, and some tools add keypoints that no object has.
     kinds |= {file: "instances" for file, kind in kinds.items() if kind in ("", "keypoints") and is_telling(file)}
+    if "instances" in kinds.values():  # An empty file may have been another split.
+        kinds |= {file: "instances" for file, kind in kinds.items() if not kind and is_empty(folder, file)}
     for kind in ("instances", "keypoints"):  # Files with keypoints have the shapes of persons too.
         if kind in kinds.values():
             taken = [file for file, of in kinds.items() if of == kind or (takes_empty and of == "images")]

@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from data.annotations.drawing import AnnotatedObject
-from data.annotations.shapes import Polygon, Runs, Shape, check_reach
+from data.annotations.shapes import Polygon, Runs, Shape, check_reach, check_units
 from data.decoding.errors import BadImageError
 from data.formats.coco.document import AnnotationEntry
 
@@ -146,12 +146,7 @@ def _check_units(rings: Sequence[Sequence[float]], unstated: tuple[int, int] | N
       rings: x and y of the corners in turn, of each outline.
       unstated: width and height of the image in pixels if the file does not say them.
     """
-    highest = max((max(ring, default=0) for ring in rings), default=0)
-    if 0 < highest <= 1 and not all(float(value).is_integer() for ring in rings for value in ring):
-        raise BadImageError(
-            "its coordinates are all between 0 and 1, and COCO's are pixels; multiply them by the image's width and "
-            "height"
-        )
+    check_units(rings, "COCO's")
     if unstated is not None:
         remedy = "for which images has no width and height; was it resized after labeling? Give the size that it had"
         check_reach(rings, *unstated, remedy)

@@ -20,6 +20,7 @@ from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import name_of
+from data.formats.base.dense import check_objects
 from data.formats.base.reader import SetAside, Source
 from data.formats.cvat.places import CLASSES, LABEL_MAP, OBJECTS, below, find_image, split_of_subset
 from data.label_map_files import MaskLabels, parse_labels
@@ -172,11 +173,11 @@ def _listed_name(line: str) -> str:
     return line
 
 
-def read_classes(mask: Mask, label_map: LabelMapOfExport, chosen: ChosenClasses) -> np.ndarray:
-    """The class ids of a mask of colors, or of one channel whose values are places in the label map.
+def read_places(mask: Mask, label_map: LabelMapOfExport) -> np.ndarray:
+    """The places in the label map of a mask of colors, or of one channel whose values they are.
 
     Returns:
-      [height, width] uint8.
+      [height, width] uint8, 255 for "ignore".
 
     Raises:
       BadImageError: if a color or value is of no label.
@@ -189,20 +190,25 @@ def read_classes(mask: Mask, label_map: LabelMapOfExport, chosen: ChosenClasses)
             row, column = np.argwhere(unknown)[0]
             color = ",".join(str(value) for value in mask.pixels[row, column])
             raise BadImageError(f"its color {color} in row {row}, column {column} is not in {LABEL_MAP}")
-    places = class_ids(mask, meaning)
+    return class_ids(mask, meaning)
+
+
+def ids_of_places(places: np.ndarray, label_map: LabelMapOfExport, chosen: ChosenClasses) -> np.ndarray:
+    """The class ids of places in the label map: [height, width] uint8."""
     table = np.arange(256, dtype=np.uint8)
     for label in label_map.labels.label_map.root:
         table[label.id] = chosen.ids[label.name]
     return table[places]
 
 
-def read_objects(path: str, ids: np.ndarray, background: int, max_pixels: int) -> np.ndarray:
+def read_objects(path: str, places: np.ndarray, ids: np.ndarray, background: int, max_pixels: int) -> np.ndarray:
     """The number of each pixel's object, of a mask that has another color for each object and black for none.
 
     As in `data.annotations.drawing.draw`, objects whose class is not learned have no number.
 
     Args:
       path: of the mask.
+      places: [height, width], the classes' places in the label map.
       ids: [height, width] class ids.
       background: the class id of pixels of no object.
       max_pixels: larger masks are refused.
@@ -211,7 +217,7 @@ def read_objects(path: str, ids: np.ndarray, background: int, max_pixels: int) -
       [height, width] uint16.
 
     Raises:
-      BadImageError: if it is not of the size of the classes, or has too many objects.
+      BadImageError: if it does not belong to the mask of the classes, or has too many objects.
     """
     mask = read_mask(read_bytes(path), max_pixels)
     values = packed(mask.pixels) if mask.pixels.ndim == 3 else mask.pixels
@@ -220,6 +226,7 @@ def read_objects(path: str, ids: np.ndarray, background: int, max_pixels: int) -
             f"it has {values.shape[1]}x{values.shape[0]} pixels, and the mask of the classes "
             f"{ids.shape[1]}x{ids.shape[0]}"
         )
+    check_objects(values, values != 0, values == 0, places)
     used, index = np.unique(np.where(np.isin(ids, (background, IGNORE_LABEL)), 0, values), return_inverse=True)
     numbers = np.cumsum(used != 0)
     numbers[used == 0] = 0

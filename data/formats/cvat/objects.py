@@ -17,7 +17,7 @@ from typing import NamedTuple
 import numpy as np
 
 from data.annotations.drawing import AnnotatedObject
-from data.annotations.shapes import Bitmap, Polygon, Shape, ellipse
+from data.annotations.shapes import Bitmap, Polygon, Shape, check_units, ellipse
 from data.decoding.errors import BadImageError
 
 BOX = "box"
@@ -127,7 +127,9 @@ def annotated_objects(labels: ImageLabels, height: int, width: int, are_boxes_dr
 def _shape(annotation: Annotation, height: int, width: int) -> Shape:
     named = dict(zip(AREAS[annotation.kind], annotation.values, strict=True))
     if annotation.kind == "polygon":
-        return Polygon([_points(named["points"])])
+        ring = _points(named["points"])
+        check_units([ring], "CVAT's")
+        return Polygon([ring])
     if annotation.kind == "mask":
         return _bitmap(named, height, width)
     numbers = {key: _number(value or ("0" if key == "rotation" else ""), key) for key, value in named.items()}

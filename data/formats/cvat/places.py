@@ -11,6 +11,7 @@ from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join
 from data.decoding.errors import BadImageError
+from data.formats.base.heads import is_empty
 from data.formats.cvat.xml_file import FILE_NAME, is_cvat_xml
 from data.listing.items import EXTENSIONS, LEFT_BY_TOOLS
 from data.listing.split_folders import looks_like_split, split_of_word
@@ -57,6 +58,8 @@ def find_exports(folder: str, files: Sequence[str], most_opened: int | None = No
     named = [file for file in files if file.lower().endswith(".xml") and not _is_left_by_tools(file)]
     named.sort(key=lambda file: (os.path.basename(file) != FILE_NAME, file))
     xml = [file for file in named[:most_opened] if is_cvat_xml(join(folder, file))]
+    if xml:  # Reading says what is wrong with one that may have been another part.
+        xml += [file for file in named[:most_opened] if file not in xml and is_empty(folder, file)]
     others = sorted(set(named[:most_opened]) - set(xml))
     return Exports(tuple(sorted(xml)), tuple(sorted(labeled & with_masks)), tuple(others))
 

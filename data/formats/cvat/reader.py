@@ -23,10 +23,11 @@ from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAsid
 from data.formats.cvat.mask_export import (
     LabelMapOfExport,
     Masks,
+    ids_of_places,
     list_masks,
-    read_classes,
     read_label_map,
     read_objects,
+    read_places,
 )
 from data.formats.cvat.objects import AREAS, BOX, ImageLabels, annotated_objects, kinds_of
 from data.formats.cvat.places import LABEL_MAP, Exports, below, find_exports, recognize_exports
@@ -242,11 +243,12 @@ class CvatReader(AnnotatedImagesReader):
             return LabeledImage(image, np.full((image.height, image.width), self.chosen.background, np.uint8))
         try:
             mask = read_mask(read_bytes(source.mask), self.max_pixels)
-            ids = read_classes(mask, self.label_maps[export], self.chosen)
+            places = read_places(mask, self.label_maps[export])
+            ids = ids_of_places(places, self.label_maps[export], self.chosen)
         except BadImageError as error:
             raise BadImageError(f"its mask {source.mask}, by {below(export, LABEL_MAP)}: {error}") from None
         try:
-            instances = read_objects(path, ids, self.chosen.background, self.max_pixels) if path else None
+            instances = read_objects(path, places, ids, self.chosen.background, self.max_pixels) if path else None
         except BadImageError as error:
             raise BadImageError(f"its mask {path}: {error}") from None
         return LabeledImage(self.read_image(read_bytes(source.image), ids, source.mask), ids, instances)

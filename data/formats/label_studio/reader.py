@@ -12,6 +12,7 @@ import msgspec
 from data.annotations.classes import Category
 from data.annotations.drawing import AnnotatedObject, draw
 from data.annotations.image_files import ImageFiles
+from data.annotations.shapes import Polygon
 from data.base.errors import UserError
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
@@ -185,7 +186,11 @@ class LabelStudioReader(AnnotatedImagesReader):
 
 
 def _objects(place: str, regions: Sequence[_Drawn], height: int, width: int) -> list[AnnotatedObject]:
-    """The regions of an annotation as objects."""
+    """The regions of an annotation as objects.
+
+    Raises:
+      BadImageError: if one is broken, or all of them seem to be in parts of the image instead of percent.
+    """
     objects = []
     for region in regions:
         name = f"{place}: {region.name}"
@@ -194,4 +199,12 @@ def _objects(place: str, regions: Sequence[_Drawn], height: int, width: int) -> 
         except BadImageError as error:
             raise BadImageError(f"{name}: {error}") from None
         objects.append(AnnotatedObject(name, region.class_id, shape))
+    outlines = [one.shape.rings[0] for one in objects if isinstance(one.shape, Polygon)]
+    if outlines and len(outlines) == len(objects):
+        farthest_x, farthest_y = (max(max(ring[start::2]) for ring in outlines) for start in (0, 1))
+        if 0 < farthest_x * 100 <= width and 0 < farthest_y * 100 <= height:
+            raise BadImageError(
+                f"{place}: all that is annotated lies between 0 and 1 percent of the image's size; are these parts of "
+                "the image (0 to 1) instead of percent? Multiply them by 100"
+            )
     return objects

@@ -14,7 +14,7 @@ import pydantic
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.errors import BadImageError
-from data.formats.base.heads import JsonKeys, json_keys
+from data.formats.base.heads import JsonKeys, is_empty, json_keys
 from data.formats.base.reader import SetAside
 from data.formats.label_studio.regions import parse
 
@@ -141,14 +141,19 @@ def read_tasks(folder: str, files: Sequence[str]) -> Tasks:
     """
     candidates = [file for file in files if may_hold_tasks(file)]
     with concurrent.futures.ThreadPoolExecutor(_THREADS) as pool:
-        keys = pool.map(lambda file: json_keys(folder, file), candidates)
-        chosen = [file for file, one in zip(candidates, keys, strict=True) if is_tasks(one)]
+        keys = dict(zip(candidates, pool.map(lambda file: json_keys(folder, file), candidates), strict=True))
+        chosen = [file for file in candidates if is_tasks(keys[file])]
         if not chosen:
             looked = f", and {', '.join(candidates[:5])} is not one" if candidates else ""
             raise UserError(f"{folder} has no export with Label Studio's tasks{looked}; {_EXPORT}")
         contents = pool.map(lambda file: read_bytes(join(folder, file)), chosen)
         tasks: list[Task] = []
-        set_aside: list[SetAside] = []
+        empty = [file for file in candidates if not keys[file].all and is_empty(folder, file)]
+        if empty and any(keys[file].is_list for file in chosen):
+            path = join(folder, empty[0])
+            raise UserError(f"{path} is empty, and may have been the labels of many images; {_EXPORT} again")
+        reason = "it is empty, and may have been a task; write it again"
+        set_aside = [SetAside(join(folder, file), reason) for file in empty]
         # Annotations that are files of their own, by their tasks' ids.
         shared: dict[str, Task] = {}
         for file, content in zip(chosen, contents, strict=True):
@@ -165,7 +170,7 @@ def read_tasks(folder: str, files: Sequence[str]) -> Tasks:
                     tasks.append(task)
                 else:
                     first.annotations += task.annotations
-    known = set(chosen)
+    known = {*chosen, *empty}
     others = [SetAside(join(folder, file), "it holds no tasks") for file in candidates if file not in known]
     return Tasks(chosen, tasks, set_aside, others)
 

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from data.annotations.shapes import Bitmap, Polygon, Shape, ellipse, rectangle
+from data.annotations.shapes import Bitmap, Polygon, Shape, check_units, ellipse, rectangle
 from data.decoding.errors import BadImageError
 from data.decoding.images import decode
 from data.formats.labelme.files import LabelmeShape, from_base64
@@ -48,7 +48,9 @@ def shape_of(item: LabelmeShape, line_width: float | None, max_pixels: int) -> S
         return _polygon(points)
     if kind == "rectangle":
         (left, top), (right, bottom) = _check_count(kind, points, 2)
-        return rectangle(left, top, right, bottom)
+        box = rectangle(left, top, right, bottom)
+        check_units(box.rings, "labelme's")
+        return box
     if kind == "circle":
         (x, y), (rim_x, rim_y) = _check_count(kind, points, 2)
         radius = math.hypot(rim_x - x, rim_y - y)
@@ -72,7 +74,9 @@ def _check_count(kind: str, points: Points, count: int) -> Points:
 
 
 def _polygon(points: Points) -> Polygon:
-    return Polygon([list(itertools.chain.from_iterable(points))])
+    ring = list(itertools.chain.from_iterable(points))
+    check_units([ring], "labelme's")
+    return Polygon([ring])
 
 
 def _bitmap(item: LabelmeShape, max_pixels: int) -> Bitmap:

@@ -15,7 +15,7 @@ from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import name_of
-from data.formats.base.dense import DenseReader, MaskClass, number_objects
+from data.formats.base.dense import DenseReader, MaskClass, check_objects, number_objects
 from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.voc.classes import VOC_CLASSES, VOID, color
 from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders, is_augmented
@@ -183,11 +183,12 @@ class VocReader(DenseReader):
                 (ignored if found.lists else set_aside).append(entry)
 
     def read(self, source: Source) -> LabeledImage:
-        ids = self.chosen_ids(source.mask)
+        places = self.places_at(source.mask)
+        ids = self.ids_of_places(places)
         image = self.read_image(read_bytes(source.image), ids, source.mask)
-        return LabeledImage(image, ids, self._objects(source.labels, ids) if source.labels else None)
+        return LabeledImage(image, ids, self._objects(source.labels, places) if source.labels else None)
 
-    def _objects(self, path: str, ids: np.ndarray) -> np.ndarray:
+    def _objects(self, path: str, places: np.ndarray) -> np.ndarray:
         """Numbers of objects: [height, width] uint16."""
         try:
             mask = read_mask(read_bytes(path), self.max_pixels)
@@ -202,10 +203,12 @@ class VocReader(DenseReader):
                 if colors[0] != 0 and (used >= 0).all() and len(np.unique(used)) == len(used):
                     values = colors[mask.pixels]
                     is_void = values == packed(np.array(VOID))
-            if values.shape != ids.shape:
-                sizes = [f"{shape[1]}x{shape[0]}" for shape in (values.shape, ids.shape)]
+            if values.shape != places.shape:
+                sizes = [f"{shape[1]}x{shape[0]}" for shape in (values.shape, places.shape)]
                 raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
-            return number_objects(values, (values != 0) & ~is_void & self.is_learned(ids), is_void)
+            are_objects = (values != 0) & ~is_void
+            check_objects(values, are_objects, values == 0, places)
+            return number_objects(values, are_objects & self.is_learned(self.ids_of_places(places)), is_void)
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 

@@ -49,17 +49,23 @@ def test_a_pixel_belongs_to_a_shape_if_its_center_lies_inside():
 def test_what_lies_beyond_the_image_is_cut_off():
     assert Polygon([[-5, -5, 3, -5, 3, 2, -5, 2]]).mask(5, 6).sum() == 6
     assert Bitmap(np.ones((4, 4), bool), left=-2, top=3).mask(5, 6).sum() == 4
-    assert Bitmap(np.ones((2, 2), bool), left=9, top=9).mask(5, 6).sum() == 0
-    assert Bitmap(np.ones((2, 2), bool), left=-4, top=-4).mask(5, 6).sum() == 0
+    assert Bitmap(np.ones((2, 2), bool), left=6, top=-2).mask(5, 6).sum() == 0
+
+
+@pytest.mark.parametrize(("left", "top"), [(9, 1), (1, 9), (-9, 1), (1, -9)])
+def test_what_lies_outside_of_the_image_altogether_is_an_error(left, top):
+    outline = [left, top, left + 3, top, left + 3, top + 2]
+    for shape in (Polygon([outline]), Bitmap(np.ones((2, 3), bool), left, top)):
+        with pytest.raises(BadImageError, match="it lies outside of the image, which has 6x5 pixels; was the image"):
+            shape.mask(5, 6)
+    # Parts of an object may be cut off.
+    assert Polygon([[1, 1, 4, 1, 4, 3, 1, 3], outline]).mask(5, 6).sum() == 6
 
 
 @pytest.mark.parametrize(
     ("shape", "message"),
     [
         (Polygon([[1, 1, 4, 1]]), "has 2 points"),
-        (rectangle(-4, 1, -1, 3), "outside of the image, which has 6x5 pixels"),
-        (rectangle(1, 6, 3, 9), "outside of the image"),
-        (Bitmap(np.ones((2, 2), bool), left=6), "outside of the image"),
         (Polygon([[1, 1, 4, 1, 1, 1]]), "has 2 different points, and needs three"),
         (Polygon([[1, 1, 4, 1] * 3]), "has 2 different points"),
         (rectangle(2, 2, 2, 2), "has 1 different points"),

@@ -49,6 +49,21 @@ def test_an_image_of_one_split_is_not_taken_for_one_of_another():
     assert images.find("/home/me/photos/a.jpg") == "val/a.jpg"
 
 
+def test_an_image_of_another_split_than_the_annotation_file_is_not_taken():
+    images = ImageFiles("/data", ["train/images/a.jpg", "val/images/b.jpg", "c.jpg"])
+    for name in ("b.jpg", "../images/b.jpg", "..\\images\\b.jpg", "C:\\photos\\b.jpg"):
+        with pytest.raises(BadImageError, match=r"there is no image .*; if val/images/b.jpg is meant, name that"):
+            images.find(name, beside="train/labels")
+    assert images.find("../images/a.jpg", beside="train/labels") == "train/images/a.jpg"
+    assert images.find("c.jpg", beside="train/labels") == "c.jpg"
+
+
+def test_a_missing_image_in_a_folder_beside_does_not_lead_out():
+    images = ImageFiles("/data", ["train/images/a.jpg"])
+    with pytest.raises(BadImageError, match=r"^there is no image \.\./images/x\.jpg in /data$"):
+        images.find("../images/x.jpg", beside="train/labels")
+
+
 @pytest.mark.parametrize(
     ("name", "message"),
     [

@@ -236,6 +236,8 @@ def test_a_data_set_is_converted(tmp_path):
     [
         (polygon("car", 1, 1, 4, 4), "annotations.xml, line 6: the polygon car: its polygon has 2 points"),
         (element("polygon", label="car", points="1,1;2;3,3"), "its points hold '2' where x,y should be"),
+        (polygon("car", 0.1, 0.1, 0.9, 0.1, 0.9, 0.8), "between 0 and 1, and CVAT's are pixels; multiply them"),
+        (polygon("car", 90, 1, 99, 1, 99, 4), "the polygon car: it lies outside of the image, which has"),
         (element("polygon", label="car", points="1,1;2,x;3,3"), "its points: 'x' is not a number"),
         (element("polygon", label="car", points="1,1;2,nan;3,3"), "its points: 'nan' is not a finite number"),
         (element("polygon", label="car"), "its points hold '' where"),
@@ -332,6 +334,13 @@ def test_documents_that_define_entities_are_refused(tmp_path, definition):
         tmp_path, text.replace("<annotations>", f"<!DOCTYPE annotations [{definition}]><annotations>", 1), "a.png"
     )
     with pytest.raises(UserError, match=r"annotations.xml, line 2: it has a DOCTYPE"):
+        reader_of(tmp_path).listing()
+
+
+def test_an_empty_file_may_have_been_another_split(tmp_path):
+    write_export(tmp_path, document(image("a.png", polygon("car", *SQUARE))), "a.png")
+    (tmp_path / "val.xml").touch()
+    with pytest.raises(UserError, match=r"val\.xml, line 1, column 1: no element found; the file is damaged"):
         reader_of(tmp_path).listing()
 
 
@@ -504,6 +513,9 @@ def test_masks_have_the_colors_of_the_label_map(tmp_path):
     merged = read_all(tmp_path, classes="tree", others="ignore")["JPEGImages/x/a"].class_ids
     assert (merged[3, 4], merged[10, 5], merged[0, 0]) == (255, 1, 0)
     assert CvatReader.recognize(str(tmp_path), ["labelmap.txt", "SegmentationClass/x/a.png"]) is not None
+    Image.fromarray(objects[::-1]).save(tmp_path / "SegmentationObject" / "x" / "a.png")
+    with pytest.raises(BadImageError, match=r"x/a.png: \d+% of the pixels of its objects .* is it of another image"):
+        read_all(tmp_path)
 
 
 def test_masks_of_one_channel_hold_places_in_the_label_map(tmp_path):

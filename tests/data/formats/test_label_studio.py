@@ -491,6 +491,27 @@ def test_broken_regions_are_named(tmp_path, broken, reason):
     assert re.search(reason, found)
 
 
+def test_parts_of_the_image_are_no_percent(tmp_path):
+    tiny = polygon((0.1, 0.1), (0.9, 0.1), (0.9, 0.8))
+    wrong, right = annotation(tiny, box(0.2, 0.3, 0.5, 0.5)), annotation(tiny, box(0, 0, 50, 50))
+    write(tmp_path, [task(1, wrong), task(2, right)])
+    with pytest.raises(BadImageError, match=r"task 1: all that is annotated lies between 0 and 1 percent .* by 100$"):
+        read(tmp_path)
+    assert (read(tmp_path, "images/2")[0] == 1).sum() == WIDTH * HEIGHT // 4
+
+
+def test_empty_files_may_have_been_labels(tmp_path):
+    one = task(1, annotation(box(0, 0, 50, 50)))
+    (write(tmp_path / "lists", [one], name="train.json") / "val.json").write_text("\n")
+    with pytest.raises(UserError, match=r"val\.json is empty, and may have been the labels of many images; export"):
+        reader(tmp_path / "lists").listing()
+    write(tmp_path / "tasks", json.dumps(one), ["images/1.png"], name="labels/1.json")
+    (tmp_path / "tasks/labels/2.json").touch()
+    (lost,) = reader(tmp_path / "tasks").listing().set_aside
+    assert lost.input.endswith("labels/2.json")
+    assert "it is empty" in lost.reason
+
+
 @pytest.mark.parametrize(
     ("changed", "reason"),
     [

@@ -162,6 +162,9 @@ def base64_png(pixels):
     ("item", "message"),
     [
         (shape("cat", [[1, 1], [2, 2]]), "shape 2 .cat.: its polygon has 2 points, and needs three"),
+        (shape("cat", [[0.1, 0.1], [0.9, 0.1], [0.9, 0.8]]), "shape 2 .cat.: its coordinates are all between 0 and 1"),
+        (shape("cat", [[0.1, 0.1], [0.9, 0.8]], "rectangle"), "shape 2 .cat.: its coordinates are all between 0 and 1"),
+        (shape("cat", [[900, 1], [920, 1], [920, 9]]), "shape 2 .cat.: it lies outside of the image, which has"),
         (shape("cat", [[1, 1]], "rectangle"), "shape 2 .cat.: a rectangle of 1 points; it should have 2"),
         (shape("cat", [[1, 1], [2, 2], [3, 3]], "circle"), "shape 2 .cat.: a circle of 3 points"),
         (shape("cat", [], "linestrip"), "shape 2 .cat.: a linestrip has no area"),

@@ -312,6 +312,19 @@ def test_data_sets_in_buckets(tmp_path, bucket):
     assert np.array_equal(found.instances, expected.instances)
 
 
+def test_objects_of_another_image_are_named(tmp_path):
+    voc(tmp_path)
+    objects = tmp_path / "SegmentationObject/2007_000032.png"
+    indexed(objects, np.roll(OBJECTS, 4, axis=1))
+    reason = f"{objects}: 100% of the pixels of its objects are of another class than the rest"
+    assert re.match(reason, unusable(tmp_path))
+    # A class that is not learned is a class all the same.
+    indexed(objects, OBJECTS)
+    assert set(np.unique(read(tmp_path, classes="person", others="background").class_ids)) <= {0, 1, 255}
+    objects.unlink()
+    assert read(tmp_path).instances is None
+
+
 def _files(folder):
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
 

@@ -152,6 +152,13 @@ def test_a_file_that_is_none_stops_with_one_message(tmp_path, content, message):
         listing(tmp_path, annotations="instances.json")
 
 
+def test_an_empty_file_may_have_been_another_split(tmp_path):
+    store(pictures(tmp_path, "a.png"), [image(1, "a.png")], [annotation(5, 1)], file="train.json")
+    (tmp_path / "val.json").write_text("\n")
+    with pytest.raises(UserError, match=r"val\.json is not complete JSON: it ends after"):
+        listing(tmp_path)
+
+
 def test_a_folder_without_instances_says_what_it_has(tmp_path):
     (pictures(tmp_path, "a.png") / "captions_val.json").write_text('{"annotations": [{"image_id": 1, "caption": "a"}]}')
     with pytest.raises(UserError, match=r"(?s)--annotations FILE.*captions_val\.json: it has captions"):
