@@ -16,7 +16,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, NoReturn
 
 import pytest
 
@@ -24,6 +24,7 @@ os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 ROOT = pathlib.Path(__file__).parent.parent
 PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
+FRUITS = ROOT.parent / "shared" / "data" / "fruits_coco"
 
 
 # What no program of a test takes; one that hangs fails its test.
@@ -157,14 +158,27 @@ def segpipe(warm_python: WarmPython) -> Segpipe:
     return Segpipe(warm_python)
 
 
+def unavailable(needs: str) -> NoReturn:
+    """Ends a test that cannot get what it needs: it fails in CI, which has everything, and is skipped elsewhere."""
+    if os.environ.get("CI"):
+        pytest.fail(f"needs {needs}")
+    pytest.skip(f"needs {needs}")
+
+
 @pytest.fixture(scope="session")
 def pets() -> pathlib.Path:
     """The Oxford-IIIT Pet photographs, which are not part of the repository."""
     if not PETS.is_dir():
-        if os.environ.get("CI"):
-            pytest.fail(f"{PETS} is missing")
-        pytest.skip(f"needs the Oxford-IIIT Pet photographs in {PETS}")
+        unavailable(f"the Oxford-IIIT Pet photographs in {PETS}")
     return PETS
+
+
+@pytest.fixture(scope="session")
+def fruits() -> pathlib.Path:
+    """Photographs of fruits with a COCO file, trainval.json, which are not part of the repository."""
+    if not FRUITS.is_dir():
+        unavailable(f"the photographs of fruits in {FRUITS}")
+    return FRUITS
 
 
 @pytest.fixture(autouse=True)
@@ -277,9 +291,7 @@ def browser() -> Iterator[Any]:
 
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
     if not (driver and chromium):
-        if os.environ.get("CI"):
-            pytest.fail("chromium or chromedriver is missing")
-        pytest.skip("needs chromium and chromedriver, which Debian has in the package chromium-driver")
+        unavailable("chromium and chromedriver, which Debian has in the package chromium-driver")
     options = webdriver.ChromeOptions()
     options.binary_location = chromium
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage", "--disable-gpu"):
@@ -346,8 +358,7 @@ LABELING_TOOLS = ROOT / ".tools" / "labeling-tools" / "bin" / "python"
 def labeling_tools() -> Callable[..., str]:
     """Runs code, with arguments, where labelme, cityscapesScripts, Label Studio's SDK, OpenCV and pycocotools are."""
     if not LABELING_TOOLS.exists():
-        reason = "needs the labeling tools' own code, which tools/labeling_tools.sh installs"
-        pytest.fail(reason) if os.environ.get("CI") else pytest.skip(reason)
+        unavailable("the labeling tools' own code, which tools/labeling_tools.sh installs")
 
     def run(code: str, *arguments: str) -> str:
         command = [str(LABELING_TOOLS), "-c", code, *arguments]

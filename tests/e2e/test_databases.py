@@ -17,6 +17,7 @@ from data.base.errors import UserError
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import RunFailedError, run_locally
+from tests.conftest import unavailable
 
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PASSWORD = 'not "a\\word'
@@ -88,9 +89,7 @@ class MariaDb:
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     if not shutil.which("mariadbd"):
-        if os.environ.get("CI"):
-            pytest.fail("mariadbd is missing")
-        pytest.skip("needs MariaDB, Debian's package mariadb-server")
+        unavailable("MariaDB, Debian's package mariadb-server")
     made = MariaDb(tmp_path_factory.mktemp("mariadb") / "server")
     made.make()
     yield made

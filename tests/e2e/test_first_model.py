@@ -13,8 +13,8 @@ from pipeline.records.runs import load_runs
 
 
 @pytest.mark.one_line
-def test_init_and_run_push_a_model_of_eighteen_annotated_photographs(pets, segpipe, tmp_path, monkeypatch):
-    started = segpipe("init", "--convert", str(pets.parent / "fruits_coco"), folder=tmp_path)
+def test_init_and_run_push_a_model_of_eighteen_annotated_photographs(fruits, segpipe, tmp_path, monkeypatch):
+    started = segpipe("init", "--convert", str(fruits), folder=tmp_path)
     assert started.returncode == 0, started.stderr
     (run,) = [shlex.split(line)[1:] for line in started.stdout.partition("Next:")[2].strip().splitlines()]
     # As it is proposed, training takes a minute and a half of two cores, for a mean IoU of 0.9.

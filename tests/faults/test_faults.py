@@ -22,6 +22,8 @@ from typing import Any
 import pytest
 import yaml
 
+from tests.conftest import unavailable
+
 ROOT = pathlib.Path(__file__).parent.parent.parent
 COMPONENTS = (
     "ImportExampleGen", "ImportSchemaGen", "StatisticsGen", "ExampleValidator", "DataGate", "ThresholdCheck",
@@ -192,9 +194,7 @@ def results_of(output: pathlib.Path) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def bench(small_config: Any, brain_mri: pathlib.Path, tmp_path_factory: Any, worker_id: str) -> Iterator[Bench]:
     if os.geteuid() != 0 or not os.path.exists(FAKETIME):
-        if os.environ.get("CI"):
-            pytest.fail("needs root, for a disk that gets full, and libfaketime")
-        pytest.skip("needs root, for a disk that gets full, and Debian's package libfaketime")
+        unavailable("root, for a disk that gets full, and Debian's package libfaketime")
     folder = tmp_path_factory.mktemp("faults")
     (folder / "disk").mkdir()
     subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64m", "segpipe-faults", str(folder / "disk")], check=True)

@@ -10,15 +10,10 @@ from data.annotations.drawing import AnnotatedObject, draw
 from data.annotations.shapes import Bitmap, Polygon, Runs, ellipse, rectangle
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from tests.conftest import PETS
-
-FRUITS = PETS.parent / "fruits_coco" / "trainval.json"
 
 
-def test_masks_of_real_polygons_equal_those_of_pycocotools():
-    if not FRUITS.exists():
-        pytest.skip("needs ../shared/data/fruits_coco")
-    content = json.loads(FRUITS.read_text())
+def test_masks_of_real_polygons_equal_those_of_pycocotools(fruits):
+    content = json.loads((fruits / "trainval.json").read_text())
     sizes = {image["id"]: (image["height"], image["width"]) for image in content["images"]}
     for annotation in content["annotations"]:
         height, width = sizes[annotation["image_id"]]

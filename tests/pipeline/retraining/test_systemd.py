@@ -1,20 +1,17 @@
 """The units for systemd, checked by systemd itself."""
 
-import os
 import pathlib
 import shutil
 import subprocess
 
-import pytest
+from tests.conftest import unavailable
 
 ROOT = pathlib.Path(__file__).parents[3]
 
 
 def test_the_units_are_valid(tmp_path):
     if not shutil.which("systemd-analyze"):
-        if os.environ.get("CI"):
-            pytest.fail("systemd-analyze is missing")
-        pytest.skip("needs systemd-analyze from the package systemd")
+        unavailable("systemd-analyze from the package systemd")
     # The program is in this checkout, not in the folder that the units name as an example.
     (tmp_path / "venv" / "bin").mkdir(parents=True)
     (tmp_path / "venv" / "bin" / "segpipe").touch(mode=0o755)

@@ -17,9 +17,6 @@ from data.formats import FORMATS
 from data.formats.coco.panoptic import CocoPanopticReader
 from data.inspection.which_format import which_format
 from data.listing.walking import walk
-from tests.conftest import PETS
-
-FRUITS = PETS.parent / "fruits_coco" / "trainval.json"
 
 CATEGORIES = [
     {"id": 1, "name": "person", "isthing": 1, "color": [220, 20, 60], "supercategory": "person"},
@@ -461,14 +458,12 @@ def test_a_data_set_may_be_in_a_bucket(tmp_path, bucket):
     assert np.array_equal(reader.read(found[0]).instances, local.read(expected[0]).instances)
 
 
-def test_annotated_fruits_become_the_masks_of_pycocotools(tmp_path):
+def test_annotated_fruits_become_the_masks_of_pycocotools(tmp_path, fruits):
     """165 objects of 18 photographs, written as segments by the definition."""
-    if not FRUITS.exists():
-        pytest.skip("needs ../shared/data/fruits_coco")
-    tool = COCO(FRUITS)
+    tool = COCO(fruits / "trainval.json")
     annotations, expected = [], {}
     (tmp_path / "panoptic").mkdir()
-    (tmp_path / "images").symlink_to(FRUITS.parent / "images")
+    (tmp_path / "images").symlink_to(fruits / "images")
     for id_, image in tool.imgs.items():
         ids = np.zeros((image["height"], image["width"]), np.int64)
         found = sorted(tool.loadAnns(tool.getAnnIds(id_)), key=lambda one: -one["area"])

@@ -14,7 +14,6 @@ from data.base.errors import UserError
 from data.contract import CROWD, IGNORE_LABEL
 from data.convert import convert, remarks
 from data.formats.coco.reader import CocoReader
-from tests.conftest import PETS
 from tests.data.formats.coco.files import (
     CATEGORIES,
     HEIGHT,
@@ -29,8 +28,6 @@ from tests.data.formats.coco.files import (
     store,
 )
 
-FRUITS = PETS.parent / "fruits_coco"
-
 
 def compressed(segmentation):
     runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, HEIGHT, WIDTH))
@@ -43,11 +40,9 @@ def uncompressed(segmentation):
     return {"size": [HEIGHT, WIDTH], "counts": np.diff(np.concatenate([[0], edges])).tolist()}
 
 
-def test_objects_of_real_photographs_have_the_pixels_that_pycocotools_gives_them():
-    if not FRUITS.exists():
-        pytest.skip("needs ../shared/data/fruits_coco")
-    coco = COCO(str(FRUITS / "trainval.json"))
-    reader = CocoReader(folder=str(FRUITS))
+def test_objects_of_real_photographs_have_the_pixels_that_pycocotools_gives_them(fruits):
+    coco = COCO(str(fruits / "trainval.json"))
+    reader = CocoReader(folder=str(fruits))
     compared = 0
     for source in reader.listing().sources:
         for one in reader.objects(source, 600, 800):
