@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 import posixpath
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
+import msgspec
+
 from data.base.errors import UserError
 from data.formats.coco.categories import FileCategory, categories_of, check_counting
-from data.formats.coco.document import AnnotationEntry, Document, ImageEntry, key_of, load, parse
+from data.formats.coco.document import AnnotationEntry, Document, ImageEntry, Model, key_of, load, parse
 from data.formats.coco.labels import has_shape, object_text
 
 # Of an image's sides, in pixels.
@@ -74,13 +76,7 @@ def read_content(path: str, file: str, class_ids: Mapping[str, int]) -> Content:
     lost: dict[str, list[str]] = {}
     used: set[str] = set()
     boxes = 0
-    for index, raw in enumerate(document.annotations):
-        name = f"annotations[{index}]"
-        try:
-            entry = parse(raw, AnnotationEntry)
-        except ValueError as error:
-            broken.append((f"{file}: {name}", str(error)))
-            continue
+    for name, entry in _entries(document.annotations, AnnotationEntry, "annotations", file, broken):
         name = name if (key := key_of(entry.id)) is None else f"annotation {key}"
         image = images.get(image_key := key_of(entry.image_id) or "")
         if image is None:
@@ -110,16 +106,24 @@ def read_content(path: str, file: str, class_ids: Mapping[str, int]) -> Content:
     return Content(list(images.values()), broken, not document.annotations)
 
 
+def _entries(
+    raws: Sequence[msgspec.Raw], model: type[Model], key: str, file: str, broken: list[tuple[str, str]]
+) -> Iterator[tuple[str, Model]]:
+    """The entries of a list with what messages call them; those that cannot be read are added to `broken`."""
+    for index, raw in enumerate(raws):
+        name = f"{key}[{index}]"
+        try:
+            entry = parse(raw, model)
+        except ValueError as error:
+            broken.append((f"{file}: {name}", str(error)))
+        else:
+            yield name, entry
+
+
 def _images(document: Document, file: str, broken: list[tuple[str, str]]) -> dict[str, ImageLabels]:
     """The images by their ids."""
     images: dict[str, ImageLabels] = {}
-    for index, raw in enumerate(document.images):
-        name = f"images[{index}]"
-        try:
-            entry = parse(raw, ImageEntry)
-        except ValueError as error:
-            broken.append((f"{file}: {name}", str(error)))
-            continue
+    for name, entry in _entries(document.images, ImageEntry, "images", file, broken):
         key = key_of(entry.id)
         if key is None:
             broken.append((f"{file}: {name}", "it has no id"))
