@@ -100,7 +100,11 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "image_sizes": IMAGE_SIZES,
         "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
         "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
-        "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
+        "trained_epochs": facts["trained_epochs"],
+        "minutes": facts["train"]["minutes"],
+        "curves": charts.learning_curves(
+            read_curves(inputs["model_run"].uri), "evaluation" if facts["train"]["minutes"] else "epoch"
+        ),
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
         "newest_span": verdict.newest_span,
@@ -133,7 +137,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
 
 
 def read_curves(model_run: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """The trainer's curves: by split and name, epochs counted from 0 and values."""
+    """The trainer's curves: by split and name, epochs or evaluations counted from 0, and values."""
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for split in ("train", "validation"):
         events = EventAccumulator(os.path.join(model_run, split), size_guidance={"tensors": 0})

@@ -27,6 +27,7 @@ from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
 from models.training.loop import TrainingError, fit
+from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
 from models.tuning import search_space
 
@@ -86,7 +87,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
     serving_model = _build(config, len(label_map), "float32")
     saved.load_best_weights(serving_model)
     serving_model.save_weights(os.path.join(fn_args.model_run_dir, "best.weights.h5"))
-    signatures.export(serving_model, transform, fn_args.serving_model_dir, _facts(config))
+    facts = {**_facts(config), "trained_epochs": round(saved.epochs, 2)}
+    signatures.export(serving_model, transform, fn_args.serving_model_dir, facts)
     saved.mark_exported()
 
 
@@ -129,7 +131,8 @@ def train_model(
     if settings.sampling == "class_balanced":
         copies = input_pipeline.class_balanced_copies(training.classes_shown(len(label_map)))
     order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
-    saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
+    pace = pace_of(settings, config.stages, order.steps_per_epoch)
+    saved = checkpoints.Checkpoints(folder, settings, pace, worker)
     _LOG.info(
         "%d training %s, %d steps an epoch, %s, %d replica(s)",
         training.count,
@@ -149,7 +152,7 @@ def train_model(
 
     saved.find()
     with saved.saving_on_signals():
-        fit(make_model, config.stages, strategy, training, evaluation, order, settings, saved, logs)
+        fit(make_model, pace, strategy, training, evaluation, order, settings, saved, logs)
     return saved
 
 
