@@ -79,6 +79,12 @@ def fit(
                 training_batches(stage), evaluation_batches(stage), at_most=0.6 * settings.minutes
             )
             pace.measured(stage, step_seconds, evaluation_steps * test_seconds, _TIMED_STEPS)
+        if pace.seconds > 30 * settings.minutes:
+            _LOG.warning(
+                "train.minutes: %g is short for this model on this machine: %.1f were over before the first step",
+                settings.minutes,
+                pace.seconds / 60,
+            )
     model = None
     for stage, (halvings, _) in enumerate(pace.stages):
         if stage < pace.stage:

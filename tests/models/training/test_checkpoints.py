@@ -95,6 +95,23 @@ def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     assert train(folder, settings)[1] == undisturbed
 
 
+def test_a_run_by_minutes_goes_on_for_the_time_that_was_left(train, tmp_path):
+    settings = {"minutes": 0.2, "small_sizes": 0.8, "checkpoint_steps": 1, "ema_momentum": 0.5}
+    assert train(tmp_path, settings, signal.SIGTERM, 1)[0] == 128 + signal.SIGTERM
+    killed_at = newest_step(tmp_path)
+    _, finished = train(tmp_path, settings)
+    # However slow the machine is, both sizes have a step, and there is a model.
+    assert finished["steps"] > killed_at
+    assert finished["best"] > 0
+    saved = tf.train.load_checkpoint(str(tmp_path / "checkpoints" / "steps"))
+    _, progress, seconds, evaluations = saved.get_tensor("pace/.ATTRIBUTES/VARIABLE_VALUE")
+    assert progress == 1
+    assert seconds > 0.9 * 12
+    assert evaluations >= 2
+    # The time is over for a third one.
+    assert train(tmp_path, settings, signal.SIGKILL, finished["steps"] + 1) == (0, finished)
+
+
 def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     script = runpy.run_path(str(SCRIPT))
     path = str(tmp_path / "examples.tfrecord")
