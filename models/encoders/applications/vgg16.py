@@ -65,7 +65,7 @@ class VGG16(Encoder):
         return [*features, FeatureMaps(maps, 32, offset=15.5)]
 
     def load_weights(self, model: keras.Model) -> None:
-        from models.encoders.keras_weights import load_keras_weights
+        from models.encoders.weights.keras_file import load_keras_weights
 
         if self.encoder_weights:
             load_keras_weights(model, "VGG16", self.encoder_weights)

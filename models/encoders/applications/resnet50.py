@@ -32,7 +32,7 @@ class ResNet50(Encoder):
         return [FeatureMaps(maps, stride) for maps, stride in zip(features, strides, strict=True)]
 
     def load_weights(self, model: keras.Model) -> None:
-        from models.encoders.keras_weights import load_keras_weights
+        from models.encoders.weights.keras_file import load_keras_weights
 
         if self.encoder_weights:
             load_keras_weights(model.get_layer("resnet50"), "ResNet50", self.encoder_weights)
