@@ -7,10 +7,12 @@ from typing import Any
 import pydantic
 from pydantic_core import PydanticUndefined
 
+from data.base.files import is_remote
 from data.base.section import Section
 from data.base.variants import check_options, find_variant
 from models.decoders import DECODERS, Decoder
 from models.encoders import ENCODERS, Encoder
+from models.encoders.weights.pretrained import NAMES, require_file
 
 _FORMER_ARCHITECTURES = {
     "unet": "leave it out",
@@ -67,9 +69,20 @@ class ModelSettings(Section):
         return _section(_types(self.encoder, self.decoder)[1], self.model_extra or {})
 
     @property
-    def encoder_weights(self) -> str:
-        """The file of pretrained weights; "" where there is none, or the encoder has no such option."""
-        return str((self.model_extra or {}).get("encoder_weights", ""))
+    def own_weights(self) -> str:
+        """The path of the user's own file of pretrained weights; "" if the option `encoder_weights` names none."""
+        option = str((self.model_extra or {}).get("encoder_weights", ""))
+        return "" if option in NAMES else option
+
+    def prepare_weights(self) -> None:
+        """Makes sure that training can have the weights it starts from, and downloads them if that is asked for.
+
+        Raises:
+          UserError: if it cannot.
+        """
+        path = self.chosen_encoder.starting_weights(download=True).path
+        if path and not is_remote(path):
+            require_file(path)
 
     @property
     def smallest_input(self) -> int:

@@ -100,6 +100,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "image_sizes": IMAGE_SIZES,
         "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
         "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
+        "initial_weights": facts["initial_weights"],
         "curves": charts.learning_curves(read_curves(inputs["model_run"].uri)),
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),

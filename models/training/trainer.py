@@ -73,7 +73,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
 
     root = config.checkpoints or os.path.join(fn_args.model_run_dir, "checkpoints")
     identity = [config.model_dump(mode="json"), fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
-    folder = checkpoints.run_folder(root, *identity)
+    initial_weights = config.model.chosen_encoder.starting_weights(download=True).words
+    folder = checkpoints.run_folder(root, *identity, initial_weights)
     if not worker:
         checkpoints.delete_exported(root, keep=folder)
     with decoded_examples(fn_args, config, transform) as (training, evaluation):
@@ -86,7 +87,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
     serving_model = _build(config, len(label_map), "float32")
     saved.load_best_weights(serving_model)
     serving_model.save_weights(os.path.join(fn_args.model_run_dir, "best.weights.h5"))
-    signatures.export(serving_model, transform, fn_args.serving_model_dir, _facts(config))
+    facts = {**_facts(config), "initial_weights": initial_weights}
+    signatures.export(serving_model, transform, fn_args.serving_model_dir, facts)
     saved.mark_exported()
 
 
@@ -138,6 +140,7 @@ def train_model(
         precision,
         strategy.num_replicas_in_sync,
     )
+    _LOG.info("the encoder starts from %s", config.model.chosen_encoder.starting_weights(download=True).words)
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
 
     def make_model(halvings: int) -> keras.Model:

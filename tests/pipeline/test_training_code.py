@@ -8,7 +8,7 @@ import pytest
 from pipeline.pipeline import create_pipeline
 from pipeline.records.recording import inputs_digest
 
-ENCODER = "from models.encoders.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
+ENCODER = "from models.encoders.applications.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
 
 
 @pytest.fixture

@@ -12,6 +12,7 @@ import tempfile
 from data.base.errors import UserError
 
 EXTRA = "pretrained"
+PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
 class DamagedWeightsError(UserError):
@@ -71,18 +72,23 @@ class KerasFile:
 
     Attributes:
       name: of the file.
-      url: where it is published.
-      md5: of the file, in hexadecimal digits, as `keras.applications` has it.
+      folder: below `PUBLISHED`, with a slash at its end.
+      digest: MD5 or SHA-256 of the file, in hexadecimal digits, as `keras.applications` has it.
     """
 
     name: str
-    url: str
-    md5: str
+    folder: str
+    digest: str
+
+    @property
+    def url(self) -> str:
+        """Where it is published."""
+        return PUBLISHED + self.folder + self.name
 
     @property
     def remedy(self) -> str:
-        """How to get it without Keras."""
-        return f"download {self.url} elsewhere and put it into {os.path.join(_keras_home(), 'models')}"
+        """How to get it where there is no network."""
+        return f"fetch {self.url} elsewhere and put it into {os.path.join(_keras_home(), 'models')}"
 
     def find(self) -> FoundFile | None:
         """The file, if it is in Keras' cache.
@@ -93,7 +99,8 @@ class KerasFile:
         for folder in (_keras_home(), _FALLBACK):
             path = os.path.join(folder, "models", self.name)
             if os.path.isfile(path):
-                _check(path, "md5", self.md5, "delete it, so that it is downloaded again")
+                algorithm = "md5" if len(self.digest) == 32 else "sha256"
+                _check(path, algorithm, self.digest, "delete it, so that it can be downloaded again")
                 return FoundFile(path, f"{self.name} of keras.applications")
         return None
 
@@ -106,7 +113,7 @@ class KerasFile:
         import keras
 
         try:
-            keras.utils.get_file(self.name, self.url, cache_subdir="models", file_hash=self.md5)
+            keras.utils.get_file(self.name, self.url, cache_subdir="models", file_hash=self.digest)
         except Exception as error:  # Keras raises Exception itself where the host does not answer.
             reason = " ".join(str(error).split())
             raise UserError(f"model.encoder_weights: {self.name} cannot be downloaded ({reason})") from error

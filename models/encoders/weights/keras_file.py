@@ -1,31 +1,29 @@
-"""Pretrained weights of `keras.applications`, from a file that is already there."""
+"""Weights of `keras.applications`, from a file on this machine."""
 
 from __future__ import annotations
 
-import os
+from typing import Any
 
 import keras
 
 from data.base.errors import UserError
+from models.encoders.weights.channels import over_channels
+from models.encoders.weights.pretrained import require_file
 
 
-def load_keras_weights(encoder: keras.Model, application: str, path: str) -> None:
+def load_keras_weights(encoder: keras.Model, application: str, path: str, name: str) -> None:
     """Loads weights of one of Keras' networks, without the top, into layers of the same names.
 
     Args:
-      encoder: holds those layers.
+      encoder: holds those layers; its first convolution may be over other channels than RGB.
       application: name of the network in `keras.applications`, such as `ResNet50`.
       path: a local file, `.h5` as `keras.applications` publishes it, or `.weights.h5` as `save_weights` writes it.
+      name: of the published file.
 
     Raises:
       UserError: if there is no such file, it cannot be read, or it holds other weights.
     """
-    remedy = (
-        f"take {application.lower()}_weights_tf_dim_ordering_tf_kernels_notop.h5 as keras.applications publishes it, "
-        "or leave model.encoder_weights out to start from random weights"
-    )
-    if not os.path.isfile(path):
-        raise UserError(f"model.encoder_weights: there is no file {path}; {remedy}")
+    require_file(path)
     # Not straight into our layers: the old format goes by their order, which need not be Keras'.
     original = getattr(keras.applications, application)(include_top=False, weights=None, input_shape=(None, None, 3))
     try:
@@ -34,10 +32,21 @@ def load_keras_weights(encoder: keras.Model, application: str, path: str) -> Non
         reason = str(error).strip().partition("\n")[0]
         raise UserError(
             f"model.encoder_weights: {path} does not hold the weights of Keras' {application} without the top "
-            f"({reason}); {remedy}"
+            f"({reason}); take {name} as keras.applications publishes it, or auto, imagenet or none"
         ) from error
     for layer in original.layers:
-        if layer.weights:
-            ours = encoder.get_layer(layer.name)
-            # Ours may have no biases, where a batch normalization would take them out again.
-            ours.set_weights(layer.get_weights()[: len(ours.weights)])
+        ours = _layer(encoder, layer.name)
+        if ours is None or not ours.weights:
+            continue
+        # Ours may have no biases, where a batch normalization would take them out again.
+        pairs = zip(ours.weights, layer.get_weights()[: len(ours.weights)], strict=True)
+        ours.set_weights([_fitting(values, weight.shape) for weight, values in pairs])
+
+
+def _layer(encoder: keras.Model, name: str) -> keras.layers.Layer | None:
+    """A layer by its name; None for those of the top, which the encoder does not have."""
+    return next((layer for layer in encoder.layers if layer.name == name), None)
+
+
+def _fitting(values: Any, shape: tuple[int, ...]) -> Any:
+    return values if values.shape == tuple(shape) else over_channels(values, shape[2])

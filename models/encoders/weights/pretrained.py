@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import abc
 import os
+import tempfile
 from typing import TYPE_CHECKING, Annotated, ClassVar
 
 import pydantic
 
 from data.base.errors import UserError
+from data.base.files import is_remote, read_bytes
 from models.encoders.encoder import Encoder, StartingWeights
 from models.encoders.weights.files import FoundFile, KerasFile, PackagedFile
 
@@ -78,7 +80,13 @@ class PretrainedEncoder(Encoder):
 
     def load_weights(self, model: keras.Model) -> None:
         path = self.starting_weights(download=True).path
-        if path:
+        if is_remote(path):
+            with tempfile.TemporaryDirectory() as folder:
+                copy = os.path.join(folder, os.path.basename(path))
+                with open(copy, "wb") as file:
+                    file.write(read_bytes(path))
+                self.load_file(model, copy)
+        elif path:
             self.load_file(model, path)
 
     def _find(self) -> FoundFile | None:
@@ -104,12 +112,7 @@ class PretrainedEncoder(Encoder):
         return ", or ".join([*sources, "write model.encoder_weights: none to start from random weights"])
 
 
-def is_path(option: str) -> bool:
-    """Whether an option `encoder_weights` names a file of the user's."""
-    return bool(option) and option not in NAMES
-
-
-def file_exists(path: str) -> None:
+def require_file(path: str) -> None:
     """Raises a UserError if there is no file at a path that `encoder_weights` names."""
     if not os.path.isfile(path):
         raise UserError(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from data.base.errors import UserError
-from models.encoders.resnet50 import ResNet50
+from models.encoders.applications.resnet50 import ResNet50
 from models.inputs.settings import PreprocessingSettings
 from models.network import build_model
 from models.settings import ModelSettings

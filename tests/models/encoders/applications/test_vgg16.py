@@ -4,7 +4,7 @@ import keras
 import pydantic
 import pytest
 
-from models.encoders.vgg16 import VGG16
+from models.encoders.applications.vgg16 import VGG16
 
 
 def test_maps_are_those_before_each_pooling_and_after_the_last():

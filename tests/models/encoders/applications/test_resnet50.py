@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from models.encoders.resnet50 import FEATURES, ResNet50, resnet50_model
+from models.encoders.applications.resnet50 import FEATURES, ResNet50, resnet50_model
 
 
 def copy_weights(source, target):
