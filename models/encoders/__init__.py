@@ -11,6 +11,7 @@ from models.encoders.applications.efficientnet_v2 import (
 from models.encoders.applications.mobilenet_v3_large import MobileNetV3Large
 from models.encoders.applications.resnet50 import ResNet50
 from models.encoders.applications.vgg16 import VGG16
+from models.encoders.efficientnet_lite import EfficientNetLite0, EfficientNetLite1, EfficientNetLite2
 from models.encoders.encoder import Encoder, FeatureMaps, StartingWeights
 from models.encoders.plain import PlainEncoder
 
@@ -18,6 +19,9 @@ __all__ = ["ENCODERS", "Encoder", "FeatureMaps", "StartingWeights"]
 
 ENCODERS: dict[str, type[Encoder]] = {
     "plain": PlainEncoder,
+    "efficientnet_lite0": EfficientNetLite0,
+    "efficientnet_lite1": EfficientNetLite1,
+    "efficientnet_lite2": EfficientNetLite2,
     "resnet50": ResNet50,
     "vgg16": VGG16,
     "efficientnet_v2_b0": EfficientNetV2B0,
