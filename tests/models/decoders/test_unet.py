@@ -37,7 +37,7 @@ def test_parameters_are_those_of_the_paper():
 
 
 def test_parameters_on_resnet50_add_up():
-    filters, below, expected = 4, 2048, 23_587_712
+    filters, below, expected = 4, 2048, 23_587_712 - 2 * 7 * 7 * 64  # One channel instead of three.
     for level, skip in ((4, 1024), (3, 512), (2, 256), (1, 64), (0, 1)):
         width = filters * 2**level
         expected += 4 * below * width + width  # 2×2 up-convolution, with biases
@@ -53,6 +53,7 @@ def test_parameters_on_resnet50_add_up():
         ({"depth": 4}, {"encoder_3", "encoder_4", "decoder_3"}),
         ({"depth": 2}, {"encoder_1", "encoder_2", "decoder_1"}),
         ({"encoder": "resnet50"}, {"decoder_3", "decoder_4"}),
+        ({"encoder": "convnext_tiny"}, {"decoder_3", "decoder_4"}),
     ],
 )
 def test_dropout_is_at_the_deepest_levels(model, expected):
@@ -93,6 +94,6 @@ def test_mixed_precision_keeps_weights_and_logits_in_float32():
 
 def test_an_encoder_that_leaves_out_a_stride_is_refused():
     image = keras.Input((32, 32, 3))
-    features = [FeatureMaps(image[:, ::stride, ::stride], stride) for stride in (4, 8)]
-    with pytest.raises(UserError, match=r"model.decoder: unet takes maps at strides 2, .*; the encoder gives \[4, 8\]"):
+    features = [FeatureMaps(image[:, ::stride, ::stride], stride) for stride in (2, 8)]
+    with pytest.raises(UserError, match=r"model.decoder: unet takes maps at strides 2, .*; the encoder gives \[2, 8\]"):
         UNet().build(image, features, 2, "float32")
