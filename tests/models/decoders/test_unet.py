@@ -53,12 +53,21 @@ def test_parameters_on_resnet50_add_up():
         ({"depth": 4}, {"encoder_3", "encoder_4", "decoder_3"}),
         ({"depth": 2}, {"encoder_1", "encoder_2", "decoder_1"}),
         ({"encoder": "resnet50"}, {"decoder_3", "decoder_4"}),
-        ({"encoder": "convnext_tiny"}, {"decoder_3", "decoder_4"}),
     ],
 )
 def test_dropout_is_at_the_deepest_levels(model, expected):
     built = build((64, 64, 3), 5, filters=4, dropout=0.5, **model)
     assert {layer.name for layer in built.layers if layer.get_config().get("dropout")} == expected
+
+
+def test_the_image_takes_the_place_of_what_an_encoder_leaves_out_at_the_finest_strides():
+    image = keras.Input((37, 50, 5))
+    features = [FeatureMaps(keras.layers.MaxPooling2D(stride)(image), stride) for stride in (4, 8, 16)]
+    model = keras.Model(image, UNet(filters=4, dropout=0.5).build(image, features, 3, "float32"))
+    assert model.output_shape == (None, 37, 50, 3)
+    assert model.get_layer("image_at_stride_2").output.shape == (None, 19, 25, 5)
+    dropped = {layer.name for layer in model.layers if layer.get_config().get("dropout")}
+    assert dropped == {"decoder_2", "decoder_3"}
 
 
 @pytest.mark.parametrize("normalization", ["batch", "group", "none"])

