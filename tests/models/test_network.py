@@ -14,11 +14,14 @@ from models.training.trainer import compiled_model
 PARAMETERS = {
     ("plain", "unet"): 7_768_452,
     ("plain", "deeplab_v3_plus"): None,
-    ("resnet50", "unet"): 41_003_012,
-    ("resnet50", "deeplab_v3_plus"): 40_431_684,
+    ("resnet50", "unet"): 40_996_740,
+    ("resnet50", "deeplab_v3_plus"): 40_425_412,
     ("vgg16", "unet"): None,
-    ("vgg16", "segnet"): 29_453_252,
+    ("vgg16", "segnet"): 29_452_100,
     ("vgg16", "deeplab_v3_plus"): None,
+    ("efficientnet_v2_b0", "deeplab_v3_plus"): None,
+    ("convnext_tiny", "unet"): None,
+    ("mobilenet_v3_large", "unet"): None,
 }
 
 

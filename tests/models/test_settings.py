@@ -8,11 +8,11 @@ from models.settings import ModelSettings
     ("chosen", "options"),
     [
         ({}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "depth": 4}),
-        ({"encoder": "resnet50"}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "encoder_weights": ""}),
-        ({"encoder": "vgg16", "decoder": "segnet"}, {"filters": 64, "dropout": 0.0, "encoder_weights": ""}),
+        ({"encoder": "resnet50"}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "encoder_weights": "auto"}),
+        ({"encoder": "vgg16", "decoder": "segnet"}, {"filters": 64, "dropout": 0.0, "encoder_weights": "auto"}),
         (
             {"encoder": "resnet50", "decoder": "deeplab_v3_plus"},
-            {"filters": 256, "dropout": 0.0, "encoder_weights": ""},
+            {"filters": 256, "dropout": 0.0, "encoder_weights": "auto"},
         ),
         # What both have is the encoder's by default.
         ({"decoder": "deeplab_v3_plus"}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "depth": 4}),
@@ -54,8 +54,9 @@ def test_an_option_that_both_have_goes_to_both():
             "normalization is not an option of encoder vgg16 or decoder segnet",
         ),
         ({"encoder": "vgg16", "encoder_weights": "vgg16.h5", "filters": 32}, "fit 64 filters only"),
+        ({"encoder": "resnet50", "encoder_weights": ""}, r"encoder_weights\n  String should have at least 1 character"),
         ({"decoder": "segnet"}, "decoder segnet takes an encoder .* such as vgg16; add encoder: vgg16"),
-        ({"encoder": "vnet"}, "there is no encoder 'vnet'; there are plain, resnet50, vgg16, and your own"),
+        ({"encoder": "vnet"}, "there is no encoder 'vnet'; there are plain, resnet50, vgg16, .*, and your own"),
         ({"decoder": "vnet"}, "there is no decoder 'vnet'; there are unet, segnet, deeplab_v3_plus, and your own"),
         ({"encoder": ["plain"]}, r"encoder\n  Input should be a valid string"),
         ({"filters": 0}, r"filters\n  Input should be greater than or equal to 1"),

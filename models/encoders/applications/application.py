@@ -80,6 +80,10 @@ class KerasEncoder(PretrainedEncoder):
                 config |= {"dtype": dtype, **(self.dilated(layer) if dilate else {})}
             if isinstance(layer, keras.layers.BatchNormalization):
                 config |= BATCH_NORMALIZATION
+            if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters > 1:
+                # The same convolution; of groups TensorFlow has no kernel for CPUs, and Keras would let XLA compile it.
+                kept = ("kernel_size", "padding", "use_bias", "name", "dtype")
+                return keras.layers.DepthwiseConv2D(**{key: config[key] for key in kept})
             return layer.__class__.from_config(config)
 
         with warnings.catch_warnings():

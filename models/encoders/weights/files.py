@@ -7,11 +7,13 @@ import hashlib
 import importlib.metadata
 import importlib.util
 import os
+import socket
 import tempfile
 
 from data.base.errors import UserError
 
 EXTRA = "pretrained"
+_TIMEOUT_SECONDS = 20.0
 PUBLISHED = "https://storage.googleapis.com/tensorflow/keras-applications/"
 
 
@@ -112,11 +114,17 @@ class KerasFile:
         """
         import keras
 
+        default = socket.getdefaulttimeout()
+        socket.setdefaulttimeout(_TIMEOUT_SECONDS)  # Keras sets none, and would wait for minutes.
         try:
-            keras.utils.get_file(self.name, self.url, cache_subdir="models", file_hash=self.digest)
+            keras.utils.get_file(
+                self.name, self.url, cache_subdir="models", file_hash=self.digest, cache_dir=_keras_home()
+            )
         except Exception as error:  # Keras raises Exception itself where the host does not answer.
-            reason = " ".join(str(error).split())
+            reason = " ".join(str(getattr(error.__context__, "reason", error)).split())
             raise UserError(f"model.encoder_weights: {self.name} cannot be downloaded ({reason})") from error
+        finally:
+            socket.setdefaulttimeout(default)
         found = self.find()
         assert found is not None
         return found

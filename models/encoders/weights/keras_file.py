@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import keras
@@ -49,4 +50,7 @@ def _layer(encoder: keras.Model, name: str) -> keras.layers.Layer | None:
 
 
 def _fitting(values: Any, shape: tuple[int, ...]) -> Any:
-    return values if values.shape == tuple(shape) else over_channels(values, shape[2])
+    """Values in the shape of ours; depthwise filters [height, width, 1, any] become [height, width, any, 1]."""
+    if values.size == math.prod(shape):
+        return values.reshape(shape)
+    return over_channels(values, shape[2])
