@@ -117,15 +117,13 @@ class EfficientNetLite(PretrainedEncoder):
                 features.append(maps)
         return keras.Model(image, features, name=_NAME)
 
-    def pretrained_layers(self, model: keras.Model) -> list[keras.layers.Layer]:
-        return [model.get_layer(_NAME)]
-
-    def load_file(self, model: keras.Model, path: str) -> None:
+    def load_file(self, model: keras.Model, path: str) -> list[keras.layers.Layer]:
         from models.encoders.weights.torch_file import read_torch_file
 
         require_file(path)
         tensors = read_torch_file(path)
-        for layer in model.get_layer(_NAME).layers:
+        network = model.get_layer(_NAME)
+        for layer in network.layers:
             if not layer.weights:
                 continue
             try:
@@ -134,6 +132,7 @@ class EfficientNetLite(PretrainedEncoder):
                 raise UserError(
                     f"model.encoder_weights: {path} does not hold the weights of this EfficientNet-Lite ({error})"
                 ) from error
+        return [network]
 
 
 class EfficientNetLite0(EfficientNetLite):

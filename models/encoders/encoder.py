@@ -95,9 +95,13 @@ class Encoder(Section):
         path = str(getattr(self, "encoder_weights", ""))
         return StartingWeights(path, f"the weights in {path}" if path else "random weights")
 
-    def load_weights(self, model: keras.Model) -> None:
+    def load_weights(self, model: keras.Model) -> list[keras.layers.Layer]:
         """Loads pretrained weights into the encoder's layers of a whole model, if an option asks for them.
+
+        Returns:
+          The layers that have them now; `train.pretrained_learning_rate` is for these.
 
         Raises:
           UserError: if they cannot be used.
         """
+        return []

@@ -33,6 +33,8 @@ class TrainSettings(Section):
       schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
       learning_rate: its value at the end of the warm-up.
+      pretrained_learning_rate: what the learning rate is multiplied by for weights that were trained before, those of
+        `model.encoder_weights`; 0 leaves them as they are.
       warmup_epochs: epochs in which the learning rate rises from zero.
       weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
         not decay.
@@ -71,6 +73,7 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
+    pretrained_learning_rate: Share = 0.3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0

@@ -26,6 +26,7 @@ from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
+from models.training.learning_rates import slow_down
 from models.training.loop import TrainingError, fit
 from models.training.settings import TrainerConfig, TrainSettings
 from models.tuning import search_space
@@ -247,7 +248,7 @@ def compiled_model(
       UserError: if the encoder's pretrained weights cannot be used.
     """
     model = _build(config, num_classes, precision)
-    config.model.chosen_encoder.load_weights(model)
+    pretrained = config.model.chosen_encoder.load_weights(model) or []
     optimizer = _optimizer(config.train)
     # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
@@ -261,6 +262,8 @@ def compiled_model(
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
+    slow = [variable for layer in pretrained for variable in layer.trainable_variables]
+    slow_down(model.optimizer, config.train.pretrained_learning_rate, slow)
     return model
 
 

@@ -94,8 +94,9 @@ class KerasEncoder(PretrainedEncoder):
         network = keras.models.clone_model(original, clone_function=clone, recursive=True)
         return keras.Model(network.inputs, self.outputs(network), name=self.application.lower())
 
-    def load_file(self, model: keras.Model, path: str) -> None:
+    def load_file(self, model: keras.Model, path: str) -> list[keras.layers.Layer]:
         from models.encoders.weights.keras_file import load_keras_weights
 
         assert self.published is not None
-        load_keras_weights(model.get_layer(self.application.lower()), self.application, path, self.published.name)
+        network = model.get_layer(self.application.lower())
+        return load_keras_weights(network, self.application, path, self.published.name)

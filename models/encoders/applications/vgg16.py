@@ -72,8 +72,8 @@ class VGG16(PretrainedEncoder):
                 maps = keras.layers.SpatialDropout2D(self.dropout, name=f"{block}_dropout", dtype=dtype)(maps)
         return [*features, FeatureMaps(maps, 32, offset=15.5)]
 
-    def load_file(self, model: keras.Model, path: str) -> None:
+    def load_file(self, model: keras.Model, path: str) -> list[keras.layers.Layer]:
         from models.encoders.weights.keras_file import load_keras_weights
 
         assert self.published is not None
-        load_keras_weights(model, "VGG16", path, self.published.name)
+        return load_keras_weights(model, "VGG16", path, self.published.name)

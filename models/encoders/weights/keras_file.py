@@ -12,7 +12,7 @@ from models.encoders.weights.channels import over_channels
 from models.encoders.weights.pretrained import require_file
 
 
-def load_keras_weights(encoder: keras.Model, application: str, path: str, name: str) -> None:
+def load_keras_weights(encoder: keras.Model, application: str, path: str, name: str) -> list[keras.layers.Layer]:
     """Loads weights of one of Keras' networks, without the top, into layers of the same names.
 
     Args:
@@ -20,6 +20,9 @@ def load_keras_weights(encoder: keras.Model, application: str, path: str, name: 
       application: name of the network in `keras.applications`, such as `ResNet50`.
       path: a local file, `.h5` as `keras.applications` publishes it, or `.weights.h5` as `save_weights` writes it.
       name: of the published file.
+
+    Returns:
+      The layers that were found.
 
     Raises:
       UserError: if there is no such file, it cannot be read, or it holds other weights.
@@ -35,6 +38,7 @@ def load_keras_weights(encoder: keras.Model, application: str, path: str, name: 
             f"model.encoder_weights: {path} does not hold the weights of Keras' {application} without the top "
             f"({reason}); take {name} as keras.applications publishes it, or auto, imagenet or none"
         ) from error
+    loaded = []
     for layer in original.layers:
         ours = _layer(encoder, layer.name)
         if ours is None or not ours.weights:
@@ -42,6 +46,8 @@ def load_keras_weights(encoder: keras.Model, application: str, path: str, name: 
         # Ours may have no biases, where a batch normalization would take them out again.
         pairs = zip(ours.weights, layer.get_weights()[: len(ours.weights)], strict=True)
         ours.set_weights([_fitting(values, weight.shape) for weight, values in pairs])
+        loaded.append(ours)
+    return loaded
 
 
 def _layer(encoder: keras.Model, name: str) -> keras.layers.Layer | None:

@@ -37,8 +37,8 @@ class PretrainedEncoder(Encoder):
     encoder_weights: Annotated[str, pydantic.Field(min_length=1)] = "auto"
 
     @abc.abstractmethod
-    def load_file(self, model: keras.Model, path: str) -> None:
-        """Loads a local file of weights into the encoder's layers of a whole model.
+    def load_file(self, model: keras.Model, path: str) -> list[keras.layers.Layer]:
+        """Loads a local file of weights into the encoder's layers of a whole model, and returns these layers.
 
         A first convolution over other channels than RGB gets `models.encoders.weights.channels.over_channels` of its
         filters.
@@ -78,16 +78,15 @@ class PretrainedEncoder(Encoder):
                 raise UserError(f"model.encoder_weights: ImageNet's weights are not here; {self._remedies()}")
         return StartingWeights(found.path, f"ImageNet's weights ({found.name})")
 
-    def load_weights(self, model: keras.Model) -> None:
+    def load_weights(self, model: keras.Model) -> list[keras.layers.Layer]:
         path = self.starting_weights(download=True).path
         if is_remote(path):
             with tempfile.TemporaryDirectory() as folder:
                 copy = os.path.join(folder, os.path.basename(path))
                 with open(copy, "wb") as file:
                     file.write(read_bytes(path))
-                self.load_file(model, copy)
-        elif path:
-            self.load_file(model, path)
+                return self.load_file(model, copy)
+        return self.load_file(model, path) if path else []
 
     def _find(self) -> FoundFile | None:
         for source in (self.packaged, self.published):
