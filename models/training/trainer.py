@@ -248,10 +248,15 @@ def compiled_model(
       UserError: if the encoder's pretrained weights cannot be used.
     """
     model = _build(config, num_classes, precision)
-    pretrained = config.model.chosen_encoder.load_weights(model) or []
-    optimizer = _optimizer(config.train)
-    # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    pretrained = [
+        variable
+        for layer in config.model.chosen_encoder.load_weights(model) or []
+        for variable in layer.trainable_variables
+    ]
+    optimizer = inner = _optimizer(config.train)
+    # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. And pretrained weights would decay
+    # towards zero, not towards what they were.
+    optimizer.exclude_from_weight_decay(var_list=pretrained, var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
@@ -262,8 +267,7 @@ def compiled_model(
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
-    slow = [variable for layer in pretrained for variable in layer.trainable_variables]
-    slow_down(model.optimizer, config.train.pretrained_learning_rate, slow)
+    slow_down(inner, config.train.pretrained_learning_rate, pretrained)
     return model
 
 

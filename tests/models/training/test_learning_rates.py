@@ -11,7 +11,7 @@ from models.training.learning_rates import slow_down
 @pytest.mark.parametrize("factor", [0.25, 0.0])
 def test_some_variables_learn_more_slowly(kind, factor):
     fast, slow = keras.Variable(np.ones(3, np.float32)), keras.Variable(np.ones(3, np.float32))
-    optimizer = keras.optimizers.get({"class_name": kind, "config": {"learning_rate": 0.1, "weight_decay": None}})
+    optimizer = keras.optimizers.get({"class_name": kind, "config": {"learning_rate": 0.1, "weight_decay": 0.0}})
     optimizer.build([fast, slow])
     slow_down(optimizer, factor, [slow])
     gradient = keras.ops.convert_to_tensor(np.array([1.0, -2.0, 0.5], np.float32))
