@@ -29,12 +29,12 @@ from data.base.packages import package_versions
 from data.contract import SPLITS
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
-from models.evaluation import out_of_fold
+from models.ensemble import out_of_fold
+from models.ensemble.folds import DOUBTS_FILE, member_names
 from models.evaluation.gate import Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
 from models.serving.signatures import read_facts
-from models.training.folds import DOUBTS_FILE, member_names
 
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
 # Lines of a list that may be long.

@@ -20,13 +20,14 @@ from data.base.files import find, join
 from data.base.links import plain_path
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
-from models.ensemble import average
+from models.ensemble import folds
+from models.ensemble.average import average
 from models.inputs import input_pipeline
 from models.inputs.patches import Patches
 from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
-from models.training import checkpoints, folds
+from models.training import checkpoints
 from models.training.loop import TrainingError, fit
 from models.training.settings import TrainerConfig, TrainSettings
 from models.tuning import search_space

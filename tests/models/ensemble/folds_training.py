@@ -71,7 +71,7 @@ def config(folder, settings):
         "preprocessing": {"height": SIZE, "width": SIZE, "channels": 1},
         "model": {"encoder": "plain", "filters": 2, "depth": 1, "dropout": 0.2},
         "train": {
-            **{"epochs": 3, "batch_size": 4, "small_sizes": 0, "precision": "float32", "deterministic": True},
+            **{"epochs": 2, "batch_size": 4, "small_sizes": 0, "precision": "float32", "deterministic": True},
             **{"learning_rate": 0.02, "warmup_epochs": 0, "augmentation": {"brightness": 0, "contrast": 0}},
             **settings,
         },

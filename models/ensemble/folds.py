@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from data.splits import fold_of
-from models.evaluation import out_of_fold
+from models.ensemble import out_of_fold
 from models.inputs.input_pipeline import DecodedExamples
 from models.serving.signatures import read_facts
 from models.training.loop import TrainingError
