@@ -23,7 +23,7 @@ class TrainSettings(Section):
       folds: trains as many models and exports them as one that averages their probabilities, which takes as many times
         as long to train and to serve. The train and eval splits together are divided into as many folds by a hash of
         the examples' names or groups; each model learns from all folds but one, and that one takes the place of the
-        eval split. 0 or 1 trains one model, on the splits as they are.
+        eval split. 0 or 1 trains one model, on the splits as they are, and so does each trial of the tuner.
       batch_size: images per step, on all replicas together.
       loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
         weight or its options.
