@@ -20,6 +20,10 @@ class TrainSettings(Section):
 
     Attributes:
       epochs: passes over the train split.
+      folds: trains as many models and exports them as one that averages their probabilities, which takes as many times
+        as long to train and to serve. The train and eval splits together are divided into as many folds by a hash of
+        the examples' names or groups; each model learns from all folds but one, and that one takes the place of the
+        eval split. 0 or 1 trains one model, on the splits as they are, and so does each trial of the tuner.
       batch_size: images per step, on all replicas together.
       loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
         weight or its options.
@@ -63,6 +67,7 @@ class TrainSettings(Section):
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
+    folds: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
     loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
         "cross_entropy": CrossEntropy()
@@ -128,6 +133,7 @@ class TrainerConfig(Section):
       push_destination: where to look for the model of a warm start.
       deployed_model: folder of that model, "" for none; filled in by the Trainer component.
       statistics: the data gate's statistics of the data set; filled in by the Trainer component.
+      member: of several models by `train.folds`, which one this is, from 0 on; filled in by the trainer.
     """
 
     preprocessing: PreprocessingSettings
@@ -139,6 +145,7 @@ class TrainerConfig(Section):
     push_destination: str = ""
     deployed_model: str = ""
     statistics: dict[str, Any] = {}
+    member: int = 0
 
     @property
     def stages(self) -> list[tuple[int, int]]:

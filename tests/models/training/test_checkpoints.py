@@ -15,7 +15,7 @@ import tensorflow as tf
 from models.inputs import input_pipeline
 from models.settings import ModelSettings
 from models.training import checkpoints, trainer
-from models.training.checkpoints import Checkpoints, delete_exported, run_folder
+from models.training.checkpoints import Checkpoints, delete_exported, mark_exported, run_folder
 from models.training.loop import TrainingError, fit
 from models.training.settings import TrainerConfig, TrainSettings
 
@@ -131,7 +131,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
     for folder in folders:
         os.mkdir(folder)
     for folder in folders[:2]:
-        Checkpoints(folder, TrainSettings(), 1).mark_exported()
+        mark_exported(folder)
     delete_exported(str(tmp_path), keep=folders[0])
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
 

@@ -78,6 +78,7 @@ def test_values_are_read_as_the_settings_read_them():
         ({"train": [0.1, 0.2]}, "takes keys of train and model"),
         ({"train.epochs": [1, 2]}, r"train.epochs cannot be tuned: tune.epochs"),
         ({"train.epochs.a": [1, 2]}, "train.epochs.a: epochs is a value, not a section"),
+        ({"train.folds": [0, 5]}, "train.folds cannot be tuned: a trial trains one model"),
         ({"train.cache": ["disk", "none"]}, "train.cache cannot be tuned"),
         ({"train.optimizer": ["adamw", "adamm"]}, r"train.optimizer: .*'lion'; got 'adamm'"),
         ({"train.optimizer": {"low": 1, "high": 2}}, r"train.optimizer: .*'lion'; got 1.0"),
