@@ -34,7 +34,7 @@ class ModelSettings(Section):
 
     model_config = pydantic.ConfigDict(extra="allow")
 
-    encoder: str = "plain"
+    encoder: str = "efficientnet_lite0"
     decoder: str = "unet"
 
     @pydantic.model_validator(mode="before")
@@ -53,6 +53,10 @@ class ModelSettings(Section):
         encoder_type, decoder_type = _types(names["encoder"], names["decoder"])
         defaults = _defaults(encoder_type, decoder_type)
         known = [*encoder_type.model_fields, *decoder_type.model_fields]
+        for name in options:
+            others = [encoder for encoder, kind in ENCODERS.items() if name in kind.model_fields]
+            if "encoder" not in values and others and name not in known:
+                raise ValueError(f"{name} is an option of encoder {' and '.join(others)}; write encoder: {others[0]}")
         check_options(options, list(dict.fromkeys(known)), f"encoder {names['encoder']} or decoder {names['decoder']}")
         encoder, decoder = (_section(kind, {**defaults, **options}) for kind in (encoder_type, decoder_type))
         decoder.check_encoder(encoder)

@@ -29,7 +29,7 @@ class UNet(Decoder):
         at full resolution.
     """
 
-    filters: Filters = 32
+    filters: Filters = 16
     normalization: Normalization = "batch"
     dropout: Share = 0.0
 

@@ -18,10 +18,10 @@ from models.encoders.plain import PlainEncoder
 __all__ = ["ENCODERS", "Encoder", "FeatureMaps", "StartingWeights"]
 
 ENCODERS: dict[str, type[Encoder]] = {
-    "plain": PlainEncoder,
     "efficientnet_lite0": EfficientNetLite0,
     "efficientnet_lite1": EfficientNetLite1,
     "efficientnet_lite2": EfficientNetLite2,
+    "plain": PlainEncoder,
     "resnet50": ResNet50,
     "vgg16": VGG16,
     "efficientnet_v2_b0": EfficientNetV2B0,

@@ -105,7 +105,7 @@ def four_images(size):
 @pytest.mark.parametrize(
     ("model", "learning_rate", "steps"),
     [
-        ({"filters": 8}, 0.01, 40),
+        ({"encoder": "plain", "filters": 8}, 0.01, 40),
         ({"encoder": "vgg16", "decoder": "segnet", "filters": 16}, 0.003, 80),
         ({"encoder": "resnet50", "filters": 16}, 0.003, 50),
         ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 50),

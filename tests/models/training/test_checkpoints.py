@@ -100,7 +100,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     script["write_examples"](path)
     settings = TrainSettings(epochs=1, batch_size=4, precision="float32", checkpoint_steps=1)
     config = TrainerConfig(
-        preprocessing=script["SHAPE"], model=ModelSettings(filters=2, depth=1), train=settings, label_map=[]
+        preprocessing=script["SHAPE"], model=ModelSettings(encoder="plain", filters=2, depth=1), train=settings, label_map=[]
     )
     examples = input_pipeline.DecodedExamples([path], script["transform"], script["SHAPE"], script["EXAMPLES"], "")
     # One image alone has the class whose weight is infinite.
