@@ -1,7 +1,7 @@
 """Each decoder, and U-Net's on ResNet50 too, on the offline sample: size, speed, mean IoU after equal time.
 
-All have their default sizes, start from random weights and are trained by the default recipe for `seconds` in the
-Trainer. Draws what they predict on a test image to output/benchmarks/architectures.png.
+All have their default sizes, start from random weights and are trained by the default recipe for `seconds`. Draws
+what they predict on a test image to output/benchmarks/architectures.png.
 """
 
 import glob
@@ -12,7 +12,6 @@ import time
 from common import (
     CACHE,
     arguments,
-    epochs_in,
     evaluated,
     in_fresh_process,
     report,
@@ -33,7 +32,7 @@ _MODELS: dict[str, dict[str, str]] = {
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16, models=len(_MODELS), timed_epochs=10)
+    sizes = arguments(__doc__, seconds=180, pixels=128, batch_size=16, models=len(_MODELS))
     base = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "channels": 1, "resize": "pad"},
         "gate": {"min": {"mean_iou": 0}},
@@ -43,11 +42,8 @@ def main() -> None:
         output = str(folder / "run")
         for name, chosen in list(_MODELS.items())[: sizes.models]:
             sections = {**base, "model": chosen}
-            # In a folder of its own: TFX would answer a training of as many epochs from its cache.
-            epochs = epochs_in(
-                sizes.seconds, str(folder / f"epochs_{name}"), sample_folder(), sections, {}, sizes.timed_epochs
-            )
-            measured = run_pipeline(output, sample_folder(), "Evaluator", **sections, train={"epochs": epochs})
+            train = {"minutes": sizes.seconds / 60}
+            measured = run_pipeline(output, sample_folder(), "Evaluator", **sections, train=train)
             models = glob.glob(f"{output}/artifacts/Trainer/model/*/Format-Serving")
             model = max(models, key=os.path.getmtime)
             served, maps[name] = in_fresh_process(_serve, model, sizes.batch_size)
@@ -56,7 +52,7 @@ def main() -> None:
                 "training_images_per_s": round(measured["Trainer"]["images_per_second"], 1),
                 "serving_images_per_s": round(served, 1),
                 "mean_iou": round(in_fresh_process(evaluated, output), 4),
-                "epochs": epochs,
+                "epochs": measured["Trainer"]["epochs"],
                 "seconds": round(measured["Trainer"]["seconds"]),
             }
     picture = str(CACHE / "architectures.png")

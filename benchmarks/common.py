@@ -196,7 +196,7 @@ def run_pipeline(
 
     Returns:
       Of each component `seconds`, and `peak_megabytes` of the process's resident memory at its end; of the Trainer also
-      `images_per_second` of its last epoch, without the evaluation, and the `epoch_seconds` of all, with it.
+      `epochs`, `images_per_second` before its last evaluation, and the `epoch_seconds` of all, with evaluation.
     """
     values = {"name": "bench", "output": output, "data": {"input": str(data)}, **sections}
     return in_fresh_process(_run_pipeline, values, to, cores)
@@ -244,13 +244,14 @@ def epochs_in(
     from models.training.settings import TrainerConfig, TrainSettings
 
     def stages(epochs: int) -> list[tuple[int, int]]:
+        """How often images are halved, and until which epoch."""
         config = TrainerConfig(
             preprocessing=PreprocessingSettings.model_validate(sections["preprocessing"]),
             model=ModelSettings.model_validate(sections["model"]),
             train=TrainSettings.model_validate({**train, "epochs": epochs}),
             label_map=[],
         )
-        return config.stages
+        return [(halvings, round(end * epochs)) for halvings, end in config.stages]
 
     measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
     # The first epoch of a stage traces its steps, so the last one counts.
@@ -285,7 +286,7 @@ class _Components(logging.Handler):
         super().__init__(logging.INFO)
         self.measured: dict[str, dict[str, Any]] = {}
         self._component = ""
-        self._started = self._images_per_second = 0.0
+        self._started = self._images_per_second = self._epochs = 0.0
         self._epochs_ended: list[float] = []
 
     def start(self, component: str) -> None:
@@ -296,6 +297,7 @@ class _Components(logging.Handler):
         """It ended."""
         measured: dict[str, Any] = {"seconds": time.monotonic() - self._started, "peak_megabytes": peak_megabytes()}
         if self._component == "Trainer":
+            measured["epochs"] = self._epochs
             measured["images_per_second"] = self._images_per_second
             ended = [self._started, *self._epochs_ended]
             measured["epoch_seconds"] = [b - a for a, b in itertools.pairwise(ended)]
@@ -304,6 +306,7 @@ class _Components(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.name == "segpipe.training" and record.msg.startswith("epoch"):
             self._images_per_second = record.args[-1]  # type: ignore[index, assignment]
+            self._epochs = float(re.findall(r"epoch ([\d.]+)", record.getMessage())[0])
             self._epochs_ended.append(time.monotonic())
 
 

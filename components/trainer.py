@@ -15,15 +15,16 @@ from tfx.utils import json_utils
 from components.data_gate import DataStatistics, read_statistics
 from models.serving.versions import deployed_version, version_path
 
-EPOCHS = "epochs"
+EPOCHS, MINUTES = "epochs", "minutes"
 
 
 class TrainerSpec(component_spec.ComponentSpec):
-    """TFX's TrainerSpec with the statistics and the number of epochs."""
+    """TFX's TrainerSpec with the statistics and the number of epochs or minutes."""
 
     PARAMETERS = {
         **standard_component_specs.TrainerSpec.PARAMETERS,
         EPOCHS: component_spec.ExecutionParameter(type=int, optional=True),
+        MINUTES: component_spec.ExecutionParameter(type=float, optional=True),
     }
     INPUTS = {
         **standard_component_specs.TrainerSpec.INPUTS,
@@ -35,15 +36,16 @@ class TrainerSpec(component_spec.ComponentSpec):
 
 
 class Executor(tfx_trainer_executor.GenericExecutor):
-    """Hands the statistics, the number of epochs and the model to start from to `run_fn`, in its `custom_config`."""
+    """Hands the statistics, the training's length and the model to start from to `run_fn`, in its `custom_config`."""
 
     def Do(self, input_dict: Any, output_dict: Any, exec_properties: Any) -> None:
         custom_config = json_utils.loads(exec_properties[CUSTOM_CONFIG_KEY])
         custom_config["statistics"] = read_statistics(artifact_utils.get_single_uri(input_dict["data_statistics"]))
         custom_config["deployed_model"] = _deployed_model(custom_config.get("push_destination", ""))
-        if EPOCHS in exec_properties:
-            train = {**custom_config.get("train", {}), "epochs": int(exec_properties[EPOCHS])}
-            custom_config["train"] = train
+        # Kubeflow's parameters are whatever JSON says.
+        kinds = {EPOCHS: int, MINUTES: float}
+        lengths = {name: kind(exec_properties[name]) for name, kind in kinds.items() if name in exec_properties}
+        custom_config["train"] = {**custom_config.get("train", {}), **lengths}
         properties = {**exec_properties, CUSTOM_CONFIG_KEY: json_utils.dumps(custom_config)}
         super().Do(input_dict, output_dict, properties)
 
@@ -69,6 +71,7 @@ class Trainer(base_component.BaseComponent):
         custom_config: dict[str, Any],
         hyperparameters: types.BaseChannel | None = None,
         epochs: int | None = None,
+        minutes: float | None = None,
     ):
         """Constructs the trainer.
 
@@ -80,6 +83,7 @@ class Trainer(base_component.BaseComponent):
           custom_config: JSON-compatible settings for that function.
           hyperparameters: the best values that a Tuner found, in the form that TFX's Trainer takes.
           epochs: replaces `train.epochs` in `custom_config`; separate, so that it can be a parameter of runs.
+          minutes: replaces `train.minutes` in the same way.
         """
         super().__init__(
             spec=TrainerSpec(
@@ -92,6 +96,7 @@ class Trainer(base_component.BaseComponent):
                 run_fn=run_fn,
                 custom_config=json_utils.dumps(custom_config),
                 epochs=epochs,
+                minutes=minutes,
                 model=types.Channel(type=standard_artifacts.Model),
                 model_run=types.Channel(type=standard_artifacts.ModelRun),
             )

@@ -135,7 +135,8 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         data_statistics=data_gate.outputs["statistics"],
         run_fn="models.training.multi_worker.run_fn" if is_multi_worker else "models.training.trainer.run_fn",
         custom_config=training.model_dump(mode="json"),
-        epochs=config.train.epochs,
+        epochs=None if config.train.minutes else config.train.epochs,
+        minutes=config.train.minutes or None,
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
 

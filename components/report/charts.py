@@ -31,11 +31,12 @@ _STYLE = {
 }
 
 
-def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> str:
-    """Loss and mean IoU by epoch.
+def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit: str = "epoch") -> str:
+    """Loss and mean IoU by epoch, or by evaluation.
 
     Args:
       curves: by split (`train`, `validation`) and name (`loss`, `mean_iou`): epochs, counted from 0, and values.
+      unit: what is counted.
     """
     with mpl.rc_context(_STYLE):
         figure = Figure((9, 3), layout="constrained")
@@ -43,11 +44,11 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> st
             for color, (split, of_split) in zip(_COLORS, curves.items(), strict=False):
                 points = of_split.get(name, [])
                 label = {"validation": "eval"}.get(split, split)
-                axes.plot([epoch + 1 for epoch, _ in points], [value for _, value in points], color=color, label=label)
-            axes.set(xlabel="epoch", ylabel=name.replace("mean_iou", "mean IoU"))
+                axes.plot([index + 1 for index, _ in points], [value for _, value in points], color=color, label=label)
+            axes.set(xlabel=unit, ylabel=name.replace("mean_iou", "mean IoU"))
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
             axes.legend()
-        return _svg(figure, "Learning curves: loss and mean IoU by epoch")
+        return _svg(figure, f"Learning curves: loss and mean IoU by {unit}")
 
 
 def shares(names: Sequence[str], of_splits: dict[str, Sequence[float]], description: str) -> str:

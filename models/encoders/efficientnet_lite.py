@@ -44,7 +44,7 @@ _STAGES = (
 )
 # As the published weights were trained.
 _NORMALIZATION_EPSILON = 1e-3
-_INPUT = {"mean": 127.0, "deviation": 128.0}
+_MEAN, _DEVIATION = 127.0, 128.0
 # What PyTorch's file calls the convolutions of a block, and the normalization after each.
 _PARTS = {
     "expand": ("_expand_conv", "_bn0"),
@@ -75,7 +75,7 @@ class EfficientNetLite(PretrainedEncoder):
         from models.layers.sizes import same_padding_offset
 
         network = self.network(image.shape[1:], dtype, dilate=output_stride == 16)
-        features = network(ImageNetInput(**_INPUT, name="imagenet_input", dtype="float32")(image))
+        features = network(ImageNetInput(_MEAN, _DEVIATION, name="imagenet_input", dtype="float32")(image))
         strides = [2, 4, 8, 16, min(32, output_stride)]
         return [
             FeatureMaps(maps, stride, same_padding_offset(image.shape[1:3], stride))

@@ -67,7 +67,7 @@ def members(config: TrainerConfig, decoded: Sequence[DecodedExamples]) -> list[M
     for index, name in enumerate(member_names(folds)):
         held_out = of_images == index
         # Seeds of their own, which no other model has whose `train.seed` is another one.
-        changed = {"seed": config.train.seed * folds + index}
+        changed = {"seed": config.train.seed * folds + index, "minutes": config.train.minutes / folds}
         of_member = {"train": config.train.model_copy(update=changed), "member": index}
         training, evaluation = (examples.select(np.flatnonzero(chosen)) for chosen in (~held_out, held_out))
         result.append(Member(name, config.model_copy(update=of_member), training, evaluation))

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from data.base.files import delete_tree, find, write_text
 from data.base.packages import package_versions
+from models.training.pace import Pace
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
@@ -43,40 +44,47 @@ def run_folder(root: str, *identity: Any) -> str:
 
 
 class Checkpoints:
-    """Saves and restores model, optimizer, the epoch's mean loss and the position in the data.
+    """Saves and restores model, optimizer, the epoch's mean loss and the position in data and schedule.
 
-    Nothing is saved between the last step of an epoch and the end of its evaluation: a run that is killed there repeats
-    the steps since the last checkpoint.
+    Nothing is saved between the last step before an evaluation and its end: a run that is killed there repeats the
+    steps since the last checkpoint.
 
     Args:
       folder: belongs to this training run alone.
       settings: settings of the training run.
-      steps_per_epoch: number of steps in an epoch.
+      pace: the position in the schedule.
       worker: index of this worker; only the first one, 0, writes to the folder.
-
-    Attributes:
-      step: number of steps trained, over all epochs.
     """
 
-    def __init__(self, folder: str, settings: TrainSettings, steps_per_epoch: int, worker: int = 0):
-        self.step = 0
-        self._folder, self._settings, self._steps_per_epoch = folder, settings, steps_per_epoch
+    def __init__(self, folder: str, settings: TrainSettings, pace: Pace, worker: int = 0):
+        self._folder, self._settings, self._pace = folder, settings, pace
         # All workers save, because TensorFlow may have to gather what they hold; what the others save is thrown away.
         self._scratch = tempfile.TemporaryDirectory() if worker else None
         # Several workers must save at the same step, so neither their clocks nor a signal to one of them may decide.
         self._is_alone = settings.strategy != "multi_worker"
         self._best = tf.Variable(float("-inf"), trainable=False)
         self._epochs_without_gain = tf.Variable(0, trainable=False)
+        self._pace_state = tf.Variable(pace.state, trainable=False, dtype=tf.float64)
         self._saved_at = time.monotonic()
         self._stop_signal = 0
         self._newest = ""
+
+    @property
+    def step(self) -> int:
+        """Number of steps trained."""
+        return self._pace.step
+
+    @property
+    def epochs(self) -> float:
+        """Passes over the train split so far."""
+        return self._pace.epochs
 
     @property
     def is_finished(self) -> bool:
         """Whether there is nothing left to train."""
         patience = self._settings.early_stopping_epochs
         stopped = bool(patience) and int(self._epochs_without_gain) >= patience
-        return stopped or self.step >= self._settings.epochs * self._steps_per_epoch
+        return stopped or self._pace.is_finished
 
     @property
     def best(self) -> float:
@@ -96,7 +104,8 @@ class Checkpoints:
                 continue
             self._best.assign(values["best/.ATTRIBUTES/VARIABLE_VALUE"])
             self._epochs_without_gain.assign(values["epochs_without_gain/.ATTRIBUTES/VARIABLE_VALUE"])
-            self._newest, self.step = path, int(path.rsplit("-", 1)[1])
+            self._newest = path
+            self._pace.go_on(int(path.rsplit("-", 1)[1]), values["pace/.ATTRIBUTES/VARIABLE_VALUE"])
             _LOG.info("going on at step %d, from the checkpoint in %s", self.step, self._folder)
             return
 
@@ -111,6 +120,7 @@ class Checkpoints:
             best=self._best,
             epochs_without_gain=self._epochs_without_gain,
             loss=self._loss,
+            pace=self._pace_state,
         )
         folder = self._scratch.name if self._scratch else self._folder
         self._steps = tf.train.CheckpointManager(self._checkpoint, os.path.join(folder, _STEPS), max_to_keep=2)
@@ -122,8 +132,8 @@ class Checkpoints:
             self._newest = ""  # A later model takes over what this one has learned.
 
     def restore_loss(self) -> None:
-        """Within an epoch, sets the loss metric to the mean loss of the steps before the checkpoint."""
-        if self.step % self._steps_per_epoch:
+        """Between evaluations, sets the loss metric to the mean loss of the steps before the checkpoint."""
+        if self._pace.since_evaluation:
             for variable, value in zip(self._loss_variables, self._loss, strict=True):
                 variable.assign(value)
 
@@ -133,8 +143,8 @@ class Checkpoints:
         Raises:
           SystemExit, KeyboardInterrupt: after a signal, once the checkpoint is saved.
         """
-        self.step += 1
-        if self.step % self._steps_per_epoch:
+        self._pace.after_step()
+        if not self._pace.evaluates:
             self._save_if_due()
 
     def after_evaluation(self, mean_iou: float) -> None:
@@ -156,10 +166,11 @@ class Checkpoints:
         if self._is_alone:
             is_due |= time.monotonic() - self._saved_at >= 60 * self._settings.checkpoint_minutes
         else:
-            is_due |= self.step % self._steps_per_epoch == 0
+            is_due |= self._pace.since_evaluation == 0
         if is_due:
             for value, variable in zip(self._loss, self._loss_variables, strict=True):
                 value.assign(variable)
+            self._pace_state.assign(self._pace.state)
             self._steps.save(self.step)
             self._saved_at = time.monotonic()
         if self._stop_signal:

@@ -10,25 +10,28 @@ import keras
 from models.training.settings import TrainSettings
 
 
-def learning_rates(settings: TrainSettings, steps_per_epoch: int, small_size_epochs: int = 0) -> Callable[[int], float]:
-    """A function from a step, counting from 0 over all epochs, to its learning rate.
+def learning_rates(settings: TrainSettings, small_sizes: float = 0.0) -> Callable[[float, float], float]:
+    """A function from the share of the training that is done, and the share that the warm-up takes, to a learning rate.
 
     Args:
       settings: of the training run.
-      steps_per_epoch: in the training data.
-      small_size_epochs: epochs at the beginning on smaller images; the schedule begins after them.
+      small_sizes: share of the training, its beginning, with smaller images; the schedule begins after it.
     """
     peak, schedules = settings.learning_rate, keras.optimizers.schedules
-    warmup = min(settings.warmup_epochs, settings.epochs - 1) * steps_per_epoch
-    start = max(warmup, small_size_epochs * steps_per_epoch)
-    steps = settings.epochs * steps_per_epoch - start
     after = {
-        "cosine": lambda: schedules.CosineDecay(peak, steps),
-        "polynomial": lambda: schedules.PolynomialDecay(peak, steps, end_learning_rate=0.0, power=0.9),
-        "exponential": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=0.01),
-        "constant": lambda: schedules.ExponentialDecay(peak, steps, decay_rate=1.0),
+        "cosine": lambda: schedules.CosineDecay(peak, 1.0),
+        "polynomial": lambda: schedules.PolynomialDecay(peak, 1.0, end_learning_rate=0.0, power=0.9),
+        "exponential": lambda: schedules.ExponentialDecay(peak, 1.0, decay_rate=0.01),
+        "constant": lambda: schedules.ExponentialDecay(peak, 1.0, decay_rate=1.0),
     }[settings.schedule]()
-    return lambda step: peak * step / warmup if step < warmup else float(after(max(0, step - start)))
+
+    def rate(progress: float, warmup: float) -> float:
+        if progress < warmup:
+            return peak * progress / warmup
+        start = max(warmup, small_sizes)
+        return float(after(max(0.0, progress - start) / (1 - start)))
+
+    return rate
 
 
 def slow_down(optimizer: keras.optimizers.Optimizer, factor: float, variables: Iterable[keras.Variable]) -> None:

@@ -20,9 +20,12 @@ from data.base.errors import UserError
 from models.inputs import input_pipeline
 from models.training.checkpoints import Checkpoints
 from models.training.learning_rates import learning_rates
+from models.training.pace import ByMinutes, Pace
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.training")
+# How many steps tell how long one takes.
+_TIMED_STEPS = 3
 
 
 class TrainingError(UserError):
@@ -31,7 +34,7 @@ class TrainingError(UserError):
 
 def fit(
     make_model: Callable[[int], keras.Model],
-    stages: list[tuple[int, int]],
+    pace: Pace,
     strategy: tf.distribute.Strategy,
     training: input_pipeline.DecodedExamples,
     evaluation: input_pipeline.DecodedExamples,
@@ -45,10 +48,10 @@ def fit(
     Args:
       make_model: compiles the model, in the scope of the strategy, with one metric, `mean_iou`; its argument is how
         often images are halved, on which the weights do not depend.
-      stages: how often images are halved, and until which epoch. Only the last stage can give the best model.
+      pace: the schedule, and where in it the training is. Only its last stage can give the best model.
       strategy: of TensorFlow's.
       training: the train split.
-      evaluation: the eval split, evaluated after each epoch.
+      evaluation: the eval split, evaluated when the schedule says so: by epochs, after each.
       order: in which the train split is seen.
       settings: of the training run.
       saved: the checkpoints.
@@ -57,32 +60,46 @@ def fit(
     Raises:
       TrainingError: if the loss is no longer a finite number; nothing of that step is saved.
     """
-    small_size_epochs = stages[-2][1] if len(stages) > 1 else 0
-    rates = learning_rates(settings, order.steps_per_epoch, small_size_epochs)
+    rates = learning_rates(settings, pace.small_sizes)
     curves = _Curves(logs) if logs else None
     distribute = strategy.experimental_distribute_dataset
+
+    def evaluation_batches(stage: int) -> Any:
+        return distribute(input_pipeline.evaluation_batches(evaluation, settings.batch_size, pace.stages[stage][0]))
+
+    def training_batches(stage: int) -> Any:
+        return distribute(input_pipeline.training_batches(training, order, settings, saved.step, pace.stages[stage][0]))
+
+    ready: dict[int, _Steps] = {}
+    if isinstance(pace, ByMinutes) and not saved.is_finished:
+        evaluation_steps = math.ceil(evaluation.count / settings.batch_size)
+        for stage in pace.unmeasured:
+            ready[stage] = steps = _Steps(make_model(pace.stages[stage][0]), strategy)
+            step_seconds, test_seconds = steps.seconds(
+                training_batches(stage), evaluation_batches(stage), at_most=0.6 * settings.minutes
+            )
+            pace.measured(stage, step_seconds, evaluation_steps * test_seconds, _TIMED_STEPS)
     model = None
-    for halvings, end in stages:
-        if halvings and saved.step >= end * order.steps_per_epoch:
+    for stage, (halvings, _) in enumerate(pace.stages):
+        if stage < pace.stage:
             continue
-        before, model = model, make_model(halvings)
+        steps = ready.pop(stage, None) or _Steps(make_model(halvings), strategy)
+        before, model = model, steps.model
         if before is not None:
-            _hand_over(before, model)
+            _hand_over(_values(before), model)
         saved.restore(model)
-        train_step, test_step = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
         moving_average = keras.callbacks.SwapEMAWeights() if settings.ema_momentum else keras.callbacks.Callback()
         moving_average.set_model(model)
-        batches = iter(distribute(input_pipeline.training_batches(training, order, settings, saved.step, halvings)))
-        evaluation_batches = distribute(input_pipeline.evaluation_batches(evaluation, settings.batch_size, halvings))
-        while not saved.is_finished and saved.step < end * order.steps_per_epoch:
-            epoch, within = divmod(saved.step, order.steps_per_epoch)
+        batches, to_evaluate = iter(training_batches(stage)), evaluation_batches(stage)
+        while not saved.is_finished and pace.stage == stage:
             model.reset_metrics()
             saved.restore_loss()
-            started = time.monotonic()
-            for _ in range(within, order.steps_per_epoch):
-                model.optimizer.learning_rate = rates(saved.step)
-                train_step(batches)
-                loss = float(_metrics(model)["loss"].result())
+            started, first = time.monotonic(), saved.step
+            while True:
+                pace.begin()
+                model.optimizer.learning_rate = rates(pace.progress, pace.warmup)
+                steps.train(batches)
+                loss = steps.loss
                 if not math.isfinite(loss):
                     names = ", ".join(training.source_ids(order.step(saved.step)))
                     raise TrainingError(
@@ -90,25 +107,28 @@ def fit(
                         "train.learning_rate, set train.gradient_clip_norm, or set train.precision to float32"
                     )
                 saved.after_step()
-            images_per_second = (order.steps_per_epoch - within) * settings.batch_size / (time.monotonic() - started)
+                if pace.evaluates:
+                    break
+            images_per_second = (saved.step - first) * settings.batch_size / (time.monotonic() - started)
             results = {"train": _results(model)}
 
+            pace.begin()
             model.reset_metrics()
             moving_average.on_test_begin()
             with contextlib.suppress(tf.errors.OutOfRangeError):
-                iterator = iter(evaluation_batches)
+                iterator = iter(to_evaluate)
                 while True:
-                    test_step(iterator)
+                    steps.test(iterator)
             results["validation"] = _results(model)
             if not halvings:
                 saved.after_evaluation(results["validation"]["mean_iou"])
             moving_average.on_test_end()
+            pace.after_evaluation()
             if curves:
-                curves.write(epoch, results)
+                curves.write(pace.point, results)
             _LOG.info(
-                "epoch %d/%d%s: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
-                epoch + 1,
-                settings.epochs,
+                "epoch %s%s: loss %.3f, mean IoU on eval %.3f, trained on %.1f images/s",
+                pace.describe(),
                 f" at 1/{2**halvings} of the size" if halvings else "",
                 results["train"]["loss"],
                 results["validation"]["mean_iou"],
@@ -117,12 +137,54 @@ def fit(
             saved.after_epoch()
 
 
-def _hand_over(source: keras.Model, target: keras.Model) -> None:
-    """Copies the weights and the optimizer's state from one model to another."""
-    for value, variable in zip(
-        [*source.variables, *source.optimizer.variables], [*target.variables, *target.optimizer.variables], strict=True
-    ):
-        variable.assign(keras.ops.convert_to_numpy(value))
+class _Steps:
+    """Keras' training and test steps of a compiled model, each on the next batch of an iterator, on all replicas."""
+
+    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy):
+        self.model = model
+        self.train, self.test = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
+
+    @property
+    def loss(self) -> float:
+        """Mean loss since the metrics were reset; waits for the steps before."""
+        return float(_metrics(self.model)["loss"].result())
+
+    def seconds(self, training: Any, evaluation: Any, at_most: float) -> tuple[float, float]:
+        """How long a training step and a test step take once they are traced; the model is then as before.
+
+        Args:
+          training: batches.
+          evaluation: batches.
+          at_most: seconds after which no other step begins.
+        """
+        values, batches = _values(self.model), iter(training)
+        training_seconds = self._fastest(self.train, lambda: batches, at_most)
+        _hand_over(values, self.model)
+        # The eval split may be a single batch.
+        return training_seconds, self._fastest(self.test, lambda: iter(evaluation), at_most)
+
+    def _fastest(self, step: Callable[[Any], None], batches: Callable[[], Any], at_most: float) -> float:
+        taken: list[float] = []
+        for _ in range(1 + _TIMED_STEPS):
+            iterator = batches()
+            started = time.monotonic()
+            step(iterator)
+            _ = self.loss
+            taken.append(time.monotonic() - started)
+            if sum(taken[1:]) > at_most:
+                break
+        return min(taken[1:])  # The first one was traced.
+
+
+def _values(model: keras.Model) -> list[Any]:
+    """Weights and the optimizer's state."""
+    return [keras.ops.convert_to_numpy(variable) for variable in (*model.variables, *model.optimizer.variables)]
+
+
+def _hand_over(values: list[Any], model: keras.Model) -> None:
+    """Gives a model weights and the optimizer's state."""
+    for value, variable in zip(values, [*model.variables, *model.optimizer.variables], strict=True):
+        variable.assign(value)
 
 
 def _function(model: keras.Model, strategy: tf.distribute.Strategy, step: Callable[..., Any]) -> Callable[..., None]:

@@ -19,7 +19,10 @@ class TrainSettings(Section):
     """The training run.
 
     Attributes:
-      epochs: passes over the train split.
+      epochs: passes over the train split; does not count if `minutes` is set.
+      minutes: how long to train, on whatever machine: the whole schedule, with its warm-up, its small sizes and its end
+        at a learning rate of zero, fits into this time, with the evaluations on the eval split and what TensorFlow
+        prepares, but without reading the data before and exporting the model after. 0 trains for `epochs`.
       folds: trains as many models and exports them as one that averages their probabilities, which takes as many times
         as long to train and to serve. The train and eval splits together are divided into as many folds by a hash of
         the examples' names or groups; each model learns from all folds but one, and that one takes the place of the
@@ -30,22 +33,22 @@ class TrainSettings(Section):
       class_weights: `median_frequency` weights each class's pixels, in losses that are reduced over pixels, by median
         frequency / frequency; `root_median_frequency` by the square root of that.
       sampling: `class_balanced` shows images with rare classes more often.
-      small_sizes: share of the epochs, the first ones, in which images and labels have a quarter of the height and
-        width, then half; these epochs are many times as fast (progressive resizing: Tan and Le, "EfficientNetV2", 2021,
-        section 4). Sizes that are too small for the model are left out.
+      small_sizes: share of the epochs (by `minutes`: of the steps), the first ones, in which images and labels have a
+        quarter of the height and width, then half; these are many times as fast (progressive resizing: Tan and Le,
+        "EfficientNetV2", 2021, section 4). Sizes that are too small for the model are left out.
       optimizer: one of Keras' optimizers; `sgd` has a Nesterov momentum of 0.9.
       schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
       learning_rate: its value at the end of the warm-up.
       pretrained_learning_rate: what the learning rate is multiplied by for weights that were trained before, those of
         `model.encoder_weights`; 0 leaves them as they are.
-      warmup_epochs: epochs in which the learning rate rises from zero.
+      warmup_epochs: epochs in which the learning rate rises from zero; by `minutes` at most a tenth of the training.
       weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
         not decay.
       gradient_clip_norm: largest norm of all gradients together; 0 for no limit.
       ema_momentum: momentum of the moving average of the weights, which is what is evaluated and exported; 0 for none.
-      early_stopping_epochs: ends the training after so many epochs without a better mean IoU on the eval split; 0 for
-        never.
+      early_stopping_epochs: ends the training after so many epochs (by `minutes`: evaluations at the full size) without
+        a better mean IoU on the eval split; 0 for never.
       augmentation: random changes to the training images.
       warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
         classes, input, encoder, decoder and options. Otherwise, and with `none`, training begins with random weights or
@@ -62,11 +65,13 @@ class TrainSettings(Section):
         checkpoints are written at the end of each epoch and by `checkpoint_steps`, not by the clock). `auto` is
         mirrored on several GPUs, else one.
       xla: whether XLA compiles the training step; `auto` is yes on GPUs and TPUs, if Keras can.
-      deterministic: the same weights, bit for bit, from each run on one kind of device; slower.
+      deterministic: the same weights, bit for bit, from each run on one kind of device; slower. By `minutes`, runs
+        still differ in how many steps fit.
       seed: decides the initial weights, the order of examples and their augmentation.
     """
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
+    minutes: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
     folds: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
     loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
@@ -103,6 +108,12 @@ class TrainSettings(Section):
         if not isinstance(terms, dict):
             raise ValueError("takes a name, or weights or options by names, such as {cross_entropy: 1, dice: 0.5}")
         return {name: _read_loss(name, term) for name, term in terms.items()}
+
+    @pydantic.model_validator(mode="after")
+    def _check_minutes(self) -> TrainSettings:
+        if self.minutes and self.strategy == "multi_worker":
+            raise ValueError("minutes: workers with clocks of their own cannot agree on a step; set epochs instead")
+        return self
 
 
 def _read_loss(name: Any, term: Any) -> Loss:
@@ -148,10 +159,16 @@ class TrainerConfig(Section):
     member: int = 0
 
     @property
-    def stages(self) -> list[tuple[int, int]]:
-        """Stages of training: how often images are halved, and up to which epoch; the last is (0, `train.epochs`)."""
-        small = int(self.train.small_sizes * self.train.epochs)
-        stages = [(2, small // 2), (1, small), (0, self.train.epochs)]
+    def stages(self) -> list[tuple[int, float]]:
+        """Stages of training: how often images are halved, and up to which share of all steps; the last is (0, 1.0).
+
+        By epochs, each has whole ones.
+        """
+        half, quarter = self.train.small_sizes, self.train.small_sizes / 2
+        if not self.train.minutes:
+            epochs = int(half * self.train.epochs)
+            half, quarter = epochs / self.train.epochs, epochs // 2 / self.train.epochs
+        stages = [(2, quarter), (1, half), (0, 1.0)]
         return [
             (halvings, end)
             for halvings, end in stages

@@ -30,6 +30,7 @@ from models.serving import signatures
 from models.training import checkpoints
 from models.training.learning_rates import slow_down
 from models.training.loop import TrainingError, fit
+from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
 from models.tuning import search_space
 
@@ -98,7 +99,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         for model, member, saved in zip(models, members, trained, strict=True):
             saved.load_best_weights(model)
             model.save_weights(os.path.join(fn_args.model_run_dir, member.name, "best.weights.h5"))
-        facts = {**_facts(config), "initial_weights": initial_weights}
+        epochs = sum(saved.epochs for saved in trained) / len(trained)
+        facts = {**_facts(config), "initial_weights": initial_weights, "trained_epochs": round(epochs, 2)}
         if facts["held_out"]:
             folds.write_doubts(members, models, fn_args.model_run_dir)
     signatures.export(average(models), transform, fn_args.serving_model_dir, facts)
@@ -144,7 +146,8 @@ def train_model(
     if settings.sampling == "class_balanced":
         copies = input_pipeline.class_balanced_copies(training.classes_shown(len(label_map)))
     order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
-    saved = checkpoints.Checkpoints(folder, settings, order.steps_per_epoch, worker)
+    pace = pace_of(settings, config.stages, order.steps_per_epoch)
+    saved = checkpoints.Checkpoints(folder, settings, pace, worker)
     _LOG.info(
         "%d training %s, %d steps an epoch, %s, %d replica(s)",
         training.count,
@@ -165,7 +168,7 @@ def train_model(
 
     saved.find()
     with saved.saving_on_signals():
-        fit(make_model, config.stages, strategy, training, evaluation, order, settings, saved, logs)
+        fit(make_model, pace, strategy, training, evaluation, order, settings, saved, logs)
     return saved
 
 

@@ -16,6 +16,7 @@ from models.training.settings import TrainerConfig
 _NOT_TUNED = {
     "train.epochs": "tune.epochs is the number of epochs of every trial",
     "train.folds": "a trial trains one model",
+    "train.minutes": "every trial trains for tune.epochs epochs",
     "train.cache": "all trials share the decoded images",
     "train.strategy": "all trials share the devices",
     "train.deterministic": "it holds for a whole process, and so for all trials",
@@ -116,7 +117,7 @@ def with_first_values(base: TrainerConfig, settings: TuneSettings) -> TrainerCon
     if base.train.strategy == "multi_worker":
         raise UserError("tune: trials run on one machine; set train.strategy to one or to mirrored")
     first = {key: values[0] for key, values in checked_space(base, settings.space).items()}
-    return base.with_values({"train.epochs": settings.epochs, **first})
+    return base.with_values({"train.epochs": settings.epochs, "train.minutes": 0, **first})
 
 
 def _checked(base: TrainerConfig, key: str, dimension: Range | list[Any]) -> list[Any]:

@@ -29,9 +29,9 @@ from pipeline.cli.kubeflow_server import connect, server_options
 def compile_command(config_path: str, overrides: tuple[str, ...], image: str, output: str) -> None:
     """Compile the pipeline for Kubeflow Pipelines 2, or for Vertex AI (kubeflow.platform: vertex).
 
-    The graph is the same as in `segpipe run`, with the parameters span, epochs and min_mean_iou. The same
-    configuration, label map, image, code and installed packages give the same bytes. For the rest, see
-    docs/kubeflow.md.
+    The graph is the same as in `segpipe run`, with the parameters span, epochs (or minutes, if the file has
+    train.minutes) and min_mean_iou. The same configuration, label map, image, code and installed packages give
+    the same bytes. For the rest, see docs/kubeflow.md.
     """
     from pipeline.config import load_config
     from pipeline.runners.kubeflow.paths import on_cluster

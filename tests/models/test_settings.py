@@ -16,7 +16,10 @@ from models.settings import ModelSettings
             {"filters": 256, "dropout": 0.0, "encoder_weights": "auto"},
         ),
         # What both have is the encoder's by default.
-        ({"encoder": "plain", "decoder": "deeplab_v3_plus"}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "depth": 4}),
+        (
+            {"encoder": "plain", "decoder": "deeplab_v3_plus"},
+            {"filters": 32, "normalization": "batch", "dropout": 0.0, "depth": 4},
+        ),
     ],
 )
 def test_each_encoder_and_decoder_has_its_own_options_and_defaults(chosen, options):
@@ -50,7 +53,10 @@ def test_an_option_that_both_have_goes_to_both():
             "its options are encoder_weights, filters, normalization, dropout",
         ),
         ({"filters": 8, "depth": 3}, "depth is an option of encoder plain; write encoder: plain"),
-        ({"encoder": "plain", "encoder_weights": "resnet50.h5"}, "encoder_weights is not an option of encoder plain or decoder unet"),
+        (
+            {"encoder": "plain", "encoder_weights": "resnet50.h5"},
+            "encoder_weights is not an option of encoder plain or decoder unet",
+        ),
         (
             {"encoder": "vgg16", "decoder": "segnet", "normalization": "group"},
             "normalization is not an option of encoder vgg16 or decoder segnet",

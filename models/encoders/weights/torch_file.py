@@ -35,9 +35,9 @@ class _Tensor:
 
     def array(self) -> np.ndarray:
         """The tensor's values: its neighbors along an axis are `strides` apart, and need not lie in a row."""
-        values = self.storage.values
+        values = self.storage.values if self.storage.values is not None else np.empty(0)
         last = self.offset + sum((size - 1) * stride for size, stride in zip(self.shape, self.strides, strict=True))
-        is_outside = min((self.offset, *self.strides, *self.shape)) < 0 or values is None or last >= len(values)
+        is_outside = min((self.offset, *self.strides, *self.shape)) < 0 or last >= len(values)
         if is_outside or math.prod(self.shape) > self.storage.count:
             raise ValueError("a tensor lies outside of its numbers")
         strides = [stride * values.itemsize for stride in self.strides]

@@ -25,6 +25,7 @@ VERDICT = "Verdict"
 _PARAMETERS = {
     "span": ("FindInput", "the newest span that data.window ends with; -1 for the newest there is"),
     "epochs": ("Trainer", "train.epochs"),
+    "minutes": ("Trainer", "train.minutes"),
     "min_mean_iou": ("Evaluator", "gate.min.mean_iou"),
 }
 # Steps that run the drivers of components, and the parameters that these find, with their types. TFX passes drivers to
@@ -91,7 +92,9 @@ def compile_pipeline(config: Config, image: str) -> str:
             _add_driver(spec, component.id, driver, settings.step(component.id))
     # TFX's RuntimeParameter cannot be used: it takes a default of 0 for no default, and loses the other defaults.
     spec["root"]["inputDefinitions"] = {"parameters": {}}
-    for name, (step_name, _) in _PARAMETERS.items():
+    unused = "epochs" if config.train.minutes else "minutes"
+    parameters = {name: value for name, value in _PARAMETERS.items() if name != unused}
+    for name, (step_name, _) in parameters.items():
         kind = spec["components"][step_name]["inputDefinitions"]["parameters"][name]["parameterType"]
         inputs = spec["root"]["dag"]["tasks"][step_name]["inputs"]["parameters"]
         default = inputs[name]["runtimeValue"]["constant"]
@@ -116,7 +119,7 @@ def compile_pipeline(config: Config, image: str) -> str:
     heading = [
         f"# The pipeline {config.name} for {'Vertex AI' if settings.platform == 'vertex' else 'Kubeflow Pipelines 2'}.",
         "# Made by `segpipe compile`; its parameters:",
-        *(f"#   {name}: {meaning}" for name, (_, meaning) in _PARAMETERS.items()),
+        *(f"#   {name}: {meaning}" for name, (_, meaning) in parameters.items()),
     ]
     return "\n".join(heading) + "\n" + yaml.safe_dump_all(documents, sort_keys=True, allow_unicode=True, width=120)
 

@@ -19,6 +19,7 @@ from models.settings import ModelSettings
 from models.training import trainer
 from models.training.checkpoints import Checkpoints
 from models.training.loop import fit
+from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
 
 SIZE, EXAMPLES, CLASSES = 16, 22, 3
@@ -97,11 +98,12 @@ def main(folder, settings, signal, step):
         with strategy.scope():
             return trainer.compiled_model(config.halved(halvings), CLASSES, "float32")
 
-    saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, order.steps_per_epoch, worker)
+    pace = pace_of(config.train, config.stages, order.steps_per_epoch)
+    saved = EndsItself(os.path.join(folder, "checkpoints"), config.train, pace, worker)
     saved.signal_and_step = (signal, step)
     saved.find()
     with saved.saving_on_signals():
-        fit(make_model, config.stages, strategy, train, evaluation, order, config.train, saved, "")
+        fit(make_model, pace, strategy, train, evaluation, order, config.train, saved, "")
     if worker:
         return
     best = trainer._build(config, CLASSES, "float32")

@@ -17,6 +17,7 @@ from models.settings import ModelSettings
 from models.training import checkpoints, trainer
 from models.training.checkpoints import Checkpoints, delete_exported, mark_exported, run_folder
 from models.training.loop import TrainingError, fit
+from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
 
 ROOT = pathlib.Path(__file__).parents[3]
@@ -100,7 +101,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     script["write_examples"](path)
     settings = TrainSettings(epochs=1, batch_size=4, precision="float32", checkpoint_steps=1)
     config = TrainerConfig(
-        preprocessing=script["SHAPE"], model=ModelSettings(encoder="plain", filters=2, depth=1), train=settings, label_map=[]
+        preprocessing=script["SHAPE"],
+        model=ModelSettings(encoder="plain", filters=2, depth=1),
+        train=settings,
+        label_map=[],
     )
     examples = input_pipeline.DecodedExamples([path], script["transform"], script["SHAPE"], script["EXAMPLES"], "")
     # One image alone has the class whose weight is infinite.
@@ -110,10 +114,11 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     order = input_pipeline.TrainingOrder(script["EXAMPLES"], 4, 0)
     step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
     model = trainer.compiled_model(config, 2, "float32", np.array([1.0, np.inf]))
-    saved = Checkpoints(str(tmp_path / "checkpoints"), settings, order.steps_per_epoch)
+    pace = pace_of(settings, [(0, 1.0)], order.steps_per_epoch)
+    saved = Checkpoints(str(tmp_path / "checkpoints"), settings, pace)
     strategy, logs = tf.distribute.get_strategy(), str(tmp_path / "logs")
     with pytest.raises(TrainingError, match="no longer a finite number") as caught:
-        fit(lambda _: model, [(0, 1)], strategy, examples, examples, order, settings, saved, logs)
+        fit(lambda _: model, pace, strategy, examples, examples, order, settings, saved, logs)
     assert f"at step {step}, " in str(caught.value)
     for index in order.step(step):
         assert f"example_{index}" in str(caught.value)

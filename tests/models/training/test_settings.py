@@ -45,6 +45,12 @@ def test_a_loss_is_a_name_or_a_sum_by_weights_or_options():
     assert TrainSettings.model_validate_json(settings.model_dump_json()) == settings
 
 
+def test_several_workers_do_not_train_by_the_clock():
+    assert TrainSettings(minutes=1.5).minutes == 1.5
+    with pytest.raises(pydantic.ValidationError, match=r"minutes: workers .* set epochs instead"):
+        TrainSettings(minutes=30, strategy="multi_worker")
+
+
 @pytest.mark.parametrize(
     ("loss", "message"),
     [

@@ -132,8 +132,8 @@ def test_weights_decay_but_not_biases_and_normalization(normalization):
 @pytest.mark.parametrize("schedule", ["cosine", "polynomial", "exponential", "constant"])
 def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(schedule):
     settings = TrainSettings(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule=schedule)
-    rate = learning_rates(settings, steps_per_epoch=5)
-    rates = [rate(step) for step in range(51)]
+    rate = learning_rates(settings)
+    rates = [rate(step / 50, 0.2) for step in range(51)]
     np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), rtol=1e-5)
     progress = np.arange(41) / 40
     expected = {
@@ -147,7 +147,7 @@ def test_the_learning_rate_rises_to_its_peak_and_falls_by_the_schedule(schedule)
 
 def test_the_schedule_begins_at_the_full_size():
     settings = TrainSettings(epochs=10, warmup_epochs=2, learning_rate=0.1, schedule="cosine")
-    rates = [learning_rates(settings, steps_per_epoch=5, small_size_epochs=6)(step) for step in range(51)]
+    rates = [learning_rates(settings, small_sizes=0.6)(step / 50, 0.2) for step in range(51)]
     np.testing.assert_allclose(rates[:11], np.linspace(0, 0.1, 11), rtol=1e-5)
     np.testing.assert_allclose(rates[10:31], 0.1)
     np.testing.assert_allclose(rates[30:], 0.05 * (1 + np.cos(np.pi * np.arange(21) / 20)), rtol=1e-4, atol=1e-7)
@@ -156,10 +156,10 @@ def test_the_schedule_begins_at_the_full_size():
 @pytest.mark.parametrize(
     ("height", "width", "depth", "expected"),
     [
-        (64, 100, 4, [(2, 16), (1, 32), (0, 40)]),
-        (61, 61, 4, [(2, 16), (1, 32), (0, 40)]),
-        (60, 61, 4, [(1, 32), (0, 40)]),
-        (30, 64, 4, [(0, 40)]),
+        (64, 100, 4, [(2, 0.4), (1, 0.8), (0, 1)]),
+        (61, 61, 4, [(2, 0.4), (1, 0.8), (0, 1)]),
+        (60, 61, 4, [(1, 0.8), (0, 1)]),
+        (30, 64, 4, [(0, 1)]),
     ],
 )
 def test_sizes_that_are_too_small_for_the_model_are_left_out(height, width, depth, expected):
@@ -179,7 +179,17 @@ def test_few_epochs_have_the_full_size():
         preprocessing=PreprocessingSettings(), model=ModelSettings(), train=TrainSettings(epochs=1), label_map=[]
     )
     assert config.stages == [(0, 1)]
-    assert config.with_values({"train.epochs": 2}).stages == [(1, 1), (0, 2)]
+    assert config.with_values({"train.epochs": 2}).stages == [(1, 0.5), (0, 1)]
+
+
+def test_stages_by_minutes_are_shares_whatever_the_number_of_epochs():
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(),
+        model=ModelSettings(),
+        train=TrainSettings(epochs=1, minutes=0.5, small_sizes=0.7),
+        label_map=[],
+    )
+    assert config.stages == [(2, 0.35), (1, 0.7), (0, 1)]
 
 
 def test_half_precision_scales_the_loss_and_learns():

@@ -77,6 +77,7 @@ def test_values_are_read_as_the_settings_read_them():
         ({"gate.min.mean_iou": [0.1, 0.2]}, "gate.min.mean_iou: takes keys of train and model"),
         ({"train": [0.1, 0.2]}, "takes keys of train and model"),
         ({"train.epochs": [1, 2]}, r"train.epochs cannot be tuned: tune.epochs"),
+        ({"train.minutes": [1, 2]}, r"train.minutes cannot be tuned: every trial trains for tune.epochs"),
         ({"train.epochs.a": [1, 2]}, "train.epochs.a: epochs is a value, not a section"),
         ({"train.folds": [0, 5]}, "train.folds cannot be tuned: a trial trains one model"),
         ({"train.cache": ["disk", "none"]}, "train.cache cannot be tuned"),
@@ -108,5 +109,5 @@ def test_what_trials_set_does_not_start_the_search_anew(small_config, tmp_path):
         return config.tuner_config(labels, config.tune)
 
     assert described().train.epochs == 3
-    assert described(learning_rate=0.5, optimizer="lion", epochs=9) == described()
+    assert described(learning_rate=0.5, optimizer="lion", epochs=9, minutes=2) == described()
     assert described(batch_size=2) != described()

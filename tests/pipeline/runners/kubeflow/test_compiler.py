@@ -170,6 +170,16 @@ def test_parameters_of_a_run(compiled):
         assert tasks[task]["inputs"]["parameters"][name] == {"componentInputParameter": name}
 
 
+def test_minutes_are_a_parameter_where_they_count(compiled):
+    pipeline, _, _ = compiled(train={"minutes": 1.5})
+    parameters = pipeline["root"]["inputDefinitions"]["parameters"]
+    assert list(parameters) == ["span", "minutes", "min_mean_iou"]
+    assert (parameters["minutes"]["parameterType"], parameters["minutes"]["defaultValue"]) == ("NUMBER_DOUBLE", 1.5)
+    trainer = pipeline["root"]["dag"]["tasks"]["Trainer"]["inputs"]["parameters"]
+    assert trainer["minutes"] == {"componentInputParameter": "minutes"}
+    assert "epochs" not in trainer
+
+
 def test_drivers_are_asked_each_time_and_their_answers_are_in_the_cache_key(compiled):
     tasks = compiled()[0]["root"]["dag"]["tasks"]
     for asked, component in (("FindInput", "ImportExampleGen"), ("FindBaseline", "DeployedModel")):
