@@ -91,7 +91,12 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
     for place, values in fitting.items():
         for name, value in values.items():
             layers[place][name].assign(value)
-    left = dict.fromkeys(place[0] for place in layers if place not in fitting)
+    touched = {name for name, _, _ in fitting}
+    left = dict.fromkeys(
+        f"{name}/{below}" if below and name in touched else name
+        for name, below, number in layers
+        if (name, below, number) not in fitting
+    )
     why = _differences(deployed, config)
     if not fitting:
         _LOG.warning("no warm start: no layer of %s fits%s", folder, why)

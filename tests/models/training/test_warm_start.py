@@ -206,6 +206,22 @@ def test_of_a_deeper_model_the_levels_that_there_were_are_taken(deploy, caplog):
     assert "14 of 23 layers; not taken: encoder_2, decoder_1 (depth 1, now 2)" in caplog.text
 
 
+def test_within_a_block_layers_of_another_kind_begin_anew(deploy, caplog):
+    before, folder = deploy(configuration())
+    config = configuration(deployed=folder, normalization="group")
+    model = network(config)
+    assert warm_start(model, config)
+    for name in ("encoder_0", "encoder_1", "decoder_0"):
+        kernels = [
+            [weight for weight in whole.get_layer(name).weights if weight.name == "kernel"] for whole in (model, before)
+        ]
+        for kernel, deployed in zip(*kernels, strict=True):
+            np.testing.assert_array_equal(kernel, deployed)
+    names = "encoder_0/group_normalization, encoder_1/group_normalization, decoder_0/convolution_block/group_norm"
+    assert f"8 of 14 layers; not taken: {names}" in caplog.text
+    assert caplog.messages[0].endswith("(normalization batch, now group)")
+
+
 def test_nothing_fits_a_model_with_other_filters(deploy, caplog):
     _, folder = deploy(configuration())
     config = configuration(deployed=folder, filters=4)
@@ -228,7 +244,10 @@ def test_of_an_encoder_of_another_name_everything_is_taken_or_nothing(deploy, ca
     config = configuration(encoder="own_narrow:Wide", deployed=folder)
     model, untouched = network(config), network(config)
     assert warm_start(model, config)
-    assert "not taken: conv2d_1, conv2d_2, decoder_1 (encoder own_narrow:Narrow, now own_narrow:Wide)" in caplog.text
+    assert (
+        "not taken: conv2d_1, conv2d_2, decoder_1/conv2d_transpose (encoder own_narrow:Narrow, now own_narrow:Wide)"
+        in caplog.text
+    )
     for layer, same in zip(model.layers[1:3], untouched.layers[1:3], strict=True):
         assert_equal_weights(layer, same)
 
