@@ -86,7 +86,7 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
             if not encoder <= fitting.keys():
                 fitting = {place: values for place, values in fitting.items() if place not in encoder}
     except Exception as error:  # Users' own encoders and decoders, of another time, may do anything.
-        _LOG.warning("no warm start: %s cannot be read into the network of now (%s)", folder, _reason(error))
+        _LOG.warning("no warm start: %s cannot be used (%s)", folder, _reason(error))
         return False
     for place, values in fitting.items():
         for name, value in values.items():
@@ -124,7 +124,7 @@ def _load(folder: str) -> _Deployed:
         stored = tf.train.load_checkpoint(variables).get_variable_to_shape_map()
         count = len({name.split("/")[1] for name in stored if name.startswith("weights/")})
         if count != len(network.weights):
-            raise ValueError(f"it has {count} weights, and its network {len(network.weights)}")
+            raise ValueError(f"it holds {count} weights, but its network now has {len(network.weights)}")
         checkpoints.weights_checkpoint(network).read(variables).assert_existing_objects_matched().expect_partial()
     return _Deployed(label_map, shape["channels"], settings, _layers(network))
 

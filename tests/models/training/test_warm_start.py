@@ -260,7 +260,7 @@ def test_without_the_code_of_its_encoder_a_model_is_left_out(deploy, own_file, c
     config = configuration(deployed=folder)
     assert not warm_start(network(config), config)
     (message,) = caplog.messages
-    assert message.startswith(f"no warm start: {folder} cannot be read into the network of now (")
+    assert message.startswith(f"no warm start: {folder} cannot be used (")
     assert "own_narrow" in message
     assert "\n" not in message
 
@@ -270,7 +270,7 @@ def test_without_the_code_of_its_encoder_a_model_is_left_out(deploy, own_file, c
     [
         ({"model": {"architecture": "unet"}}, "the key architecture was removed; leave it out"),
         ({"model": {"encoder": "plain", "former_option": 1}}, "former_option"),
-        ({"model": {"encoder": "plain", "filters": 2, "depth": 2}}, "it has 34 weights, and its network 56"),
+        ({"model": {"encoder": "plain", "filters": 2, "depth": 2}}, "it holds 34 weights, but its network now has 56"),
         ({"model": {"encoder": "plain", "filters": 4, "depth": 1}}, "shape"),
         ({"label_map": None}, "Input should be a valid tuple"),
         ({"preprocessing": {}}, "it does not say its height"),
