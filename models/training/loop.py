@@ -83,7 +83,7 @@ def fit(
     for stage, (halvings, _) in enumerate(pace.stages):
         if stage < pace.stage:
             continue
-        steps = ready.pop(stage, None) or _Steps(make_model(halvings), strategy)
+        steps = ready.pop(stage) if stage in ready else _Steps(make_model(halvings), strategy)
         before, model = model, steps.model
         if before is not None:
             _hand_over(_values(before), model)

@@ -50,9 +50,8 @@ class TrainSettings(Section):
       early_stopping_epochs: ends the training after so many epochs (by `minutes`: evaluations at the full size) without
         a better mean IoU on the eval split; 0 for never.
       augmentation: random changes to the training images.
-      warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
-        classes, input, encoder, decoder and options. Otherwise, and with `none`, training begins with random weights or
-        `model.encoder_weights`.
+      warm_start: `deployed` begins with those weights of the newest model at the push destination that fit, by name and
+        shape, and with random ones or `model.encoder_weights` where there are none. Classes are matched by name.
       cache: where decoded images are kept, in 8 bits: in `memory`, in a temporary file on `disk` (in TMPDIR), or
         nowhere (`none`), which means decoding them anew in each epoch. `auto` is memory if they fill at most a quarter
         of it, else none.

@@ -16,8 +16,7 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from data.base.files import find, join
-from data.base.links import plain_path
+from data.base.files import find
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
 from models.ensemble import folds
@@ -32,6 +31,7 @@ from models.training.learning_rates import slow_down
 from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
+from models.training.warm_start import warm_start
 from models.tuning import search_space
 
 _LOG = logging.getLogger("segpipe.training")
@@ -162,7 +162,8 @@ def train_model(
     def make_model(halvings: int) -> keras.Model:
         with strategy.scope():
             model = compiled_model(config.halved(halvings), len(label_map), precision, weights)
-        if config.deployed_model:
+        # Later it goes on from what it has learned: in a checkpoint, or at a smaller size.
+        if config.deployed_model and not saved.step:
             warm_start(model, config)
         return model
 
@@ -205,26 +206,6 @@ def decoded_examples(
                 place = None if cache == "none" else folder
                 decoded.append(input_pipeline.DecodedExamples(patterns, transform, shape, examples[split], place))
         yield decoded
-
-
-def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
-    """Gives a model the weights of the deployed one, and returns whether they fit.
-
-    A retraining that nobody watches must not fail because somebody changed the model: a deployed model that does not
-    fit is logged and left out.
-    """
-    facts = signatures.read_facts(config.deployed_model) or {}
-    wanted = _facts(config)
-    different = [name for name in ("label_map", "preprocessing", "model") if facts.get(name) != wanted[name]]
-    if different:
-        _LOG.warning("no warm start: %s has another %s", config.deployed_model, " and ".join(different))
-        return False
-    with plain_path(config.deployed_model) as folder:
-        variables = join(folder, "variables", "variables")
-        reader = checkpoints.weights_checkpoint(model, folds.deployed_member(config) * len(model.weights))
-        reader.read(variables).assert_existing_objects_matched().expect_partial()
-    _LOG.info("starting from the weights of %s", config.deployed_model)
-    return True
 
 
 def _facts(config: TrainerConfig) -> dict[str, Any]:

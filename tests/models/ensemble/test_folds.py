@@ -17,6 +17,7 @@ from models.inputs.input_pipeline import DecodedExamples
 from models.serving import signatures
 from models.training import trainer
 from models.training.settings import TrainerConfig
+from models.training.warm_start import warm_start
 
 ROOT = pathlib.Path(__file__).parents[3]
 SCRIPT = pathlib.Path(__file__).with_name("folds_training.py")
@@ -184,7 +185,7 @@ def test_a_warm_start_takes_the_model_of_the_same_fold(undisturbed, models, scri
         {**script["config"](folder, {"folds": number}), "deployed_model": str(folder / "model"), "member": index}
     )
     model = trainer._build(config, script["CLASSES"], "float32")
-    assert trainer.warm_start(model, config)
+    assert warm_start(model, config)
     for weight, expected in zip(model.get_weights(), models[begins_as].get_weights(), strict=True):
         np.testing.assert_array_equal(weight, expected)
     # With other folds, a model has seen some of what it would be measured on.
