@@ -79,13 +79,13 @@ def choose_input(facts: DataFacts, budget: Budget) -> Input:
         height, width = stretched
         why = (
             f"at {width}x{height} pixels, for which there is time, {_lost(facts, stretched):.0%} of what the classes "
-            f"cover would be narrower than {numbers.LEAST_WIDTH:g} pixels ({_thin(facts)}); so patches are cut"
+            f"cover would be narrower than {numbers.LEAST_WIDTH:g} pixels, such as {_thin(facts)}; so patches are cut"
         )
         return Input(patch, patch, "none", f"of the patches; images are {_typical(facts)}", why)
     height, width = stretched
     why = (
-        f"{_reason(facts, budget, stretched, candidates)}. {_thin(facts).capitalize()} would need more: plan with more "
-        "--minutes, or with a GPU"
+        f"{_reason(facts, budget, stretched, candidates)}. To show {_thin(facts)} it is too small: plan with more "
+        "--minutes, or for a GPU"
     )
     return Input(height, width, resize, why, resize_reason)
 
@@ -139,12 +139,14 @@ def _candidates(facts: DataFacts) -> list[tuple[int, int]]:
     step = numbers.STEP if min(height, width) >= numbers.SMALL_IMAGE else numbers.SMALL_STEP
     longest = max(step, round(own * max(aspect, 1 / aspect) ** 0.5 / step) * step)
     times = max(aspect, 1 / aspect)
-    closest: dict[int, int] = {}
+    of_shorter: dict[int, list[int]] = {}
     for longer in range(step, longest + 1, step):
-        shorter = max(step, round(longer / times / step) * step)
-        other = closest.get(shorter, longer)
-        closest[shorter] = min(other, longer, key=lambda side, shorter=shorter: abs(side / shorter - times))
-    return [(shorter, longer) if aspect >= 1 else (longer, shorter) for shorter, longer in closest.items()]
+        of_shorter.setdefault(max(step, round(longer / times / step) * step), []).append(longer)
+    found = []
+    for shorter, fits in of_shorter.items():
+        _, longer = min((abs(longer / shorter - times), longer) for longer in fits)
+        found.append((shorter, longer) if aspect >= 1 else (longer, shorter))
+    return found
 
 
 def _largest(candidates: list[tuple[int, int]], budget: Budget, needed: int) -> tuple[int, int]:
@@ -188,4 +190,4 @@ def _typical(facts: DataFacts) -> str:
 
 def _thin(facts: DataFacts) -> str:
     class_id = thinnest(facts)
-    return f"{facts.classes[class_id]}, about {facts.width(class_id, 0.5)} pixels wide in the images"
+    return f"{facts.classes[class_id]} (about {facts.width(class_id, 0.5)} pixels wide in the images)"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shlex
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 import click
@@ -30,7 +30,7 @@ MINUTES_OPTION = click.option(
 )
 
 
-def config_option(also: str = "") -> click.decorators.FC:
+def config_option(also: str = "") -> Callable[[click.decorators.FC], click.decorators.FC]:
     """The option that names the file to write.
 
     Args:

@@ -95,7 +95,7 @@ def test_thin_structures_keep_images_from_being_made_small():
     assert size(thin, minutes=14)[0] > size(wide, minutes=14)[0]
     # As small as they can be: three times smaller, poles of 6 pixels have 2.
     assert size(thin, minutes=14) == (256, 352)
-    assert "the smallest at which pole, about 6 pixels wide in the images, can still be seen" in (
+    assert "the smallest at which pole (about 6 pixels wide in the images) can still be seen" in (
         planned(thin, minutes=14)["preprocessing.height"].reason
     )
 
@@ -105,13 +105,13 @@ def test_large_images_with_thin_structures_are_cut_into_patches():
     plan = planned(facts(own, train=20, thin=4))
     assert plan["preprocessing.resize"].value == "none"
     assert plan["preprocessing.height"].value == plan["preprocessing.width"].value >= 128
-    assert "pole, about 4 pixels wide" in plan["preprocessing.resize"].reason
+    assert "such as pole (about 4 pixels wide" in plan["preprocessing.resize"].reason
     assert plan["serving.max_latency_seconds"].value == 15
     assert value("preprocessing.resize", facts(own, train=20, thin=96)) == "stretch"
     # Where patches would not see all of the images, a plan says what is missing.
     plan = planned(facts(own, train=2000, thin=4))
     assert plan["preprocessing.resize"].value == "stretch"
-    assert "Pole, about 4 pixels wide in the images would need more: plan with more --minutes" in (
+    assert "To show pole (about 4 pixels wide in the images) it is too small: plan with more --minutes" in (
         plan["preprocessing.height"].reason
     )
 
