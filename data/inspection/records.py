@@ -14,7 +14,8 @@ from data.inspection.sample import Pair, Progress, Sample, look_at_pair
 from data.label_map import LabelMap
 from data.spans import SPAN, find_spans
 
-_MOST_PAIRS, _MOST_PIXELS = 300, 300_000_000
+# So many take seconds.
+_MOST_PAIRS, _MOST_PIXELS = 300, 100_000_000
 
 
 def look_at_records(path: str, progress: Progress) -> tuple[dict[str, int], Sample, LabelMap]:

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from data.base.errors import UserError
+from data.contract import SPLITS
 from data.inspection.sample import Sample
 from data.inspection.widths import WIDTHS
 from data.label_map import LabelMap
@@ -36,8 +37,10 @@ class DataFacts:
         """What was seen of a data set.
 
         Raises:
-          UserError: if no pixel has a class.
+          UserError: if a split has no image, or no pixel has a class.
         """
+        if empty := [split for split in SPLITS if not counts[split]]:
+            raise UserError(f"no example is in {' and '.join(empty)}; a run needs some in each of {', '.join(SPLITS)}")
         widths = np.stack([pair.widths[: len(label_map)] for pair in sample.pairs])
         if not widths.any():
             raise UserError(

@@ -31,7 +31,8 @@ class Machine:
     @property
     def words(self) -> str:
         """For people: `2 cores, 24 GB, no GPU`."""
-        gpus = f"{len(self.gpus)} GPU with {self.gpus[0] / 1e9:.0f} GB" if self.gpus else "no GPU"
+        count = len(self.gpus)
+        gpus = f"{count} {'GPU' if count == 1 else 'GPUs'} of {min(self.gpus) / 1e9:.0f} GB" if count else "no GPU"
         return f"{self.cores} {'core' if self.cores == 1 else 'cores'}, {self.memory / 1e9:.0f} GB, {gpus}"
 
     @property

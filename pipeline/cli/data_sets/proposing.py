@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import re
 import shlex
@@ -19,12 +20,20 @@ if TYPE_CHECKING:
     from data.label_map import LabelMap
     from pipeline.planning import Plan
 
+
+def _finite(_: click.Context, __: click.Parameter, value: float | None) -> float | None:
+    if value is not None and math.isnan(value):
+        raise click.BadParameter("takes a number of minutes")
+    return value
+
+
 NAME_OPTION = click.option(
     "--name", metavar="NAME", help="Name of the pipeline and of its folders in output/  [default: the data's]"
 )
 MINUTES_OPTION = click.option(
     "--minutes",
-    type=click.FloatRange(0, min_open=True),
+    type=click.FloatRange(0, 1e6, min_open=True),
+    callback=_finite,
     metavar="N",
     help="Minutes that training may take; they decide how large images can be  [default: 30, or fewer if they do]",
 )

@@ -90,7 +90,7 @@ def test_what_is_missing_of_a_conversion_is_named(plan, brain_mri, tmp_path):
     assert "cannot be read as TFRecords" in plan(partial)
 
 
-@pytest.mark.parametrize("minutes", ["0", "-3", "soon"])
+@pytest.mark.parametrize("minutes", ["0", "-3", "soon", "nan", "inf"])
 def test_minutes_are_a_time(plan, brain_mri, minutes):
     assert "--minutes" in plan(brain_mri, "--minutes", minutes)
 

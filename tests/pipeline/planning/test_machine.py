@@ -40,3 +40,8 @@ def test_speed_counts_cores_or_gpus():
     assert Machine(2, 1).speed == 1
     assert Machine(8, 1).speed == 4
     assert Machine(8, 1, (1, 1)).speed == 2 * Machine(8, 1, (1,)).speed > 8
+
+
+def test_people_read_what_it_is():
+    assert Machine(1, 4 * 10**9).words == "1 core, 4 GB, no GPU"
+    assert Machine(8, 4 * 10**9, (80 * 10**9, 24 * 10**9)).words == "8 cores, 4 GB, 2 GPUs of 24 GB"

@@ -212,7 +212,10 @@ def test_the_file_is_yaml_with_its_reasons_in_lines_that_can_be_read():
     assert "12 of 650 images" in text
 
 
-def test_masks_without_a_class_are_refused():
+def test_masks_without_a_class_and_splits_without_an_image_are_refused():
     pair = Pair(4, 4, False, np.zeros((256, len(WIDTHS)), int))
     with pytest.raises(UserError, match=r"in the 1 masks .* all pixels are ignored"):
         DataFacts.of_sample({"train": 1, "eval": 1, "test": 1}, Sample([pair], []), LabelMap.from_names(["a", "b"]))
+    pair.widths[0, 3] = 16
+    with pytest.raises(UserError, match="no example is in eval; a run needs some in each of train, eval, test"):
+        DataFacts.of_sample({"train": 1, "eval": 0, "test": 1}, Sample([pair], []), LabelMap.from_names(["a", "b"]))
