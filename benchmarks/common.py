@@ -86,6 +86,46 @@ def _converted(name: str) -> pathlib.Path:
     return folder
 
 
+def converted_sets() -> dict[str, pathlib.Path]:
+    """The data sets that are here, by name, by the data contract: pets, offline sample, nuclei, fruits."""
+    shared = PETS.parent
+    found = {"pets": _converted("pets")} if PETS.is_dir() else {}
+    found["brain_mri"] = sample_folder()
+    if (shared / "nuclei").is_dir():
+        found["nuclei"] = _converted_folder("nuclei", _nuclei_as_classes)
+    if (shared / "fruits_coco").is_dir():
+        found["fruits"] = _converted_folder("fruits", lambda: shared / "fruits_coco")
+    return found
+
+
+def _converted_folder(name: str, source: Callable[[], pathlib.Path]) -> pathlib.Path:
+    """A folder as `segpipe convert` reads it when it is given no format."""
+    folder = CACHE / name
+    if not folder.is_dir():
+        from data.convert import convert
+        from data.inspection.recognize import recognize
+
+        found = recognize(str(source()))
+        convert(found.reader, str(folder), listing=found.listing)
+    return folder
+
+
+def _nuclei_as_classes() -> pathlib.Path:
+    """The nuclei with masks of two classes, 0 and 255, instead of one number for each nucleus."""
+    import numpy as np
+    from PIL import Image
+
+    source, folder = PETS.parent / "nuclei", CACHE / "data" / "nuclei"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source / "images", folder / "images")
+    (folder / "masks").mkdir()
+    for path in (source / "instances").iterdir():
+        Image.fromarray(np.where(np.asarray(Image.open(path)), 255, 0).astype(np.uint8)).save(
+            folder / "masks" / path.name
+        )
+    return folder
+
+
 def _source_records() -> list[bytes]:
     import tensorflow as tf
 

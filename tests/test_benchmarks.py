@@ -26,6 +26,7 @@ SIZES = {
     "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),
     "fixed_cost": ("--images", "12", *_MODEL),
     "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
+    "plan": ("--seconds", "1", "--sets", "1", "--configurations", "1"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # They share what is imported, and a folder of data sets.

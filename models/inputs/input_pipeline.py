@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import logging
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -16,6 +14,7 @@ import tensorflow as tf
 from data import contract
 from data.base.errors import UserError
 from data.base.files import find
+from data.base.memory import usable_memory
 from models.inputs import preprocessing
 from models.inputs.augmentation import augment
 from models.inputs.settings import PreprocessingSettings
@@ -62,7 +61,7 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_byt
         raise UserError(f"train.cache: none is not possible because {needs_cache}; set it to memory, disk or auto")
     if settings.cache != "auto":
         return settings.cache
-    if num_bytes <= _CACHE_SHARE * _memory():
+    if num_bytes <= _CACHE_SHARE * usable_memory():
         return "memory"
     return "disk" if needs_cache else "none"
 
@@ -372,12 +371,3 @@ def _options() -> tf.data.Options:
     # The arrays behind `DecodedExamples` are not part of TensorFlow's graph, and do not change.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return options
-
-
-def _memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or a container's limit (cgroup 2 or 1)."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # No such file, or it says "max".
-            limits.append(int(pathlib.Path(path).read_text()))
-    return min(limits)
