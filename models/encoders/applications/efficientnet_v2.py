@@ -37,7 +37,7 @@ class EfficientNetV2(KerasEncoder):
 
 
 class EfficientNetV2B0(EfficientNetV2):
-    """EfficientNetV2-B0, 5.6 million parameters.
+    """EfficientNetV2-B0, 5.7 million parameters.
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
@@ -48,7 +48,7 @@ class EfficientNetV2B0(EfficientNetV2):
 
 
 class EfficientNetV2B1(EfficientNetV2):
-    """EfficientNetV2-B1, 6.6 million parameters.
+    """EfficientNetV2-B1, 6.7 million parameters.
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
@@ -59,7 +59,7 @@ class EfficientNetV2B1(EfficientNetV2):
 
 
 class EfficientNetV2B2(EfficientNetV2):
-    """EfficientNetV2-B2, 8.4 million parameters.
+    """EfficientNetV2-B2, 8.5 million parameters.
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
