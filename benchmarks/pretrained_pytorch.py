@@ -76,15 +76,12 @@ def main(data: str, seconds: float, seed: int, predictions: str) -> None:
     images = _images(arrays["train_x"])
     labels = torch.from_numpy(arrays["train_y"]).long()
     labels = functional.pad(labels, _padding(labels), value=_IGNORED)
-    model = unet(num_classes)
-    check_weights(model, images[:4])
-    model = model.to(memory_format=torch.channels_last)
-    number_format = _faster_format(model, images, labels)
     model = unet(num_classes).to(memory_format=torch.channels_last)
-    # The decoder's random weights shall depend on the seed alone, not on what was timed.
+    check_weights(model, images[:4])
+    number_format = _faster_format(model, images, labels)
+    # Again, since steps that were timed have changed its statistics.
     torch.manual_seed(seed)
-    smp.base.initialization.initialize_decoder(model.decoder)
-    smp.base.initialization.initialize_head(model.segmentation_head)
+    model = unet(num_classes).to(memory_format=torch.channels_last)
     _train(model, images, labels, seconds, number_format)
     np.save(predictions, _class_ids(model, arrays["test_x"]))
 
@@ -103,7 +100,9 @@ def _train(
     started = time.monotonic()
     model.train()
     while elapsed + step_seconds < seconds:
-        for chosen in torch.randperm(len(images)).split(_BATCH_SIZE):
+        # Full batches, if there are any: batch statistics of one image mean little.
+        order = torch.randperm(len(images))[: len(images) // _BATCH_SIZE * _BATCH_SIZE or None]
+        for chosen in order.split(_BATCH_SIZE):
             step_started = time.monotonic()
             for group, rate in zip(optimizer.param_groups, rates, strict=True):
                 group["lr"] = rate * _share_of_rate(elapsed / seconds)
