@@ -36,13 +36,13 @@ _IMPORTS = (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def arguments(description: str | None, **sizes: int) -> argparse.Namespace:
-    """Parses the command line: one option for each size, with its default."""
+def arguments(description: str | None, **sizes: int | str) -> argparse.Namespace:
+    """Parses the command line: one option for each size, or choice, with its default."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     for name, value in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=" ")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=" ")
     return parser.parse_args()
 
 
@@ -312,11 +312,19 @@ def epochs_in(
 
 def evaluated(output: str) -> float:
     """Mean IoU by the newest evaluation in an output folder; call it in a fresh process."""
+    return evaluated_classes(output)[0]
+
+
+def evaluated_classes(output: str) -> tuple[float, dict[str, float]]:
+    """Mean IoU, and the IoU of each class that occurs by its name, as `evaluated`."""
     from components.evaluator import read_metrics
+    from models.evaluation.metric_table import of_classes
 
     evaluations = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
     newest = max(evaluations, key=lambda folder: int(folder.name))
-    return read_metrics(str(newest), "")[""]["mean_iou"] or 0.0
+    values = read_metrics(str(newest), "")[""]
+    ious = {name: iou for name, iou in of_classes("iou", values).items() if iou is not None}
+    return values["mean_iou"] or 0.0, ious
 
 
 class _Components(logging.Handler):
