@@ -270,46 +270,6 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     return components.measured
 
 
-def epochs_in(
-    seconds: float,
-    output: str,
-    data: pathlib.Path,
-    sections: dict[str, dict[str, Any]],
-    train: dict[str, Any],
-    few: int,
-) -> int:
-    """How many epochs the Trainer gets done in a time, by what a few of them take; not fewer than these."""
-    from models.inputs.settings import PreprocessingSettings
-    from models.settings import ModelSettings
-    from models.training.settings import TrainerConfig, TrainSettings
-
-    def stages(epochs: int) -> list[tuple[int, int]]:
-        """How often images are halved, and until which epoch."""
-        config = TrainerConfig(
-            preprocessing=PreprocessingSettings.model_validate(sections["preprocessing"]),
-            model=ModelSettings.model_validate(sections["model"]),
-            train=TrainSettings.model_validate({**train, "epochs": epochs}),
-            label_map=[],
-        )
-        return [(halvings, round(end * epochs)) for halvings, end in config.stages]
-
-    measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
-    # The first epoch of a stage traces its steps, so the last one counts.
-    of_stage = {halvings: measured["epoch_seconds"][end - 1] for halvings, end in stages(few)}
-
-    def training_seconds(epochs: int) -> float:
-        ends = [0, *(end for _, end in stages(epochs))]
-        return sum(
-            (end - start) * of_stage[halvings] for start, (halvings, end) in zip(ends, stages(epochs), strict=False)
-        )
-
-    fixed = measured["seconds"] - training_seconds(few)
-    epochs = few
-    while fixed + training_seconds(epochs + 1) <= seconds:
-        epochs += 1
-    return epochs
-
-
 def evaluated(output: str) -> float:
     """Mean IoU by the newest evaluation in an output folder; call it in a fresh process."""
     return evaluated_classes(output)[0]

@@ -11,8 +11,8 @@ The contenders, of which `contenders` chooses some:
 All get several seeds. The last three get decoded arrays, so reading costs them nothing. Two of them need the PyTorch of
 `tools/pytorch.sh`, or of the Python that the environment variable PYTORCH_PYTHON names, and are left out without.
 
-Of segpipe's, `seconds` is what the Trainer component takes; the number of epochs that fit is measured before. The
-others' scripts have the time of the slowest of these; smp has it for its training steps alone.
+Of segpipe's, `seconds` is `train.minutes`. The others' scripts have the time that the slowest Trainer component of these
+took in all; smp has it for its training steps alone.
 """
 
 import dataclasses
@@ -59,7 +59,6 @@ def main() -> None:
         seeds=3,
         pixels=128,
         filters=16,
-        timed_epochs=10,
         contenders="default,former_default,smp,first_version,keras,pytorch",
     )
     known = recipes(sizes.filters)
@@ -73,10 +72,9 @@ def main() -> None:
         arrays = str(folder / "arrays.npz")
         in_fresh_process(_save_arrays, output, preprocessing, arrays)
         training = EqualTime(sizes.seconds, output, data, preprocessing)
-        training.prepare(sizes.timed_epochs, **trained)
         for seed in range(sizes.seeds):
             for name, recipe in trained.items():
-                _add(results, name, seed, training.train(name, recipe, seed))
+                _add(results, name, seed, training.train(recipe, seed))
             allowed = max((results[name][-1].seconds for name in trained), default=float(sizes.seconds))
             for name in names:
                 if name in LOOPS and (result := _looped(LOOPS[name], arrays, allowed, seed, sizes.filters)):
@@ -94,7 +92,6 @@ def main() -> None:
         means[reference] if reference else None,
         **vars(sizes) | {"contenders": {name: _line(values) for name, values in results.items()}},
         ahead_of={name: round(means[first] - means[name], 4) for name in others},
-        epochs=training.epochs,
     )
 
 

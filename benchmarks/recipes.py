@@ -8,7 +8,7 @@ import statistics
 from collections.abc import Collection
 from typing import Any
 
-from common import epochs_in, evaluated_classes, in_fresh_process, run_pipeline
+from common import evaluated_classes, in_fresh_process, run_pipeline
 
 _PLAIN = {"encoder": "plain", "decoder": "unet", "filters": 16, "depth": 4, "normalization": "batch"}
 
@@ -113,7 +113,7 @@ class EqualTime:
     """Trains recipes in the same time on one data set.
 
     Args:
-      seconds: what the Trainer component may take.
+      seconds: of training.
       output: folder of the runs.
       data: folder of the TFRecords.
       preprocessing: section of the configuration.
@@ -122,18 +122,9 @@ class EqualTime:
     def __init__(self, seconds: float, output: str, data: pathlib.Path, preprocessing: dict[str, Any]):
         self._seconds, self._output, self._data = seconds, output, data
         self._base = {"preprocessing": preprocessing, "gate": {"min": {"mean_iou": 0}}}
-        self.epochs: dict[str, int] = {}
 
-    def prepare(self, timed_epochs: int, **of_names: Recipe) -> None:
-        """Measures by a few epochs how many of them fit into the time; also makes the transform graph."""
-        for name, recipe in of_names.items():
-            # With a seed of its own: TFX would answer a training of as many epochs from its cache.
-            train = {**recipe.train, "seed": 1_000_000}
-            sections = {**self._base, "model": recipe.model}
-            self.epochs[name] = epochs_in(self._seconds, self._output, self._data, sections, train, timed_epochs)
-
-    def train(self, name: str, recipe: Recipe, seed: int) -> Result:
-        """Trains and evaluates a recipe that was prepared."""
-        train = {**recipe.train, "epochs": self.epochs[name], "seed": seed}
+    def train(self, recipe: Recipe, seed: int) -> Result:
+        """Trains and evaluates a recipe."""
+        train = {**recipe.train, "minutes": self._seconds / 60, "seed": seed}
         measured = run_pipeline(self._output, self._data, "Evaluator", **self._base, model=recipe.model, train=train)
         return Result(*in_fresh_process(evaluated_classes, self._output), measured["Trainer"]["seconds"])

@@ -25,7 +25,6 @@ def main() -> None:
         filters=16,
         height=streets.HEIGHT,
         width=streets.WIDTH,
-        timed_epochs=5,
         contenders="default,former_default",
     )
     known = recipes(sizes.filters)
@@ -35,10 +34,9 @@ def main() -> None:
         data = in_fresh_process(converted, {"train": sizes.train, "eval": sizes.evaluation, "test": sizes.test})
         preprocessing = {"height": sizes.height, "width": sizes.width}
         training = EqualTime(sizes.seconds, str(folder / "run"), data, preprocessing)
-        training.prepare(sizes.timed_epochs, **trained)
         for seed in range(sizes.seeds):
             for name, recipe in trained.items():
-                result = training.train(name, recipe, seed)
+                result = training.train(recipe, seed)
                 results.setdefault(name, []).append(result)
                 message = f"{name}, seed {seed}: mean IoU {result.mean_iou:.4f}, thin {_thin(result):.4f}"
                 print(message, file=sys.stderr, flush=True)
@@ -52,7 +50,6 @@ def main() -> None:
         reference or "none",
         means[reference] if reference else None,
         **vars(sizes) | {"contenders": {name: _line(values) for name, values in results.items()}},
-        epochs=training.epochs,
     )
 
 
