@@ -11,8 +11,8 @@ The contenders, of which `contenders` chooses some:
 All get several seeds. The last three get decoded arrays, so reading costs them nothing. Two of them need the PyTorch of
 `tools/pytorch.sh`, or of the Python that the environment variable PYTORCH_PYTHON names, and are left out without.
 
-Of segpipe's, `seconds` is `train.minutes`. The others' scripts have the time that the slowest Trainer component of these
-took in all; smp has it for its training steps alone.
+Of segpipe's, `seconds` is `train.minutes`. The others' scripts have the time that the slowest Trainer component of
+these took in all; smp has it for its training steps alone.
 """
 
 import dataclasses
