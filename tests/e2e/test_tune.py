@@ -53,7 +53,7 @@ def test_a_search_goes_on_after_a_kill_and_the_next_run_takes_its_best_values(sm
     values = trials[0].values
     assert yaml.safe_load(best) == {
         "train": {"learning_rate": values["train.learning_rate"], "loss": values["train.loss"]},
-        "model": {"encoder": "plain", "filters": values["model.filters"]},
+        "model": {"filters": values["model.filters"]},
     }
 
     result = run_locally(config, Console(quiet=True))

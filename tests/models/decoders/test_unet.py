@@ -11,7 +11,7 @@ from models.settings import ModelSettings
 
 
 def build(input_shape, num_classes, dtype="float32", **model):
-    return build_model(ModelSettings(**model), input_shape, num_classes, dtype)
+    return build_model(ModelSettings(**{"encoder": "plain", **model}), input_shape, num_classes, dtype)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (33, 16)])
