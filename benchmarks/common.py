@@ -36,13 +36,13 @@ _IMPORTS = (
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 
-def arguments(description: str | None, **sizes: int) -> argparse.Namespace:
-    """Parses the command line: one option for each size, with its default."""
+def arguments(description: str | None, **sizes: int | str) -> argparse.Namespace:
+    """Parses the command line: one option for each size, or choice, with its default."""
     parser = argparse.ArgumentParser(
         description=description, formatter_class=argparse.ArgumentDefaultsHelpFormatter, allow_abbrev=False
     )
     for name, value in sizes.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", type=int, default=value, help=" ")
+        parser.add_argument(f"--{name.replace('_', '-')}", type=type(value), default=value, help=" ")
     return parser.parse_args()
 
 
@@ -83,6 +83,46 @@ def _converted(name: str) -> pathlib.Path:
         from data.formats.oxford_pets import OxfordPetsReader
 
         convert(OxfordPetsReader(folder=str(PETS)) if name == "pets" else BrainMriReader(), str(folder))
+    return folder
+
+
+def converted_sets() -> dict[str, pathlib.Path]:
+    """The data sets that are here, by name, by the data contract: pets, offline sample, nuclei, fruits."""
+    shared = PETS.parent
+    found = {"pets": _converted("pets")} if PETS.is_dir() else {}
+    found["brain_mri"] = sample_folder()
+    if (shared / "nuclei").is_dir():
+        found["nuclei"] = _converted_folder("nuclei", _nuclei_as_classes)
+    if (shared / "fruits_coco").is_dir():
+        found["fruits"] = _converted_folder("fruits", lambda: shared / "fruits_coco")
+    return found
+
+
+def _converted_folder(name: str, source: Callable[[], pathlib.Path]) -> pathlib.Path:
+    """A folder as `segpipe convert` reads it when it is given no format."""
+    folder = CACHE / name
+    if not folder.is_dir():
+        from data.convert import convert
+        from data.inspection.recognize import recognize
+
+        found = recognize(str(source()))
+        convert(found.reader, str(folder), listing=found.listing)
+    return folder
+
+
+def _nuclei_as_classes() -> pathlib.Path:
+    """The nuclei with masks of two classes, 0 and 255, instead of one number for each nucleus."""
+    import numpy as np
+    from PIL import Image
+
+    source, folder = PETS.parent / "nuclei", CACHE / "data" / "nuclei"
+    shutil.rmtree(folder, ignore_errors=True)
+    shutil.copytree(source / "images", folder / "images")
+    (folder / "masks").mkdir()
+    for path in (source / "instances").iterdir():
+        Image.fromarray(np.where(np.asarray(Image.open(path)), 255, 0).astype(np.uint8)).save(
+            folder / "masks" / path.name
+        )
     return folder
 
 
@@ -230,53 +270,21 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     return components.measured
 
 
-def epochs_in(
-    seconds: float,
-    output: str,
-    data: pathlib.Path,
-    sections: dict[str, dict[str, Any]],
-    train: dict[str, Any],
-    few: int,
-) -> int:
-    """How many epochs the Trainer gets done in a time, by what a few of them take; not fewer than these."""
-    from models.inputs.settings import PreprocessingSettings
-    from models.settings import ModelSettings
-    from models.training.settings import TrainerConfig, TrainSettings
-
-    def stages(epochs: int) -> list[tuple[int, int]]:
-        """How often images are halved, and until which epoch."""
-        config = TrainerConfig(
-            preprocessing=PreprocessingSettings.model_validate(sections["preprocessing"]),
-            model=ModelSettings.model_validate(sections["model"]),
-            train=TrainSettings.model_validate({**train, "epochs": epochs}),
-            label_map=[],
-        )
-        return [(halvings, round(end * epochs)) for halvings, end in config.stages]
-
-    measured = run_pipeline(output, data, "Trainer", **sections, train={**train, "epochs": few})["Trainer"]
-    # The first epoch of a stage traces its steps, so the last one counts.
-    of_stage = {halvings: measured["epoch_seconds"][end - 1] for halvings, end in stages(few)}
-
-    def training_seconds(epochs: int) -> float:
-        ends = [0, *(end for _, end in stages(epochs))]
-        return sum(
-            (end - start) * of_stage[halvings] for start, (halvings, end) in zip(ends, stages(epochs), strict=False)
-        )
-
-    fixed = measured["seconds"] - training_seconds(few)
-    epochs = few
-    while fixed + training_seconds(epochs + 1) <= seconds:
-        epochs += 1
-    return epochs
-
-
 def evaluated(output: str) -> float:
     """Mean IoU by the newest evaluation in an output folder; call it in a fresh process."""
+    return evaluated_classes(output)[0]
+
+
+def evaluated_classes(output: str) -> tuple[float, dict[str, float]]:
+    """Mean IoU, and the IoU of each class that occurs by its name, as `evaluated`."""
     from components.evaluator import read_metrics
+    from models.evaluation.metric_table import of_classes
 
     evaluations = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
     newest = max(evaluations, key=lambda folder: int(folder.name))
-    return read_metrics(str(newest), "")[""]["mean_iou"] or 0.0
+    values = read_metrics(str(newest), "")[""]
+    ious = {name: iou for name, iou in of_classes("iou", values).items() if iou is not None}
+    return values["mean_iou"] or 0.0, ious
 
 
 class _Components(logging.Handler):

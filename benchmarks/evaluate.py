@@ -15,7 +15,7 @@ def main() -> None:
     sizes = arguments(__doc__, small=50, large=300, filters=32, depth=4, pixels=128, batch_size=64)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1},
     }
     with scratch() as folder:

@@ -12,7 +12,7 @@ def main() -> None:
     sizes = arguments(__doc__, small=200, large=10_000, pixels=512, filters=8, depth=2)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "gate": {"min": {"mean_iou": 0}},
         "evaluation": {"resolution": "original"},
     }

@@ -16,7 +16,7 @@ def main() -> None:
     sizes = arguments(__doc__, images=20, pixels=128, filters=32, depth=4)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1, "batch_size": sizes.images - 8},
         "gate": {"min": {"mean_iou": 0}},
     }

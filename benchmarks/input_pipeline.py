@@ -14,7 +14,7 @@ def main() -> None:
     sizes = arguments(__doc__, images=600, batch_size=16, filters=32, depth=4, pixels=128, epochs=10, steps=8)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "train": {"batch_size": sizes.batch_size},
     }
     with scratch() as folder:

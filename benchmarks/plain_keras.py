@@ -1,4 +1,4 @@
-"""The plain Keras loop that `quality` compares with: `DATA.npz SECONDS SEED FILTERS PREDICTIONS.npy`.
+"""The plain Keras loop that `quality` compares with: `DATA.npz SECONDS SEED PREDICTIONS.npy FILTERS`.
 
 As in tutorials: Adam, cross-entropy, random mirroring, `fit`, the weights of the least validation loss.
 """
@@ -31,7 +31,7 @@ class _StopInTime(keras.callbacks.Callback):
         self.model.stop_training = now + (now - self._started) > self._end
 
 
-def main(data: str, seconds: float, seed: int, filters: int, predictions: str) -> None:
+def main(data: str, seconds: float, seed: int, predictions: str, filters: int) -> None:
     """Trains for a time, and saves the class ids of the test images."""
     started = time.monotonic()
     keras.utils.set_random_seed(seed)
@@ -47,7 +47,9 @@ def main(data: str, seconds: float, seed: int, filters: int, predictions: str) -
         return tf.cond(tf.random.uniform([]) < 0.5, lambda: mirrored, lambda: (image, label))
 
     train = examples("train").shuffle(1000).map(mirror, tf.data.AUTOTUNE).batch(_BATCH_SIZE).prefetch(tf.data.AUTOTUNE)
-    model = build_model(ModelSettings(filters=filters), arrays["train_x"].shape[1:], num_classes, "float32")
+    model = build_model(
+        ModelSettings(encoder="plain", filters=filters), arrays["train_x"].shape[1:], num_classes, "float32"
+    )
     model.compile(
         optimizer=keras.optimizers.Adam(1e-3),
         loss=keras.losses.SparseCategoricalCrossentropy(from_logits=True, ignore_class=255),
@@ -68,4 +70,4 @@ def main(data: str, seconds: float, seed: int, filters: int, predictions: str) -
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

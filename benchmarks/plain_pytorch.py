@@ -1,4 +1,4 @@
-"""The plain PyTorch loop that `quality` compares with: `DATA.npz SECONDS SEED FILTERS PREDICTIONS.npy`.
+"""The plain PyTorch loop that `quality` compares with: `DATA.npz SECONDS SEED PREDICTIONS.npy FILTERS`.
 
 The same U-Net; Adam, cross-entropy, random mirroring, the weights of the least validation loss.
 """
@@ -46,7 +46,7 @@ class UNet(nn.Module):
         return self.head(images)
 
 
-def main(data: str, seconds: float, seed: int, filters: int, predictions: str) -> None:
+def main(data: str, seconds: float, seed: int, predictions: str, filters: int) -> None:
     """Trains for a time, and saves the class ids of the test images."""
     started = time.monotonic()
     torch.manual_seed(seed)
@@ -88,4 +88,4 @@ def _logits(model: UNet, images: torch.Tensor) -> torch.Tensor:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), int(sys.argv[4]), sys.argv[5])
+    main(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]), sys.argv[4], int(sys.argv[5]))

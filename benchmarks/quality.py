@@ -1,13 +1,21 @@
-"""Mean IoU on the test split after equal training time: segpipe's default recipe against that of its first version.
+"""Mean IoU on the test split after equal training time: segpipe's default against its former ones and other libraries.
 
-Beside them, with the same U-Net and time, a plain Keras loop and, where PyTorch is installed, a plain PyTorch loop; all
-with several seeds. Both loops get decoded arrays, so reading costs them nothing. PyTorch may be that of another Python,
-which the environment variable PYTORCH_PYTHON names.
+The contenders, of which `contenders` chooses some:
+  default         what segpipe trains when nothing is configured
+  former_default  the plain U-Net from random weights, by the recipe from before encoders had ImageNet's weights
+  first_version   the same U-Net by the first version's recipe
+  smp             U-Net of segmentation-models-pytorch on EfficientNet-Lite0, the same file of weights, a usual recipe
+  keras           the plain U-Net in a plain Keras loop
+  pytorch         the plain U-Net in a plain PyTorch loop
 
-Of the recipes `seconds` is what the Trainer component takes; the number of epochs that fit is measured before. Of the
-loops it is what the script takes until it is trained, and they have the time of the slower recipe.
+All get several seeds. The last three get decoded arrays, so reading costs them nothing. Two of them need the PyTorch of
+`tools/pytorch.sh`, or of the Python that the environment variable PYTORCH_PYTHON names, and are left out without.
+
+Of segpipe's, `seconds` is `train.minutes`. The others' scripts have the time that the slowest Trainer component of
+these took in all; smp has it for its training steps alone.
 """
 
+import dataclasses
 import glob
 import os
 import pathlib
@@ -15,102 +23,114 @@ import statistics
 import subprocess
 import sys
 
-from common import arguments, epochs_in, evaluated, in_fresh_process, report, run_pipeline, scratch, source_folder
+from common import ROOT, arguments, in_fresh_process, report, run_pipeline, scratch, source_folder
+from recipes import EqualTime, Result, chosen, class_means, recipes
 
-# The train section of configs/oxford_pets.yaml in the first version, and what was the default then.
-FIRST_VERSION = {
-    "batch_size": 8,
-    "loss": "cross_entropy",
-    "class_weights": "root_median_frequency",
-    "small_sizes": 0,
-    "optimizer": "adamw",
-    "schedule": "cosine",
-    "learning_rate": 1e-3,
-    "warmup_epochs": 2,
-    "weight_decay": 1e-4,
-    "gradient_clip_norm": 0.0,
-    "ema_momentum": 0.0,
-    "augmentation": {
-        "flip_horizontal": True,
-        "rotation_degrees": 20,
-        "scale": 1.5,
-        "brightness": 0,
-        "contrast": 0,
-        "saturation": 0,
-    },
+PYTORCH = ROOT / ".tools" / "pytorch" / "bin" / "python"
+
+
+@dataclasses.dataclass(frozen=True)
+class Loop:
+    """A script that trains on arrays for a time.
+
+    Attributes:
+      script: beside this one.
+      needs_pytorch: whether it runs in the environment with PyTorch.
+      is_plain: whether it is told the filters of the plain U-Net.
+    """
+
+    script: str
+    needs_pytorch: bool
+    is_plain: bool
+
+
+LOOPS = {
+    "smp": Loop("pretrained_pytorch.py", needs_pytorch=True, is_plain=False),
+    "keras": Loop("plain_keras.py", needs_pytorch=False, is_plain=True),
+    "pytorch": Loop("plain_pytorch.py", needs_pytorch=True, is_plain=True),
 }
-RECIPES: dict[str, dict] = {"default": {}, "first_version": FIRST_VERSION}
-LOOPS = {"keras": "plain_keras.py", "pytorch": "plain_pytorch.py"}
 
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, seconds=90, seeds=3, pixels=128, filters=16, timed_epochs=10)
-    base = {
-        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters},
-        "gate": {"min": {"mean_iou": 0}},
-    }
-    data = source_folder()
-    results: dict[str, list[tuple[float, float]]] = {}
+    sizes = arguments(
+        __doc__,
+        seconds=480,
+        seeds=3,
+        pixels=128,
+        filters=16,
+        contenders="default,former_default,smp,first_version,keras,pytorch",
+    )
+    known = recipes(sizes.filters)
+    names = chosen(sizes.contenders, [*known, *LOOPS])
+    trained = {name: known[name] for name in names if name in known}
+    preprocessing = {"height": sizes.pixels, "width": sizes.pixels}
+    results: dict[str, list[Result]] = {}
     with scratch() as folder:
-        output = str(folder / "run")
-        epochs = {
-            name: epochs_in(sizes.seconds, output, data, base, recipe, sizes.timed_epochs)
-            for name, recipe in RECIPES.items()
-        }
+        output, data = str(folder / "run"), source_folder()
+        run_pipeline(output, data, "Transform", preprocessing=preprocessing)
         arrays = str(folder / "arrays.npz")
-        in_fresh_process(_save_arrays, output, base, arrays)
+        in_fresh_process(_save_arrays, output, preprocessing, arrays)
+        training = EqualTime(sizes.seconds, output, data, preprocessing)
         for seed in range(sizes.seeds):
-            for name, recipe in RECIPES.items():
-                train = {**recipe, "epochs": epochs[name], "seed": seed}
-                seconds = run_pipeline(output, data, "Evaluator", **base, train=train)["Trainer"]["seconds"]
-                results.setdefault(name, []).append((in_fresh_process(evaluated, output), seconds))
-                _tell(name, seed, results)
-            # Neither loop has less time than a recipe took.
-            allowed = max(values[seed][1] for values in results.values() if len(values) > seed)
-            for name, script in LOOPS.items():
-                predictions = str(folder / "predictions.npy")
-                python = os.environ.get("PYTORCH_PYTHON", sys.executable) if name == "pytorch" else sys.executable
-                command = [python, "-W", "ignore", str(pathlib.Path(__file__).parent / script), arrays]
-                command += [str(allowed), str(seed), str(sizes.filters), predictions]
-                finished = subprocess.run(command, capture_output=True, text=True, check=False)
-                if "No module named 'torch'" in finished.stderr:
-                    continue
-                if finished.returncode:
-                    sys.exit(finished.stderr)
-                mean_iou = in_fresh_process(_mean_iou, arrays, predictions)
-                results.setdefault(name, []).append((mean_iou, float(finished.stdout.split()[-1])))
-                _tell(name, seed, results)
-    mean_ious = {name: [mean_iou for mean_iou, _ in values] for name, values in results.items()}
-    means = {name: statistics.mean(values) for name, values in mean_ious.items()}
+            for name, recipe in trained.items():
+                _add(results, name, seed, training.train(recipe, seed))
+            allowed = max((results[name][-1].seconds for name in trained), default=float(sizes.seconds))
+            for name in names:
+                if name in LOOPS and (result := _looped(LOOPS[name], arrays, allowed, seed, sizes.filters)):
+                    _add(results, name, seed, result)
+    if not results:
+        sys.exit("none of the contenders can run: tools/pytorch.sh installs PyTorch")
+    means = {name: statistics.mean(result.mean_iou for result in values) for name, values in results.items()}
+    first, *others = means
+    reference = others[0] if others else None
     report(
         "quality",
-        means["default"],
-        "mean IoU",
-        "the first version's recipe",
-        means["first_version"],
-        **vars(sizes),
-        difference=means["default"] - means["first_version"],
-        contenders={
-            name: {
-                "mean": round(means[name], 4),
-                "standard_deviation": round(statistics.stdev(values), 4) if len(values) > 1 else None,
-                "mean_ious": [round(value, 4) for value in values],
-                "seconds": [round(seconds) for _, seconds in results[name]],
-                "epochs": epochs.get(name),
-            }
-            for name, values in mean_ious.items()
-        },
+        means[first],
+        f"mean IoU of {first}",
+        reference or "none",
+        means[reference] if reference else None,
+        **vars(sizes) | {"contenders": {name: _line(values) for name, values in results.items()}},
+        ahead_of={name: round(means[first] - means[name], 4) for name in others},
     )
 
 
-def _tell(name: str, seed: int, results: dict[str, list[tuple[float, float]]]) -> None:
-    mean_iou, seconds = results[name][-1]
-    print(f"{name}, seed {seed}: mean IoU {mean_iou:.4f} after {seconds:.0f} s", file=sys.stderr, flush=True)
+def _line(results: list[Result]) -> dict[str, object]:
+    mean_ious = [result.mean_iou for result in results]
+    return {
+        "mean": round(statistics.mean(mean_ious), 4),
+        "standard_deviation": round(statistics.stdev(mean_ious), 4) if len(results) > 1 else None,
+        "mean_ious": [round(value, 4) for value in mean_ious],
+        "classes": class_means(results),
+        "seconds": [round(result.seconds) for result in results],
+    }
 
 
-def _save_arrays(output: str, base: dict, path: str) -> None:
+def _add(results: dict[str, list[Result]], name: str, seed: int, result: Result) -> None:
+    results.setdefault(name, []).append(result)
+    message = f"{name}, seed {seed}: mean IoU {result.mean_iou:.4f} after {result.seconds:.0f} s"
+    print(message, file=sys.stderr, flush=True)
+
+
+def _looped(loop: Loop, arrays: str, seconds: float, seed: int, filters: int) -> Result | None:
+    """Runs a script; None if it needs PyTorch, which is not there."""
+    python = sys.executable
+    if loop.needs_pytorch:
+        python = os.environ.get("PYTORCH_PYTHON") or (str(PYTORCH) if PYTORCH.exists() else sys.executable)
+    predictions = str(pathlib.Path(arrays).parent / "predictions.npy")
+    command = [python, "-W", "ignore", str(pathlib.Path(__file__).parent / loop.script), arrays]
+    command += [str(seconds), str(seed), predictions, *([str(filters)] if loop.is_plain else [])]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
+    if loop.needs_pytorch and "ModuleNotFoundError" in finished.stderr:
+        print(f"{loop.script} left out: {finished.stderr.splitlines()[-1]}", file=sys.stderr, flush=True)
+        return None
+    if finished.returncode:
+        sys.exit(finished.stderr)
+    ious = in_fresh_process(_ious, arrays, predictions)
+    return Result(statistics.mean(ious.values()), ious, float(finished.stdout.split()[-1]))
+
+
+def _save_arrays(output: str, preprocessing: dict, path: str) -> None:
     import numpy as np
     import tensorflow_transform as tft
 
@@ -119,7 +139,7 @@ def _save_arrays(output: str, base: dict, path: str) -> None:
 
     (graph,) = glob.glob(f"{output}/artifacts/Transform/transform_graph/*")
     layer = tft.TFTransformOutput(graph).transform_features_layer()
-    shape = PreprocessingSettings.model_validate(base["preprocessing"])
+    shape = PreprocessingSettings.model_validate(preprocessing)
     arrays = {}
     for split in ("train", "eval", "test"):
         pattern = f"{source_folder()}/{split}-*"
@@ -135,14 +155,18 @@ def _records(path: str):
     return tf.data.TFRecordDataset(path)
 
 
-def _mean_iou(arrays: str, predictions: str) -> float:
+def _ious(arrays: str, predictions: str) -> dict[str, float]:
+    """Of each class that occurs, by name."""
     import numpy as np
 
-    from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
+    from data.contract import LABEL_MAP_FILE
+    from data.label_map import LabelMap
+    from models.evaluation.metrics import class_iou, class_totals, confusion_matrix
 
+    names = LabelMap.load(str(source_folder() / LABEL_MAP_FILE)).names
     labels, class_ids = np.load(arrays)["test_y"], np.load(predictions)
-    num_classes = 1 + max(int(labels[labels < 255].max()), int(class_ids.max()))
-    return float(mean_iou(class_totals(confusion_matrix(labels, class_ids, num_classes))))
+    ious = class_iou(class_totals(confusion_matrix(labels, class_ids, len(names))))
+    return {name: float(iou) for name, iou in zip(names, ious, strict=True) if np.isfinite(iou)}
 
 
 if __name__ == "__main__":

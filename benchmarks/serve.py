@@ -24,7 +24,7 @@ def main() -> None:
     sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=64, seconds=4)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "train": {"epochs": 1},
     }
     with scratch() as folder:

@@ -13,7 +13,7 @@ def main() -> None:
     sizes = arguments(__doc__, images=96, batch_size=16, filters=32, depth=4, pixels=128, epochs=2, rounds=2)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"filters": sizes.filters, "depth": sizes.depth},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         # All epochs at the size of the bare step.
         "train": {"batch_size": sizes.batch_size, "epochs": sizes.epochs, "small_sizes": 0},
     }

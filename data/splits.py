@@ -74,6 +74,15 @@ def split_of(key: str, shares: Mapping[str, float]) -> str:
     return ordered[-1]
 
 
+def fold_of(key: str, folds: int) -> int:
+    """The fold of an example, 0 … folds - 1, by a hash of its name or its group alone.
+
+    As in `split_of`, it stays there however many examples are added. The hash is another one: those of the train split
+    have the lower part of that one's range, so the folds would differ in size.
+    """
+    return min(int(_position(f"fold {key}") * folds), folds - 1)
+
+
 def _position(key: str) -> float:
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:8], "big") / 2**64
 

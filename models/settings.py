@@ -7,10 +7,12 @@ from typing import Any
 import pydantic
 from pydantic_core import PydanticUndefined
 
+from data.base.files import is_remote
 from data.base.section import Section
 from data.base.variants import check_options, find_variant
 from models.decoders import DECODERS, Decoder
 from models.encoders import ENCODERS, Encoder
+from models.encoders.weights.pretrained import NAMES, require_file
 
 _FORMER_ARCHITECTURES = {
     "unet": "leave it out",
@@ -32,7 +34,7 @@ class ModelSettings(Section):
 
     model_config = pydantic.ConfigDict(extra="allow")
 
-    encoder: str = "plain"
+    encoder: str = "efficientnet_lite0"
     decoder: str = "unet"
 
     @pydantic.model_validator(mode="before")
@@ -51,6 +53,10 @@ class ModelSettings(Section):
         encoder_type, decoder_type = _types(names["encoder"], names["decoder"])
         defaults = _defaults(encoder_type, decoder_type)
         known = [*encoder_type.model_fields, *decoder_type.model_fields]
+        for name in options:
+            others = [encoder for encoder, kind in ENCODERS.items() if name in kind.model_fields]
+            if "encoder" not in values and others and name not in known:
+                raise ValueError(f"{name} is an option of encoder {' and '.join(others)}; write encoder: {others[0]}")
         check_options(options, list(dict.fromkeys(known)), f"encoder {names['encoder']} or decoder {names['decoder']}")
         encoder, decoder = (_section(kind, {**defaults, **options}) for kind in (encoder_type, decoder_type))
         decoder.check_encoder(encoder)
@@ -67,9 +73,20 @@ class ModelSettings(Section):
         return _section(_types(self.encoder, self.decoder)[1], self.model_extra or {})
 
     @property
-    def encoder_weights(self) -> str:
-        """The file of pretrained weights; "" where there is none, or the encoder has no such option."""
-        return str((self.model_extra or {}).get("encoder_weights", ""))
+    def own_weights(self) -> str:
+        """The path of the user's own file of pretrained weights; "" if the option `encoder_weights` names none."""
+        option = str((self.model_extra or {}).get("encoder_weights", ""))
+        return "" if option in NAMES else option
+
+    def prepare_weights(self) -> None:
+        """Makes sure that training can have the weights it starts from, and downloads them if that is asked for.
+
+        Raises:
+          UserError: if it cannot.
+        """
+        path = self.chosen_encoder.starting_weights(download=True).path
+        if path and not is_remote(path):
+            require_file(path)
 
     @property
     def smallest_input(self) -> int:

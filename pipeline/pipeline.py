@@ -44,11 +44,12 @@ _CODE = {
 _FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH]}
 
 
-def create_pipeline(config: Config) -> Pipeline:
+def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
     """Wires the components.
 
     Args:
       config: the run.
+      runs_here: whether this machine trains, so that what it holds of published weights counts.
 
     Raises:
       UserError: if the label map is not there, or the configuration contradicts the data.
@@ -118,12 +119,16 @@ def create_pipeline(config: Config) -> Pipeline:
             transform_graph=transform.outputs["transform_graph"],
             data_statistics=data_gate.outputs["statistics"],
             tuner_fn="models.tuning.tuner.tuner_fn",
-            custom_config=tuning.model_copy(update={"code": _training_code(config, "Tuner")}).model_dump(mode="json"),
+            custom_config=tuning.model_copy(update={"code": _training_code(config, "Tuner", runs_here)}).model_dump(
+                mode="json"
+            ),
         )
 
     # Fits the model on `train`, watches `eval`, never sees `test`.
     is_multi_worker = config.train.strategy == "multi_worker"
-    training = config.trainer_config(label_map).model_copy(update={"code": _training_code(config, "Trainer")})
+    training = config.trainer_config(label_map).model_copy(
+        update={"code": _training_code(config, "Trainer", runs_here)}
+    )
     trainer = Trainer(
         examples=example_gen.outputs["examples"],
         transform_graph=transform.outputs["transform_graph"],
@@ -223,9 +228,13 @@ def create_pipeline(config: Config) -> Pipeline:
     )
 
 
-def _training_code(config: Config, component: str) -> str:
-    """A digest of a component's code, of users' own encoders, decoders and losses, and of the pretrained weights."""
-    weights = pathlib.Path(config.model.encoder_weights)
+def _training_code(config: Config, component: str, runs_here: bool) -> str:
+    """A digest of a component's code, of users' own encoders, decoders and losses, and of the pretrained weights.
+
+    On another machine, published weights are those that the code expects: their hashes are part of it.
+    """
+    model = config.model
+    weights = pathlib.Path(model.chosen_encoder.starting_weights().path if runs_here else model.own_weights)
     own = import_paths([config.model, config.train, config.tune])
     return code_digest([_CODE[component]], [weights] if weights.is_file() else [], own)
 

@@ -239,7 +239,7 @@ def small_config(brain_mri: pathlib.Path) -> Callable[..., Any]:
             "output": str(output),
             "data": {"input": str(brain_mri)},
             "preprocessing": {"height": 48, "width": 40, "channels": 1, "resize": "pad"},
-            "model": {"filters": 8, "depth": 2},
+            "model": {"encoder": "plain", "filters": 8, "depth": 2},
             # At one size: the steps of each are traced anew, which takes longer than to train.
             "train": {
                 "epochs": 6,

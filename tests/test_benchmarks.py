@@ -25,7 +25,12 @@ SIZES = {
     # Smaller ones lack some classes.
     "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),
     "fixed_cost": ("--images", "12", *_MODEL),
-    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16", "--timed-epochs", "1"),
+    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "32"),
+    "plan": ("--seconds", "1", "--sets", "1", "--configurations", "1"),
+    "thin_structures": (
+        *("--seconds", "1", "--train", "12", "--evaluation", "4", "--test", "4"),
+        *("--filters", "2", "--height", "32", "--width", "48"),
+    ),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # They share what is imported, and a folder of data sets.
@@ -67,6 +72,6 @@ def test_a_benchmark_prints_its_line(results, name):
 
 
 def test_none_is_left_out():
-    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's loop is part of `quality`."""
-    parts = {"common", "reference", "plain_keras", "plain_pytorch"}
+    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's loops are part of `quality`."""
+    parts = {"common", "reference", "recipes", "streets", "plain_keras", "plain_pytorch", "pretrained_pytorch"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}

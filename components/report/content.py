@@ -29,6 +29,8 @@ from data.base.packages import package_versions
 from data.contract import SPLITS
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
+from models.ensemble import out_of_fold
+from models.ensemble.folds import DOUBTS_FILE, member_names
 from models.evaluation.gate import Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
@@ -37,6 +39,7 @@ from models.serving.signatures import read_facts
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
 # Lines of a list that may be long.
 _SHOWN = 100
+_MOST_DOUBTED = 30
 
 
 def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max_bytes: int) -> str:
@@ -60,6 +63,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     statistics = read_statistics(inputs["data_statistics"].uri)
     deployed_facts = _deployed_facts(inputs["baseline_model"])
     serving = inputs["infra_blessing"]
+    models = [os.path.join(inputs["model_run"].uri, name) for name in member_names(facts["train"]["folds"])]
     page = {
         "name": configuration["name"],
         "written": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
@@ -100,11 +104,14 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "image_sizes": IMAGE_SIZES,
         "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
         "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
+        "initial_weights": facts["initial_weights"],
         "trained_epochs": facts["trained_epochs"],
         "minutes": facts["train"]["minutes"],
-        "curves": charts.learning_curves(
-            read_curves(inputs["model_run"].uri), "evaluation" if facts["train"]["minutes"] else "epoch"
-        ),
+        "models": len(models),
+        "curves": charts.learning_curves(read_curves(models), "evaluation" if facts["train"]["minutes"] else "epoch"),
+        "doubts": out_of_fold.read(os.path.join(inputs["model_run"].uri, DOUBTS_FILE)),
+        "doubts_file": DOUBTS_FILE,
+        "most_doubted": _MOST_DOUBTED,
         "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
         "newest_span": verdict.newest_span,
@@ -136,17 +143,29 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     return template.render(page, pictures=[], label_map=label_map)
 
 
-def read_curves(model_run: str) -> dict[str, dict[str, list[tuple[int, float]]]]:
-    """The trainer's curves: by split and name, epochs or evaluations counted from 0, and values."""
+def read_curves(folders: list[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
+    """The trainer's curves, of several models their means; where some ended early, the means of the others.
+
+    Args:
+      folders: of each model's logs.
+
+    Returns:
+      By split and name, epochs counted from 0 and values.
+    """
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for split in ("train", "validation"):
-        events = EventAccumulator(os.path.join(model_run, split), size_guidance={"tensors": 0})
-        events.Reload()
+        values: dict[str, dict[int, list[float]]] = {}
+        for folder in folders:
+            events = EventAccumulator(os.path.join(folder, split), size_guidance={"tensors": 0})
+            events.Reload()
+            for tag in events.Tags()["tensors"]:
+                of_tag = values.setdefault(tag.removeprefix("epoch_"), {})
+                of_epochs = {event.step: float(_scalar(event.tensor_proto)) for event in events.Tensors(tag)}
+                for epoch, value in of_epochs.items():
+                    of_tag.setdefault(epoch, []).append(value)
         curves[split] = {
-            tag.removeprefix("epoch_"): sorted(
-                {event.step: float(_scalar(event.tensor_proto)) for event in events.Tensors(tag)}.items()
-            )
-            for tag in events.Tags()["tensors"]
+            name: [(epoch, sum(found) / len(found)) for epoch, found in sorted(of_tag.items())]
+            for name, of_tag in values.items()
         }
     return curves
 

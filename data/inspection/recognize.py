@@ -218,7 +218,7 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
             f"like {path}: {reason}"
         )
     check_consistency(notes)
-    return Sample(pairs, unusable, len(recognized.label_map))
+    return Sample(pairs, unusable)
 
 
 def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[list[Pair], list[tuple[str, str]], Notes]:

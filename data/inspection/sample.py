@@ -1,4 +1,4 @@
-"""What pairs of image and mask look like: sizes, gray or color, shares of the classes."""
+"""What pairs of image and mask look like: sizes, gray or color, shares of the classes and how wide they are."""
 
 from __future__ import annotations
 
@@ -13,12 +13,8 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
-from data.contract import IGNORE_LABEL
 from data.decoding.images import BadImageError, EncodedImage, open_image
-
-# An object of fewer pixels is as good as none.
-_FEW_PIXELS = 4
-SHRINKINGS = (1, 2, 4, 8, 16, 32)
+from data.inspection.widths import count_widths
 
 Item = TypeVar("Item")
 Look = TypeVar("Look")
@@ -33,16 +29,14 @@ class Pair:
       height: pixels.
       width: pixels.
       is_gray: whether red, green and blue are the same everywhere.
-      counts: [256], pixels of each class id.
-      classes_left: for each of `SHRINKINGS`, how many classes still have a few pixels if each side has so many times
-        fewer; the first is all classes.
+      widths: [256, len(WIDTHS)], pixels of each class id by the width of the structure that they are in, as
+        `data.inspection.widths.count_widths` counts them.
     """
 
     height: int
     width: int
     is_gray: bool
-    counts: np.ndarray
-    classes_left: tuple[int, ...]
+    widths: np.ndarray
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,12 +46,10 @@ class Sample:
     Attributes:
       pairs: those that could be read.
       unusable: the others, each with the reason.
-      class_count: classes of the label map.
     """
 
     pairs: list[Pair]
     unusable: list[tuple[str, str]]
-    class_count: int
 
     @property
     def is_gray(self) -> bool:
@@ -69,17 +61,6 @@ class Sample:
         """Height and width of each image."""
         return [(pair.height, pair.width) for pair in self.pairs]
 
-    @property
-    def shares(self) -> list[float]:
-        """Each class's share of the labeled pixels, by id."""
-        counts = np.sum([pair.counts[: self.class_count] for pair in self.pairs], axis=0)
-        return [float(share) for share in counts / max(counts.sum(), 1)]
-
-    def classes_lost(self, shrinking: float) -> float:
-        """The share of the classes in masks that hardly a pixel is left of if each side is so many times smaller."""
-        index = max(i for i, factor in enumerate(SHRINKINGS) if factor <= max(shrinking, 1))
-        return 1 - sum(pair.classes_left[index] for pair in self.pairs) / sum(p.classes_left[0] for p in self.pairs)
-
 
 def look_at_pair(image: EncodedImage, class_ids: np.ndarray) -> Pair:
     """Describes an image and its mask, [height, width] uint8 class ids.
@@ -87,14 +68,7 @@ def look_at_pair(image: EncodedImage, class_ids: np.ndarray) -> Pair:
     Raises:
       BadImageError: if the image does not decode.
     """
-    shrunk = [class_ids[factor // 2 :: factor, factor // 2 :: factor] for factor in SHRINKINGS]
-    counts = np.bincount(class_ids.ravel(), minlength=256)
-    of_each = [counts, *(np.bincount(ids.ravel(), minlength=256) for ids in shrunk[1:])]
-    present = [
-        np.count_nonzero(pixels[:IGNORE_LABEL] >= least)
-        for pixels, least in zip(of_each, (1, *[_FEW_PIXELS] * len(of_each)), strict=False)
-    ]
-    return Pair(image.height, image.width, _is_gray(image.encoded), counts, tuple(map(int, present)))
+    return Pair(image.height, image.width, _is_gray(image.encoded), count_widths(class_ids))
 
 
 def _is_gray(encoded: bytes) -> bool:

@@ -19,8 +19,8 @@ if TYPE_CHECKING:
 class UNet(Decoder):
     """U-Net's decoder (section 2 of the paper): up-convolutions, and the encoder's maps concatenated at each level.
 
-    The encoder's coarsest maps are the bottom. Where an encoder has nothing at full resolution, the image itself takes
-    that place.
+    The encoder's coarsest maps are the bottom. Where an encoder has nothing at full resolution, or at stride 2, the
+    image itself takes that place, averaged over 2×2 pixels at stride 2.
 
     Attributes:
       filters: channels at full resolution; each level below has twice as many.
@@ -29,7 +29,7 @@ class UNet(Decoder):
         at full resolution.
     """
 
-    filters: Filters = 32
+    filters: Filters = 16
     normalization: Normalization = "batch"
     dropout: Share = 0.0
 
@@ -41,15 +41,17 @@ class UNet(Decoder):
         from models.layers.blocks import UpsampleBlock
 
         strides = [level.stride for level in features]
-        if strides not in ([first * 2**level for level in range(len(features))] for first in (1, 2)):
+        if strides not in ([first * 2**level for level in range(len(features))] for first in (1, 2, 4)):
             raise UserError(f"model.decoder: unet takes maps at strides 2, 4, 8, …; the encoder gives {strides}")
         *skips, outputs = [level.maps for level in features]
+        if strides[0] == 4:
+            skips = [keras.layers.AveragePooling2D(2, padding="same", name="image_at_stride_2")(image), *skips]
         skips = skips if strides[0] == 1 else [image, *skips]
         for level in reversed(range(len(skips))):
             block = UpsampleBlock(
                 self.filters * 2**level,
                 self.normalization,
-                self.dropout if level >= len(features) - 2 else 0.0,
+                self.dropout if level >= len(skips) - (1 if strides[0] == 1 else 2) else 0.0,
                 name=f"decoder_{level}",
                 dtype=dtype,
             )

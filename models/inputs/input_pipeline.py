@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
+import copy
 import logging
 import os
-import pathlib
 import time
 from collections.abc import Callable, Iterator
 
@@ -15,6 +14,7 @@ import tensorflow as tf
 from data import contract
 from data.base.errors import UserError
 from data.base.files import find
+from data.base.memory import usable_memory
 from models.inputs import preprocessing
 from models.inputs.augmentation import augment
 from models.inputs.settings import PreprocessingSettings
@@ -61,7 +61,7 @@ def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_byt
         raise UserError(f"train.cache: none is not possible because {needs_cache}; set it to memory, disk or auto")
     if settings.cache != "auto":
         return settings.cache
-    if num_bytes <= _CACHE_SHARE * _memory():
+    if num_bytes <= _CACHE_SHARE * usable_memory():
         return "memory"
     return "disk" if needs_cache else "none"
 
@@ -94,6 +94,8 @@ class DecodedExamples:
         self._transform, self._shape = transform, shape
         self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
+        # Where image i of this object is among those that were read.
+        self._images_read = np.arange(count)
         if cache is None:
             self._records = _record_index(self._paths)
         else:
@@ -116,19 +118,21 @@ class DecodedExamples:
             self.labels[here] = features[preprocessing.LABEL].numpy()
 
     def _decoded(self) -> Iterator[dict[str, tf.Tensor]]:
-        """All examples after the transform graph, in batches; remembers names, mean and scale."""
+        """All examples after the transform graph, in batches; remembers names, groups, mean and scale."""
         self._source_ids: list[bytes] = []
+        self._groups: list[bytes] = []
         decoded = (
             tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
             .flat_map(lambda path, compression: tf.data.TFRecordDataset(path, compression, buffer_size=1 << 20))
             .batch(self._decode_batch)
-            .map(lambda records: (self._decode(records), _source_ids(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(lambda records: (self._decode(records), _names(records)), num_parallel_calls=tf.data.AUTOTUNE)
             .prefetch(tf.data.AUTOTUNE)
         )
         logged = time.monotonic()
-        for features, source_ids in decoded:
+        for features, (source_ids, groups) in decoded:
             self._mean, self._scale = (features[name][:1] for name in (preprocessing.MEAN, preprocessing.SCALE))
             self._source_ids.extend(source_ids.numpy())
+            self._groups.extend(groups.numpy())
             yield features
             if time.monotonic() - logged > _PROGRESS_SECONDS:
                 _LOG.info("decoded %d of %d images", len(self._source_ids), self.count)
@@ -142,6 +146,17 @@ class DecodedExamples:
                 features[name] = tf.cast(features[name], tf.uint8)
         return {name: features[name] for name in _FEATURES}
 
+    def select(self, images: np.ndarray) -> DecodedExamples:
+        """Some of the images, as an object of their own; nothing is decoded again or copied.
+
+        Args:
+          images: [n] indices of images, not of patches.
+        """
+        selected = copy.copy(self)
+        selected._images_read = self._images_read[images]
+        selected.count = len(images)
+        return selected
+
     def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and labels as the model takes them; works in graphs and eagerly.
 
@@ -153,12 +168,14 @@ class DecodedExamples:
           [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
         """
         if not self._records:
-            pixels, label = tf.numpy_function(
-                lambda chosen: (self.pixels[chosen], self.labels[chosen]), [indices], (tf.uint8, tf.uint8)
-            )
+            pixels, label = tf.numpy_function(self._cached, [indices], (tf.uint8, tf.uint8))
             return self._normalized(indices, pixels, label)
         features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
         return self._normalized(indices, *(features[name] for name in _FEATURES))
+
+    def _cached(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        rows = self._images_read[indices]
+        return self.pixels[rows], self.labels[rows]
 
     def _normalized(
         self,
@@ -177,11 +194,12 @@ class DecodedExamples:
 
     def classes_shown(self, num_classes: int) -> np.ndarray:
         """[N, C] bool: which classes each example shows. Needs a cache."""
-        return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in self.labels])
+        labels = (self.labels[row] for row in self._images_read)
+        return np.array([np.bincount(label.ravel(), minlength=256)[:num_classes] > 0 for label in labels])
 
     def _read(self, indices: np.ndarray) -> np.ndarray:
         records = []
-        for path, offset, length in (self._records[index] for index in indices):
+        for path, offset, length in (self._records[row] for row in self._images_read[indices]):
             # TensorFlow's files keep blocks of a remote one at hand, as reading here and there needs.
             with tf.io.gfile.GFile(path, "rb") as file:
                 file.seek(offset)
@@ -191,15 +209,34 @@ class DecodedExamples:
     def source_ids(self, indices: np.ndarray) -> list[str]:
         """Names of examples."""
         if self._records:
-            ids = _source_ids(tf.constant(self._read(indices))).numpy()
+            ids = _names(tf.constant(self._read(indices)))[0].numpy()
         else:
-            ids = [self._source_ids[index] for index in indices]
+            ids = [self._source_ids[row] for row in self._images_read[indices]]
         return [name.decode(errors="replace") for name in ids]
 
+    def groups(self) -> list[str]:
+        """For each image what must not be torn apart: its group, or its name if it has none."""
+        if self._records:
+            # One record at a time, as they are not kept.
+            found = [_names(tf.constant(self._read(np.array([i]))))[1].numpy()[0] for i in range(self.count)]
+        else:
+            found = [self._groups[row] for row in self._images_read]
+        return [name.decode(errors="replace") for name in found]
 
-def _source_ids(records: tf.Tensor) -> tf.Tensor:
-    spec = {contract.SOURCE_ID: tf.io.FixedLenFeature([], tf.string, default_value="")}
-    return tf.io.parse_example(records, spec)[contract.SOURCE_ID]
+
+def _names(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    """[batch] names of examples, and their groups, which are these names where there are none."""
+    spec = {
+        name: tf.io.FixedLenFeature([], tf.string, default_value="")
+        for name in (contract.SOURCE_ID, contract.GROUP, contract.IMAGE)
+    }
+    parsed = tf.io.parse_example(records, spec)
+    names = tf.numpy_function(
+        lambda ids, images: np.array([*map(contract.example_name, ids, images)], object),
+        [parsed[contract.SOURCE_ID], parsed[contract.IMAGE]],
+        tf.string,
+    )
+    return names, tf.where(parsed[contract.GROUP] == "", names, parsed[contract.GROUP])
 
 
 def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
@@ -334,12 +371,3 @@ def _options() -> tf.data.Options:
     # The arrays behind `DecodedExamples` are not part of TensorFlow's graph, and do not change.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return options
-
-
-def _memory() -> int:
-    """Bytes of memory that this process may use: the machine's, or a container's limit (cgroup 2 or 1)."""
-    limits = [os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")]
-    for path in ("/sys/fs/cgroup/memory.max", "/sys/fs/cgroup/memory/memory.limit_in_bytes"):
-        with contextlib.suppress(OSError, ValueError):  # No such file, or it says "max".
-            limits.append(int(pathlib.Path(path).read_text()))
-    return min(limits)

@@ -6,6 +6,7 @@ drawn from those in the image, so that rare classes are seen however large the i
 
 from __future__ import annotations
 
+import copy
 import os
 from collections.abc import Callable
 
@@ -78,6 +79,13 @@ class Patches(DecodedExamples):
         self._corners = np.array(corners, np.int64).reshape(-1, 3)
         self.count = len(self._corners)
 
+    def select(self, images: np.ndarray) -> Patches:
+        selected = copy.copy(self)
+        selected._corners = self._corners[np.isin(self._corners[:, 0], self._images_read[images])]
+        selected._images_read = self._images_read[images]
+        selected.count = len(selected._corners)
+        return selected
+
     @property
     def _size(self) -> tuple[int, int]:
         return self._shape.height, self._shape.width
@@ -128,7 +136,7 @@ class Patches(DecodedExamples):
         return pixels, label
 
     def source_ids(self, indices: np.ndarray) -> list[str]:
-        return super().source_ids(self._corners[indices, 0])
+        return [self._source_ids[image].decode(errors="replace") for image in self._corners[indices, 0]]
 
 
 def _grid(image: tuple[int, ...], size: tuple[int, int]) -> list[tuple[int, int]]:

@@ -18,6 +18,29 @@ def fit_size(maps: Any, height: int, width: int) -> Any:
     return keras.ops.pad(maps, [[0, 0], [0, missing[0]], [0, missing[1]], [0, 0]]) if any(missing) else maps
 
 
+def same_padding_offset(size: tuple[int, int], stride: int) -> float:
+    """Where the first column of maps lies after convolutions that halve the size as TensorFlow's padding `same` does.
+
+    It pads an even size by one pixel more at the end than at the beginning, so that each 3×3 or 5×5 kernel looks around
+    the second pixel of a pair; an odd size evenly, around every other pixel from the first one on.
+
+    Args:
+      size: height and width of the image.
+      stride: of the maps, a power of two.
+
+    Returns:
+      Pixels of the image; the mean of rows and columns, where they differ.
+    """
+    offsets = []
+    for length in size:
+        offset, step = 0, 1
+        while step < stride:
+            offset += step * (length % 2 == 0)
+            length, step = -(-length // 2), 2 * step
+        offsets.append(offset)
+    return sum(offsets) / 2
+
+
 @keras.saving.register_keras_serializable("segpipe")
 class UpsampleBilinear(keras.layers.Layer):
     """Bilinear upsampling of maps whose column i lies at column stride · i + offset of the result; rows likewise.

@@ -204,19 +204,21 @@ class Checkpoints:
         path = tf.train.latest_checkpoint(os.path.join(self._folder, _BEST))
         weights_checkpoint(model).read(path).assert_existing_objects_matched().expect_partial()
 
-    def mark_exported(self) -> None:
-        """Notes that the model was exported, so that another training may delete these checkpoints."""
-        write_text(os.path.join(self._folder, _EXPORTED), "")
-
 
 def _loss_variables(model: keras.Model) -> list[Any]:
     (tracker,) = (metric for metric in model.metrics if metric.name == "loss")
     return tracker.variables
 
 
-def weights_checkpoint(model: keras.Model) -> tf.train.Checkpoint:
-    """A checkpoint of a model's weights alone; it also reads those of an exported model."""
-    return tf.train.Checkpoint(weights=[variable.value for variable in model.weights])
+def weights_checkpoint(model: keras.Model, first: int = 0) -> tf.train.Checkpoint:
+    """A checkpoint of a model's weights alone; it also reads those of an exported model, from its `first` on."""
+    # As a dictionary, which TensorFlow writes like a list, because a list begins at 0.
+    return tf.train.Checkpoint(weights={str(first + i): variable.value for i, variable in enumerate(model.weights)})
+
+
+def mark_exported(folder: str) -> None:
+    """Notes that the model was exported, so that another training may delete the checkpoints in its `run_folder`."""
+    write_text(os.path.join(folder, _EXPORTED), "")
 
 
 def delete_exported(root: str, keep: str) -> None:

@@ -1,8 +1,9 @@
-"""The learning rate over a training run: one of Keras' schedules after a linear warm-up."""
+"""The learning rate over a training run: one of Keras' schedules after a linear warm-up; less for some weights."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import keras
 
@@ -31,3 +32,23 @@ def learning_rates(settings: TrainSettings, small_sizes: float = 0.0) -> Callabl
         return float(after(max(0.0, progress - start) / (1 - start)))
 
     return rate
+
+
+def slow_down(optimizer: keras.optimizers.Optimizer, factor: float, variables: Iterable[keras.Variable]) -> None:
+    """Makes an optimizer change some variables by less than the others.
+
+    Args:
+      optimizer: one of Keras', built.
+      factor: what the learning rate of these variables is multiplied by.
+      variables: of those that the optimizer was built for.
+    """
+    slow = {optimizer._get_variable_index(variable) for variable in variables}
+    kind: Any = type(optimizer)
+
+    class SlowedDown(kind):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            share = factor if self._get_variable_index(variable) in slow else 1.0
+            super().update_step(gradient, variable, learning_rate * share)
+
+    # Keras has no learning rates by variable. Scaled gradients would do nothing: Adam divides their scale out again.
+    optimizer.__class__ = SlowedDown

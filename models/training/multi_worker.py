@@ -19,6 +19,7 @@ from typing import Any
 
 from data.base.errors import UserError
 from data.base.packages import package_versions
+from models.training.settings import TrainerConfig
 
 _LOG = logging.getLogger("segpipe.training")
 _JOB_FILE = "multi_worker.json"
@@ -71,6 +72,7 @@ def run_fn(fn_args: Any) -> None:
     names = ("train_files", "eval_files", "transform_output", "serving_model_dir", "model_run_dir")
     job = {name: getattr(fn_args, name) for name in (*names, "custom_config", "hyperparameters")}
     job["packages"] = package_versions()
+    job["weights"] = _initial_weights(fn_args.custom_config)
     folder = fn_args.custom_config["checkpoints"]
     os.makedirs(folder, exist_ok=True)
     path = os.path.join(folder, _JOB_FILE)
@@ -120,8 +122,10 @@ def join(folder: str) -> None:
             break
         first = content and content["beat"]
         time.sleep(2 * _BEAT_SECONDS)
-    _check_packages(content["job"].pop("packages"))
-    _train(content["job"])
+    job = content["job"]
+    _check_packages(job.pop("packages"))
+    _check_weights(job.pop("weights"), job["custom_config"])
+    _train(job)
 
 
 def _check_packages(expected: dict[str, str]) -> None:
@@ -132,6 +136,21 @@ def _check_packages(expected: dict[str, str]) -> None:
     ]
     if different:
         raise UserError(f"worker 0 has {'; '.join(different)}; all workers need the same versions")
+
+
+def _initial_weights(custom_config: dict[str, Any]) -> str:
+    config = TrainerConfig.model_validate(custom_config)
+    return config.model.chosen_encoder.starting_weights(download=True).words
+
+
+def _check_weights(expected: str, custom_config: dict[str, Any]) -> None:
+    """Raises a UserError if this worker would start from other weights than worker 0 does."""
+    found = _initial_weights(custom_config)
+    if found != expected:
+        raise UserError(
+            f"worker 0 starts from {expected}, this one from {found}; install the same weights on all workers, or set "
+            "model.encoder_weights to none"
+        )
 
 
 def _train(job: dict[str, Any]) -> None:

@@ -23,6 +23,10 @@ class TrainSettings(Section):
       minutes: how long to train, on whatever machine: the whole schedule, with its warm-up, its small sizes and its end
         at a learning rate of zero, fits into this time, with the evaluations on the eval split and what TensorFlow
         prepares, but without reading the data before and exporting the model after. 0 trains for `epochs`.
+      folds: trains as many models and exports them as one that averages their probabilities, which takes as many times
+        as long to train and to serve. The train and eval splits together are divided into as many folds by a hash of
+        the examples' names or groups; each model learns from all folds but one, and that one takes the place of the
+        eval split. 0 or 1 trains one model, on the splits as they are, and so does each trial of the tuner.
       batch_size: images per step, on all replicas together.
       loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
         weight or its options.
@@ -36,6 +40,8 @@ class TrainSettings(Section):
       schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
       learning_rate: its value at the end of the warm-up.
+      pretrained_learning_rate: what the learning rate is multiplied by for weights that were trained before, those of
+        `model.encoder_weights`; 0 leaves them as they are.
       warmup_epochs: epochs in which the learning rate rises from zero; by `minutes` at most a tenth of the training.
       weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
         not decay.
@@ -44,9 +50,8 @@ class TrainSettings(Section):
       early_stopping_epochs: ends the training after so many epochs (by `minutes`: evaluations at the full size) without
         a better mean IoU on the eval split; 0 for never.
       augmentation: random changes to the training images.
-      warm_start: `deployed` begins with the weights of the newest model at the push destination, if it has the same
-        classes, input, encoder, decoder and options. Otherwise, and with `none`, training begins with random weights or
-        `model.encoder_weights`.
+      warm_start: `deployed` begins with those weights of the newest model at the push destination that fit, by name and
+        shape, and with random ones or `model.encoder_weights` where there are none. Classes are matched by name.
       cache: where decoded images are kept, in 8 bits: in `memory`, in a temporary file on `disk` (in TMPDIR), or
         nowhere (`none`), which means decoding them anew in each epoch. `auto` is memory if they fill at most a quarter
         of it, else none.
@@ -66,6 +71,7 @@ class TrainSettings(Section):
 
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
     minutes: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
+    folds: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
     loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
         "cross_entropy": CrossEntropy()
@@ -76,6 +82,7 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
+    pretrained_learning_rate: Share = 0.3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0
@@ -136,6 +143,7 @@ class TrainerConfig(Section):
       push_destination: where to look for the model of a warm start.
       deployed_model: folder of that model, "" for none; filled in by the Trainer component.
       statistics: the data gate's statistics of the data set; filled in by the Trainer component.
+      member: of several models by `train.folds`, which one this is, from 0 on; filled in by the trainer.
     """
 
     preprocessing: PreprocessingSettings
@@ -147,6 +155,7 @@ class TrainerConfig(Section):
     push_destination: str = ""
     deployed_model: str = ""
     statistics: dict[str, Any] = {}
+    member: int = 0
 
     @property
     def stages(self) -> list[tuple[int, float]]:

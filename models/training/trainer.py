@@ -16,19 +16,22 @@ import numpy as np
 import tensorflow as tf
 import tensorflow_transform as tft
 
-from data.base.files import find, join
-from data.base.links import plain_path
+from data.base.files import find
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
+from models.ensemble import folds
+from models.ensemble.average import average
 from models.inputs import input_pipeline
 from models.inputs.patches import Patches
 from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
+from models.training.learning_rates import slow_down
 from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
+from models.training.warm_start import warm_start
 from models.tuning import search_space
 
 _LOG = logging.getLogger("segpipe.training")
@@ -74,22 +77,34 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
 
     root = config.checkpoints or os.path.join(fn_args.model_run_dir, "checkpoints")
     identity = [config.model_dump(mode="json"), fn_args.train_files, fn_args.eval_files, fn_args.transform_output]
-    folder = checkpoints.run_folder(root, *identity)
+    initial_weights = config.model.chosen_encoder.starting_weights(download=True).words
+    folder = checkpoints.run_folder(root, *identity, initial_weights)
     if not worker:
         checkpoints.delete_exported(root, keep=folder)
-    with decoded_examples(fn_args, config, transform) as (training, evaluation):
-        logs = "" if worker else fn_args.model_run_dir
-        saved = train_model(config, strategy, training, evaluation, folder, logs, worker)
-    if worker:
-        return
+    with decoded_examples(fn_args, config, transform, together=settings.folds > 1) as decoded:
+        members = folds.members(config, decoded)
+        trained = []
+        for member in members:
+            keras.utils.clear_session()
+            if member.name:
+                _LOG.info("model %d of %d", member.config.member + 1, len(members))
+            logs = "" if worker else os.path.join(fn_args.model_run_dir, member.name)
+            data, place = (member.training, member.evaluation), os.path.join(folder, member.name)
+            trained.append(train_model(member.config, strategy, *data, place, logs, worker))
+        if worker:
+            return
 
-    # Served in float32 whatever it was trained in: the machine that serves need not have bfloat16.
-    serving_model = _build(config, len(label_map), "float32")
-    saved.load_best_weights(serving_model)
-    serving_model.save_weights(os.path.join(fn_args.model_run_dir, "best.weights.h5"))
-    facts = {**_facts(config), "trained_epochs": round(saved.epochs, 2)}
-    signatures.export(serving_model, transform, fn_args.serving_model_dir, facts)
-    saved.mark_exported()
+        # Served in float32 whatever they were trained in: the machine that serves need not have bfloat16.
+        models = [_build(config, len(label_map), "float32") for _ in members]
+        for model, member, saved in zip(models, members, trained, strict=True):
+            saved.load_best_weights(model)
+            model.save_weights(os.path.join(fn_args.model_run_dir, member.name, "best.weights.h5"))
+        epochs = sum(saved.epochs for saved in trained) / len(trained)
+        facts = {**_facts(config), "initial_weights": initial_weights, "trained_epochs": round(epochs, 2)}
+        if facts["held_out"]:
+            folds.write_doubts(members, models, fn_args.model_run_dir)
+    signatures.export(average(models), transform, fn_args.serving_model_dir, facts)
+    checkpoints.mark_exported(folder)
 
 
 def require_statistics(config: TrainerConfig) -> None:
@@ -141,12 +156,14 @@ def train_model(
         precision,
         strategy.num_replicas_in_sync,
     )
+    _LOG.info("the encoder starts from %s", config.model.chosen_encoder.starting_weights(download=True).words)
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
 
     def make_model(halvings: int) -> keras.Model:
         with strategy.scope():
             model = compiled_model(config.halved(halvings), len(label_map), precision, weights)
-        if config.deployed_model:
+        # Later it goes on from what it has learned: in a checkpoint, or at a smaller size.
+        if config.deployed_model and not saved.step:
             warm_start(model, config)
         return model
 
@@ -158,9 +175,9 @@ def train_model(
 
 @contextlib.contextmanager
 def decoded_examples(
-    fn_args: Any, config: TrainerConfig, transform: Any
-) -> Iterator[tuple[input_pipeline.DecodedExamples, input_pipeline.DecodedExamples]]:
-    """The train and the eval split; decoded examples that were kept on disk are deleted at the end."""
+    fn_args: Any, config: TrainerConfig, transform: Any, together: bool = False
+) -> Iterator[list[input_pipeline.DecodedExamples]]:
+    """The train and the eval split, or both `together`; examples that were kept on disk are deleted at the end."""
     shape = config.preprocessing
     splits = {"train": fn_args.train_files, "eval": fn_args.eval_files}
     statistics = {split: config.statistics["splits"][split] for split in splits}
@@ -173,6 +190,9 @@ def decoded_examples(
     cache = input_pipeline.resolve_cache(config.train, shape, num_bytes, paths)
     _check_disk(cache, num_bytes)
     _LOG.info("decoded images are kept: %s", cache)
+    if together:
+        splits = {"all": [pattern for patterns in splits.values() for pattern in patterns]}
+        examples, pixels = ({"all": sum(of.values())} for of in (examples, pixels))
     on_disk = tempfile.TemporaryDirectory(prefix="segpipe-cache-") if cache == "disk" else contextlib.nullcontext("")
     with on_disk as scratch:
         decoded: list[input_pipeline.DecodedExamples] = []
@@ -185,26 +205,7 @@ def decoded_examples(
             else:
                 place = None if cache == "none" else folder
                 decoded.append(input_pipeline.DecodedExamples(patterns, transform, shape, examples[split], place))
-        yield decoded[0], decoded[1]
-
-
-def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
-    """Gives a model the weights of the deployed one, and returns whether they fit.
-
-    A retraining that nobody watches must not fail because somebody changed the model: a deployed model that does not
-    fit is logged and left out.
-    """
-    facts = signatures.read_facts(config.deployed_model) or {}
-    wanted = _facts(config)
-    different = [name for name in ("label_map", "preprocessing", "model") if facts.get(name) != wanted[name]]
-    if different:
-        _LOG.warning("no warm start: %s has another %s", config.deployed_model, " and ".join(different))
-        return False
-    with plain_path(config.deployed_model) as folder:
-        variables = join(folder, "variables", "variables")
-        checkpoints.weights_checkpoint(model).read(variables).assert_existing_objects_matched().expect_partial()
-    _LOG.info("starting from the weights of %s", config.deployed_model)
-    return True
+        yield decoded
 
 
 def _facts(config: TrainerConfig) -> dict[str, Any]:
@@ -214,6 +215,7 @@ def _facts(config: TrainerConfig) -> dict[str, Any]:
         "preprocessing": config.preprocessing.model_dump(mode="json", exclude_none=True),
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
+        "held_out": folds.are_held_out(config),
         # What the model learned from, so that later data can be compared with it.
         "statistics": config.statistics,
     }
@@ -247,10 +249,15 @@ def compiled_model(
       UserError: if the encoder's pretrained weights cannot be used.
     """
     model = _build(config, num_classes, precision)
-    config.model.chosen_encoder.load_weights(model)
-    optimizer = _optimizer(config.train)
-    # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1.
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    pretrained = [
+        variable
+        for layer in config.model.chosen_encoder.load_weights(model) or []
+        for variable in layer.trainable_variables
+    ]
+    optimizer = inner = _optimizer(config.train)
+    # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. And pretrained weights would
+    # decay towards zero, not towards what they were.
+    optimizer.exclude_from_weight_decay(var_list=pretrained, var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
     model.compile(
@@ -261,6 +268,7 @@ def compiled_model(
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
+    slow_down(inner, config.train.pretrained_learning_rate, pretrained)
     return model
 
 

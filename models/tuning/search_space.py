@@ -15,6 +15,7 @@ from models.training.settings import TrainerConfig
 # Keys whose value trials cannot choose, with the reason.
 _NOT_TUNED = {
     "train.epochs": "tune.epochs is the number of epochs of every trial",
+    "train.folds": "a trial trains one model",
     "train.minutes": "every trial trains for tune.epochs epochs",
     "train.cache": "all trials share the decoded images",
     "train.strategy": "all trials share the devices",

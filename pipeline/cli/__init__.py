@@ -9,7 +9,7 @@ import click
 from data.base.errors import UserError
 from pipeline.cli import convert, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
-from pipeline.cli.data_sets import init_data, inspect_data
+from pipeline.cli.data_sets import init_data, inspect_data, plan_data
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
@@ -31,6 +31,7 @@ for _command in (
     init_data.init,
     inspect_data.inspect,
     convert.convert,
+    plan_data.plan,
     run.run,
     run.retrain,
     run.join,

@@ -15,7 +15,7 @@ import click
 from data.base.errors import UserError
 from data.base.files import is_remote
 from data.base.links import pattern_letters
-from pipeline.cli.common import quiet
+from pipeline.cli.common import in_command, program, quiet
 from pipeline.cli.data_sets.formats import FormatCommand, make_reader
 from pipeline.cli.data_sets.recognized import conversion, recognized
 
@@ -132,7 +132,10 @@ def _recognize(source: str, destination: str, options: Mapping[str, Any], is_add
     from data.inspection.recognize import is_tfrecords
 
     if is_tfrecords(source):
-        raise UserError(f"{source} holds TFRecords of each split and a labels.yaml: it is converted already")
+        raise UserError(
+            f"{source} holds TFRecords of each split and a labels.yaml: it is converted already; "
+            f"`{program()} plan {in_command(source)}` writes a configuration for it"
+        )
     found = recognized(source, options, is_addition=is_addition)
     if found.options and not found.labels:
         command = shlex.join(conversion(found, destination))

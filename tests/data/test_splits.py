@@ -2,7 +2,7 @@ import hypothesis
 import pytest
 from hypothesis import strategies as st
 
-from data.splits import parse_shares, share_text, split_of, working_shares
+from data.splits import fold_of, parse_shares, share_text, split_of, working_shares
 
 SHARES = {"train": 0.8, "eval": 0.1, "test": 0.1}
 
@@ -17,6 +17,21 @@ def test_an_image_stays_in_its_split_forever():
     # Fixed answers: a change here would move images between the splits of data sets that exist.
     names = ("cat_1", "cat_2", "cat_3", "cat_4", "cat_35")
     assert [split_of(name, SHARES) for name in names] == ["train", "test", "eval", "train", "eval"]
+
+
+def test_an_image_stays_in_its_fold_forever():
+    # Fixed answers: a change here would show models of a retraining what they are measured on.
+    names = ("cat_1", "cat_2", "cat_3", "cat_4", "cat_35")
+    assert [fold_of(name, 5) for name in names] == [3, 4, 4, 0, 0]
+
+
+@pytest.mark.parametrize("split", ["train", "eval"])
+def test_folds_are_of_one_size_in_each_split(split):
+    names = [name for index in range(20000) if split_of(name := f"image_{index}", SHARES) == split]
+    folds = [fold_of(name, 5) for name in names]
+    assert set(folds) == set(range(5))
+    for fold in range(5):
+        assert folds.count(fold) / len(names) == pytest.approx(0.2, abs=0.02)
 
 
 def test_the_order_of_the_shares_does_not_matter():

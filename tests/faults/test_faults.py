@@ -208,7 +208,7 @@ def bench(small_config: Any, brain_mri: pathlib.Path, tmp_path_factory: Any, wor
         config = small_config(
             folder / "disk" / "output",
             data={"input": f"{folder}/spans/{{SPAN}}", "window": 2},
-            model={"filters": 4, "depth": 1},
+            model={"encoder": "plain", "filters": 4, "depth": 1},
             train={"epochs": 1, "checkpoint_steps": 2},
             gate={"min": {"mean_iou": 0.0}, "regression": 1},
         )

@@ -1,14 +1,17 @@
 """A user's own encoder and the pretrained weights take part in the cache key."""
 
+import dataclasses
+import hashlib
 import json
 import sys
 
 import pytest
 
+from models.encoders.applications.resnet50 import ResNet50
 from pipeline.pipeline import create_pipeline
 from pipeline.records.recording import inputs_digest
 
-ENCODER = "from models.encoders.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
+ENCODER = "from models.encoders.applications.resnet50 import ResNet50\nclass Own(ResNet50):\n    pass\n"
 
 
 @pytest.fixture
@@ -40,3 +43,23 @@ def test_the_trainer_and_the_tuner_notice_a_changed_encoder_and_changed_weights(
     weights.write_bytes(b"2 and longer")
     for old, new in ((before, edited), (edited, keys())):
         assert all(one != other for one, other in zip(old, new, strict=True))
+
+
+def test_published_weights_count_where_this_machine_trains(small_config, tmp_path, monkeypatch):
+    monkeypatch.setenv("KERAS_HOME", str(tmp_path / "keras"))
+    path = tmp_path / "keras" / "models" / ResNet50.published.name
+    path.parent.mkdir(parents=True)
+    config = small_config(tmp_path / "output", preprocessing={"height": 48, "width": 48})
+    config = type(config).model_validate({**config.model_dump(), "model": {"encoder": "resnet50"}})
+
+    def key(**where):
+        components = {component.id: component for component in create_pipeline(config, **where).components}
+        return json.loads(components["Trainer"].spec.exec_properties["custom_config"])["code"]
+
+    here, elsewhere, inputs = key(), key(runs_here=False), inputs_digest(config)
+    path.write_bytes(b"weights")
+    published = dataclasses.replace(ResNet50.published, digest=hashlib.md5(b"weights").hexdigest())
+    monkeypatch.setattr(ResNet50, "published", published)
+    assert key() != here
+    assert inputs_digest(config) != inputs
+    assert key(runs_here=False) == elsewhere

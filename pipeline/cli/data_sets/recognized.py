@@ -73,13 +73,14 @@ def conversion(found: Recognized, destination: str, labels_path: str | None = No
 
 
 def progress() -> Callable[[str, int, int], None]:
-    """Tells every few seconds how many files are done."""
+    """Tells every few seconds how many files are done, and of how many if that is known and not 0."""
     last = time.monotonic()
 
     def show(what: str, done: int, total: int) -> None:
         nonlocal last
         if time.monotonic() - last > _PROGRESS_SECONDS:
             last = time.monotonic()
-            click.echo(f"{done:,} of {total:,} {what} looked at", file=sys.stderr)
+            of_all = f" of {total:,}" if total else ""
+            click.echo(f"{done:,}{of_all} {what} looked at", file=sys.stderr)
 
     return show

@@ -68,7 +68,7 @@ def compile_pipeline(config: Config, image: str) -> str:
 
     from pipeline.pipeline import create_pipeline
 
-    pipeline = create_pipeline(on_cluster(config))
+    pipeline = create_pipeline(on_cluster(config), runs_here=False)
     runner = KubeflowV2DagRunner(
         KubeflowV2DagRunnerConfig(default_image=image, default_commands=list(COMMAND), use_pipeline_spec_2_1=True)
     )

@@ -7,6 +7,7 @@ import os
 from data.base.errors import UserError
 from data.base.links import pattern_letters
 from data.contract import LABEL_MAP_FILE
+from models.encoders.weights.pretrained import PretrainedEncoder
 from pipeline.config import Config
 from pipeline.records.settings import MetadataSettings
 from pipeline.runners.beam.settings import COMPONENTS
@@ -49,8 +50,15 @@ def on_cluster(config: Config) -> Config:
     data = config.data.model_copy(update={"input": seen("data.input", config.data.input), "label_map": label_map})
     push = config.push.model_copy(update={"destination": seen("push.destination", config.push.destination)})
     model = config.model
-    if model.encoder_weights:
-        model = model.model_copy(update={"encoder_weights": seen("model.encoder_weights", model.encoder_weights)})
+    if model.own_weights:
+        model = model.model_copy(update={"encoder_weights": seen("model.encoder_weights", model.own_weights)})
+    encoder = model.chosen_encoder
+    if isinstance(encoder, PretrainedEncoder) and encoder.encoder_weights == "imagenet" and not encoder.packaged:
+        file = f" ({encoder.published.url})" if encoder.published else ""
+        raise UserError(
+            f"model.encoder_weights: the image of the steps holds no ImageNet weights of encoder {model.encoder}; put "
+            f"their file{file} on the volume, and give its path"
+        )
     if letters := " ".join(pattern_letters(config.output)):
         raise UserError(f"output: {config.output} holds {letters}, which TFX takes for a pattern; name one without")
     # Kubeflow has its own metadata server, and its own place for artifacts.

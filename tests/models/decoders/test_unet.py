@@ -11,7 +11,7 @@ from models.settings import ModelSettings
 
 
 def build(input_shape, num_classes, dtype="float32", **model):
-    return build_model(ModelSettings(**model), input_shape, num_classes, dtype)
+    return build_model(ModelSettings(**{"encoder": "plain", **model}), input_shape, num_classes, dtype)
 
 
 @pytest.mark.parametrize("size", [(32, 32), (37, 50), (33, 16)])
@@ -37,7 +37,7 @@ def test_parameters_are_those_of_the_paper():
 
 
 def test_parameters_on_resnet50_add_up():
-    filters, below, expected = 4, 2048, 23_587_712
+    filters, below, expected = 4, 2048, 23_587_712 - 2 * 7 * 7 * 64  # One channel instead of three.
     for level, skip in ((4, 1024), (3, 512), (2, 256), (1, 64), (0, 1)):
         width = filters * 2**level
         expected += 4 * below * width + width  # 2×2 up-convolution, with biases
@@ -58,6 +58,16 @@ def test_parameters_on_resnet50_add_up():
 def test_dropout_is_at_the_deepest_levels(model, expected):
     built = build((64, 64, 3), 5, filters=4, dropout=0.5, **model)
     assert {layer.name for layer in built.layers if layer.get_config().get("dropout")} == expected
+
+
+def test_the_image_takes_the_place_of_what_an_encoder_leaves_out_at_the_finest_strides():
+    image = keras.Input((37, 50, 5))
+    features = [FeatureMaps(keras.layers.MaxPooling2D(stride)(image), stride) for stride in (4, 8, 16)]
+    model = keras.Model(image, UNet(filters=4, dropout=0.5).build(image, features, 3, "float32"))
+    assert model.output_shape == (None, 37, 50, 3)
+    assert model.get_layer("image_at_stride_2").output.shape == (None, 19, 25, 5)
+    dropped = {layer.name for layer in model.layers if layer.get_config().get("dropout")}
+    assert dropped == {"decoder_2", "decoder_3"}
 
 
 @pytest.mark.parametrize("normalization", ["batch", "group", "none"])
@@ -93,6 +103,6 @@ def test_mixed_precision_keeps_weights_and_logits_in_float32():
 
 def test_an_encoder_that_leaves_out_a_stride_is_refused():
     image = keras.Input((32, 32, 3))
-    features = [FeatureMaps(image[:, ::stride, ::stride], stride) for stride in (4, 8)]
-    with pytest.raises(UserError, match=r"model.decoder: unet takes maps at strides 2, .*; the encoder gives \[4, 8\]"):
+    features = [FeatureMaps(image[:, ::stride, ::stride], stride) for stride in (2, 8)]
+    with pytest.raises(UserError, match=r"model.decoder: unet takes maps at strides 2, .*; the encoder gives \[2, 8\]"):
         UNet().build(image, features, 2, "float32")

@@ -5,7 +5,7 @@ import pytest
 import tensorflow as tf
 
 from data.base.errors import UserError
-from data.contract import IMAGE, MASK, SOURCE_ID
+from data.contract import GROUP, IMAGE, MASK, SOURCE_ID, example_name
 from models.inputs import input_pipeline, preprocessing
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
 from models.training.settings import TrainSettings
@@ -99,6 +99,44 @@ def test_a_step_names_its_images(files, tmp_path, cache):
     order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
     for step, (image, _) in enumerate(input_pipeline.training_batches(decoded, order, settings, 0).take(15)):
         assert decoded.source_ids(order.step(step)) == [f"example {number}" for number in numbers(image)]
+
+
+@CACHES
+def test_selected_images_are_taken_without_the_others(files, tmp_path, cache):
+    decoded = examples(files, tmp_path, cache)
+    chosen = np.array([20, 3, 17, 8])
+    names = decoded.source_ids(chosen)
+    selected = decoded.select(chosen)
+    assert selected.count == 4
+    image, label = selected.take(tf.constant([3, 0, 1, 2], tf.int64))
+    assert [f"example {number}" for number in numbers(image)] == [names[index] for index in (3, 0, 1, 2)]
+    np.testing.assert_array_equal(label[:, 0, 0], [number % 2 for number in numbers(image)])
+    assert selected.source_ids(np.arange(4)) == names
+    # Without groups, each image is one of its own.
+    assert selected.groups() == names
+    (all_of_a_part,) = input_pipeline.evaluation_batches(selected.select(np.array([2, 1])), 5)
+    assert [f"example {number}" for number in numbers(all_of_a_part[0])] == [names[2], names[1]]
+    if cache != "none":
+        np.testing.assert_array_equal(selected.classes_shown(2), decoded.classes_shown(2)[chosen])
+
+
+@CACHES
+def test_groups_stand_before_names_and_a_checksum_for_what_has_neither(tmp_path, cache):
+    path = str(tmp_path / "records")
+    features = [{SOURCE_ID: "a", GROUP: "patient"}, {SOURCE_ID: "b"}, {}]
+    with tf.io.TFRecordWriter(path) as writer:
+        for of_example in features:
+            values = {IMAGE: "1", MASK: "0", **of_example}
+            feature = {
+                name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[value.encode()]))
+                for name, value in values.items()
+            }
+            writer.write(tf.train.Example(features=tf.train.Features(feature=feature)).SerializeToString())
+    place = {"memory": "", "disk": str(tmp_path), "none": None}[cache]
+    decoded = input_pipeline.DecodedExamples([path], transform, SHAPE, 3, place)
+    checksum = example_name(b"", b"1")
+    assert decoded.source_ids(np.arange(3)) == ["a", "b", checksum]
+    assert decoded.groups() == ["patient", "b", checksum]
 
 
 def test_another_seed_gives_another_order():

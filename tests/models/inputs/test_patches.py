@@ -130,3 +130,20 @@ def test_classes_are_those_of_the_image(patches):
     of_first = np.array([name == "image 0" for name in patches.source_ids(np.arange(patches.count))])
     np.testing.assert_array_equal(shown[:, 2], of_first)
     assert shown[:, :2].all()
+
+
+def test_selected_images_keep_their_patches(patches):
+    chosen = [4, 1, 2]
+    selected = patches.select(np.array(chosen))
+    assert selected.count == sum(-(-SIZES[number][0] // 16) * -(-SIZES[number][1] // 24) for number in chosen)
+    assert patches.count > selected.count
+    indices = np.arange(selected.count)
+    for name, image, label in zip(selected.source_ids(indices), *selected.take(tf.constant(indices)), strict=True):
+        number = int(name.removeprefix("image "))
+        assert number in chosen
+        assert set(places(image)[label != IGNORE_LABEL][:, 2]) == {number}
+    assert sorted(set(selected.source_ids(indices))) == sorted(f"image {number}" for number in chosen)
+    assert not selected.classes_shown(3)[:, 2].any()
+    assert selected.groups() == [f"image {number}" for number in chosen]
+    # Those of a part of the part.
+    assert set(selected.select(np.array([0])).source_ids(np.array([0]))) == {"image 4"}

@@ -1,8 +1,9 @@
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.layers.sizes import UpsampleBilinear, fit_size
+from models.layers.sizes import UpsampleBilinear, fit_size, same_padding_offset
 
 
 def test_maps_are_cropped_or_padded_at_the_end():
@@ -34,3 +35,13 @@ def test_maps_of_windows_lie_in_the_middle_of_these():
     maps = np.random.default_rng(0).normal(size=(2, 3, 5, 2)).astype(np.float32)
     expected = tf.image.resize(maps, (12, 20))  # Half-pixel centers.
     np.testing.assert_allclose(UpsampleBilinear(12, 20, 4, offset=1.5)(maps), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("size", [16, 17, 18, 20, 23])
+def test_the_offset_is_where_strided_convolutions_look(size):
+    columns = np.arange(size, dtype=np.float32)[None, :, None]
+    for level, points in enumerate((3, 5, 3)):
+        kernel = np.eye(points, dtype=np.float32)[points // 2, :, None, None]  # Its middle alone.
+        columns = keras.ops.conv(columns, kernel, strides=2, padding="same")
+        assert same_padding_offset((size, size), 2 ** (level + 1)) == float(columns[0, 0, 0])
+    assert same_padding_offset((16, 17), 8) == 3.5

@@ -15,7 +15,7 @@ import tensorflow as tf
 from models.inputs import input_pipeline
 from models.settings import ModelSettings
 from models.training import checkpoints, trainer
-from models.training.checkpoints import Checkpoints, delete_exported, run_folder
+from models.training.checkpoints import Checkpoints, delete_exported, mark_exported, run_folder
 from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
@@ -118,7 +118,10 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     script["write_examples"](path)
     settings = TrainSettings(epochs=1, batch_size=4, precision="float32", checkpoint_steps=1)
     config = TrainerConfig(
-        preprocessing=script["SHAPE"], model=ModelSettings(filters=2, depth=1), train=settings, label_map=[]
+        preprocessing=script["SHAPE"],
+        model=ModelSettings(encoder="plain", filters=2, depth=1),
+        train=settings,
+        label_map=[],
     )
     examples = input_pipeline.DecodedExamples([path], script["transform"], script["SHAPE"], script["EXAMPLES"], "")
     # One image alone has the class whose weight is infinite.
@@ -150,7 +153,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
     for folder in folders:
         os.mkdir(folder)
     for folder in folders[:2]:
-        Checkpoints(folder, TrainSettings(), pace_of(TrainSettings(), [(0, 1.0)], 1)).mark_exported()
+        mark_exported(folder)
     delete_exported(str(tmp_path), keep=folders[0])
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
 

@@ -12,7 +12,7 @@ from models.training.settings import TrainerConfig, TrainSettings
 def trainer_config(model=None, **preprocessing):
     return TrainerConfig(
         preprocessing=PreprocessingSettings(**preprocessing),
-        model=ModelSettings(**(model or {})),
+        model=ModelSettings(**{"encoder": "plain", **(model or {})}),
         train=TrainSettings(),
         label_map=[],
     )

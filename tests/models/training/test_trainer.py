@@ -56,7 +56,7 @@ def test_a_model_too_deep_for_its_input_is_refused():
     with pytest.raises(ValueError, match="a depth of at most 5 would do"):
         TrainerConfig(
             preprocessing=PreprocessingSettings(height=32, width=48),
-            model=ModelSettings(depth=6),
+            model=ModelSettings(encoder="plain", depth=6),
             train=TrainSettings(),
             label_map=[],
         )
@@ -82,7 +82,7 @@ for name in ("one", "mirrored"):
     keras.utils.set_random_seed(1)
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=32, width=32, channels=1),
-        model=ModelSettings(filters=4, depth=2),
+        model=ModelSettings(encoder="plain", filters=4, depth=2),
         train=TrainSettings(epochs=3, warmup_epochs=0, learning_rate=0.01, strategy=name, loss=terms),
         label_map=[],
     )
@@ -115,7 +115,7 @@ def test_optimizers_are_keras_own(optimizer):
 def test_weights_decay_but_not_biases_and_normalization(normalization):
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=16, width=16, channels=1),
-        model=ModelSettings(filters=4, depth=1, normalization=normalization),
+        model=ModelSettings(encoder="plain", filters=4, depth=1, normalization=normalization),
         train=TrainSettings(weight_decay=0.5, learning_rate=0.1),
         label_map=[],
     )
@@ -165,7 +165,7 @@ def test_the_schedule_begins_at_the_full_size():
 def test_sizes_that_are_too_small_for_the_model_are_left_out(height, width, depth, expected):
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=height, width=width),
-        model=ModelSettings(depth=depth),
+        model=ModelSettings(encoder="plain", depth=depth),
         train=TrainSettings(epochs=40, small_sizes=0.8),
         label_map=[],
     )
@@ -196,7 +196,7 @@ def test_half_precision_scales_the_loss_and_learns():
     keras.utils.set_random_seed(0)
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=16, width=16, channels=1),
-        model=ModelSettings(filters=4, depth=1),
+        model=ModelSettings(encoder="plain", filters=4, depth=1),
         train=TrainSettings(warmup_epochs=0, learning_rate=0.01, ema_momentum=0.5),
         label_map=[],
     )

@@ -20,7 +20,7 @@ SPACE = {
 
 def tuner_config(space, **settings):
     return TunerConfig.model_validate(
-        {"preprocessing": {}, "model": {}, "train": {}, "label_map": [], "tune": {"space": space, **settings}}
+        {"preprocessing": {}, "model": {"encoder": "plain"}, "train": {}, "label_map": [], "tune": {"space": space, **settings}}
     )
 
 
@@ -79,6 +79,7 @@ def test_values_are_read_as_the_settings_read_them():
         ({"train.epochs": [1, 2]}, r"train.epochs cannot be tuned: tune.epochs"),
         ({"train.minutes": [1, 2]}, r"train.minutes cannot be tuned: every trial trains for tune.epochs"),
         ({"train.epochs.a": [1, 2]}, "train.epochs.a: epochs is a value, not a section"),
+        ({"train.folds": [0, 5]}, "train.folds cannot be tuned: a trial trains one model"),
         ({"train.cache": ["disk", "none"]}, "train.cache cannot be tuned"),
         ({"train.optimizer": ["adamw", "adamm"]}, r"train.optimizer: .*'lion'; got 'adamm'"),
         ({"train.optimizer": {"low": 1, "high": 2}}, r"train.optimizer: .*'lion'; got 1.0"),
@@ -94,7 +95,7 @@ def test_values_are_read_as_the_settings_read_them():
 )
 def test_a_space_that_the_settings_would_not_take_is_refused(space, message):
     settings = TuneSettings.model_validate({"space": space})
-    base = TrainerConfig.model_validate({"preprocessing": {"height": 32}, "model": {}, "train": {}, "label_map": []})
+    base = TrainerConfig.model_validate({"preprocessing": {"height": 32}, "model": {"encoder": "plain"}, "train": {}, "label_map": []})
     with pytest.raises(UserError, match=r"(?s)^tune\.space\..*" + message):
         checked_space(base, settings.space)
 

@@ -30,7 +30,7 @@ def search(tmp_path, monkeypatch):
         monkeypatch.setattr(trainer, "train_model", train_model)
         config = {
             "preprocessing": {},
-            "model": {},
+            "model": {"encoder": "plain"},
             "train": {},
             "label_map": [],
             "checkpoints": str(tmp_path / "tuning"),

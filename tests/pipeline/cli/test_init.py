@@ -222,10 +222,10 @@ def test_reasons_are_true_and_values_follow_from_the_data(init, tmp_path):
     config = load_config("my_run.yaml")
     assert config.preprocessing.channels == 1
     assert reason(text, "channels") == "all images are gray"
-    assert config.preprocessing.resize == "pad"
+    assert config.preprocessing.resize == "stretch"
     assert "width / height is 0.92 to 1.2" in reason(text, "resize")
     assert set(config.train.loss) == {"cross_entropy", "dice"}
-    assert reason(text, "loss").startswith("the rarest class has 1.")
+    assert reason(text, "loss").startswith("left_lung, the rarest class, has 1.")
     assert not config.train.augmentation.flip_horizontal
     assert reason(text, "flip_horizontal") == "mirrored, left_lung would be on the other side"
     assert (config.train.augmentation.brightness, config.train.augmentation.contrast) == (0, 0)
@@ -237,15 +237,22 @@ def test_reasons_are_true_and_values_follow_from_the_data(init, tmp_path):
     init(make(tmp_path / "color", 250, (48, 48)), "--overwrite")
     text, config = pathlib.Path("my_run.yaml").read_text(), load_config("my_run.yaml")
     assert (config.preprocessing.height, config.preprocessing.width, config.preprocessing.channels) == (48, 48, 3)
-    assert "are not made larger" in reason(text, "height")
+    assert "images are 48x48 (width x height), which is about the input's size, too" in reason(text, "height")
     assert config.preprocessing.resize == "stretch"
     assert set(config.train.loss) == {"cross_entropy"}
     assert config.model.depth == 3
     assert "48x48 become 6x6" in reason(text, "depth")
-    assert config.train.epochs == -(-20_000 // int(reason(text, "epochs").split()[0]))
+    assert 0 < config.train.minutes < 30
+    assert reason(text, "minutes").startswith("enough for about ")
 
 
-def test_objects_too_small_for_a_small_input_are_cut_into_patches(init, tmp_path):
+def test_the_minutes_that_are_asked_for_are_planned(init, tmp_path):
+    init(make(tmp_path / "source", 20, (48, 48)), "--minutes", "7.5")
+    assert load_config("my_run.yaml").train.minutes == 7.5
+    assert reason(pathlib.Path("my_run.yaml").read_text(), "minutes").startswith("as you asked")
+
+
+def test_objects_too_small_for_a_small_input_are_seen(init, tmp_path):
     for index in range(20):
         mask = np.zeros((640, 640), np.uint8)
         mask[index * 20 : index * 20 + 3, 100:103] = 1
@@ -256,9 +263,11 @@ def test_objects_too_small_for_a_small_input_are_cut_into_patches(init, tmp_path
             (tmp_path / "tiny" / kind).mkdir(parents=True, exist_ok=True)
             Image.fromarray(array).save(tmp_path / "tiny" / kind / f"{index}.png")
     init(tmp_path / "tiny")
-    config, text = load_config("my_run.yaml"), pathlib.Path("my_run.yaml").read_text()
-    assert (config.preprocessing.height, config.preprocessing.width, config.preprocessing.resize) == (256, 256, "none")
-    assert "would hardly be seen" in reason(text, "resize")
+    config = load_config("my_run.yaml")
+    # Two thirds of 640 pixels: objects of 3 have 2.
+    assert config.preprocessing.resize == "none" or config.preprocessing.height >= 427
+    assert config.train.small_sizes == 0
+    assert "foreground is about 3 wide" in reason(pathlib.Path("my_run.yaml").read_text(), "small_sizes")
     assert TrainerConfig(
         preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[]
     ).stages
@@ -284,21 +293,29 @@ def test_a_set_that_cannot_fill_its_splits_is_refused_with_the_numbers(init, tmp
     assert "would be empty" in init(make(tmp_path / "two", count=2))
 
 
-def test_tfrecords_need_only_a_run(init, brain_mri):
-    printed = init(brain_mri, "--name", "brain")
-    assert "it is converted already" in printed
-    assert commands(printed) == [["run", "--config", "my_run.yaml"]]
-    config = load_config("my_run.yaml")
-    assert config.data.input == str(brain_mri)
-    assert config.preprocessing.channels == 1
-    config.load_label_map()
+def test_tfrecords_are_for_plan(init, brain_mri, tmp_path):
+    printed = init(brain_mri)
+    assert f"{brain_mri} is converted already" in printed
+    assert f"plan {brain_mri}` writes its configuration" in printed
+    assert not list((tmp_path / "here").iterdir())
 
 
 def test_the_file_is_yaml_with_a_reason_for_what_came_from_the_data(init, tmp_path):
     init(make(tmp_path / "source"))
     text = pathlib.Path("my_run.yaml").read_text()
     assert max(map(len, text.splitlines())) <= 120
-    for key in ("height", "channels", "resize", "depth", "epochs", "loss", "flip_horizontal", "mean_iou", "regression"):
+    for key in (
+        "height",
+        "channels",
+        "resize",
+        "encoder",
+        "minutes",
+        "loss",
+        "small_sizes",
+        "flip_horizontal",
+        "mean_iou",
+        "regression",
+    ):
         assert reason(text, key), key
     assert set(yaml.safe_load(text)) >= {"name", "output", "data", "preprocessing", "model", "train", "gate", "serving"}
 

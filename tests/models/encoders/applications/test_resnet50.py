@@ -1,7 +1,7 @@
 import keras
 import numpy as np
 
-from models.encoders.resnet50 import FEATURES, ResNet50, resnet50_model
+from models.encoders.applications.resnet50 import ResNet50
 
 
 def copy_weights(source, target):
@@ -11,7 +11,7 @@ def copy_weights(source, target):
 
 def test_parameters_are_those_of_keras():
     # https://keras.io/api/applications: 25,636,712 with the top, of 2048 · 1000 + 1000.
-    assert resnet50_model((64, 64, 3), "float32", dilate=False).count_params() == 25_636_712 - 2_049_000 == 23_587_712
+    assert ResNet50().network((64, 64, 3), "float32").count_params() == 25_636_712 - 2_049_000 == 23_587_712
 
 
 def test_features_are_at_strides_2_to_32():
@@ -30,10 +30,9 @@ def test_dilation_gives_the_same_maps_at_more_places():
     original = keras.applications.ResNet50(include_top=False, weights=None, input_shape=(96, 80, 3))
     image = np.random.default_rng(0).normal(0, 58, (1, 96, 80, 3)).astype(np.float32)
     for dilate in (False, True):
-        encoder = resnet50_model((96, 80, 3), "float32", dilate=dilate)
+        encoder = ResNet50().network((96, 80, 3), "float32", dilate=dilate)
         copy_weights(original, encoder)
         maps = encoder(image)[-1]
         assert maps.shape == ((1, 6, 5, 2048) if dilate else (1, 3, 3, 2048))
         expected = original(image)
         np.testing.assert_allclose(maps[:, ::2, ::2] if dilate else maps, expected, rtol=1e-3, atol=1e-3)
-    assert FEATURES[-1] == original.layers[-1].name

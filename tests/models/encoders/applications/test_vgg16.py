@@ -4,7 +4,7 @@ import keras
 import pydantic
 import pytest
 
-from models.encoders.vgg16 import VGG16
+from models.encoders.applications.vgg16 import VGG16
 
 
 def test_maps_are_those_before_each_pooling_and_after_the_last():
@@ -21,5 +21,7 @@ def test_maps_are_those_before_each_pooling_and_after_the_last():
 
 
 def test_pretrained_weights_need_64_filters():
-    with pytest.raises(pydantic.ValidationError, match="encoder_weights fit 64 filters only; leave filters out"):
-        VGG16(filters=32, encoder_weights="vgg16.h5")
+    for weights in ("vgg16.h5", "imagenet"):
+        with pytest.raises(pydantic.ValidationError, match="weights: pretrained weights fit 64 filters only; leave"):
+            VGG16(filters=32, encoder_weights=weights)
+    assert VGG16(filters=32).starting_weights().words == "random weights (pretrained weights fit 64 filters only)"

@@ -1,0 +1,1 @@
+"""Which networks of `keras.applications` can look at the image?"""

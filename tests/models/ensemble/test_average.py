@@ -1,0 +1,57 @@
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from models.ensemble.average import average
+from models.network import build_model
+from models.serving import tiling
+from models.settings import ModelSettings
+
+SHAPE, CLASSES = (16, 12, 1), 3
+
+
+@pytest.fixture(scope="module")
+def models():
+    keras.utils.set_random_seed(0)
+    settings = ModelSettings(encoder="plain", filters=2, depth=1)
+    return [build_model(settings, SHAPE, CLASSES, "float32") for _ in range(3)]
+
+
+def test_the_softmax_of_the_logits_is_the_mean_of_the_probabilities(models):
+    images = np.random.default_rng(0).normal(size=[2, *SHAPE]).astype(np.float32)
+    together = average(models)
+    assert together.output_shape == models[0].output_shape
+    expected = np.mean([tf.nn.softmax(model(images)) for model in models], axis=0)
+    np.testing.assert_allclose(tf.nn.softmax(together(images)), expected, atol=1e-6)
+    np.testing.assert_allclose(tf.exp(together(images)), expected, atol=1e-6)
+
+
+def test_a_model_that_is_sure_does_not_make_numbers_overflow():
+    image = keras.Input([1, 1, 2])
+    sure = [keras.Model(image, keras.layers.Rescaling(scale)(image)) for scale in (1e4, -1e4)]
+    logits = average(sure)(np.array([[[[1.0, 0.0]]]], np.float32))
+    np.testing.assert_allclose(tf.nn.softmax(logits)[0, 0, 0], [0.5, 0.5])
+
+
+def test_the_weights_are_those_of_the_models_one_after_the_other(models):
+    weights = [id(weight) for model in models for weight in model.weights]
+    assert [id(weight) for weight in average(models).weights] == weights
+
+
+def test_one_model_is_left_as_it_is(models):
+    assert average(models[:1]) is models[0]
+
+
+def test_tiles_are_blended_from_the_averaged_probabilities(models):
+    pixels = np.random.default_rng(1).integers(0, 256, [37, 30, 1]).astype(np.uint8)
+    mean, scale = tf.constant([[100.0]]), tf.constant([[0.02]])
+
+    def log_of_mean(images):
+        return tf.math.log(tf.reduce_mean([tf.nn.softmax(model(images)) for model in models], axis=0))
+
+    (_, expected), (_, confidence) = (
+        tf.function(tiling.segment, autograph=False)(model, CLASSES, tf.constant(pixels), mean, scale, SHAPE[:2])
+        for model in (log_of_mean, average(models))
+    )
+    np.testing.assert_allclose(confidence, expected, atol=1e-5)

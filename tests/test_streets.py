@@ -1,0 +1,51 @@
+"""The drawn streets that benchmarks/thin_structures.py trains on."""
+
+import importlib.util
+import pathlib
+
+import numpy as np
+import pytest
+from numpy.lib.stride_tricks import sliding_window_view
+
+_FILE = pathlib.Path(__file__).parent.parent / "benchmarks" / "streets.py"
+
+
+@pytest.fixture(scope="module")
+def streets():
+    """The module; benchmarks are no package."""
+    spec = importlib.util.spec_from_file_location("streets", _FILE)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="module")
+def drawn(streets):
+    return streets.streets({"train": 3, "test": 2})
+
+
+def test_a_seed_always_draws_the_same_street(streets, drawn):
+    image, class_ids = streets.street(3)  # After the three of the train split.
+    np.testing.assert_array_equal(image, drawn["test_x"][0])
+    np.testing.assert_array_equal(class_ids, drawn["test_y"][0])
+
+
+def test_streets_differ(drawn):
+    images = [*drawn["train_x"], *drawn["test_x"]]
+    assert len({image.tobytes() for image in images}) == 5
+
+
+def test_every_class_is_there_and_large_regions_prevail(streets, drawn):
+    shares = np.bincount(drawn["train_y"].ravel(), minlength=len(streets.CLASSES)) / drawn["train_y"].size
+    assert len(shares) == len(streets.CLASSES)
+    assert (shares > 0).all()
+    thin = [streets.CLASSES.index(name) for name in streets.THIN]
+    assert 0.01 < shares[thin].sum() < 0.06
+
+
+def test_what_is_thin_is_at_most_four_pixels_wide(streets, drawn):
+    """A square of 5×5 pixels fits into a pole, a wire or a marking hardly anywhere: where two of them meet."""
+    for name in streets.THIN:
+        is_thin = drawn["train_y"] == streets.CLASSES.index(name)
+        fits = sliding_window_view(is_thin, (5, 5), axis=(1, 2)).all((-2, -1))
+        assert fits.sum() < 0.01 * is_thin.sum(), name
