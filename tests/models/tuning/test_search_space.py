@@ -20,7 +20,13 @@ SPACE = {
 
 def tuner_config(space, **settings):
     return TunerConfig.model_validate(
-        {"preprocessing": {}, "model": {"encoder": "plain"}, "train": {}, "label_map": [], "tune": {"space": space, **settings}}
+        {
+            "preprocessing": {},
+            "model": {"encoder": "plain"},
+            "train": {},
+            "label_map": [],
+            "tune": {"space": space, **settings},
+        }
     )
 
 
@@ -95,7 +101,9 @@ def test_values_are_read_as_the_settings_read_them():
 )
 def test_a_space_that_the_settings_would_not_take_is_refused(space, message):
     settings = TuneSettings.model_validate({"space": space})
-    base = TrainerConfig.model_validate({"preprocessing": {"height": 32}, "model": {"encoder": "plain"}, "train": {}, "label_map": []})
+    base = TrainerConfig.model_validate(
+        {"preprocessing": {"height": 32}, "model": {"encoder": "plain"}, "train": {}, "label_map": []}
+    )
     with pytest.raises(UserError, match=r"(?s)^tune\.space\..*" + message):
         checked_space(base, settings.space)
 

@@ -162,7 +162,11 @@ def test_an_empty_section_has_its_defaults(write):
         (MINIMAL, ("gate.min_mean_iou=0.3",), r"gate.min_mean_iou: write gate.min.mean_iou$"),
         (MINIMAL + "gate: {min_class_iou: {pet: 0.5}}", (), r"gate.min_class_iou: write gate.min.iou, such as"),
         (MINIMAL + "gate: {min_slice_mean_iou: {}}", (), r"gate.min_slice_mean_iou: write gate.slices, such as"),
-        (MINIMAL, ("preprocessing.height=32", "model.encoder=plain", "model.depth=6"), "at least 64 pixels each way, not 32; a depth"),
+        (
+            MINIMAL,
+            ("preprocessing.height=32", "model.encoder=plain", "model.depth=6"),
+            "at least 64 pixels each way, not 32; a depth",
+        ),
         (MINIMAL + "tune: {space: {}}", (), "tune.space: .*at least 1 item"),
         (MINIMAL + "tune: {trials: 3}", (), "tune.space: missing"),
         (MINIMAL + "tune: {space: {train.seed: 3}}", (), r"train.seed: takes a list of values, or a range .*; got 3"),
