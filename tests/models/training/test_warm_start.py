@@ -72,7 +72,7 @@ def deploy(tmp_path, caplog):
         exported = tf.Module()
         exported.weights = [variable.value for variable in model.weights]
         tf.saved_model.save(exported, str(folder))
-        known = config.model_dump(mode="json", include={"label_map", "preprocessing", "model"})
+        known = config.model_dump(mode="json", include={"label_map", "preprocessing", "model", "train"})
         write_text(str(folder / signatures.FACTS_PATH), json.dumps({**known, **facts}))
         return model, folder
 
