@@ -25,7 +25,11 @@ SIZES = {
     # Smaller ones lack some classes.
     "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),
     "fixed_cost": ("--images", "12", *_MODEL),
-    "quality": ("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "32"),
+    # `thin_structures` trains the default one.
+    "quality": (
+        *("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16"),
+        *("--contenders", "former_default,keras,pytorch"),
+    ),
     "plan": ("--seconds", "1", "--sets", "1", "--configurations", "1"),
     "thin_structures": (
         *("--seconds", "1", "--train", "12", "--evaluation", "4", "--test", "4"),

@@ -20,8 +20,8 @@ class EncoderNumbers:
 
 PRETRAINED, RANDOM = "efficientnet_lite0", "plain"
 ENCODERS = {
-    PRETRAINED: EncoderNumbers(images_per_second=25, bytes_per_pixel=2500),
-    RANDOM: EncoderNumbers(images_per_second=40, bytes_per_pixel=2500),
+    PRETRAINED: EncoderNumbers(images_per_second=50, bytes_per_pixel=2500),
+    RANDOM: EncoderNumbers(images_per_second=75, bytes_per_pixel=2500),
 }
 # Images whose shorter side has fewer pixels are too small for the strides of up to 32 of pretrained encoders.
 LEAST_SIDE_PRETRAINED = 64
@@ -38,7 +38,7 @@ MEMORY_SHARE = 0.5
 
 MINUTES = 30.0
 # Images that a training has to show at the full size, counted again in each pass, before larger images pay.
-SHOWN = 6000
+SHOWN = 10_000
 # And passes over the training images.
 PASSES = 5
 # A training of its own accord ends when it has shown so many times as many.
