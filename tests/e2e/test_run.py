@@ -221,6 +221,7 @@ def transformed(output, examples):
 def trained_model(result, output):
     """The model that the trainer fitted, built anew with the weights that it kept."""
     facts = read_facts(result.pushed_path)
+    assert facts["initial_weights"] == "random weights"
     shape = facts["preprocessing"]
     size = (shape["height"], shape["width"], shape["channels"])
     model = build_model(ModelSettings(**facts["model"]), size, 4, "float32")
