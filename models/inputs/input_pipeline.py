@@ -346,12 +346,23 @@ def training_batches(
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
-def evaluation_batches(examples: DecodedExamples, batch_size: int, halvings: int = 0) -> tf.data.Dataset:
-    """All examples once, in batches of `image` and `label`, with height and width halved `halvings` times."""
+def evaluation_batches(
+    examples: DecodedExamples, batch_size: int, halvings: int = 0, replicas: int = 1
+) -> tf.data.Dataset:
+    """All examples once, in batches of `image` and `label`, with height and width halved `halvings` times.
+
+    The last batch gets empty images, whose labels are 255, where it could not be divided evenly among replicas: Keras
+    cannot evaluate a replica's share of no image.
+    """
 
     @tf.autograph.experimental.do_not_convert
     def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return _halve(*examples.take(indices), halvings)
+        image, label = _halve(*examples.take(indices), halvings)
+        if replicas == 1:
+            return image, label
+        missing = [0, -tf.size(indices) % replicas]
+        image = tf.pad(image, [missing, [0, 0], [0, 0], [0, 0]])
+        return image, tf.pad(label, [missing, [0, 0], [0, 0]], constant_values=contract.IGNORE_LABEL)
 
     batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())

@@ -65,7 +65,8 @@ def fit(
     distribute = strategy.experimental_distribute_dataset
 
     def evaluation_batches(stage: int) -> Any:
-        return distribute(input_pipeline.evaluation_batches(evaluation, settings.batch_size, pace.stages[stage][0]))
+        arguments = (settings.batch_size, pace.stages[stage][0], strategy.num_replicas_in_sync)
+        return distribute(input_pipeline.evaluation_batches(evaluation, *arguments))
 
     def training_batches(stage: int) -> Any:
         return distribute(input_pipeline.training_batches(training, order, settings, saved.step, pace.stages[stage][0]))
