@@ -112,7 +112,7 @@ def four_images(size):
         ({"encoder": "efficientnet_lite0"}, 0.003, 40),
         ({"encoder": "vgg16", "decoder": "segnet", "filters": 16}, 0.003, 80),
         ({"encoder": "resnet50", "filters": 16}, 0.003, 50),
-        ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 50),
+        ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 80),
     ],
 )
 def test_four_images_are_learned_by_heart(model, learning_rate, steps):

@@ -130,7 +130,11 @@ def test_an_empty_section_has_its_defaults(write):
 @pytest.mark.parametrize(
     ("text", "overrides", "message"),
     [
-        (MINIMAL + "train: {epoch: 3}", (), "train.epoch: there is no such key; there are epochs, batch_size, loss"),
+        (
+            MINIMAL + "train: {epoch: 3}",
+            (),
+            "train.epoch: there is no such key; there are epochs, minutes, folds, batch_size",
+        ),
         (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "train.epochs: .*integer.*; got '2024-13-45'"),
         (MINIMAL + "train: {epochs: 1e-1}", (), "train.epochs: .*integer.*; got 0.1"),
