@@ -9,6 +9,7 @@ from pipeline.planning.choice import Choice
 
 _COLUMN = 34
 _WIDTH = 120
+_NARROWEST = 30
 
 
 def lay_out(choices: Iterable[Choice]) -> list[str]:
@@ -32,5 +33,8 @@ def _with_reason(text: str, reason: str) -> list[str]:
     if not reason:
         return [text]
     column = max(_COLUMN, len(text) + 2)
+    if column > _WIDTH - _NARROWEST:  # A long path, such as that of the data: its reason goes above it.
+        indent = " " * (len(text) - len(text.lstrip()))
+        return [*(f"{indent}# {part}" for part in textwrap.wrap(reason, _WIDTH - len(indent) - 2)), text]
     first, *others = textwrap.wrap(reason, _WIDTH - column - 2)
     return [f"{text.ljust(column)}# {first}", *(f"{' ' * column}# {part}" for part in others)]

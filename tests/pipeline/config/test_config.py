@@ -133,7 +133,7 @@ def test_an_empty_section_has_its_defaults(write):
         (
             MINIMAL + "train: {epoch: 3}",
             (),
-            "train.epoch: there is no such key; there are epochs, minutes, folds, batch_size",
+            "train.epoch: there is no such key; there are epochs, minutes, folds",
         ),
         (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "train.epochs: .*integer.*; got '2024-13-45'"),

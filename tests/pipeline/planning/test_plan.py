@@ -219,3 +219,11 @@ def test_masks_without_a_class_and_splits_without_an_image_are_refused():
     pair.widths[0, 3] = 16
     with pytest.raises(UserError, match="no example is in eval; a run needs some in each of train, eval, test"):
         DataFacts.of_sample({"train": 1, "eval": 0, "test": 1}, Sample([pair], []), LabelMap.from_names(["a", "b"]))
+
+
+@pytest.mark.parametrize("length", [5, 60, 80, 100, 150, 300])
+def test_a_long_path_leaves_room_for_its_reason(length):
+    path = "/" + "x" * length
+    text = make_plan(facts(), LAPTOP).text("name", path)
+    assert yaml.safe_load(text)["data"]["input"] == path
+    assert max(len(line) for line in text.splitlines() if path not in line) <= 120
