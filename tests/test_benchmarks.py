@@ -14,10 +14,10 @@ _MODEL = ("--filters", "2", "--pixels", "16", "--depth", "1")
 SIZES = {
     "ingest": _SMALL,
     "coco": ("--images", "12", "--pixels", "32"),
-    "transform": (*_SMALL, "--pixels", "16"),
-    "memory": (*_SMALL, "--pixels", "16"),
-    "stored_bytes": (*_SMALL, "--pixels", "16"),
-    "workers": (*_SMALL, "--pixels", "16", "--workers", "1"),
+    "transform": (*_SMALL, "--pixels", "32"),
+    "memory": (*_SMALL, "--pixels", "32"),
+    "stored_bytes": (*_SMALL, "--pixels", "32"),
+    "workers": (*_SMALL, "--pixels", "32", "--workers", "1"),
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
     "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
@@ -27,7 +27,7 @@ SIZES = {
     "fixed_cost": ("--images", "12", *_MODEL),
     # `thin_structures` trains the default one.
     "quality": (
-        *("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "16"),
+        *("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "32"),
         *("--contenders", "former_default,keras,pytorch"),
     ),
     "plan": ("--seconds", "1", "--sets", "1", "--configurations", "1"),

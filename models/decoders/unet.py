@@ -19,8 +19,9 @@ if TYPE_CHECKING:
 class UNet(Decoder):
     """U-Net's decoder (section 2 of the paper): up-convolutions, and the encoder's maps concatenated at each level.
 
-    The encoder's coarsest maps are the bottom. Where an encoder has nothing at full resolution, or at stride 2, the
-    image itself takes that place, averaged over 2×2 pixels at stride 2.
+    The encoder's coarsest maps are the bottom. Where an encoder has nothing at full resolution, a convolution block on
+    the image takes that place, as U-Net's own encoder begins with one; structures of one or two pixels are hardly in
+    maps at stride 2. Where it has nothing at stride 2 either, that place is the image's, averaged over 2×2 pixels.
 
     Attributes:
       filters: channels at full resolution; each level below has twice as many.
@@ -38,7 +39,7 @@ class UNet(Decoder):
     ) -> keras.KerasTensor:
         import keras
 
-        from models.layers.blocks import UpsampleBlock
+        from models.layers.blocks import ConvolutionBlock, UpsampleBlock
 
         strides = [level.stride for level in features]
         if strides not in ([first * 2**level for level in range(len(features))] for first in (1, 2, 4)):
@@ -46,14 +47,16 @@ class UNet(Decoder):
         *skips, outputs = [level.maps for level in features]
         if strides[0] == 4:
             skips = [keras.layers.AveragePooling2D(2, padding="same", name="image_at_stride_2")(image), *skips]
-        skips = skips if strides[0] == 1 else [image, *skips]
+        if strides[0] > 1:
+            block = ConvolutionBlock(self.filters, self.normalization, name="decoder_image", dtype=dtype)
+            skips = [block(image), *skips]
         for level in reversed(range(len(skips))):
-            block = UpsampleBlock(
+            upsample = UpsampleBlock(
                 self.filters * 2**level,
                 self.normalization,
                 self.dropout if level >= len(skips) - (1 if strides[0] == 1 else 2) else 0.0,
                 name=f"decoder_{level}",
                 dtype=dtype,
             )
-            outputs = block([outputs, skips[level]])
+            outputs = upsample([outputs, skips[level]])
         return keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)

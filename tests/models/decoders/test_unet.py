@@ -38,7 +38,8 @@ def test_parameters_are_those_of_the_paper():
 
 def test_parameters_on_resnet50_add_up():
     filters, below, expected = 4, 2048, 23_587_712 - 2 * 7 * 7 * 64  # One channel instead of three.
-    for level, skip in ((4, 1024), (3, 512), (2, 256), (1, 64), (0, 1)):
+    expected += 9 * 1 * filters + 9 * filters * filters + 2 * 4 * filters  # The block on the image.
+    for level, skip in ((4, 1024), (3, 512), (2, 256), (1, 64), (0, filters)):
         width = filters * 2**level
         expected += 4 * below * width + width  # 2×2 up-convolution, with biases
         expected += 9 * (width + skip) * width + 9 * width * width + 2 * 4 * width  # two 3×3, with normalization
