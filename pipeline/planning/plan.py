@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 from data.contract import SPLITS
 from pipeline.planning import numbers
@@ -19,6 +20,9 @@ from pipeline.planning.training import (
     sufficient_minutes,
 )
 from pipeline.planning.yaml_file import lay_out
+
+# The words of a name, however they are told apart: left_lung, "Left lung", leftLung, LEFT-LUNG.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +96,7 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
 
 
 def _augmentation(facts: DataFacts) -> list[Choice]:
-    sided = [name for name in facts.classes if {"left", "right"} & set(name.lower().replace("-", "_").split("_"))]
+    sided = [name for name in facts.classes if {"left", "right"} & set(map(str.lower, _WORD.findall(name)))]
     flip_reason = f"mirrored, {sided[0]} would be on the other side" if sided else "no class's name has left or right"
     gray = "in gray images, the level may be what tells classes apart"
     return [
