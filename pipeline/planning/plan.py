@@ -107,10 +107,11 @@ def _augmentation(facts: DataFacts) -> list[Choice]:
 
 
 def _gate(facts: DataFacts) -> list[Choice]:
-    shares, occurring = facts.shares, len(facts.occurring)
+    # A class that is too rare for the sample has a pixel somewhere, or there is nothing to learn.
+    shares, occurring = facts.shares, max(len(facts.occurring), 2)
     largest = int(shares.argmax())
-    baseline = float(shares[largest]) / max(occurring, 1)
-    way = min(1 / 4, 2 / max(occurring, 1))
+    baseline = float(shares[largest]) / occurring
+    way = min(1 / 4, 2 / occurring)
     threshold = math.floor(100 * (baseline + (1 - baseline) * way)) / 100
     asked = "a quarter" if way == 1 / 4 else f"{way:.0%}, as {occurring} classes are many,"
     absolute = Choice(

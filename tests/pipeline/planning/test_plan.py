@@ -207,6 +207,10 @@ def test_the_gate_asks_for_more_than_one_class_everywhere():
     assert value("gate.regression", facts(test=99)) == "not_significantly_worse"
 
 
+def test_a_class_that_the_sample_misses_does_not_make_the_gate_ask_for_everything():
+    assert value("gate.min.mean_iou", facts(share=0)) == 0.62
+
+
 def test_classes_without_a_pixel_do_not_count():
     of = facts(names=("road", "pole", "unicorn"), share=0.3)
     plan = planned(of)
