@@ -105,6 +105,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
         "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
         "initial_weights": facts["initial_weights"],
+        "begun_with": os.path.basename(facts["deployed_model"]),
         "trained_epochs": facts["trained_epochs"],
         "minutes": facts["train"]["minutes"],
         "models": len(models),

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 import numpy as np
@@ -97,13 +98,19 @@ def are_held_out(config: TrainerConfig) -> bool:
     """Whether there are folds and no model has ever seen its own, even as the deployed model that it began with."""
     if config.train.folds < 2 or not config.deployed_model:
         return config.train.folds > 1
-    facts = read_facts(config.deployed_model) or {}
-    return _deployed_folds(config) == config.train.folds and bool(facts.get("held_out"))
+    return _deployed_folds(config) == config.train.folds and bool(_deployed_facts(config).get("held_out"))
 
 
 def _deployed_folds(config: TrainerConfig) -> int:
-    facts = read_facts(config.deployed_model) or {}
-    return int(facts.get("train", {}).get("folds", 0))
+    return int(_deployed_facts(config).get("train", {}).get("folds", 0))
+
+
+def _deployed_facts(config: TrainerConfig) -> dict[str, Any]:
+    """What the deployed model says of itself; nothing if that cannot be read, which must not fail a training."""
+    try:
+        return read_facts(config.deployed_model) or {}
+    except (OSError, ValueError):
+        return {}
 
 
 def write_doubts(trained: Sequence[Member], models: Sequence[keras.Model], folder: str) -> None:

@@ -24,9 +24,10 @@ class TrainSettings(Section):
         at a learning rate of zero, fits into this time, with the evaluations on the eval split and what TensorFlow
         prepares, but without reading the data before and exporting the model after. 0 trains for `epochs`.
       folds: trains as many models and exports them as one that averages their probabilities, which takes as many times
-        as long to train and to serve. The train and eval splits together are divided into as many folds by a hash of
-        the examples' names or groups; each model learns from all folds but one, and that one takes the place of the
-        eval split. 0 or 1 trains one model, on the splits as they are, and so does each trial of the tuner.
+        as long to train (`minutes` are for all together) and to serve. The train and eval splits together are divided
+        into as many folds by a hash of the examples' names or groups; each model learns from all folds but one, and
+        that one takes the place of the eval split. 0 or 1 trains one model, on the splits as they are, and so does each
+        trial of the tuner.
       batch_size: images per step, on all replicas together.
       loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
         weight or its options.
@@ -41,7 +42,7 @@ class TrainSettings(Section):
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
       learning_rate: its value at the end of the warm-up.
       pretrained_learning_rate: what the learning rate is multiplied by for weights that were trained before, those of
-        `model.encoder_weights`; 0 leaves them as they are.
+        `model.encoder_weights`; 1 makes no difference, and 0 leaves them as they are.
       warmup_epochs: epochs in which the learning rate rises from zero; by `minutes` at most a tenth of the training.
       weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
         not decay.
@@ -82,7 +83,7 @@ class TrainSettings(Section):
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
-    pretrained_learning_rate: Share = 0.3
+    pretrained_learning_rate: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.3
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0

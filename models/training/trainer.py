@@ -216,6 +216,8 @@ def _facts(config: TrainerConfig) -> dict[str, Any]:
         "model": config.model.model_dump(mode="json"),
         "train": config.train.model_dump(mode="json"),
         "held_out": folds.are_held_out(config),
+        # That a warm start began with; "" if there was none.
+        "deployed_model": config.deployed_model,
         # What the model learned from, so that later data can be compared with it.
         "statistics": config.statistics,
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import re
 
 from data.contract import SPLITS
 from pipeline.planning import numbers
@@ -19,6 +20,9 @@ from pipeline.planning.training import (
     sufficient_minutes,
 )
 from pipeline.planning.yaml_file import lay_out
+
+# The words of a name, however they are told apart: left_lung, "Left lung", leftLung, LEFT-LUNG.
+_WORD = re.compile(r"[A-Z]?[a-z]+|[A-Z]+(?![a-z])")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -92,7 +96,7 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
 
 
 def _augmentation(facts: DataFacts) -> list[Choice]:
-    sided = [name for name in facts.classes if {"left", "right"} & set(name.lower().replace("-", "_").split("_"))]
+    sided = [name for name in facts.classes if {"left", "right"} & set(map(str.lower, _WORD.findall(name)))]
     flip_reason = f"mirrored, {sided[0]} would be on the other side" if sided else "no class's name has left or right"
     gray = "in gray images, the level may be what tells classes apart"
     return [
@@ -103,10 +107,11 @@ def _augmentation(facts: DataFacts) -> list[Choice]:
 
 
 def _gate(facts: DataFacts) -> list[Choice]:
-    shares, occurring = facts.shares, len(facts.occurring)
+    # A class that is too rare for the sample has a pixel somewhere, or there is nothing to learn.
+    shares, occurring = facts.shares, max(len(facts.occurring), 2)
     largest = int(shares.argmax())
-    baseline = float(shares[largest]) / max(occurring, 1)
-    way = min(1 / 4, 2 / max(occurring, 1))
+    baseline = float(shares[largest]) / occurring
+    way = min(1 / 4, 2 / occurring)
     threshold = math.floor(100 * (baseline + (1 - baseline) * way)) / 100
     asked = "a quarter" if way == 1 / 4 else f"{way:.0%}, as {occurring} classes are many,"
     absolute = Choice(

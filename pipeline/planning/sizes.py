@@ -115,11 +115,12 @@ def _lost(facts: DataFacts, size: tuple[int, int]) -> float:
 
 def _resize(facts: DataFacts) -> tuple[str, str]:
     low, high = facts.aspects
-    if high <= 1.05 * low:
-        return "stretch", "images have one shape, and the input has it too, so nothing is distorted much"
     aspect = _aspect(facts)
     most = max(high / aspect, aspect / low)
-    shapes = f"width / height is {low:.2f} to {high:.2f}"
+    is_one = high <= 1.05 * low
+    if is_one and most <= 1.05:
+        return "stretch", "images have one shape, and the input has it too, so nothing is distorted much"
+    shapes = f"width / height is {low:.2f}" + ("" if is_one else f" to {high:.2f}")
     if most <= numbers.MOST_STRETCHED:
         return "stretch", f"{shapes}, so objects are stretched by at most {most:.2f}, and no pixel is left unused"
     return "pad", f"{shapes}; this keeps it, and objects in shape"

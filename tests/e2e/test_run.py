@@ -198,6 +198,9 @@ def test_a_better_model_is_compared_and_pushed_beside_the_old(first, small_confi
     assert second.state == "pushed"
     log = max((output / "logs").iterdir()).read_text()
     assert log.count(f"starting from the weights of {first.pushed_path}: ") == 1
+    assert f"weights of the deployed model (version {first.pushed_version}) that fit" in pathlib.Path(
+        second.report
+    ).read_text(encoding="utf-8")
     assert second.baseline_version == first.pushed_version
     assert numbers(config.push_destination) == [first.pushed_version, second.pushed_version]
 

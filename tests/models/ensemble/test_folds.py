@@ -192,6 +192,14 @@ def test_a_warm_start_takes_the_model_of_the_same_fold(undisturbed, models, scri
     assert folds.are_held_out(config) == (number == FOLDS)
 
 
+def test_a_deployed_model_whose_facts_are_damaged_fails_no_training(script, tmp_path):
+    path = tmp_path / "model" / signatures.FACTS_PATH
+    path.parent.mkdir(parents=True)
+    path.write_text("{")
+    config = script["config"](tmp_path, {"folds": FOLDS}) | {"deployed_model": str(tmp_path / "model")}
+    assert not folds.are_held_out(TrainerConfig.model_validate(config))
+
+
 def test_what_models_doubt_is_written_worst_first_and_read_again(tmp_path):
     doubts = [
         out_of_fold.Doubt('a, "b"', 1, 0.5, 0.1),

@@ -32,6 +32,12 @@ def test_another_encoder_or_decoder_brings_its_own_defaults():
         deeper.with_values({"model.encoder": "resnet50"})
 
 
+def test_pretrained_weights_may_learn_as_fast_as_the_others():
+    assert TrainSettings(pretrained_learning_rate=1).pretrained_learning_rate == 1
+    with pytest.raises(pydantic.ValidationError, match="less than or equal to 1"):
+        TrainSettings(pretrained_learning_rate=1.5)
+
+
 def test_a_loss_is_a_name_or_a_sum_by_weights_or_options():
     assert TrainSettings().loss == {"cross_entropy": CrossEntropy()}
     assert TrainSettings(loss="focal").loss == {"focal": Focal(weight=1, gamma=2)}

@@ -124,6 +124,13 @@ def test_images_of_several_shapes_are_stretched_a_little_or_padded():
     assert plan["preprocessing.resize"].reason.startswith("width / height is 0.33 to 3.00")
 
 
+def test_panoramas_that_are_wider_than_an_input_may_be_are_padded():
+    plan = planned(facts([(200, 3200)]))
+    assert plan["preprocessing.width"].value <= 4.5 * plan["preprocessing.height"].value
+    assert plan["preprocessing.resize"].value == "pad"
+    assert plan["preprocessing.resize"].reason.startswith("width / height is 16.00; this keeps it")
+
+
 @pytest.mark.parametrize(("thin", "share"), [(64, 0.8), (8, 0.4), (2, 0.0)])
 def test_small_sizes_depend_on_whether_structures_are_still_seen(thin, share):
     of = facts(thin=thin)
@@ -181,11 +188,16 @@ def test_gray_images_keep_their_levels():
         assert f"train.augmentation.{key}" not in colored
 
 
-def test_sides_are_not_mirrored():
-    assert value("train.augmentation.flip_horizontal", facts()) is True
-    plan = planned(facts(names=("nothing", "left_lung")))
+@pytest.mark.parametrize("name", ["left_lung", "Left lung", "lung-right", "leftLung", "LUNG RIGHT"])
+def test_sides_are_not_mirrored(name):
+    plan = planned(facts(names=("nothing", name)))
     assert plan["train.augmentation.flip_horizontal"].value is False
-    assert plan["train.augmentation.flip_horizontal"].reason == "mirrored, left_lung would be on the other side"
+    assert plan["train.augmentation.flip_horizontal"].reason == f"mirrored, {name} would be on the other side"
+
+
+@pytest.mark.parametrize("name", ["pole", "bright spot", "cleft", "copyright"])
+def test_what_has_no_side_is_mirrored(name):
+    assert value("train.augmentation.flip_horizontal", facts(names=("nothing", name))) is True
 
 
 def test_the_gate_asks_for_more_than_one_class_everywhere():
@@ -193,6 +205,10 @@ def test_the_gate_asks_for_more_than_one_class_everywhere():
     assert plan["gate.min.mean_iou"].value == pytest.approx(0.3 + 0.7 / 4, abs=0.01)
     assert plan["gate.regression"].value == 0.01
     assert value("gate.regression", facts(test=99)) == "not_significantly_worse"
+
+
+def test_a_class_that_the_sample_misses_does_not_make_the_gate_ask_for_everything():
+    assert value("gate.min.mean_iou", facts(share=0)) == 0.62
 
 
 def test_classes_without_a_pixel_do_not_count():
