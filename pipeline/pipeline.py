@@ -233,10 +233,12 @@ def _training_code(config: Config, component: str, runs_here: bool) -> str:
 
     On another machine, published weights are those that the code expects: their hashes are part of it.
     """
-    model = config.model
-    weights = pathlib.Path(model.chosen_encoder.starting_weights().path if runs_here else model.own_weights)
+    weights = {
+        pathlib.Path(model.chosen_encoder.starting_weights().path if runs_here else model.own_weights)
+        for model in config.models
+    }
     own = import_paths([config.model, config.train, config.tune])
-    return code_digest([_CODE[component]], [weights] if weights.is_file() else [], own)
+    return code_digest([_CODE[component]], [path for path in weights if path.is_file()], own)
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

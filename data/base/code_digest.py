@@ -38,8 +38,8 @@ def code_digest(
         if path is not None and path not in paths:
             paths.add(path)
             waiting += _imported(path)
-    named = {_name(path, root): path for path in paths.union(files)}
-    return _digest({**named, **_own_files(import_paths)})
+    named = {(_name(path, root), path) for path in paths.union(files)}
+    return _digest(named.union(_own_files(import_paths).items()))
 
 
 def tree_digest(import_paths: Iterable[str] = (), root: pathlib.Path = _ROOT) -> str:
@@ -51,7 +51,7 @@ def tree_digest(import_paths: Iterable[str] = (), root: pathlib.Path = _ROOT) ->
     """
     paths = [path for room in _ROOMS for path in (root / room).rglob("*")]
     files = {_name(path, root): path for path in paths if path.is_file() and "__pycache__" not in path.parts}
-    return _digest({**files, **_own_files(import_paths)})
+    return _digest({**files, **_own_files(import_paths)}.items())
 
 
 def code_version(root: pathlib.Path = _ROOT) -> str:
@@ -64,9 +64,9 @@ def code_version(root: pathlib.Path = _ROOT) -> str:
     return result.stdout.strip() if (root / ".git").exists() else ""
 
 
-def _digest(files: dict[str, pathlib.Path]) -> str:
+def _digest(files: Iterable[tuple[str, pathlib.Path]]) -> str:
     digest = hashlib.sha256()
-    for name, path in sorted(files.items()):
+    for name, path in sorted(files):
         digest.update(name.encode() + b"\0" + path.read_bytes())
     return digest.hexdigest()[:16]
 

@@ -9,6 +9,8 @@ import numpy as np
 # Pixels; each is less than twice the one before, so that squares of one side make up those of the next.
 WIDTHS = (1, 2, 3, 4, 5, 6, 8, 10, 12, 16, 20, 24, 32, 40, 48, 64, 80, 96, 128, 192, 256)
 _IDS = 256
+# Pixels that are counted at once, as NumPy takes eight bytes and more for each.
+_BLOCK = 1 << 20
 
 
 def count_widths(class_ids: np.ndarray) -> np.ndarray:
@@ -35,8 +37,13 @@ def count_widths(class_ids: np.ndarray) -> np.ndarray:
         if not is_whole.any():
             break
         level += _covered(is_whole, larger)
-    flat = class_ids.ravel().astype(np.intp) * len(WIDTHS) + level.ravel()
-    return np.bincount(flat, minlength=_IDS * len(WIDTHS)).reshape(_IDS, len(WIDTHS))
+    counts = np.zeros(_IDS * len(WIDTHS), np.int64)
+    rows = max(1, _BLOCK // max(class_ids.shape[1], 1))
+    for top in range(0, len(class_ids), rows):
+        here = slice(top, top + rows)
+        flat = class_ids[here].ravel().astype(np.intp) * len(WIDTHS) + level[here].ravel()
+        counts += np.bincount(flat, minlength=counts.size)
+    return counts.reshape(_IDS, len(WIDTHS))
 
 
 def _grown(class_ids: np.ndarray, is_whole: np.ndarray, side: int, by: int) -> np.ndarray:

@@ -47,7 +47,7 @@ def fit(
 
     Args:
       make_model: compiles the model, in the scope of the strategy, with one metric, `mean_iou`; its argument is how
-        often images are halved, on which the weights do not depend.
+        often images are halved, on which the weights do not depend. The first call is for the model to begin with.
       pace: the schedule, and where in it the training is. Only its last stage can give the best model.
       strategy: of TensorFlow's.
       training: the train split.

@@ -159,15 +159,19 @@ def train_model(
     _LOG.info("the encoder starts from %s", config.model.chosen_encoder.starting_weights(download=True).words)
     weights = class_weights(config.statistics, label_map.names, settings.class_weights)
 
+    saved.find()
+    # A model of another size, or one with a checkpoint, goes on from what the first one has learned.
+    starts_warm = bool(config.deployed_model) and not saved.step
+
     def make_model(halvings: int) -> keras.Model:
+        nonlocal starts_warm
         with strategy.scope():
             model = compiled_model(config.halved(halvings), len(label_map), precision, weights)
-        # Later it goes on from what it has learned: in a checkpoint, or at a smaller size.
-        if config.deployed_model and not saved.step:
+        if starts_warm:
             warm_start(model, config)
+            starts_warm = False
         return model
 
-    saved.find()
     with saved.saving_on_signals():
         fit(make_model, pace, strategy, training, evaluation, order, settings, saved, logs)
     return saved

@@ -37,7 +37,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     config.data.newest_input()
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
-    config.model.prepare_weights()
+    config.prepare_weights()
     for caveat in (*config.data.notices(), *config.beam.caveats()):
         click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)
@@ -128,7 +128,7 @@ def tune(config_path: str, overrides: tuple[str, ...]) -> None:
     config.check_output()
     config.data.newest_input()
     config.load_label_map()
-    config.model.prepare_weights()
+    config.prepare_weights()
     click.echo("Loading TFX …", err=True)
     quiet()
     from rich.console import Console

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 from typing import Annotated
 
@@ -164,6 +165,31 @@ class Config(Section):
             )
         preprocessing = self.preprocessing.model_copy(update={"intensity_range": found})
         return self.model_copy(update={"preprocessing": preprocessing})
+
+    @property
+    def models(self) -> list[ModelSettings]:
+        """The model, and those with other encoders or pretrained weights that a search may choose."""
+        space = self.tune.space if self.tune else {}
+        chosen = {
+            name: values
+            for name in ("encoder", "encoder_weights")
+            if isinstance(values := space.get(f"model.{name}"), list)
+        }
+        found = [self.model]
+        for combination in itertools.product(*chosen.values()) if chosen else ():
+            changed = {**self.model.without_defaults(), **dict(zip(chosen, combination, strict=True))}
+            with contextlib.suppress(pydantic.ValidationError):  # A trial with these fails.
+                found.append(ModelSettings.model_validate(changed))
+        return found
+
+    def prepare_weights(self) -> None:
+        """Makes sure that each model can have its pretrained weights.
+
+        Raises:
+          UserError: if it cannot.
+        """
+        for model in self.models:
+            model.prepare_weights()
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
         """What the trainer needs of all this."""

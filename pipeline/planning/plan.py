@@ -83,7 +83,7 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
     why_channels = "all images are gray" if facts.is_gray else "images have colors"
     choices = [
         Choice("preprocessing.height", chosen.height, chosen.reason),
-        Choice("preprocessing.width", chosen.width),
+        Choice("preprocessing.width", chosen.width, "for the same reason"),
         Choice("preprocessing.channels", 1 if facts.is_gray else 3, why_channels),
         Choice("preprocessing.resize", chosen.resize, chosen.resize_reason),
         *choose_model(encoder, facts, machine, chosen),

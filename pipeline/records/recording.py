@@ -59,8 +59,9 @@ def inputs_digest(config: Config) -> str:
     settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
     for part in (settings, package_versions(), tree_digest(import_paths(settings))):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
-    weights = glob.escape(config.model.chosen_encoder.starting_weights(download=True).path)
-    files = [*config.data.input_files(), *(find(weights) if weights else [])]
+    weights = {model.chosen_encoder.starting_weights(download=True).path for model in config.models}
+    of_weights = [file for path in sorted(weights) if path for file in find(glob.escape(path))]
+    files = [*config.data.input_files(), *of_weights]
     for file, content in zip(files, Digests(config.digests_path).of(files), strict=True):
         digest.update(f"{file.path} {content}\0".encode())
     return digest.hexdigest()[:16]

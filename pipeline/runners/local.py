@@ -70,7 +70,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
         this_worker()  # A mistake is reported now, not when the training begins.
     config.data.newest_input()  # Raises if there is none.
     config.beam.check()
-    config.model.prepare_weights()
+    config.prepare_weights()
     pipeline = create_pipeline(config)
     components = [component.id for component in pipeline.components]
     if last:

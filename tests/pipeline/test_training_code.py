@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from data.base.errors import UserError
 from models.encoders.applications.resnet50 import ResNet50
 from pipeline.pipeline import create_pipeline
 from pipeline.records.recording import inputs_digest
@@ -43,6 +44,33 @@ def test_the_trainer_and_the_tuner_notice_a_changed_encoder_and_changed_weights(
     weights.write_bytes(b"2 and longer")
     for old, new in ((before, edited), (edited, keys())):
         assert all(one != other for one, other in zip(old, new, strict=True))
+
+
+def test_weights_of_encoders_that_a_search_may_choose_count_too(small_config, tmp_path):
+    weights = [tmp_path / name / "weights.h5" for name in ("one", "other")]
+    for path in weights:
+        path.parent.mkdir()
+        path.write_bytes(b"1")
+    sections = {"name": "searched", "preprocessing": {"height": 48, "width": 48}}
+    space = {"model.encoder": ["resnet50", "plain"], "model.encoder_weights": [*map(str, weights), "none"]}
+    config = small_config(tmp_path / "output", tune={"space": space}, **sections)
+    config = type(config).model_validate({**config.model_dump(), "model": {"encoder": "resnet50"}})
+
+    def keys():
+        components = {component.id: component for component in create_pipeline(config).components}
+        custom = {name: components[name].spec.exec_properties["custom_config"] for name in ("Trainer", "Tuner")}
+        return [*(json.loads(text)["code"] for text in custom.values()), inputs_digest(config)]
+
+    assert [model.own_weights for model in config.models] == ["", *map(str, weights), ""]
+    before = keys()
+    for path in weights:
+        path.write_bytes(b"2 and longer")
+        after = keys()
+        assert all(one != other for one, other in zip(before, after, strict=True))
+        before = after
+    weights[0].unlink()
+    with pytest.raises(UserError, match=f"there is no file {weights[0]}"):
+        config.prepare_weights()
 
 
 def test_published_weights_count_where_this_machine_trains(small_config, tmp_path, monkeypatch):

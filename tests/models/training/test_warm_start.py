@@ -2,6 +2,7 @@ import importlib
 import json
 import logging
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -13,6 +14,7 @@ from models.inputs.settings import PreprocessingSettings
 from models.network import build_model
 from models.serving import signatures
 from models.settings import ModelSettings
+from models.training import trainer
 from models.training.settings import TrainerConfig, TrainSettings
 from models.training.warm_start import warm_start
 
@@ -297,3 +299,15 @@ def test_what_is_no_model_is_left_out(tmp_path, deploy, caplog):
     write_text(str(folder / signatures.FACTS_PATH), "{")
     assert not warm_start(network(config), config)
     assert len(caplog.messages) == 3
+
+
+def test_only_the_model_that_training_begins_with_starts_warm(tmp_path, monkeypatch):
+    # By minutes, the models of all sizes are made, and timed, before the first step.
+    config = configuration(deployed="somewhere").with_values({"train.class_weights": "none"})
+    begun = []
+    monkeypatch.setattr(trainer, "compiled_model", lambda config, *_: config.preprocessing.height)
+    monkeypatch.setattr(trainer, "warm_start", lambda model, _: begun.append(model))
+    monkeypatch.setattr(trainer, "fit", lambda make_model, *_: [make_model(halvings) for halvings in (1, 0)])
+    examples = types.SimpleNamespace(count=8, unit="images")
+    trainer.train_model(config, tf.distribute.get_strategy(), examples, examples, str(tmp_path), logs="")
+    assert begun == [16]

@@ -8,6 +8,7 @@ from data.base.errors import UserError
 from data.inspection.sample import Pair, Sample
 from data.inspection.widths import WIDTHS
 from data.label_map import LabelMap
+from pipeline.config import Config
 from pipeline.planning import DataFacts, Machine, make_plan
 from pipeline.planning.numbers import ENOUGH, LEAST_AREA, MINUTES, PRETRAINED, RANDOM, SHOWN
 
@@ -226,6 +227,13 @@ def test_the_file_is_yaml_with_its_reasons_in_lines_that_can_be_read():
     assert values["data"] == {"input": "output/my_tfrecords"}
     assert "2 cores, 16 GB, no GPU" in text
     assert "12 of 650 images" in text
+    # What has no reason is the default, as the file says.
+    decided = {section: {} for section in ("preprocessing", "model", "train", "serving")}
+    defaults = Config.model_validate(values | decided)
+    for choice in make_plan(facts(), LAPTOP).choices:
+        if not choice.reason:
+            section, key = choice.key.split(".")
+            assert choice.value == getattr(getattr(defaults, section), key)
 
 
 def test_masks_without_a_class_and_splits_without_an_image_are_refused():
