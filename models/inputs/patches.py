@@ -76,7 +76,7 @@ class Patches(DecodedExamples):
             self._labels.append(labels[here].reshape(label.shape))
             self._pixels_of_classes.append(_pixels_of_classes(label))
         self._fill = preprocessing.fill_color(self._mean[0]).numpy()
-        self._corners = np.array(corners, np.int64).reshape(-1, 3)
+        self._corners: np.ndarray = np.array(corners, np.int64).reshape(-1, 3)
         self.count = len(self._corners)
 
     def select(self, images: np.ndarray) -> Patches:
