@@ -16,7 +16,7 @@ PARAMETERS = {
     ("plain", "deeplab_v3_plus"): None,
     ("efficientnet_lite0", "unet"): None,
     ("efficientnet_lite0", "deeplab_v3_plus"): None,
-    ("resnet50", "unet"): 40_996_740,
+    ("resnet50", "unet"): 41_015_428,
     ("resnet50", "deeplab_v3_plus"): 40_425_412,
     ("vgg16", "unet"): None,
     ("vgg16", "segnet"): 29_452_100,
