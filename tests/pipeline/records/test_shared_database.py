@@ -155,7 +155,7 @@ store = sqlite_database(sys.argv[1]).open()
 contexts = [store.get_context_by_type_and_name(*pair.split("/")) for pair in ("pipeline_run/1", "node/small.Pusher")]
 kind = store.get_execution_type("components.pusher.Pusher").id
 print("ready", flush=True)
-for _ in range(60):
+while True:
     time.sleep(0.02)
     store.put_execution(mlmd.Execution(type_id=kind, last_known_state=mlmd.Execution.CACHED), [], contexts)
 """
@@ -166,12 +166,13 @@ def test_runs_are_read_while_one_registers_executions(config, recorder):
     command = [sys.executable, "-c", _EXECUTIONS, config.metadata_path]
     with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as writer:
         assert writer.stdout.readline() == "ready\n"
-        read = []
-        while writer.poll() is None:
+        read, ends = [], time.monotonic() + 60
+        # However slow the machine is: so many reads, between which executions were registered.
+        while len(read) <= 10 or len({len(run.components) for run in read}) <= 5:
+            assert time.monotonic() < ends
             read += load_runs(database_of(config))
-        assert writer.returncode == 0
-    assert len(read) > 10
-    assert len({len(run.components) for run in read}) > 5
+            assert writer.poll() is None
+        writer.kill()
     assert {component.name for run in read for component in run.components} >= {"Pusher", "Report"}
 
 
