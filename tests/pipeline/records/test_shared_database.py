@@ -6,6 +6,7 @@ import pathlib
 import socket
 import subprocess
 import sys
+import time
 
 import pytest
 import tensorflow as tf
@@ -168,11 +169,13 @@ def test_runs_are_read_while_one_registers_executions(config, recorder):
         assert writer.stdout.readline() == "ready\n"
         read, ends = [], time.monotonic() + 60
         # However slow the machine is: so many reads, between which executions were registered.
-        while len(read) <= 10 or len({len(run.components) for run in read}) <= 5:
-            assert time.monotonic() < ends
-            read += load_runs(database_of(config))
-            assert writer.poll() is None
-        writer.kill()
+        try:
+            while len(read) <= 10 or len({len(run.components) for run in read}) <= 5:
+                assert time.monotonic() < ends
+                read += load_runs(database_of(config))
+                assert writer.poll() is None
+        finally:
+            writer.kill()
     assert {component.name for run in read for component in run.components} >= {"Pusher", "Report"}
 
 
