@@ -1,4 +1,4 @@
-"""The numbers that plans rest on: speeds that were measured, and thresholds."""
+"""The numbers that plans rest on: speeds, measured on processor cores and estimated for GPUs, and thresholds."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ ENCODERS = {
 LEAST_SIDE_PRETRAINED = 64
 # Filters of `plain` at full resolution, on processor cores and on a GPU; the speed above is that of the first.
 PLAIN_FILTERS, PLAIN_FILTERS_GPU = 16, 32
-# A GPU is as fast as so many pairs of cores.
+# A GPU is as fast as so many pairs of cores: an estimate.
 GPU_SPEED = 100
 # More cores than these do not speed up a training.
 MOST_CORES = 32

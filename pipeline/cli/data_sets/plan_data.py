@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from data.base.errors import UserError
-from data.base.files import is_folder
+from data.base.files import exists, is_folder, join
 from pipeline.cli.common import in_command, program, quiet
 from pipeline.cli.data_sets.proposing import (
     MINUTES_OPTION,
@@ -93,7 +93,5 @@ def _check_converted(data: str) -> None:
             f"{folder} holds no TFRecords named {', '.join(f'{split}-*' for split in missing)}; a run needs all three "
             "splits, and `segpipe convert` writes them"
         )
-    from data.base.files import exists, join
-
     if not exists(join(folder, LABEL_MAP_FILE)):
         raise UserError(f"{folder} holds no {LABEL_MAP_FILE}, which names the classes; README.md shows what is in it")

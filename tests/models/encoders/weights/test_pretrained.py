@@ -21,7 +21,7 @@ class _Encoder(PretrainedEncoder):
     """Loads nothing; it shows what it was given."""
 
     def build(self, image, output_stride, dtype):
-        raise NotImplementedError
+        return []
 
     def load_file(self, model, path):
         model.append(path)
