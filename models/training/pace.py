@@ -14,9 +14,9 @@ from models.training.settings import TrainSettings
 _EVALUATION_SHARE, _BETWEEN_EVALUATIONS = 0.1, 0.05
 # The largest share of a training by minutes that its warm-up takes.
 _LONGEST_WARMUP = 0.1
-# Steps over which their time is averaged, and how much longer than the average one may count: a pause of the machine is
-# no reason to end early.
-_AVERAGED_STEPS, _LONGEST_STEP = 20, 3.0
+# Steps and evaluations over which their time is averaged, and how much longer than the average one may count: a pause of
+# the machine is no reason to end early, nor to evaluate less often.
+_AVERAGED_STEPS, _AVERAGED_EVALUATIONS, _LONGEST = 20, 3, 3.0
 
 
 class Pace(abc.ABC):
@@ -157,11 +157,13 @@ class _Cost:
       step: mean of the last steps, seconds.
       evaluation_steps: an evaluation takes as long as so many steps; a slow machine is slow at both.
       weight: steps that the mean is of.
+      evaluations: evaluations that the mean is of.
     """
 
     step: float
     evaluation_steps: float
     weight: int
+    evaluations: int = 0
 
     @property
     def evaluation(self) -> float:
@@ -171,7 +173,13 @@ class _Cost:
     def add(self, seconds: float) -> None:
         """Adds a step to the mean."""
         self.weight = min(self.weight + 1, _AVERAGED_STEPS)
-        self.step += (min(seconds, _LONGEST_STEP * self.step) - self.step) / self.weight
+        self.step += (min(seconds, _LONGEST * self.step) - self.step) / self.weight
+
+    def add_evaluation(self, seconds: float) -> None:
+        """Adds an evaluation to the mean."""
+        self.evaluations = min(self.evaluations + 1, _AVERAGED_EVALUATIONS)
+        steps = min(seconds / self.step, _LONGEST * self.evaluation_steps)
+        self.evaluation_steps += (steps - self.evaluation_steps) / self.evaluations
 
 
 class ByMinutes(Pace):
@@ -241,8 +249,7 @@ class ByMinutes(Pace):
     def after_evaluation(self) -> None:
         super().after_evaluation()
         self._evaluations += 1
-        cost = self._costs[self._trained]
-        cost.evaluation_steps = (self._clock() - self._began) / cost.step
+        self._costs[self._trained].add_evaluation(self._clock() - self._began)
 
     def _state(self) -> list[float]:
         return [self._progress, self.seconds, self._evaluations]

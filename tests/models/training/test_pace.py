@@ -134,6 +134,21 @@ def test_one_long_pause_takes_its_time_and_no_more():
     assert training.now == pytest.approx(600, abs=1.1)
 
 
+def test_one_long_evaluation_neither_ends_the_training_early_nor_makes_evaluations_rare():
+    training = Training(10)
+    training.measure()
+    training.run(until=300)
+    before = len(training.evaluations)
+    while not training.pace.evaluates:
+        training.run(until=training.now + 0.01)
+    training.pace.begin()
+    training.now += 60
+    training.pace.after_evaluation()
+    training.run()
+    assert training.now == pytest.approx(600, abs=2.1)
+    assert len(training.evaluations) - before >= 5
+
+
 def test_a_resumed_training_takes_the_time_that_is_left():
     training = Training(10)
     training.measure()
