@@ -1,4 +1,4 @@
-"""The learning rate over a training run: one of Keras' schedules after a linear warm-up; less for some weights."""
+"""What changes from step to step: the learning rate, lower for some weights, and the moving average's momentum."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from models.training.settings import TrainSettings
 
 def learning_rates(settings: TrainSettings, small_sizes: float = 0.0) -> Callable[[float, float], float]:
     """A function from the share of the training that is done, and the share that the warm-up takes, to a learning rate.
+
+    It is one of Keras' schedules after a linear warm-up.
 
     Args:
       settings: of the training run.
@@ -32,6 +34,14 @@ def learning_rates(settings: TrainSettings, small_sizes: float = 0.0) -> Callabl
         return float(after(max(0.0, progress - start) / (1 - start)))
 
     return rate
+
+
+def moving_average_momentum(largest: float, step: int) -> float:
+    """The momentum at a step, counting from 0, so that the average forgets the random weights of the beginning.
+
+    min(largest, (1 + step) / (10 + step)), as in `tf.train.ExponentialMovingAverage`.
+    """
+    return min(largest, (1 + step) / (10 + step))
 
 
 def slow_down(optimizer: keras.optimizers.Optimizer, factor: float, variables: Iterable[keras.Variable]) -> None:

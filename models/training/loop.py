@@ -19,7 +19,7 @@ import tensorflow as tf
 from data.base.errors import UserError
 from models.inputs import input_pipeline
 from models.training.checkpoints import Checkpoints
-from models.training.learning_rates import learning_rates
+from models.training.learning_rates import learning_rates, moving_average_momentum
 from models.training.pace import ByMinutes, Pace
 from models.training.settings import TrainSettings
 
@@ -97,6 +97,8 @@ def fit(
         saved.restore(model)
         moving_average = keras.callbacks.SwapEMAWeights() if settings.ema_momentum else keras.callbacks.Callback()
         moving_average.set_model(model)
+        # `mixed_float16` has an optimizer inside of another.
+        momentum = getattr(model.optimizer, "inner_optimizer", model.optimizer).ema_momentum
         batches, to_evaluate = iter(training_batches(stage)), evaluation_batches(stage)
         while not saved.is_finished and pace.stage == stage:
             model.reset_metrics()
@@ -105,6 +107,8 @@ def fit(
             while True:
                 pace.begin()
                 model.optimizer.learning_rate = rates(pace.progress, pace.warmup)
+                if settings.ema_momentum:
+                    momentum.assign(moving_average_momentum(settings.ema_momentum, saved.step))
                 steps.train(batches)
                 loss = steps.loss
                 if not math.isfinite(loss):

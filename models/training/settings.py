@@ -47,7 +47,8 @@ class TrainSettings(Section):
       weight_decay: share of the weights, times the learning rate, that each step subtracts; biases and normalization do
         not decay.
       gradient_clip_norm: largest norm of all gradients together; 0 for no limit.
-      ema_momentum: momentum of the moving average of the weights, which is what is evaluated and exported; 0 for none.
+      ema_momentum: largest momentum of the moving average of the weights, which is what is evaluated and exported; at
+        step n it is at most (1 + n) / (10 + n). 0 for no average.
       early_stopping_epochs: ends the training after so many epochs (by `minutes`: evaluations at the full size) without
         a better mean IoU on the eval split; 0 for never.
       augmentation: random changes to the training images.

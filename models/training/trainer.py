@@ -296,7 +296,7 @@ def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:
 
 
 def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
-    return keras.optimizers.get(
+    optimizer = keras.optimizers.get(
         {
             "class_name": settings.optimizer,
             "config": {
@@ -310,6 +310,10 @@ def _optimizer(settings: TrainSettings) -> keras.optimizers.Optimizer:
             },
         }
     )
+    if settings.ema_momentum:
+        # A variable, which the training loop changes too; a number would stay as it was when the step was traced.
+        optimizer.ema_momentum = keras.Variable(settings.ema_momentum, trainable=False, name="ema_momentum")
+    return optimizer
 
 
 def distribution_strategy(settings: TrainSettings) -> tf.distribute.Strategy:
