@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 import json
 import os
 import pathlib
@@ -25,6 +26,8 @@ from components.trainer import Trainer
 from components.tuner import Tuner
 from data import contract
 from data.base.code_digest import code_digest
+from data.base.digests import Digests
+from data.base.files import find, is_remote
 from data.base.packages import package_versions
 from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
@@ -234,11 +237,14 @@ def _training_code(config: Config, component: str, runs_here: bool) -> str:
     On another machine, published weights are those that the code expects: their hashes are part of it.
     """
     weights = {
-        pathlib.Path(model.chosen_encoder.starting_weights().path if runs_here else model.own_weights)
-        for model in config.models
+        model.chosen_encoder.starting_weights().path if runs_here else model.own_weights for model in config.models
     }
+    local = [path for path in map(pathlib.Path, weights) if path.is_file()]
     own = import_paths([config.model, config.train, config.tune])
-    return code_digest([_CODE[component]], [path for path in weights if path.is_file()], own)
+    code = code_digest([_CODE[component]], local, own)
+    remote = sorted(path for path in weights if runs_here and is_remote(path))
+    files = [file for path in remote for file in find(glob.escape(path))]
+    return " ".join([code, *Digests(config.digests_path).of(files)])
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:

@@ -46,6 +46,22 @@ def test_the_trainer_and_the_tuner_notice_a_changed_encoder_and_changed_weights(
         assert all(one != other for one, other in zip(old, new, strict=True))
 
 
+def test_weights_in_a_bucket_count_by_what_they_hold(small_config, tmp_path, bucket):
+    config = small_config(tmp_path / "output", preprocessing={"height": 48, "width": 48})
+    model = {"encoder": "resnet50", "encoder_weights": "gs://segpipe/weights.h5"}
+    config = type(config).model_validate({**config.model_dump(), "model": model})
+
+    def key():
+        components = {component.id: component for component in create_pipeline(config).components}
+        return json.loads(components["Trainer"].spec.exec_properties["custom_config"])["code"]
+
+    keys = []
+    for content in (b"1", b"2", b"1"):
+        bucket.blob("weights.h5").upload_from_string(content)
+        keys.append(key())
+    assert keys[0] == keys[2] != keys[1]
+
+
 def test_weights_of_encoders_that_a_search_may_choose_count_too(small_config, tmp_path):
     weights = [tmp_path / name / "weights.h5" for name in ("one", "other")]
     for path in weights:
