@@ -25,4 +25,4 @@ if [ ! -x "$cache/versitygw" ]; then
   rm -rf "$cache/go"
 fi
 if [ "${1:-}" = --prepare ]; then exit; fi
-S3_SERVER=$cache/versitygw "$cache/venv/bin/python" -m pytest -m kubeflow tests/kubeflow/test_in_containers.py
+S3_SERVER=$cache/versitygw "$cache/venv/bin/python" -m pytest -m "${MARKERS:-kubeflow}" tests/kubeflow/test_in_containers.py

@@ -93,6 +93,7 @@ def test_a_run_ends_with_a_pushed_model_and_a_report(first: pathlib.Path, volume
     assert not list(first.rglob(".incomplete-*"))
 
 
+@pytest.mark.nightly
 def test_a_bad_model_is_refused(
     first: pathlib.Path, volume: pathlib.Path, run_locally: Any, tmp_path: pathlib.Path, capfd: Any
 ) -> None:
