@@ -14,8 +14,8 @@ from models.training.settings import TrainSettings
 _EVALUATION_SHARE, _BETWEEN_EVALUATIONS = 0.1, 0.05
 # The largest share of a training by minutes that its warm-up takes.
 _LONGEST_WARMUP = 0.1
-# Steps and evaluations over which their time is averaged, and how much longer than the average one may count: a pause of
-# the machine is no reason to end early, nor to evaluate less often.
+# Steps and evaluations over which their time is averaged, and how much longer than the average one may count: a pause
+# of the machine is no reason to end early, nor to evaluate less often.
 _AVERAGED_STEPS, _AVERAGED_EVALUATIONS, _LONGEST = 20, 3, 3.0
 
 
