@@ -40,3 +40,7 @@ class Decoder(Section):
         Returns:
           Logits, [batch, height, width, C] float32.
         """
+
+    def supervised_maps(self, model: keras.Model) -> list[keras.KerasTensor]:
+        """Its maps in a whole model at strides 2, 4, 8, … on which training supervises logits too; none by default."""
+        return []

@@ -3,6 +3,7 @@ Segmentation", 2015)."""
 
 from __future__ import annotations
 
+import itertools
 from typing import TYPE_CHECKING
 
 from data.base.errors import UserError
@@ -28,11 +29,13 @@ class UNet(Decoder):
       normalization: layer after each convolution: `batch`, `group` or `none`.
       dropout: share of the channels dropped at the deepest level; at the two deepest ones where the encoder has nothing
         at full resolution.
+      deep_supervision: whether training takes the loss on all levels but the deepest one, not at full resolution only.
     """
 
     filters: Filters = 16
     normalization: Normalization = "batch"
     dropout: Share = 0.0
+    deep_supervision: bool = False
 
     def build(
         self, image: keras.KerasTensor, features: list[FeatureMaps], num_classes: int, dtype: str
@@ -60,3 +63,10 @@ class UNet(Decoder):
             )
             outputs = upsample([outputs, skips[level]])
         return keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)
+
+    def supervised_maps(self, model: keras.Model) -> list[keras.KerasTensor]:
+        if not self.deep_supervision:
+            return []
+        blocks = {layer.name: layer for layer in model.layers}
+        levels = itertools.takewhile(lambda level: f"decoder_{level + 1}" in blocks, itertools.count(1))
+        return [blocks[f"decoder_{level}"].output for level in levels]

@@ -21,6 +21,7 @@ import tensorflow as tf
 
 from data.base.files import delete_tree, find, write_text
 from data.base.packages import package_versions
+from models.decoders.deep_supervision import without_supervision
 from models.training.pace import Pace
 from models.training.settings import TrainSettings
 
@@ -211,9 +212,10 @@ def _loss_variables(model: keras.Model) -> list[Any]:
 
 
 def weights_checkpoint(model: keras.Model, first: int = 0) -> tf.train.Checkpoint:
-    """A checkpoint of a model's weights alone; it also reads those of an exported model, from its `first` on."""
+    """A checkpoint of the weights that serve; it also reads those of an exported model, from its `first` on."""
+    weights = without_supervision(model).weights
     # As a dictionary, which TensorFlow writes like a list, because a list begins at 0.
-    return tf.train.Checkpoint(weights={str(first + i): variable.value for i, variable in enumerate(model.weights)})
+    return tf.train.Checkpoint(weights={str(first + i): variable.value for i, variable in enumerate(weights)})
 
 
 def mark_exported(folder: str) -> None:

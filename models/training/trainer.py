@@ -19,6 +19,7 @@ import tensorflow_transform as tft
 from data.base.files import find
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap
+from models.decoders.deep_supervision import deeply_supervised
 from models.ensemble import folds
 from models.ensemble.average import average
 from models.inputs import input_pipeline
@@ -260,6 +261,7 @@ def compiled_model(
         for layer in config.model.chosen_encoder.load_weights(model) or []
         for variable in layer.trainable_variables
     ]
+    model = deeply_supervised(model, config.model.chosen_decoder.supervised_maps(model))
     optimizer = inner = _optimizer(config.train)
     # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. And pretrained weights would
     # decay towards zero, not towards what they were.

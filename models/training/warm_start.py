@@ -17,6 +17,7 @@ import tensorflow as tf
 from data.base.files import join
 from data.base.links import plain_path
 from data.label_map import LabelMap
+from models.decoders.deep_supervision import without_supervision
 from models.ensemble.folds import deployed_member
 from models.network import build_model
 from models.serving.signatures import read_facts
@@ -80,7 +81,7 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
         deployed = _load(folder, deployed_member(config))
         new_classes = LabelMap.model_validate(config.label_map)
         classes = _matched_classes(deployed.label_map, new_classes)
-        layers = _layers(model)
+        layers = _layers(without_supervision(model))
         fitting = _fitting(layers, deployed, config, classes)
         if deployed.settings.encoder != config.model.encoder:
             encoder = _encoder_places(config) & layers.keys()

@@ -77,7 +77,9 @@ def main(folder, settings, signal, step):
         write_examples(path)
     config = TrainerConfig(
         preprocessing=SHAPE,
-        model=ModelSettings(encoder="plain", filters=4, depth=2, dropout=settings.pop("dropout", 0.2)),
+        model=ModelSettings(
+            **{"encoder": "plain", "filters": 4, "depth": 2, "dropout": 0.2, **settings.pop("model", {})}
+        ),
         train=TrainSettings.model_validate(
             {
                 **{"epochs": 5, "batch_size": 4, "precision": "float32", "small_sizes": 0},

@@ -69,6 +69,7 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
     settings = {
         **{"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "optimizer": "sgd"},
         **{"early_stopping_epochs": 1, "learning_rate": 1e-9, "epochs": 9},
+        **{"model": {"depth": 3, "deep_supervision": True}},
     }
     _, undisturbed = train(tmp_path / "undisturbed", settings)
     assert 6 < undisturbed["steps"] < 9 * 6
@@ -160,7 +161,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
 
 def test_two_workers_train_as_one_and_the_first_alone_saves(train, tmp_path):
     # Without dropout, which each worker draws for itself.
-    settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "dropout": 0}
+    settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "model": {"dropout": 0}}
     _, alone = train(tmp_path / "alone", settings)
 
     with contextlib.ExitStack() as stack:

@@ -10,12 +10,14 @@ import tensorflow as tf
 
 from data.base.files import write_text
 from data.label_map import LabelMap
+from models.decoders.deep_supervision import without_supervision
 from models.inputs.settings import PreprocessingSettings
 from models.network import build_model
 from models.serving import signatures
 from models.settings import ModelSettings
 from models.training import trainer
 from models.training.settings import TrainerConfig, TrainSettings
+from models.training.trainer import compiled_model
 from models.training.warm_start import warm_start
 
 # Encoders of users, in a file that may be gone one day.
@@ -106,6 +108,17 @@ def test_an_equal_model_takes_everything_at_any_size_of_the_input(size, deploy, 
     assert warm_start(model, config)
     assert_equal_weights(model, before)
     assert caplog.messages == [f"starting from the weights of {folder}: 14 of 14 layers"]
+
+
+def test_logits_that_only_training_has_are_no_layers_that_were_left_out(deploy, caplog):
+    before, folder = deploy(configuration(depth=3))
+    config = configuration(depth=3, deep_supervision=True, deployed=folder)
+    model = compiled_model(config, 3, "float32")
+    assert len(model.outputs) == 2
+    assert warm_start(model, config)
+    assert_equal_weights(without_supervision(model), before)
+    assert len(caplog.messages) == 1
+    assert "not taken" not in caplog.text
 
 
 _ANY_ORDER = ("boat,land,ice,sea,sky", "new classes: boat, ice")
