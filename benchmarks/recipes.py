@@ -10,7 +10,14 @@ from typing import Any
 
 from common import evaluated_classes, in_fresh_process, run_pipeline
 
-_PLAIN = {"encoder": "plain", "decoder": "unet", "filters": 16, "depth": 4, "normalization": "batch"}
+_PLAIN = {
+    "encoder": "plain",
+    "decoder": "unet",
+    "filters": 16,
+    "depth": 4,
+    "normalization": "batch",
+    "deep_supervision": False,
+}
 
 # What was the default before encoders came with ImageNet's weights.
 _FORMER_DEFAULT = {

@@ -63,7 +63,7 @@ def training_step_rate(config: dict, num_classes: int, steps: int) -> float:
     @tf.function
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            loss = model.loss(label, model(image, training=True))
+            loss = model.compute_loss(image, label, model(image, training=True), None, training=True)
         model.optimizer.apply(tape.gradient(loss, model.trainable_variables), model.trainable_variables)
         return loss
 

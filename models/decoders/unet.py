@@ -35,7 +35,7 @@ class UNet(Decoder):
     filters: Filters = 16
     normalization: Normalization = "batch"
     dropout: Share = 0.0
-    deep_supervision: bool = False
+    deep_supervision: bool = True
 
     def build(
         self, image: keras.KerasTensor, features: list[FeatureMaps], num_classes: int, dtype: str

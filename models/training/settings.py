@@ -83,8 +83,8 @@ class TrainSettings(Section):
     small_sizes: Share = 0.8
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
-    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 2e-3
-    pretrained_learning_rate: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.3
+    learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 4e-3
+    pretrained_learning_rate: Annotated[float, pydantic.Field(ge=0, le=1)] = 0.15
     warmup_epochs: Annotated[int, pydantic.Field(ge=0)] = 2
     weight_decay: Annotated[float, pydantic.Field(ge=0, le=1)] = 1e-4
     gradient_clip_norm: Annotated[float, pydantic.Field(ge=0)] = 0.0

@@ -26,7 +26,11 @@ def documented(cell):
 
 def declared(kind):
     defaults = {name: field.default for name, field in kind.model_fields.items()}
-    return [name if default == "" else f"{name}: {default}" for name, default in defaults.items()]
+    return [name if default == "" else f"{name}: {_in_yaml(default)}" for name, default in defaults.items()]
+
+
+def _in_yaml(value):
+    return str(value).lower() if isinstance(value, bool) else value
 
 
 @pytest.mark.parametrize(

@@ -3,13 +3,15 @@ import pytest
 
 from models.settings import ModelSettings
 
+_UNET = {"normalization": "batch", "dropout": 0.0, "deep_supervision": True}
+
 
 @pytest.mark.parametrize(
     ("chosen", "options"),
     [
-        ({}, {"filters": 16, "normalization": "batch", "dropout": 0.0, "encoder_weights": "auto"}),
-        ({"encoder": "plain"}, {"filters": 32, "normalization": "batch", "dropout": 0.0, "depth": 4}),
-        ({"encoder": "resnet50"}, {"filters": 16, "normalization": "batch", "dropout": 0.0, "encoder_weights": "auto"}),
+        ({}, {**_UNET, "filters": 16, "encoder_weights": "auto"}),
+        ({"encoder": "plain"}, {**_UNET, "filters": 32, "depth": 4}),
+        ({"encoder": "resnet50"}, {**_UNET, "filters": 16, "encoder_weights": "auto"}),
         ({"encoder": "vgg16", "decoder": "segnet"}, {"filters": 64, "dropout": 0.0, "encoder_weights": "auto"}),
         (
             {"encoder": "resnet50", "decoder": "deeplab_v3_plus"},
