@@ -87,7 +87,7 @@ for name in ("one", "mirrored"):
     keras.utils.set_random_seed(1)
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=32, width=32, channels=1),
-        model=ModelSettings(encoder="plain", filters=4, depth=2),
+        model=ModelSettings(encoder="plain", filters=4, depth=3),
         train=TrainSettings(epochs=3, warmup_epochs=0, learning_rate=0.01, strategy=name, loss=terms),
         label_map=[],
     )
