@@ -223,7 +223,8 @@ def test_one_stage_alone_has_all_the_time():
     training.run()
     assert training.now == pytest.approx(600, abs=1.1)
     # A linear warm-up of an epoch.
-    np.testing.assert_allclose(training.learning_rates(*range(10)), np.arange(10) / 20 * 2e-3, rtol=0.1)
+    peak = training.settings.learning_rate
+    np.testing.assert_allclose(training.learning_rates(*range(10)), np.arange(10) / 20 * peak, rtol=0.1)
     assert "of about" not in training.pace.describe()
 
 
