@@ -140,6 +140,7 @@ def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_afte
     assert numbers(config.push_destination) == [7, filled.run.pushed_version]
 
 
+@pytest.mark.one_line
 def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     folder, make, first = retrained
     assert (first.outcome, first.run.state, first.drift) == ("ran", "pushed", None)
@@ -188,6 +189,7 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert list(servable_versions(make().push_destination)) == [*deployed, moved.run.pushed_version]
 
 
+@pytest.mark.one_line
 def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, failing_report, tmp_path):
     make = schedule(tmp_path)
     config = make(train={"epochs": 3})
