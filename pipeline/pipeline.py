@@ -5,7 +5,6 @@ from __future__ import annotations
 import glob
 import json
 import os
-import pathlib
 
 from tfx.components import ExampleValidator, StatisticsGen, Transform
 from tfx.components.schema_gen.import_schema_gen.component import ImportSchemaGen
@@ -239,12 +238,12 @@ def _training_code(config: Config, component: str, runs_here: bool) -> str:
     weights = {
         model.chosen_encoder.starting_weights().path if runs_here else model.own_weights for model in config.models
     }
-    local = [path for path in map(pathlib.Path, weights) if path.is_file()]
     own = import_paths([config.model, config.train, config.tune])
-    code = code_digest([_CODE[component]], local, own)
-    remote = sorted(path for path in weights if runs_here and is_remote(path))
-    files = [file for path in remote for file in find(glob.escape(path))]
-    return " ".join([code, *Digests(config.digests_path).of(files)])
+    # A cluster may reach buckets that this machine does not.
+    here = sorted(path for path in weights if path and (runs_here or not is_remote(path)))
+    files = [file for path in here for file in find(glob.escape(path))]
+    code = code_digest([_CODE[component]], import_paths=own)
+    return " ".join([code, *Digests(config.digests_path if runs_here else "").of(files)])
 
 
 def _input_patterns(folder: str) -> tuple[str, dict[str, str]]:
