@@ -36,7 +36,8 @@ class TrainSettings(Section):
       sampling: `class_balanced` shows images with rare classes more often.
       small_sizes: share of the epochs (by `minutes`: of the steps), the first ones, in which images and labels have a
         quarter of the height and width, then half; these are many times as fast (progressive resizing: Tan and Le,
-        "EfficientNetV2", 2021, section 4). Sizes that are too small for the model are left out.
+        "EfficientNetV2", 2021, section 4). Sizes at which the model's coarsest maps would have a single row or column
+        are left out.
       optimizer: one of Keras' optimizers; `sgd` has a Nesterov momentum of 0.9.
       schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
@@ -80,7 +81,7 @@ class TrainSettings(Section):
     }
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
-    small_sizes: Share = 0.8
+    small_sizes: Share = 0.4
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 4e-3
@@ -169,12 +170,10 @@ class TrainerConfig(Section):
         if not self.train.minutes:
             epochs = int(half * self.train.epochs)
             half, quarter = epochs / self.train.epochs, epochs // 2 / self.train.epochs
-        stages = [(2, quarter), (1, half), (0, 1.0)]
-        return [
-            (halvings, end)
-            for halvings, end in stages
-            if not halvings or (end and min(self._size(halvings)) >= self.model.smallest_input)
-        ]
+        # Where the coarsest map is a single pixel, nothing is left to learn of what surrounds what.
+        least = 2 * self.model.smallest_input
+        small = [(halvings, end) for halvings, end in ((2, quarter), (1, half)) if end]
+        return [*(stage for stage in small if min(self._size(stage[0])) >= least), (0, 1.0)]
 
     def _size(self, halvings: int) -> tuple[int, int]:
         """Height and width after so many halvings, rounded up."""

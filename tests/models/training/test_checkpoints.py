@@ -81,7 +81,7 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
 
 
 def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
-    settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5}
+    settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5, "model": {"depth": 1}}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
     assert undisturbed["steps"] == STEPS
     # Of five epochs of six steps two are at a quarter of the size and two at half of it.
@@ -97,7 +97,7 @@ def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
 
 
 def test_a_run_by_minutes_goes_on_for_the_time_that_was_left(train, tmp_path):
-    settings = {"minutes": 0.2, "small_sizes": 0.8, "checkpoint_steps": 1, "ema_momentum": 0.5}
+    settings = {"minutes": 0.2, "small_sizes": 0.8, "checkpoint_steps": 1, "ema_momentum": 0.5, "model": {"depth": 1}}
     assert train(tmp_path, settings, signal.SIGTERM, 1)[0] == 128 + signal.SIGTERM
     killed_at = newest_step(tmp_path)
     _, finished = train(tmp_path, settings)

@@ -164,18 +164,19 @@ def test_the_schedule_begins_at_the_full_size():
 
 
 @pytest.mark.parametrize(
-    ("height", "width", "depth", "expected"),
+    ("height", "width", "model", "expected"),
     [
-        (64, 100, 4, [(2, 0.4), (1, 0.8), (0, 1)]),
-        (61, 61, 4, [(2, 0.4), (1, 0.8), (0, 1)]),
-        (60, 61, 4, [(1, 0.8), (0, 1)]),
-        (30, 64, 4, [(0, 1)]),
+        (128, 200, {"encoder": "plain", "depth": 4}, [(2, 0.4), (1, 0.8), (0, 1)]),
+        (125, 125, {"encoder": "plain", "depth": 4}, [(2, 0.4), (1, 0.8), (0, 1)]),
+        (124, 125, {"encoder": "plain", "depth": 4}, [(1, 0.8), (0, 1)]),
+        (62, 128, {"encoder": "plain", "depth": 4}, [(0, 1)]),
+        (128, 128, {"encoder": "efficientnet_lite0"}, [(1, 0.8), (0, 1)]),
     ],
 )
-def test_sizes_that_are_too_small_for_the_model_are_left_out(height, width, depth, expected):
+def test_sizes_with_a_single_pixel_in_the_coarsest_map_are_left_out(height, width, model, expected):
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=height, width=width),
-        model=ModelSettings(encoder="plain", depth=depth),
+        model=ModelSettings(**model),
         train=TrainSettings(epochs=40, small_sizes=0.8),
         label_map=[],
     )
@@ -189,13 +190,13 @@ def test_few_epochs_have_the_full_size():
         preprocessing=PreprocessingSettings(), model=ModelSettings(), train=TrainSettings(epochs=1), label_map=[]
     )
     assert config.stages == [(0, 1)]
-    assert config.with_values({"train.epochs": 2}).stages == [(1, 0.5), (0, 1)]
+    assert config.with_values({"train.epochs": 4}).stages == [(1, 0.25), (0, 1)]
 
 
 def test_stages_by_minutes_are_shares_whatever_the_number_of_epochs():
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(),
-        model=ModelSettings(),
+        model=ModelSettings(encoder="plain"),
         train=TrainSettings(epochs=1, minutes=0.5, small_sizes=0.7),
         label_map=[],
     )
