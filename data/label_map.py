@@ -7,7 +7,7 @@ import json
 import pathlib
 import re
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import pydantic
 import yaml
@@ -60,14 +60,21 @@ _PALETTE = (
 )
 
 
+Kind = Literal["thing", "stuff"]
+
+
 class Label(pydantic.BaseModel):
-    """One class: its id, its name, and its color as red, green, blue (0 to 255)."""
+    """One class: its id, its name, its color as red, green, blue (0 to 255), and whether it has objects.
+
+    A `thing` has objects, which are told apart; `stuff`, such as the sky, has none. Without a kind, the data says so.
+    """
 
     model_config = pydantic.ConfigDict(frozen=True, extra="forbid")
 
     id: Annotated[int, pydantic.Field(ge=0, le=IGNORE_LABEL)]
     name: Annotated[str, pydantic.Field(min_length=1, pattern=r"^[^\n]+$"), pydantic.AfterValidator(_check_name)]
     color: Color
+    kind: Kind | None = None
 
 
 class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
@@ -156,7 +163,8 @@ class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
     def to_yaml(self) -> str:
         """The text of a `labels.yaml`, one class a line."""
         lines = (
-            f"- {{id: {label.id}, name: {json.dumps(label.name, ensure_ascii=False)}, color: {list(label.color)}}}"
+            f"- {{id: {label.id}, name: {json.dumps(label.name, ensure_ascii=False)}, color: {list(label.color)}"
+            + (f", kind: {label.kind}}}" if label.kind else "}")
             for label in self.root
         )
         return "\n".join(lines) + "\n"

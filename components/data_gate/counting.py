@@ -9,7 +9,7 @@ import logging
 import operator
 import os
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -37,10 +37,14 @@ _ROLES = {"train": 1, "eval": 2, "test": 4, NEWEST_SPLIT: 4}
 _LOG = logging.getLogger("segpipe.data_gate")
 
 # An example's vector, to be summed, begins with 1. These are its other parts: pixels by value; whether each value
-# occurs; whether all pixels are ignored; 1 at the power of two of its number of pixels.
+# occurs; whether all pixels are ignored; 1 at the power of two of its number of pixels. Then objects by class, by the
+# power of two of their pixels, and by how often the image has to be halved to be as small as they are.
 PIXELS, OCCURS, ALL_IGNORED = slice(1, 257), slice(257, 513), 513
 SIZES = slice(514, 514 + _SIZES)
-_COUNTS = SIZES.stop
+OBJECTS = slice(SIZES.stop, SIZES.stop + 256)
+OBJECT_SIZES = slice(OBJECTS.stop, OBJECTS.stop + _SIZES)
+OBJECT_SHARES = slice(OBJECT_SIZES.stop, OBJECT_SIZES.stop + _SIZES)
+_COUNTS = OBJECT_SHARES.stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -95,8 +99,16 @@ class _CheckExamples(beam.DoFn):
     split, with the number 1 and the pixels by class.
     """
 
-    def __init__(self, split: str, num_classes: int, with_hashes: bool, takes_16_bits: bool = True):
+    def __init__(
+        self,
+        split: str,
+        num_classes: int,
+        with_hashes: bool,
+        takes_16_bits: bool = True,
+        stuff: Collection[int] | None = None,
+    ):
         self._split, self._num_classes, self._takes_16_bits = split, num_classes, takes_16_bits
+        self._stuff = stuff
         self._role = _ROLES.get(split, 0)
         self._with_hashes = with_hashes and bool(self._role)
         self._checked = Metrics.counter("data_gate", "examples_checked")
@@ -145,7 +157,8 @@ class _CheckExamples(beam.DoFn):
         try:
             example = parse(serialized)
             names = read_names(example)
-            return names, check_example(example, self._num_classes, self._with_hashes, self._takes_16_bits)
+            how = (self._num_classes, self._with_hashes, self._takes_16_bits, self._stuff)
+            return names, check_example(example, *how)
         except ValueError as error:
             return names, error
 
@@ -155,8 +168,15 @@ def _vector(checked: Checked) -> np.ndarray:
     pixels = checked.pixels
     sizes = np.arange(_SIZES) == int(checked.height * checked.width).bit_length() - 1
     all_ignored = pixels[IGNORE_LABEL] == pixels.sum()
+    objects = np.zeros([0, 2], np.int64) if checked.objects is None else checked.objects
+    class_ids, areas = objects.T
+    halvings = np.log2(checked.height * checked.width / np.maximum(areas, 1))
+    counted = [
+        np.bincount(values.astype(np.int64), minlength=length)
+        for values, length in ((class_ids, 256), (np.log2(areas), _SIZES), (halvings, _SIZES))
+    ]
     beside = [checked.height, checked.width]
-    return np.concatenate([[1], pixels, pixels > 0, [all_ignored], sizes, beside]).astype(np.int64)
+    return np.concatenate([[1], pixels, pixels > 0, [all_ignored], sizes, *counted, beside]).astype(np.int64)
 
 
 class Merge(beam.CombineFn):
@@ -241,6 +261,7 @@ def check_files(
     results: str,
     with_hashes: bool,
     takes_16_bits: bool = True,
+    stuff: Collection[int] | None = None,
 ) -> None:
     """Adds the pass to a pipeline.
 
@@ -251,13 +272,14 @@ def check_files(
       results: file to write to; `read_findings` reads it.
       with_hashes: whether to look for near-duplicates.
       takes_16_bits: as for `check_example`.
+      stuff: likewise.
     """
     outputs = [
         pipeline
         | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
-        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits)).with_outputs(
+        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits, stuff)).with_outputs(
             "faults", "members", "hashes", "slices", main="vectors"
         )
         for split, pattern in files.items()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 
 import numpy as np
 import tensorflow as tf
@@ -41,6 +42,7 @@ class Checked:
       height: of the image, in pixels.
       width: of the image, in pixels.
       hash: of `perceptual_hash`; None if the image is too plain for one, or none was asked for.
+      objects: [n, 2] class id and pixels of each object; None if none were asked for.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Checked:
     height: int
     width: int
     hash: int | None
+    objects: np.ndarray | None = None
 
 
 def parse(serialized: bytes) -> tf.train.Example:
@@ -72,7 +75,13 @@ def read_names(example: tf.train.Example) -> Names:
     return Names(first(contract.SOURCE_ID), first(contract.GROUP), first(contract.SLICE))
 
 
-def check_example(example: tf.train.Example, num_classes: int, with_hash: bool, takes_16_bits: bool = True) -> Checked:
+def check_example(
+    example: tf.train.Example,
+    num_classes: int,
+    with_hash: bool,
+    takes_16_bits: bool = True,
+    stuff: Collection[int] | None = None,
+) -> Checked:
     """Decodes an example.
 
     Args:
@@ -80,6 +89,7 @@ def check_example(example: tf.train.Example, num_classes: int, with_hash: bool, 
       num_classes: in the label map.
       with_hash: whether to compute the image's hash.
       takes_16_bits: whether it is known which of 16 bits become black and white.
+      stuff: ids of classes that must have no objects; None if objects are not looked at.
 
     Raises:
       ValueError: if it cannot be used; the message says why.
@@ -106,7 +116,39 @@ def check_example(example: tf.train.Example, num_classes: int, with_hash: bool, 
         height=image.shape[0],
         width=image.shape[1],
         hash=perceptual_hash(image) if with_hash else None,
+        objects=None if stuff is None else _check_objects(example, mask[..., 0], stuff),
     )
+
+
+def _check_objects(example: tf.train.Example, mask: np.ndarray, stuff: Collection[int]) -> np.ndarray:
+    """[n, 2] class id and pixels of each object; raises a ValueError if they contradict the mask."""
+    name = contract.INSTANCES
+    content = _single_bytes(example, name)
+    # As in `_decode`: 16 bits, grayscale.
+    if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[24:26] != b"\x10\x00":
+        raise ValueError(f"{name} is not a PNG with one 16-bit channel, which holds the numbers of objects")
+    try:
+        numbers = tf.io.decode_png(content, 1, tf.uint16).numpy()[..., 0]
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(f"{name} is not an image that TensorFlow can decode") from None
+    if numbers.shape != mask.shape:
+        raise ValueError(
+            f"sizes differ: the mask has {mask.shape[1]}x{mask.shape[0]} pixels, "
+            f"{name} {numbers.shape[1]}x{numbers.shape[0]}"
+        )
+    is_object = (numbers > 0) & (numbers < contract.CROWD) & (mask != IGNORE_LABEL)
+    pairs, pixels = np.unique(numbers[is_object].astype(np.int64) * 256 + mask[is_object], return_counts=True)
+    objects, class_ids = pairs // 256, pairs % 256
+    in_several = objects[1:][objects[1:] == objects[:-1]]
+    if len(in_several):
+        of = class_ids[objects == in_several[0]].tolist()
+        raise ValueError(f"object {in_several[0]} has pixels of classes {' and '.join(map(str, of))}; it must have one")
+    in_stuff = np.isin(class_ids, list(stuff))
+    if in_stuff.any():
+        raise ValueError(
+            f"object {objects[in_stuff][0]} is of class {class_ids[in_stuff][0]}, which is stuff in the label map"
+        )
+    return np.stack([class_ids, pixels], axis=1)
 
 
 def _single_bytes(example: tf.train.Example, name: str) -> bytes:

@@ -10,7 +10,18 @@ import apache_beam as beam
 import numpy as np
 from apache_beam.options.pipeline_options import PipelineOptions
 
-from components.data_gate.counting import ALL_IGNORED, OCCURS, PIXELS, SIZES, Merge, check_files, read_findings
+from components.data_gate.counting import (
+    ALL_IGNORED,
+    OBJECT_SHARES,
+    OBJECT_SIZES,
+    OBJECTS,
+    OCCURS,
+    PIXELS,
+    SIZES,
+    Merge,
+    check_files,
+    read_findings,
+)
 from components.data_gate.judgment import DataGateError, stop_on_bad_examples
 from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
@@ -45,6 +56,13 @@ def summarize(sums: dict[str, Any], splits: list[str], label_map: LabelMap) -> d
             "examples_all_ignored": total[ALL_IGNORED],
             # Images of at least this many pixels, and less than twice as many.
             "images_by_pixels": {str(2**power): count for power, count in enumerate(total[SIZES]) if count},
+            # Objects by class; by their pixels, at least so many and less than twice as many; and as shares of the
+            # image, at least so large and less than twice as large.
+            "objects": dict(zip(label_map.names, total[OBJECTS][: len(label_map)], strict=True)),
+            "objects_by_pixels": {str(2**power): count for power, count in enumerate(total[OBJECT_SIZES]) if count},
+            "objects_by_share": {
+                str(0.5 ** (halvings + 1)): count for halvings, count in enumerate(total[OBJECT_SHARES]) if count
+            },
             "smallest_height_and_width": smallest,
             "largest_height_and_width": largest,
         }

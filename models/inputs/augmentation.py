@@ -26,7 +26,8 @@ def augment(
 
     Args:
       image: [batch, height, width, channels] normalized images; what moves in from outside becomes 0, the mean.
-      label: [batch, height, width] integer class ids; what moves in from outside becomes 255, "ignore".
+      label: [batch, height, width] integer class ids, or [batch, height, width, 2] with the numbers of objects, of up
+        to 16 bits; what moves in from outside becomes 255, "ignore".
       seed: [2] integers; the same seed gives the same result.
       flip_horizontal: mirror left and right, half of the time.
       flip_vertical: mirror top and bottom, half of the time.
@@ -74,12 +75,13 @@ def augment(
         )
         return tf.ensure_shape(moved, pixels.shape)
 
-    moved_label = move(tf.cast(label, tf.float32)[..., tf.newaxis], "NEAREST", float(IGNORE_LABEL))
+    flat = tf.cast(label if label.shape.rank == 4 else label[..., tf.newaxis], tf.float32)
+    moved_label = move(flat, "NEAREST", float(IGNORE_LABEL))
     moved_image = move(image, "BILINEAR", 0.0)
     if brightness or contrast or saturation:
         amounts = enumerate((brightness, contrast, saturation), start=6)
         moved_image = _jitter(moved_image, *(uniform(index, -amount, amount) for index, amount in amounts))
-    return moved_image, tf.cast(moved_label[..., 0], label.dtype)
+    return moved_image, tf.cast(moved_label if label.shape.rank == 4 else moved_label[..., 0], label.dtype)
 
 
 def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:

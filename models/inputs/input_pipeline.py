@@ -7,6 +7,7 @@ import logging
 import os
 import time
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -33,9 +34,9 @@ _ORDER, _COPIES, _CHANGES = range(3)
 _RARE_CLASS_SHARE = 0.5
 
 
-def example_bytes(shape: PreprocessingSettings) -> int:
-    """Bytes of a decoded example, image and label in 8 bits."""
-    return shape.height * shape.width * (shape.channels + 1)
+def pixel_bytes(shape: PreprocessingSettings, has_objects: bool) -> int:
+    """Bytes of a decoded pixel: its channels and class id in 8 bits, the number of its object in 16."""
+    return shape.channels + (3 if has_objects else 1)
 
 
 def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_bytes: int, paths: list[str]) -> str:
@@ -75,6 +76,7 @@ class DecodedExamples:
       shape: of the model's input.
       count: of the examples, N.
       cache: where decoded examples are kept: a folder, "" for memory, None for nowhere.
+      has_objects: whether labels also say which object each pixel belongs to, as `transform` does.
     """
 
     # What an index stands for.
@@ -89,8 +91,9 @@ class DecodedExamples:
         shape: PreprocessingSettings,
         count: int,
         cache: str | None,
+        has_objects: bool = False,
     ):
-        self.count = count
+        self.count, self.has_objects = count, has_objects
         self._transform, self._shape = transform, shape
         self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
@@ -103,19 +106,17 @@ class DecodedExamples:
 
     def _decode_all(self, folder: str) -> None:
         shape = (self._shape.height, self._shape.width, self._shape.channels)
-
-        def empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
-            if not folder:
-                return np.empty(shape, np.uint8)
-            return np.lib.format.open_memmap(os.path.join(folder, name), "w+", np.uint8, shape)
-
-        self.pixels = empty("pixels.npy", (self.count, *shape))
-        self.labels = empty("labels.npy", (self.count, *shape[:2]))
+        self.pixels = empty(folder, "pixels", (self.count, *shape))
+        self.labels = empty(folder, "labels", (self.count, *shape[:2]))
+        if self.has_objects:
+            self.objects = empty(folder, "objects", (self.count, *shape[:2]), np.uint16)
         end = 0
         for features in self._decoded():
             here = slice(end, end := end + len(features[preprocessing.LABEL]))
             self.pixels[here] = features[preprocessing.PIXELS].numpy()
             self.labels[here] = features[preprocessing.LABEL].numpy()
+            if self.has_objects:
+                self.objects[here] = features[preprocessing.OBJECTS].numpy()
 
     def _decoded(self) -> Iterator[dict[str, tf.Tensor]]:
         """All examples after the transform graph, in batches; remembers names, groups, mean and scale."""
@@ -140,11 +141,12 @@ class DecodedExamples:
 
     @tf.autograph.experimental.do_not_convert
     def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
-        features = self._transform(tf.io.parse_example(records, signatures.feature_spec()))
-        for name in (preprocessing.PIXELS, preprocessing.LABEL):
-            if features[name].dtype != tf.string:
-                features[name] = tf.cast(features[name], tf.uint8)
-        return {name: features[name] for name in _FEATURES}
+        features = self._transform(tf.io.parse_example(records, signatures.feature_spec(self.has_objects)))
+        types = {preprocessing.PIXELS: tf.uint8, preprocessing.LABEL: tf.uint8, preprocessing.OBJECTS: tf.uint16}
+        for name, dtype in types.items():
+            if name in features and features[name].dtype != tf.string:
+                features[name] = tf.cast(features[name], dtype)
+        return {name: features[name] for name in (*_FEATURES, preprocessing.OBJECTS) if name in features}
 
     def select(self, images: np.ndarray) -> DecodedExamples:
         """Some of the images, as an object of their own; nothing is decoded again or copied.
@@ -165,17 +167,28 @@ class DecodedExamples:
           seed: [2] integers for what an index leaves to chance; None draws nothing.
 
         Returns:
-          [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids.
+          [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids; with objects
+          [batch, height, width, 2] int32, class ids and numbers of objects.
         """
         if not self._records:
-            pixels, label = tf.numpy_function(self._cached, [indices], (tf.uint8, tf.uint8))
+            pixels, label = tf.numpy_function(self._cached, [indices], (tf.uint8, self._label_type))
             return self._normalized(indices, pixels, label)
         features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
-        return self._normalized(indices, *(features[name] for name in _FEATURES))
+        pixels, label, mean, scale = (features[name] for name in _FEATURES)
+        if self.has_objects:
+            both = (label, features[preprocessing.OBJECTS])
+            label = tf.stack([tf.cast(values, tf.int32) for values in both], axis=-1)
+        return self._normalized(indices, pixels, label, mean, scale)
+
+    @property
+    def _label_type(self) -> tf.DType:
+        return tf.int32 if self.has_objects else tf.uint8
 
     def _cached(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         rows = self._images_read[indices]
-        return self.pixels[rows], self.labels[rows]
+        if not self.has_objects:
+            return self.pixels[rows], self.labels[rows]
+        return self.pixels[rows], np.stack([self.labels[rows], self.objects[rows]], axis=-1, dtype=np.int32)
 
     def _normalized(
         self,
@@ -190,7 +203,8 @@ class DecodedExamples:
             mean, scale = tf.tile(self._mean, rows), tf.tile(self._scale, rows)
         size = (self._shape.height, self._shape.width)
         pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self._shape.channels])
-        return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size])
+        kinds = [2] if self.has_objects else []
+        return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size, *kinds])
 
     def classes_shown(self, num_classes: int) -> np.ndarray:
         """[N, C] bool: which classes each example shows. Needs a cache."""
@@ -222,6 +236,13 @@ class DecodedExamples:
         else:
             found = [self._groups[row] for row in self._images_read]
         return [name.decode(errors="replace") for name in found]
+
+
+def empty(folder: str, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+    """An array to be filled, in a file of a folder, or in memory if that is ""."""
+    if not folder:
+        return np.empty(shape, dtype)
+    return np.lib.format.open_memmap(os.path.join(folder, f"{name}.npy"), "w+", dtype, shape)
 
 
 def _names(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
@@ -361,8 +382,11 @@ def evaluation_batches(
         if replicas == 1:
             return image, label
         missing = [0, -tf.size(indices) % replicas]
-        image = tf.pad(image, [missing, [0, 0], [0, 0], [0, 0]])
-        return image, tf.pad(label, [missing, [0, 0], [0, 0]], constant_values=contract.IGNORE_LABEL)
+        image, label = (
+            tf.pad(values, [missing, *([[0, 0]] * (values.shape.rank - 1))], constant_values=fill)
+            for values, fill in ((image, 0.0), (label, contract.IGNORE_LABEL))
+        )
+        return image, label
 
     batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())

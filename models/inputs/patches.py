@@ -15,7 +15,7 @@ import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
 from models.inputs import preprocessing
-from models.inputs.input_pipeline import DecodedExamples
+from models.inputs.input_pipeline import DecodedExamples, empty
 from models.inputs.settings import PreprocessingSettings
 
 _CENTERED_SHARE = 1 / 3
@@ -36,6 +36,7 @@ class Patches(DecodedExamples):
       count: of the images.
       pixels: of all images, in total.
       cache: where decoded images are kept: a folder, or "" for the memory.
+      has_objects: whether labels also say which object each pixel belongs to, as `transform` does.
     """
 
     unit = "patches"
@@ -50,20 +51,18 @@ class Patches(DecodedExamples):
         count: int,
         pixels: int,
         cache: str,
+        has_objects: bool = False,
     ):
         self._num_pixels = pixels
-        super().__init__(patterns, transform, shape, count, cache)
+        super().__init__(patterns, transform, shape, count, cache, has_objects)
 
     def _decode_all(self, folder: str) -> None:
-        def empty(name: str, shape: tuple[int, ...]) -> np.ndarray:
-            if not folder:
-                return np.empty(shape, np.uint8)
-            return np.lib.format.open_memmap(os.path.join(folder, name), "w+", np.uint8, shape)
-
-        pixels = empty("pixels.npy", (self._num_pixels, self._shape.channels))
-        labels = empty("labels.npy", (self._num_pixels,))
+        pixels = empty(folder, "pixels", (self._num_pixels, self._shape.channels))
+        labels = empty(folder, "labels", (self._num_pixels,))
+        objects = empty(folder, "objects", (self._num_pixels,), np.uint16) if self.has_objects else None
         self._images: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
+        self._objects: list[np.ndarray] = []
         self._pixels_of_classes: list[dict[int, np.ndarray]] = []
         corners, end = [], 0
         for features in self._decoded():
@@ -74,6 +73,9 @@ class Patches(DecodedExamples):
             corners += [(len(self._images), top, left) for top, left in _grid(label.shape, self._size)]
             self._images.append(pixels[here].reshape(image.shape))
             self._labels.append(labels[here].reshape(label.shape))
+            if objects is not None:
+                objects[here] = preprocessing.objects_of(features[preprocessing.OBJECTS][0]).numpy().ravel()
+                self._objects.append(objects[here].reshape(label.shape))
             self._pixels_of_classes.append(_pixels_of_classes(label))
         self._fill = preprocessing.fill_color(self._mean[0]).numpy()
         self._corners: np.ndarray = np.array(corners, np.int64).reshape(-1, 3)
@@ -96,10 +98,10 @@ class Patches(DecodedExamples):
 
     def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         if seed is None:
-            pixels, label = tf.numpy_function(self._windows, [indices], (tf.uint8, tf.uint8))
+            pixels, label = tf.numpy_function(self._windows, [indices], (tf.uint8, self._label_type))
         else:
             draws = tf.random.stateless_uniform([tf.size(indices), 5], seed)
-            pixels, label = tf.numpy_function(self._random_windows, [indices, draws], (tf.uint8, tf.uint8))
+            pixels, label = tf.numpy_function(self._random_windows, [indices, draws], (tf.uint8, self._label_type))
         return self._normalized(indices, pixels, label)
 
     def _windows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -128,12 +130,14 @@ class Patches(DecodedExamples):
     def _cut(self, image: int, top: int, left: int) -> tuple[np.ndarray, np.ndarray]:
         """A window; where a small image ends, it has the mean color and the label 255."""
         here = slice(top, top + self._size[0]), slice(left, left + self._size[1])
-        inside = self._images[image][here], self._labels[image][here]
+        label = self._labels[image][here]
+        if self.has_objects:
+            label = np.stack([label, self._objects[image][here]], axis=-1, dtype=np.int32)
         pixels = np.tile(self._fill, (*self._size, 1))
-        label = np.full(self._size, IGNORE_LABEL, np.uint8)
-        for whole, part in zip((pixels, label), inside, strict=True):
+        labels = np.full([*self._size, *label.shape[2:]], IGNORE_LABEL, label.dtype)
+        for whole, part in ((pixels, self._images[image][here]), (labels, label)):
             whole[: part.shape[0], : part.shape[1]] = part
-        return pixels, label
+        return pixels, labels
 
     def source_ids(self, indices: np.ndarray) -> list[str]:
         return [self._source_ids[image].decode(errors="replace") for image in self._corners[indices, 0]]

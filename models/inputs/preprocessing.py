@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any, Literal
 
 import tensorflow as tf
@@ -14,6 +15,7 @@ from models.inputs.encoded import with_eight_bits
 # The transform graph's outputs.
 IMAGE = "image"
 LABEL = "label"
+OBJECTS = "objects"
 PIXELS = "pixels"
 MEAN = "mean"
 SCALE = "scale"
@@ -115,6 +117,20 @@ def _read_mask(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> t
     return tf.ensure_shape(tf.pad(resized, paddings, constant_values=contract.IGNORE_LABEL), [height, width, 1])
 
 
+def _read_objects(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
+    """A mask of objects as [height, width, 1] uint16, 0 where padded."""
+    numbers = _decode_objects(encoded)
+    shape = tf.shape(numbers)
+    top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
+    paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
+    resized = tf.image.resize(numbers, [new_height, new_width], method="nearest")
+    return tf.ensure_shape(tf.pad(resized, paddings), [height, width, 1])
+
+
+def _decode_objects(encoded: tf.Tensor) -> tf.Tensor:
+    return tf.io.decode_png(encoded, 1, tf.uint16)
+
+
 def normalize(pixels: tf.Tensor, mean: tf.Tensor, scale: tf.Tensor) -> tf.Tensor:
     """Normalizes pixels per channel: (pixel - mean) · scale.
 
@@ -143,18 +159,19 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Args:
       inputs: the raw features of a batch, by the data contract.
       custom_config: `height`, `width`, `channels` and `resize` of the model's input, and the `intensity_range` of
-        images of 16 bits, if it is known; without it they are an error.
+        images of 16 bits, if it is known; without it they are an error. `objects` says that objects are read, too.
 
     Returns:
       `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. For caches
       that keep 8 bits instead of 32, also the arguments with which `normalize` gives the same image: `pixels` [batch,
       height, width, channels] int64 from 0 to 255, `mean` and `scale` [batch, channels] float32. Without resizing,
-      `pixels` and `label` are [batch] strings, and there is no `image`.
+      `pixels` and `label` are [batch] strings, and there is no `image`. With `objects`, as `label`: `objects`, the
+      number of the object that each pixel belongs to, resized like the mask; padding becomes 0, "none".
     """
     height, width, channels = (custom_config[key] for key in ("height", "width", "channels"))
     resize, intensity_range = custom_config["resize"], custom_config.get("intensity_range")
     if resize == "none":
-        return _whole_images(inputs, channels, intensity_range)
+        return _whole_images(inputs, channels, intensity_range, custom_config.get("objects", False))
 
     pixels, inside, sums = tf.map_fn(
         lambda encoded: _read_image(encoded, height, width, channels, resize, intensity_range),
@@ -172,16 +189,26 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
         inputs[contract.MASK],
         fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint8),
     )
-    return {
+    outputs = {
         IMAGE: normalize(pixels, mean, scale),
         LABEL: tf.cast(tf.squeeze(label, axis=-1), tf.int64),
         PIXELS: tf.cast(pixels, tf.int64),
         MEAN: mean,
         SCALE: scale,
     }
+    if custom_config.get("objects"):
+        objects = tf.map_fn(
+            lambda encoded: _read_objects(encoded, height, width, resize),
+            inputs[contract.INSTANCES],
+            fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint16),
+        )
+        outputs[OBJECTS] = tf.cast(tf.squeeze(objects, axis=-1), tf.int64)
+    return outputs
 
 
-def _whole_images(inputs: dict[str, Any], channels: int, intensity_range: Range | None) -> dict[str, tf.Tensor]:
+def _whole_images(
+    inputs: dict[str, Any], channels: int, intensity_range: Range | None, has_objects: bool
+) -> dict[str, tf.Tensor]:
     """`preprocessing_fn` without resizing."""
     images = tf.map_fn(
         lambda encoded: with_eight_bits(encoded, intensity_range),
@@ -201,21 +228,29 @@ def _whole_images(inputs: dict[str, Any], channels: int, intensity_range: Range 
         # In millions, so that sums over many large images stay precise.
         return tf.concat([[tf.reduce_sum(histograms[0])], *powers], axis=0) / 1e6
 
-    def decoded(contents: tf.Tensor, channels: int) -> tf.Tensor:
+    def decoded(contents: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
         return tf.map_fn(
-            lambda encoded: tf.io.serialize_tensor(_decode(encoded, channels)),
+            lambda encoded: tf.io.serialize_tensor(decode(encoded)),
             contents,
             fn_output_signature=tf.TensorSpec([], tf.string),
         )
 
     sums = tf.map_fn(sums_of, images, fn_output_signature=tf.TensorSpec([1 + 2 * channels], tf.float32))
     mean, scale = _mean_and_scale(sums, channels, tf.shape(inputs[contract.IMAGE])[0])
-    return {
-        PIXELS: decoded(images, channels),
-        LABEL: decoded(inputs[contract.MASK], 1),
+    outputs = {
+        PIXELS: decoded(images, lambda encoded: _decode(encoded, channels)),
+        LABEL: decoded(inputs[contract.MASK], lambda encoded: _decode(encoded, 1)),
         MEAN: mean,
         SCALE: scale,
     }
+    if has_objects:
+        outputs[OBJECTS] = decoded(inputs[contract.INSTANCES], _decode_objects)
+    return outputs
+
+
+def objects_of(serialized: tf.Tensor) -> tf.Tensor:
+    """Reads a mask of objects from the bytes that are returned without resizing: [h, w] uint16."""
+    return tf.ensure_shape(tf.io.parse_tensor(serialized, tf.uint16), [None, None, 1])[..., 0]
 
 
 def pixels_of(serialized: tf.Tensor, channels: int) -> tf.Tensor:

@@ -40,7 +40,7 @@ class SegmentationLoss(keras.losses.Loss):
             pixel_weights *= tf.gather(tf.constant(self.class_weights, tf.float32), labels)
 
         # Each image's share of the mean over pixels; Keras takes the mean over images.
-        pixels_per_image = _mean_over_replicas(tf.reduce_mean(tf.reduce_sum(tf.cast(counted, tf.float32), axis=1)))
+        pixels_per_image = mean_over_replicas(tf.reduce_mean(tf.reduce_sum(tf.cast(counted, tf.float32), axis=1)))
         losses = []
         for term in self.terms:
             values = term.values(labels, logits, counted)
@@ -50,7 +50,7 @@ class SegmentationLoss(keras.losses.Loss):
         return tf.add_n(losses)
 
 
-def _mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
+def mean_over_replicas(value: tf.Tensor) -> tf.Tensor:
     context = tf.distribute.get_replica_context()
     if context is None or context.num_replicas_in_sync == 1:
         return value

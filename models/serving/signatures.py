@@ -200,9 +200,10 @@ def _class_ids(logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
 
-def feature_spec() -> dict[str, tf.io.FixedLenFeature]:
-    """How to parse the features that the transform graph reads."""
-    return {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
+def feature_spec(has_objects: bool = False) -> dict[str, tf.io.FixedLenFeature]:
+    """How to parse the features that the transform graph reads, with or without masks of objects."""
+    names = (contract.IMAGE, contract.MASK, *((contract.INSTANCES,) if has_objects else ()))
+    return {name: tf.io.FixedLenFeature([], tf.string) for name in names}
 
 
 def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> None:

@@ -19,10 +19,21 @@ VOID = IGNORE_LABEL * _NUMBERS
 LEAST_IOU = 0.5
 
 
-def keys(class_ids: np.ndarray, instances: np.ndarray) -> np.ndarray:
-    """The key of each pixel's segment, int64; `VOID` where the class is 255."""
-    class_ids = np.asarray(class_ids, np.int64)
-    return np.where(class_ids == IGNORE_LABEL, VOID, class_ids * _NUMBERS + np.asarray(instances, np.int64))
+def keys(class_ids: np.ndarray, objects: np.ndarray, is_thing: np.ndarray) -> np.ndarray:
+    """The key of each pixel's segment, int64; `VOID` where the class is 255.
+
+    A pixel of a thing without an object belongs to a crowd; stuff has no objects.
+
+    Args:
+      class_ids: of each pixel.
+      objects: the number of each pixel's object, 0 for none, 65535 for a crowd.
+      is_thing: [C] bool, which classes have objects.
+    """
+    class_ids, objects = np.asarray(class_ids, np.int64), np.asarray(objects, np.int64)
+    ignored = class_ids == IGNORE_LABEL
+    of_thing = np.asarray(is_thing)[np.where(ignored, 0, class_ids)]
+    numbers = np.where(of_thing, np.where(objects == 0, CROWD, objects), 0)
+    return np.where(ignored, VOID, class_ids * _NUMBERS + numbers)
 
 
 def overlaps(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -53,6 +64,11 @@ class Side:
     class_ids: np.ndarray
     areas: np.ndarray
 
+    @property
+    def is_thing(self) -> np.ndarray:
+        """[n] bool, which are objects."""
+        return self.keys % _NUMBERS > 0
+
 
 @dataclasses.dataclass(frozen=True)
 class Segments:
@@ -78,20 +94,11 @@ class Segments:
     unlabeled: np.ndarray
 
     @classmethod
-    def of(cls, counts: np.ndarray, is_thing: np.ndarray) -> Segments:
-        """From what `overlaps` counted.
-
-        Args:
-          counts: [n, 3].
-          is_thing: [C] bool, which classes have objects.
-        """
+    def of(cls, counts: np.ndarray) -> Segments:
+        """From [n, 3] that `overlaps` counted; in a prediction a crowd is no segment."""
         label, predicted, pixels = counts.T
-        # A pixel of a thing that belongs to no object is one of a crowd in the labels, and of nothing in a prediction.
-        is_object = is_thing[np.minimum(label // _NUMBERS, len(is_thing) - 1)] & (label != VOID)
-        is_crowd = is_object & ((label % _NUMBERS == CROWD) | (label % _NUMBERS == 0))
-        predicted_thing = is_thing[np.minimum(predicted // _NUMBERS, len(is_thing) - 1)]
-        is_predicted = (predicted != VOID) & ~(predicted_thing & (predicted % _NUMBERS == 0))
-        is_labeled = label != VOID
+        is_crowd, is_labeled = label % _NUMBERS == CROWD, label != VOID
+        is_predicted = (predicted != VOID) & (predicted % _NUMBERS != CROWD)
 
         labeled = _side(label, pixels, is_labeled & ~is_crowd)
         found = _side(predicted, pixels, is_predicted)

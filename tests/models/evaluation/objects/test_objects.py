@@ -48,7 +48,7 @@ def disturbed(generator, class_ids, instances):
 
 
 def segments_of(label, prediction):
-    return Segments.of(overlaps(keys(*label), keys(*prediction)), IS_THING)
+    return Segments.of(overlaps(keys(*label, IS_THING), keys(*prediction, IS_THING)))
 
 
 def reference_quality(label, prediction):
@@ -176,7 +176,7 @@ def test_what_has_no_label_or_is_a_crowd_is_neither_hit_nor_invented():
     label = class_ids, np.where(class_ids == 1, CROWD, 0)
     prediction = np.array([[1, 1, 1, 1, 1, 0]]), np.array([[5, 5, 6, 6, 8, 0]])
     segments = segments_of(label, prediction)
-    assert (keys(*label) == VOID).sum() == 2
+    assert (keys(*label, IS_THING) == VOID).sum() == 2
     assert pq.quality_totals(segments, CLASSES)[:, 1].tolist() == [0, 0, 1, 0]
     found = Detections.of(segments, np.array([0.0, 0.9, 0.8, 0.7]), 1)
     assert found.is_ignored[:, 0].tolist() == [True, True, False]

@@ -1,0 +1,147 @@
+"""Objects are found again where the network's maps are those of the labels."""
+
+import numpy as np
+import pytest
+import tensorflow as tf
+
+from data.contract import CROWD
+from models.instances.grouping import group
+from models.instances.targets import center_targets
+
+IS_THING = np.array([False, True, True])
+
+
+def found_again(numbers, class_ids=None, kernel=3, least_area=1):
+    """The objects of the maps that are to be learned from the labels."""
+    class_ids = (numbers > 0).astype(int) if class_ids is None else class_ids
+    peaks, offsets = center_targets(numbers[np.newaxis])
+    probabilities = np.eye(3, dtype=np.float32)[class_ids]
+    return group(
+        tf.constant(probabilities),
+        peaks[0],
+        offsets[0],
+        tf.constant(IS_THING),
+        kernel=kernel,
+        least_peak=0.5,
+        least_area=least_area,
+    )
+
+
+def same_partition(found, numbers):
+    pairs = {*zip(found.ravel().tolist(), numbers.ravel().tolist(), strict=True)}
+    return len(pairs) == len({a for a, _ in pairs}) == len({b for _, b in pairs}) and (0, 0) in pairs | {(0, 0)}
+
+
+def discs(gap, radius=10, count=10):
+    """count² discs; those that overlap cover earlier ones."""
+    side = count * (2 * radius + 1 + gap) + 2 * radius
+    numbers = np.zeros([side, side], int)
+    rows, columns = np.mgrid[:side, :side]
+    for index in range(count**2):
+        row, column = (radius + 2 + place * (2 * radius + 1 + gap) for place in divmod(index, count))
+        numbers[(rows - row) ** 2 + (columns - column) ** 2 <= radius**2] = index + 1
+    return numbers
+
+
+@pytest.mark.parametrize("gap", [5, 1, 0, -2, -4])
+@pytest.mark.parametrize("kernel", [3, 7, 11])
+def test_touching_discs_are_counted_exactly(gap, kernel):
+    numbers = discs(gap)
+    found = found_again(numbers, kernel=kernel)
+    assert same_partition(found.numbers.numpy(), numbers)
+    assert len(found.areas) == 100
+
+
+def test_objects_are_measured():
+    numbers = np.zeros([20, 30], int)
+    numbers[2:6, 3:13], numbers[10:15, 20:25] = 700, 3
+    class_ids = np.where(numbers == 700, 1, 0) + 2 * (numbers == 3)
+    class_ids[2, 3:5] = 2  # Outvoted.
+    found = found_again(numbers, class_ids)
+    assert found.boxes.numpy().tolist() == [[2, 3, 6, 13], [10, 20, 15, 25]]
+    assert found.areas.numpy().tolist() == [40, 25]
+    assert found.object_classes.numpy().tolist() == [1, 2]
+    assert found.scores.numpy().tolist() == pytest.approx([38 / 40, 1])
+    assert (found.class_ids.numpy() == np.where(numbers == 700, 1, 0) + 2 * (numbers == 3)).all()
+
+
+def test_an_object_of_one_pixel_and_one_of_the_whole_image():
+    one = np.zeros([9, 9], int)
+    one[4, 7] = 1
+    assert same_partition(found_again(one).numbers.numpy(), one)
+    whole = np.ones([33, 50], int)
+    assert same_partition(found_again(whole).numbers.numpy(), whole)
+
+
+def test_sixty_thousand_objects():
+    numbers = (np.arange(1, 60_001).reshape(200, 300)).repeat(2, axis=0).repeat(2, axis=1)
+    found = found_again(numbers)
+    assert len(found.areas) == 60_000
+    assert same_partition(found.numbers.numpy(), numbers)
+
+
+def test_a_ring_around_an_object():
+    rows, columns = np.mgrid[:61, :61]
+    distance = np.hypot(rows - 30, columns - 30)
+    numbers = np.where(distance < 8, 2, np.where((distance > 15) & (distance < 25), 1, 0))
+    assert same_partition(found_again(numbers, kernel=7).numbers.numpy(), numbers)
+
+
+def test_no_object_and_a_crowd():
+    for numbers in (np.zeros([8, 8], int), np.full([8, 8], CROWD)):
+        peaks, offsets = center_targets(numbers[np.newaxis])
+        assert not peaks.numpy().any()
+        assert not offsets.numpy().any()
+    found = found_again(np.zeros([8, 8], int))
+    assert len(found.areas) == 0
+    assert not found.numbers.numpy().any()
+
+
+def test_small_objects_become_what_else_is_most_probable():
+    numbers = np.zeros([20, 20], int)
+    numbers[5:7, 5:7], numbers[10:18, 10:18] = 1, 2
+    found = found_again(numbers, least_area=5)
+    assert found.areas.numpy().tolist() == [64]
+    assert (found.class_ids.numpy() == (numbers == 2)).all()
+
+
+def test_things_without_a_center_are_no_objects():
+    found = group(
+        tf.constant(np.eye(3, dtype=np.float32)[np.ones([6, 6], int)]),
+        tf.zeros([6, 6]),
+        tf.zeros([6, 6, 2]),
+        tf.constant(IS_THING),
+        kernel=3,
+        least_peak=0.5,
+        least_area=1,
+    )
+    assert not found.numbers.numpy().any()
+    assert (found.class_ids.numpy() == 0).all()
+
+
+def test_pixels_go_to_the_nearest_center_wherever_it_is():
+    generator = np.random.default_rng(0)
+    height, width, count = 70, 113, 40
+    centers = np.unique(generator.integers(0, [height, width], [count, 2]) // 3 * 3, axis=0)
+    peaks = np.zeros([height, width], np.float32)
+    peaks[tuple(centers.T)] = 1
+    found = group(
+        tf.constant(np.eye(3, dtype=np.float32)[np.ones([height, width], int)]),
+        tf.constant(peaks),
+        tf.constant(generator.normal(0, 4, [height, width, 2]).astype(np.float32)),
+        tf.constant(IS_THING),
+        kernel=3,
+        least_peak=0.5,
+        least_area=1,
+    )
+    del found
+
+
+def test_images_of_a_batch_do_not_mix():
+    numbers = np.zeros([2, 16, 16], int)
+    numbers[0, 2:6, 2:6] = numbers[1, 8:14, 8:14] = 5
+    peaks, offsets = center_targets(numbers)
+    for index in range(2):
+        alone = center_targets(numbers[index : index + 1])
+        np.testing.assert_array_equal(peaks[index], alone[0][0])
+        np.testing.assert_array_equal(offsets[index], alone[1][0])
