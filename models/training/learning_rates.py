@@ -57,10 +57,12 @@ def follow_statistics(model: keras.Model) -> None:
     Args:
       model: whose step is not traced yet; call it in the scope of the strategy.
     """
-    # Of TensorFlow's kind, since one of Keras' would count among the model's weights.
-    momentum = tf.Variable(_STATISTICS_MOMENTUM, trainable=False)
-    for layer in _normalization_layers(model):
-        layer.momentum = momentum
+    layers = _normalization_layers(model)
+    if layers:
+        # Of TensorFlow's kind, since one of Keras' would count among the model's weights.
+        momentum = tf.Variable(layers[0].momentum, trainable=False, dtype=tf.float32)
+        for layer in layers:
+            layer.momentum = momentum
 
 
 def statistics_momentum(model: keras.Model) -> Callable[[int], None]:
