@@ -16,8 +16,8 @@ from pipeline.planning.numbers import PRETRAINED, RANDOM
 # Height and width, encoder with its options, small sizes.
 GRID: dict[str, tuple[int, dict[str, Any], float]] = {
     "plain_128": (128, {"encoder": RANDOM, "filters": 16}, 0.8),
-    "pretrained_128": (128, {"encoder": PRETRAINED}, 0.5),
-    "pretrained_224": (224, {"encoder": PRETRAINED}, 0.5),
+    "pretrained_128": (128, {"encoder": PRETRAINED}, 0.4),
+    "pretrained_224": (224, {"encoder": PRETRAINED}, 0.4),
     "pretrained_224_full_size": (224, {"encoder": PRETRAINED}, 0.0),
 }
 

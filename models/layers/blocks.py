@@ -10,7 +10,8 @@ from models.layers.atrous import AtrousConv2D
 from models.layers.options import Normalization
 from models.layers.sizes import fit_size
 
-# Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps.
+# Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps. segpipe's training
+# loop raises it from step to step (`models.training.learning_rates`); this is for models that are trained without it.
 # Synchronized, so that several replicas compute what one would; with one replica it makes no difference.
 BATCH_NORMALIZATION: dict[str, Any] = {"momentum": 0.9, "synchronized": True}
 

@@ -19,7 +19,7 @@ import tensorflow as tf
 from data.base.errors import UserError
 from models.inputs import input_pipeline
 from models.training.checkpoints import Checkpoints
-from models.training.learning_rates import learning_rates, moving_average_momentum
+from models.training.learning_rates import learning_rates, moving_average_momentum, statistics_momentum
 from models.training.pace import ByMinutes, Pace
 from models.training.settings import TrainSettings
 
@@ -99,6 +99,7 @@ def fit(
         moving_average.set_model(model)
         # `mixed_float16` has an optimizer inside of another.
         momentum = getattr(model.optimizer, "inner_optimizer", model.optimizer).ema_momentum
+        set_statistics_momentum = statistics_momentum(model)
         batches, to_evaluate = iter(training_batches(stage)), evaluation_batches(stage)
         while not saved.is_finished and pace.stage == stage:
             model.reset_metrics()
@@ -109,6 +110,7 @@ def fit(
                 model.optimizer.learning_rate = rates(pace.progress, pace.warmup)
                 if settings.ema_momentum:
                     momentum.assign(moving_average_momentum(settings.ema_momentum, saved.step))
+                set_statistics_momentum(saved.step)
                 steps.train(batches)
                 loss = steps.loss
                 if not math.isfinite(loss):

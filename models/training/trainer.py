@@ -28,7 +28,7 @@ from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
-from models.training.learning_rates import slow_down
+from models.training.learning_rates import follow_statistics, slow_down
 from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
@@ -262,6 +262,7 @@ def compiled_model(
         for variable in layer.trainable_variables
     ]
     model = deeply_supervised(model, config.model.chosen_decoder.supervised_maps(model))
+    follow_statistics(model)
     optimizer = inner = _optimizer(config.train)
     # As usual: He et al., "Bag of Tricks for Image Classification", 2019, section 3.1. And pretrained weights would
     # decay towards zero, not towards what they were.

@@ -55,8 +55,6 @@ MOST_STRETCHED = 1.6
 LEAST_WIDTH = 2.0
 # Share of the pixels, as the mean over the classes, that resizing may make so narrow.
 MOST_LOST = 0.05
-# The share of the epochs at small sizes, by the share of the pixels that is lost at a quarter of the size; first fit.
-SMALL_SIZES = ((0.15, 0.8), (0.35, 0.4), (1.0, 0.0))
 
 # Patches, in pixels a side, and how often a training should see all of the images' pixels through them.
 LEAST_PATCH, MOST_PATCH = 128, 512

@@ -90,27 +90,10 @@ def choose_input(facts: DataFacts, budget: Budget) -> Input:
     return Input(height, width, resize, why, resize_reason)
 
 
-def lost_at(facts: DataFacts, chosen: Input, times: float = 1.0) -> float:
-    """The share of the classes' pixels, as their mean, that is narrow in an input so many times smaller, and was not.
-
-    Args:
-      facts: of the data set.
-      chosen: the input.
-      times: how many times smaller each side is than the input's.
-    """
-    shrinking = 1.0 if chosen.resize == "none" else facts.shrinking(chosen.height, chosen.width)
-    occurring = facts.occurring
-    narrow = facts.narrower(numbers.LEAST_WIDTH, shrinking * times) - facts.narrower(numbers.LEAST_WIDTH)
-    return float(narrow[occurring].mean())
-
-
-def thinnest(facts: DataFacts) -> int:
-    """Id of the class whose middle width is the least."""
-    return int(min(facts.occurring, key=lambda class_id: (facts.width(class_id, 0.5), facts.width(class_id, 0.1))))
-
-
 def _lost(facts: DataFacts, size: tuple[int, int]) -> float:
-    return lost_at(facts, Input(*size, "stretch", "", ""))
+    """The share of the classes' pixels, as their mean, that is narrow in images stretched to a size, and was not."""
+    narrow = facts.narrower(numbers.LEAST_WIDTH, facts.shrinking(*size)) - facts.narrower(numbers.LEAST_WIDTH)
+    return float(narrow[facts.occurring].mean())
 
 
 def _resize(facts: DataFacts) -> tuple[str, str]:
@@ -190,5 +173,5 @@ def _typical(facts: DataFacts) -> str:
 
 
 def _thin(facts: DataFacts) -> str:
-    class_id = thinnest(facts)
+    class_id = min(facts.occurring, key=lambda class_id: (facts.width(class_id, 0.5), facts.width(class_id, 0.1)))
     return f"{facts.classes[class_id]} (about {facts.width(class_id, 0.5)} pixels wide in the images)"

@@ -8,7 +8,7 @@ from pipeline.planning import numbers
 from pipeline.planning.choice import Choice
 from pipeline.planning.facts import DataFacts
 from pipeline.planning.machine import Machine
-from pipeline.planning.sizes import Budget, Input, lost_at, thinnest
+from pipeline.planning.sizes import Budget, Input
 
 
 def choose_encoder(facts: DataFacts, machine: Machine) -> str:
@@ -81,7 +81,6 @@ def choose_training(
         ),
         _batch_size(encoder, facts, machine, chosen, budget),
         *_loss(facts),
-        _small_sizes(facts, chosen),
     ]
 
 
@@ -120,20 +119,6 @@ def _loss(facts: DataFacts) -> list[Choice]:
             + (", which is little" if is_balanced else "; a rare class's pixels count more"),
         ),
     ]
-
-
-def _small_sizes(facts: DataFacts, chosen: Input) -> Choice:
-    lost = lost_at(facts, chosen, 4)
-    share = next(share for most, share in numbers.SMALL_SIZES if lost <= most)
-    class_id = thinnest(facts)
-    seen = (
-        f"at a quarter of the size, {lost:.0%} of what the classes cover would be narrower than "
-        f"{numbers.LEAST_WIDTH:g} pixels ({facts.classes[class_id]} is about {facts.width(class_id, 0.5)} wide in the "
-        "images)"
-    )
-    if share == numbers.SMALL_SIZES[0][1]:
-        seen = f"{seen}, so most epochs can be at small sizes, which are many times as fast"
-    return Choice("train.small_sizes", share, seen)
 
 
 def _percent(share: float) -> str:

@@ -40,7 +40,6 @@ def plan(data: str, minutes: float | None, name: str | None, config_path: str, o
       encoder              which ImageNet weights are on this machine
       batch size           memory, number of images
       loss, weights        shares of the classes
-      small sizes          whether thin structures would still be seen in training at a quarter of the size
       augmentation, gate   gray or color, names of the classes, number of test images
 
     Plan on the machine that is to train. The plan is where to start: change in the file what you know better, such as

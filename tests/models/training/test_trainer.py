@@ -10,7 +10,7 @@ import tensorflow as tf
 from data.base.errors import UserError
 from models.inputs.settings import PreprocessingSettings
 from models.settings import ModelSettings
-from models.training.learning_rates import learning_rates, moving_average_momentum
+from models.training.learning_rates import learning_rates, moving_average_momentum, statistics_momentum
 from models.training.settings import TrainerConfig, TrainSettings
 from models.training.trainer import _check_disk, _optimizer, class_weights, compiled_model, resolve_precision
 
@@ -239,3 +239,26 @@ def test_the_traced_step_takes_the_momentum_of_the_moving_average_as_it_is():
         before = average.numpy()
         step()
         np.testing.assert_allclose(average, momentum * before + (1 - momentum) * weight.numpy(), rtol=1e-6)
+
+
+def test_the_statistics_of_batch_normalization_are_the_mean_of_more_and_more_batches():
+    config = TrainerConfig(
+        preprocessing=PreprocessingSettings(height=32, width=32),
+        model=ModelSettings(filters=2),
+        train=TrainSettings(),
+        label_map=[],
+    )
+    model = compiled_model(config, 2, "float32")
+    variables = len(model.variables)
+    set_momentum = statistics_momentum(model)
+    found = [layer for layer in model._flatten_layers() if isinstance(layer, keras.layers.BatchNormalization)]
+    assert len({layer.name for layer in found}) > 50
+    images = np.random.default_rng(0).normal(3, 1, (4, 32, 32, 3)).astype(np.float32)
+    for step, share in ((0, 0.1), (8, 0.5), (10_000, 0.97)):
+        set_momentum(step)
+        for layer in found:
+            layer.moving_mean.assign(np.full(layer.moving_mean.shape, 1e6))
+        model.train_on_batch(images, np.zeros((4, 32, 32), np.uint8))
+        for layer in found:
+            np.testing.assert_allclose(layer.moving_mean, np.full(layer.moving_mean.shape, share * 1e6), rtol=1e-3)
+    assert len(model.variables) == variables

@@ -266,8 +266,6 @@ def test_objects_too_small_for_a_small_input_are_seen(init, tmp_path):
     config = load_config("my_run.yaml")
     # Two thirds of 640 pixels: objects of 3 have 2.
     assert config.preprocessing.resize == "none" or config.preprocessing.height >= 427
-    assert config.train.small_sizes == 0
-    assert "foreground is about 3 wide" in reason(pathlib.Path("my_run.yaml").read_text(), "small_sizes")
     assert TrainerConfig(
         preprocessing=config.preprocessing, model=config.model, train=config.train, label_map=[]
     ).stages
@@ -311,7 +309,6 @@ def test_the_file_is_yaml_with_a_reason_for_what_came_from_the_data(init, tmp_pa
         "encoder",
         "minutes",
         "loss",
-        "small_sizes",
         "flip_horizontal",
         "mean_iou",
         "regression",

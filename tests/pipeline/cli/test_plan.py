@@ -36,9 +36,9 @@ def test_it_plans_a_run_that_loads_and_prints_what_comes_next(plan, brain_mri):
     ]
     config = load_config("my_run.yaml")
     assert (config.name, config.output, config.data.input) == ("brain", "output/brain", str(brain_mri))
-    assert (config.preprocessing.channels, config.train.minutes, config.train.small_sizes) == (1, 12, 0)
+    assert (config.preprocessing.channels, config.train.minutes) == (1, 12)
     text = in_one_line("my_run.yaml")
-    assert "csf is about 2 wide" in text
+    assert "csf (about 2 pixels wide in the images)" in text
     assert "75 train, 10 eval, 20 test images" in text
     config.load_label_map()
 

@@ -132,16 +132,6 @@ def test_panoramas_that_are_wider_than_an_input_may_be_are_padded():
     assert plan["preprocessing.resize"].reason.startswith("width / height is 16.00; this keeps it")
 
 
-@pytest.mark.parametrize(("thin", "share"), [(64, 0.8), (8, 0.4), (2, 0.0)])
-def test_small_sizes_depend_on_whether_structures_are_still_seen(thin, share):
-    of = facts(thin=thin)
-    if thin == 8:  # Half of the class is wide.
-        of.widths[::2] = facts().widths[::2]
-    plan = planned(of, SERVER)
-    assert plan["train.small_sizes"].value == share
-    assert f"pole is about {thin} wide" in plan["train.small_sizes"].reason or thin == 8
-
-
 def test_the_encoder_is_the_one_whose_weights_are_here():
     with_weights, without = planned(), planned(machine=BARE)
     assert with_weights["model.encoder"].value == PRETRAINED
