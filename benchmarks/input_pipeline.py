@@ -39,6 +39,7 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
     import tensorflow_transform as tft
 
     from models.inputs import input_pipeline
+    from models.inputs.order import TrainingOrder
     from models.inputs.settings import PreprocessingSettings
     from models.training.settings import TrainSettings
 
@@ -51,7 +52,7 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
     started = time.monotonic()
     decoded = input_pipeline.DecodedExamples([str(examples / "Split-train" / "*")], transform, shape, num_examples, "")
     decoding = num_examples / (time.monotonic() - started)
-    order = input_pipeline.TrainingOrder(num_examples, settings.batch_size, settings.seed)
+    order = TrainingOrder(num_examples, settings.batch_size, settings.seed)
     batches = iter(input_pipeline.training_batches(decoded, order, settings, 0))
     for _ in range(order.steps_per_epoch):
         next(batches)

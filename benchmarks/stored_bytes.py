@@ -8,7 +8,7 @@ import pathlib
 
 from common import arguments, dataset, report, run_pipeline, scratch
 
-from models.inputs.input_pipeline import example_bytes
+from models.inputs.input_pipeline import pixel_bytes
 from models.inputs.settings import PreprocessingSettings
 
 
@@ -30,7 +30,7 @@ def main() -> None:
         "raw 8-bit pixels of image and mask",
         float(sizes.pixels**2 * (shape.channels + 1)),
         **vars(sizes),
-        trainer_cache_bytes=example_bytes(shape),
+        trainer_cache_bytes=sizes.pixels**2 * pixel_bytes(shape, has_objects=False),
         bytes_whatever_the_number=stored[sizes.large],
     )
 

@@ -53,7 +53,7 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       candidate: folder of the candidate's SavedModel.
 
     Returns:
-      The version; 0 if there is none, or if it cannot be compared, because of other classes or older signatures.
+      The version; 0 if there is none, or if it cannot be compared, because of another task, other classes or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [
@@ -63,7 +63,9 @@ def find_baseline(push_destination: str, candidate: str) -> int:
         return NO_VERSION
     newest = others[-1]
     if _comparable(version_path(push_destination, newest)) != _comparable(candidate):
-        _LOG.warning("version %d has other classes or signatures; there is nothing to compare with", newest)
+        _LOG.warning(
+            "version %d has another task, other classes or signatures; there is nothing to compare with", newest
+        )
         return NO_VERSION
     return newest
 
@@ -74,6 +76,7 @@ def _comparable(model: str) -> Any:
     # An entry for "ignore" is no class.
     return facts and (
         facts.get("format"),
+        facts.get("task", "semantic"),
         [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL],
     )
 

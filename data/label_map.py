@@ -76,6 +76,10 @@ class Label(pydantic.BaseModel):
     color: Color
     kind: Kind | None = None
 
+    @pydantic.model_serializer(mode="wrap")
+    def _leave_out_no_kind(self, serialize: pydantic.SerializerFunctionWrapHandler) -> dict[str, Any]:
+        return {name: value for name, value in serialize(self).items() if name != "kind" or value}
+
 
 class LabelMap(pydantic.RootModel[tuple[Label, ...]]):
     """All classes of a data set, ids 0 to C-1 in order; an entry with id 255 may give "ignore" a color."""

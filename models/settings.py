@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 import pydantic
 from pydantic_core import PydanticUndefined
@@ -13,6 +13,9 @@ from data.base.variants import check_options, find_variant
 from models.decoders import DECODERS, Decoder
 from models.encoders import ENCODERS, Encoder
 from models.encoders.weights.pretrained import NAMES, require_file
+
+# What is predicted: the class of each pixel, and beside it which object it belongs to.
+Task = Literal["semantic", "instance", "panoptic"]
 
 _FORMER_ARCHITECTURES = {
     "unet": "leave it out",

@@ -90,12 +90,11 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         label_map=label_map,
         near_duplicates=config.data.near_duplicates,
         takes_16_bits=config.preprocessing.intensity_range is not None,
+        has_objects=config.has_objects,
     )
 
     # Stops it too if the test split lacks what a threshold is about.
-    threshold_check = ThresholdCheck(
-        data_statistics=data_gate.outputs["statistics"], thresholds=config.gate.thresholds()
-    )
+    threshold_check = ThresholdCheck(data_statistics=data_gate.outputs["statistics"], thresholds=config.thresholds)
 
     # Decoding, resizing and normalizing as a graph. Nothing is materialized: float images in tf.Examples are ten times
     # the size of the JPEGs they came from, and the graph runs in the trainer's input pipeline.
@@ -107,7 +106,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         materialize=False,
         disable_statistics=True,
         disable_analyzer_cache=True,  # Of use to rolling windows of spans; here the whole split is analyzed each time.
-        custom_config=config.preprocessing.model_dump(mode="json"),
+        custom_config=config.preprocessing.model_dump(mode="json") | ({"objects": True} if config.has_objects else {}),
     )
     transform.add_upstream_node(data_gate)
     transform.add_upstream_node(threshold_check)
@@ -152,7 +151,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         model=trainer.outputs["model"],
         baseline_model=deployed_model.outputs["baseline"],
         eval_config=evaluation_config(label_map.names, EVALUATION[config.evaluation.resolution]),
-        thresholds=config.gate.thresholds(),
+        thresholds=config.thresholds,
         min_mean_iou=config.gate.min["mean_iou"],
         example_splits=["test"],
         newest_split=NEWEST_SPLIT,

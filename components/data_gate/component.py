@@ -24,6 +24,7 @@ from components.data_gate.judgment import (
 from components.data_gate.statistics import STATISTICS_FILE, summarize
 from data.base.files import write_text
 from data.label_map import LabelMap
+from models.instances.scale import things
 
 _LOG = logging.getLogger("segpipe.data_gate")
 
@@ -41,6 +42,7 @@ class DataGateSpec(component_spec.ComponentSpec):
         "label_map": component_spec.ExecutionParameter(type=str),
         "takes_16_bits": component_spec.ExecutionParameter(type=int, optional=True),
         "near_duplicates": component_spec.ExecutionParameter(type=str, optional=True),
+        "has_objects": component_spec.ExecutionParameter(type=int, optional=True),
     }
     INPUTS = {
         "examples": component_spec.ChannelParameter(type=standard_artifacts.Examples),
@@ -58,13 +60,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         output_dict: dict[str, list[types.Artifact]],
         exec_properties: dict[str, Any],
     ) -> None:
-        """Writes the statistics, or raises DataGateError."""
+        """Writes the statistics, or raises DataGateError, or a UserError if objects are wanted and there are none."""
         stop_on_anomalies(artifact_utils.get_single_instance(input_dict["anomalies"]))
         examples = artifact_utils.get_single_instance(input_dict["examples"])
         label_map = LabelMap.model_validate_json(exec_properties["label_map"])
         on_near_duplicates = exec_properties.get("near_duplicates") or "warn"
         splits = artifact_utils.decode_split_names(examples.split_names)
         files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
+        has_objects = bool(exec_properties.get("has_objects"))
+        stuff = [label.id for label in label_map.classes if label.kind == "stuff"]
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
             check_files(
@@ -74,12 +78,15 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 results,
                 with_hashes=on_near_duplicates != "ignore",
                 takes_16_bits=bool(exec_properties.get("takes_16_bits")),
+                stuff=stuff if has_objects else None,
             )
         findings = read_findings(results)
         stop_on_bad_examples(findings)
         stop_on_shared_examples(findings)
         statistics = summarize(findings.sums, splits, label_map)
         stop_on_missing(statistics, label_map)
+        if has_objects:
+            things(label_map, statistics["train"])
         if "test" in statistics:
             statistics["test"]["slices"] = {
                 name: {"examples": images, "pixels": dict(zip(label_map.names, pixels, strict=True))}
@@ -117,6 +124,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
         label_map: LabelMap,
         near_duplicates: Literal["warn", "error", "ignore"] = "warn",
         takes_16_bits: bool = False,
+        has_objects: bool = False,
     ):
         """Constructs the gate.
 
@@ -126,6 +134,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
           label_map: the classes that masks may hold.
           near_duplicates: what to do if images of different splits look alike.
           takes_16_bits: whether a range is known by which images of 16 bits are scaled.
+          has_objects: whether examples must say which object a pixel belongs to.
         """
         super().__init__(
             spec=DataGateSpec(
@@ -134,6 +143,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
                 label_map=label_map.model_dump_json(),
                 near_duplicates=near_duplicates,
                 takes_16_bits=int(takes_16_bits),
+                has_objects=1 if has_objects else None,
                 statistics=types.Channel(type=DataStatistics),
             )
         )

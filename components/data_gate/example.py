@@ -123,6 +123,11 @@ def check_example(
 def _check_objects(example: tf.train.Example, mask: np.ndarray, stuff: Collection[int]) -> np.ndarray:
     """[n, 2] class id and pixels of each object; raises a ValueError if they contradict the mask."""
     name = contract.INSTANCES
+    if not example.features.feature[name].bytes_list.value:
+        raise ValueError(
+            f"{name} is missing, which says which object each pixel belongs to; convert the data from a format that "
+            "tells objects apart, or set task: semantic"
+        )
     content = _single_bytes(example, name)
     # As in `_decode`: 16 bits, grayscale.
     if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[24:26] != b"\x10\x00":

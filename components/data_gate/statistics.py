@@ -56,17 +56,23 @@ def summarize(sums: dict[str, Any], splits: list[str], label_map: LabelMap) -> d
             "examples_all_ignored": total[ALL_IGNORED],
             # Images of at least this many pixels, and less than twice as many.
             "images_by_pixels": {str(2**power): count for power, count in enumerate(total[SIZES]) if count},
-            # Objects by class; by their pixels, at least so many and less than twice as many; and as shares of the
-            # image, at least so large and less than twice as large.
-            "objects": dict(zip(label_map.names, total[OBJECTS][: len(label_map)], strict=True)),
-            "objects_by_pixels": {str(2**power): count for power, count in enumerate(total[OBJECT_SIZES]) if count},
-            "objects_by_share": {
-                str(0.5 ** (halvings + 1)): count for halvings, count in enumerate(total[OBJECT_SHARES]) if count
-            },
             "smallest_height_and_width": smallest,
             "largest_height_and_width": largest,
         }
+        if any(total[OBJECTS]):
+            result[split] |= _objects(total, label_map)
     return result
+
+
+def _objects(total: list[int], label_map: LabelMap) -> dict[str, Any]:
+    """Objects by class; by their pixels, at least so many and less than twice as many; by their shares of the image."""
+    return {
+        "objects": dict(zip(label_map.names, total[OBJECTS][: len(label_map)], strict=True)),
+        "objects_by_pixels": {str(2**power): count for power, count in enumerate(total[OBJECT_SIZES]) if count},
+        "objects_by_share": {
+            str(0.5 ** (halvings + 1)): count for halvings, count in enumerate(total[OBJECT_SHARES]) if count
+        },
+    }
 
 
 def read_statistics(uri: str) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from data.base.files import read_bytes, write_text
 from data.contract import IGNORE_LABEL
 from models.evaluation import in_graph, metrics
 from models.inputs.input_pipeline import DecodedExamples, evaluation_batches
+from models.instances.scale import OBJECT_MAPS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,16 +44,19 @@ def measure(model: Any, examples: DecodedExamples, batch_size: int, fold: int) -
     """Measures a model on each image; those without labeled pixels are left out.
 
     Args:
-      model: from [batch, height, width, channels] images to [batch, height, width, C] logits.
+      model: from [batch, height, width, channels] images to [batch, height, width, C] logits; with objects, their maps
+        after these, which are not looked at.
       examples: the images; the patches of one are taken together.
       batch_size: images or patches that are predicted at once.
       fold: as in `Doubt`.
     """
-    num_classes = model.output_shape[-1]
+    num_classes = model.output_shape[-1] - (OBJECT_MAPS if examples.has_objects else 0)
 
     @tf.function(autograph=False)
     def measure_batch(images: tf.Tensor, labels: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         logits = model(images, training=False)
+        if examples.has_objects:
+            labels, logits = labels[..., 0], logits[..., :num_classes]
         counted = labels != IGNORE_LABEL
         losses = tf.nn.sparse_softmax_cross_entropy_with_logits(
             tf.where(counted, tf.cast(labels, tf.int32), 0), tf.cast(logits, tf.float32)

@@ -5,10 +5,13 @@ The definitions are those of `models/evaluation/metrics.py`, against which these
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
-from data.contract import IGNORE_LABEL
+from data.contract import CROWD, IGNORE_LABEL
 from models.evaluation import metrics
+from models.evaluation.objects import segments
 from models.inputs import preprocessing
 
 # Numbers in a band of rows of logits, 64 MB.
@@ -110,6 +113,32 @@ def class_ids_at_size(
 
     bands = tf.TensorArray(tf.uint8, 0, dynamic_size=True, infer_shape=False, element_shape=[None, None])
     return tf.while_loop(lambda first, _: first < height, next_band, (0, bands), parallel_iterations=1)[1].concat()
+
+
+def segment_overlaps(
+    labels: tf.Tensor, numbers: tf.Tensor, class_ids: tf.Tensor, own_numbers: tf.Tensor, is_thing: Sequence[bool]
+) -> tf.Tensor:
+    """`segments.overlaps` of an image, in no particular order: [n, 3] int64.
+
+    Args:
+      labels: [h, w] integer class ids; 255 is not counted.
+      numbers: [h, w] integers, the objects of the labels, 0 for none, 65535 for a crowd.
+      class_ids: [h, w] predicted class ids.
+      own_numbers: [h, w] predicted objects, 0 for none.
+      is_thing: [C], which classes have objects.
+    """
+    things = tf.constant(is_thing)
+
+    def keys(ids: tf.Tensor, objects: tf.Tensor) -> tf.Tensor:
+        ids, objects = tf.cast(ids, tf.int64), tf.cast(objects, tf.int64)
+        ignored = ids == IGNORE_LABEL
+        of_thing = tf.gather(things, tf.where(ignored, tf.zeros_like(ids), ids))
+        objects = tf.where(of_thing, tf.where(objects == 0, tf.constant(CROWD, tf.int64), objects), tf.zeros_like(ids))
+        return tf.where(ignored, tf.constant(segments.VOID, tf.int64), ids * segments.NUMBERS + objects)
+
+    pairs = keys(labels, numbers) * segments.KEYS + keys(class_ids, own_numbers)
+    found, _, pixels = tf.unique_with_counts(tf.reshape(pairs, [-1]), tf.int64)
+    return tf.stack([found // segments.KEYS, found % segments.KEYS, pixels], axis=1)
 
 
 def image_sizes(masks: tf.Tensor) -> tf.Tensor:

@@ -1,64 +1,21 @@
 """Which numbers are measured, what are they called, and how are they computed? One row each.
 
 TFMA's results, the keys of `gate.min` and `gate.slices`, the report and the table in docs/evaluation.md come from these
-rows. A new metric is a function in `models/evaluation/metrics.py` and a row here. Nothing here imports TensorFlow.
+rows. A new metric is a function in `models/evaluation/metrics.py` and a row here; those of objects are in
+`models/evaluation/objects/rows.py`. Nothing here imports TensorFlow.
 """
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
 
 from models.evaluation import metrics
+from models.evaluation.metric import Metric
+from models.evaluation.objects.rows import OBJECT_ROWS
 from models.evaluation.sums import SIZES, Sums
-
-
-@dataclasses.dataclass(frozen=True)
-class Metric:
-    """One row: a number, or one for each class, of a split or slice. The higher it is, the better.
-
-    Attributes:
-      name: its key in the configuration. In TFMA's results it is `NAME`, or `NAME_CLASS` for each class.
-      words: what people call it.
-      definition: one line for the docs.
-      compute: from `Sums` to the number, or to an array [C] if it is by class; NaN where there is nothing to measure.
-        If it is a change: from the candidate's and the deployed model's `Sums`.
-      by_class: whether there is one for each class.
-      change_of: the metric whose change against the deployed model it is.
-      most: the largest bound that a threshold may have.
-      is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
-    """
-
-    name: str
-    words: str
-    definition: str
-    compute: Callable[..., Any]
-    by_class: bool = False
-    change_of: str = ""
-    most: float = 1.0
-    is_headline: bool = False
-
-    @property
-    def least(self) -> float:
-        """The smallest bound that a threshold may have."""
-        return -1.0 if self.change_of else 0.0
-
-    @property
-    def is_count(self) -> bool:
-        """Whether it is a number of things, not a share."""
-        return self.most > 1
-
-    def key(self, class_name: str = "") -> str:
-        """Its name in TFMA's results."""
-        return f"{self.name}_{class_name}" if self.by_class else self.name
-
-    def label(self, class_name: str = "", slice_name: str = "") -> str:
-        """It in words, such as `IoU of car on night`."""
-        of_class = f" of {class_name}" if self.by_class else ""
-        return self.words + of_class + (f" on {slice_name}" if slice_name else "")
 
 
 def _change(candidate: Sums, deployed: Sums) -> float:
@@ -190,6 +147,7 @@ _ROWS = (
         lambda *both: _change_interval(*both)[1],
         change_of="mean_iou",
     ),
+    *OBJECT_ROWS,
 )
 # By name. What a class is called never makes two keys of TFMA's results the same, because the name of a metric by class
 # and an underscore begin no other name.
@@ -207,7 +165,7 @@ def measure(class_names: Iterable[str], sums: Sums, deployed: Sums | None = None
     values: dict[str, float] = {}
     names = list(class_names)
     for metric in METRICS.values():
-        if metric.change_of and deployed is None:
+        if (metric.change_of and deployed is None) or (metric.of_objects and sums.objects is None):
             continue
         value = metric.compute(sums, deployed) if metric.change_of else metric.compute(sums)
         keys = [metric.key(name) for name in names] if metric.by_class else [metric.key()]

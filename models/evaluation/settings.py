@@ -13,6 +13,8 @@ from models.evaluation.gate import Threshold
 from models.evaluation.metric_table import METRICS, Metric
 
 DEFAULT_MIN_MEAN_IOU = 0.5
+# By which metric a model of each task is compared with the deployed one.
+WATCHED = {"semantic": "mean_iou", "instance": "pq_things", "panoptic": "pq"}
 # Keys that earlier versions had, and what to write instead.
 _MOVED = {
     "min_mean_iou": "gate.min.mean_iou",
@@ -40,9 +42,12 @@ def _check_bounds(values: Any) -> Any:
     """Bounds by name of their metric; those of a metric by class are by class again."""
     if not isinstance(values, dict):
         raise ValueError("takes metrics and their least values, such as {mean_iou: 0.6, iou: {car: 0.5}}")
+    known = [name for name, metric in METRICS.items() if metric.can_be_bound]
     unknown = [str(name) for name in values if name not in METRICS]
     if unknown:
-        raise ValueError(f"there is no metric {', '.join(unknown)}; there are {', '.join(METRICS)}")
+        raise ValueError(f"there is no metric {', '.join(unknown)}; there are {', '.join(known)}")
+    if unbound := [name for name in values if name not in known]:
+        raise ValueError(f"{unbound[0]} has no least value, as less of it is better; there are {', '.join(known)}")
     # Made here, not on import, so that the table of metrics is the only place that says what there is.
     bounds = pydantic.create_model("Bounds", __base__=Section, **{name: _bound(METRICS[name]) for name in values})
     return bounds.model_validate(values).model_dump()
@@ -87,8 +92,9 @@ class GateSettings(Section):
         Mean IoU must be at least 0.5 if nothing else is said.
       slices: least values on the images of a slice (`image/slice`), by its name, such as `{night: {mean_iou: 0.5}}`;
         those of `"*"` hold for each slice.
-      regression: how much lower than the deployed model's the mean IoU may be; or `not_significantly_worse`: as much as
-        the test images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
+      regression: how much lower than the deployed model's the mean IoU may be (with `task: instance` the panoptic
+        quality of things, with `task: panoptic` that of all classes); or `not_significantly_worse`: as much as the test
+        images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
     """
 
     min: Bounds = {"mean_iou": DEFAULT_MIN_MEAN_IOU}
@@ -116,15 +122,15 @@ class GateSettings(Section):
     def _add_mean_iou(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {"mean_iou": DEFAULT_MIN_MEAN_IOU, **values}
 
-    def thresholds(self) -> list[Threshold]:
-        """All thresholds: over all images, by slice, and against the deployed model."""
+    def thresholds(self, watched: str = "mean_iou") -> list[Threshold]:
+        """All thresholds: over all images, by slice, and against the deployed model by the metric that is watched."""
         found = _thresholds(self.min, "gate.min", "")
         for name, bounds in self.slices.items():
             found += _thresholds(bounds, f"gate.slices.{name}", name)
         key = "gate.regression"
         if isinstance(self.regression, str):
-            return [*found, Threshold("mean_iou_change_upper", 0.0, key)]
-        return [*found, Threshold("mean_iou_change", 0.0 - self.regression, key)]
+            return [*found, Threshold(f"{watched}_change_upper", 0.0, key)]
+        return [*found, Threshold(f"{watched}_change", 0.0 - self.regression, key)]
 
 
 def _thresholds(bounds: dict[str, Any], key: str, slice_name: str) -> list[Threshold]:

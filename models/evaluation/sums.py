@@ -7,6 +7,7 @@ import dataclasses
 import numpy as np
 
 from models.evaluation import metrics
+from models.evaluation.objects.object_sums import ObjectSums
 
 SIZES = ("small", "medium", "large")
 # Where medium and large images begin, in pixels.
@@ -29,6 +30,7 @@ class Sums:
       replicates: [REPLICATES, 3, C] totals of the bootstrap.
       count: number of images.
       images: mean IoU, name and seed of each image, or of those that are kept of many.
+      objects: what was counted of objects; None where the model tells none apart.
     """
 
     confusion: np.ndarray
@@ -38,6 +40,7 @@ class Sums:
     replicates: np.ndarray
     count: int
     images: list[tuple[float, str, int]]
+    objects: ObjectSums | None = None
 
     @classmethod
     def zeros(cls, num_classes: int) -> Sums:
@@ -74,9 +77,20 @@ class Sums:
         self.images.append((float(metrics.mean_iou(totals)), name, seed))
         self._forget()
 
+    def add_objects(self, name: str, seed: int, overlaps: np.ndarray, scores: np.ndarray) -> None:
+        """Adds the objects of an image that was added, as `ObjectSums.add` takes them."""
+        if self.objects is None:
+            self.objects = ObjectSums.zeros(len(self.confusion))
+        self.objects.add(name, seed, overlaps, scores)
+
     def merge(self, other: Sums) -> None:
         """Adds what another one counted."""
+        if other.objects is not None:
+            self.objects = self.objects or ObjectSums.zeros(len(self.confusion))
+            self.objects.merge(other.objects)
         for field in dataclasses.fields(self):
+            if field.name == "objects":
+                continue
             mine = getattr(self, field.name)
             mine += getattr(other, field.name)
             setattr(self, field.name, mine)

@@ -19,7 +19,7 @@ from tensorflow_model_analysis.utils import util
 from data import contract
 from models.evaluation.metric_table import measure
 from models.evaluation.sums import Sums
-from models.serving.signatures import BOUNDARY, CONFUSION, IMAGE_SIZE
+from models.serving.signatures import BOUNDARY, CONFUSION, IMAGE_SIZE, OBJECT_SCORES, OVERLAPS
 
 _ELEMENT = "element"
 
@@ -56,6 +56,8 @@ class _Sum(beam.CombineFn):
     def add_input(self, accumulator: Sums, element: Any) -> Sums:
         name, seed, measured = element[_ELEMENT]
         accumulator.add(name, seed, measured[CONFUSION], measured[BOUNDARY], measured[IMAGE_SIZE])
+        if OVERLAPS in measured:
+            accumulator.add_objects(name, seed, measured[OVERLAPS], measured[OBJECT_SCORES])
         return accumulator
 
     def merge_accumulators(self, accumulators: Iterable[Sums]) -> Sums:
@@ -73,7 +75,8 @@ class SegmentationMetrics(metric_types.Metric):
 
     Changes are measured for the candidate if there is a baseline. Arrays: `confusion_matrix` [C, C]; `image_names` and
     `image_mean_iou`, [images], or, with more than 3,000 images, those of the 1,000 worst, the 1,000 best and 1,000
-    others.
+    others. With objects also `object_counts` [images, 2], labeled and predicted ones of at most 3,000 images, and
+    `objects_by_area` [4, 32] of `ObjectSums`.
     """
 
     def __init__(self, class_names: list[str], name: str = "segmentation"):
@@ -114,7 +117,18 @@ def _key(name: str, model_name: str) -> metric_types.MetricKey:
 
 def _arrays(sums: Sums) -> dict[str, np.ndarray]:
     images = sorted((name, value) for value, name, _ in sums.named())
-    return {
+    objects = sums.objects
+    of_objects = (
+        {
+            "object_counts": np.array([(image.labeled, image.predicted) for image in objects.kept_images()]).reshape(
+                -1, 2
+            ),
+            "objects_by_area": objects.by_area,
+        }
+        if objects
+        else {}
+    )
+    return of_objects | {
         "confusion_matrix": sums.confusion,
         "image_names": np.array([name for name, _ in images]),
         "image_mean_iou": np.array([value for _, value in images]),

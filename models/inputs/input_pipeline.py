@@ -1,4 +1,4 @@
-"""From TFRecords to batches for the model: random access to decoded examples, in an order that can be resumed."""
+"""From TFRecords to batches for the model: random access to decoded examples."""
 
 from __future__ import annotations
 
@@ -18,7 +18,9 @@ from data.base.files import find
 from data.base.memory import usable_memory
 from models.inputs import preprocessing
 from models.inputs.augmentation import augment
+from models.inputs.order import TrainingOrder
 from models.inputs.settings import PreprocessingSettings
+from models.instances.scale import ObjectScale
 from models.serving import signatures
 from models.training.settings import TrainSettings
 
@@ -28,10 +30,6 @@ _CACHE_SHARE = 0.25
 _PROGRESS_SECONDS = 5.0
 # The outputs of the transform graph that training reads.
 _FEATURES = (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, preprocessing.SCALE)
-# The first of a seed's two integers says what is drawn: the order of an epoch, copies of images, augmentation.
-_ORDER, _COPIES, _CHANGES = range(3)
-# A class is rare if less than this share of the images show it.
-_RARE_CLASS_SHARE = 0.5
 
 
 def pixel_bytes(shape: PreprocessingSettings, has_objects: bool) -> int:
@@ -76,7 +74,7 @@ class DecodedExamples:
       shape: of the model's input.
       count: of the examples, N.
       cache: where decoded examples are kept: a folder, "" for memory, None for nowhere.
-      has_objects: whether labels also say which object each pixel belongs to, as `transform` does.
+      objects: what is known of them, if labels also say which object each pixel belongs to, as `transform` does.
     """
 
     # What an index stands for.
@@ -91,9 +89,9 @@ class DecodedExamples:
         shape: PreprocessingSettings,
         count: int,
         cache: str | None,
-        has_objects: bool = False,
+        objects: ObjectScale | None = None,
     ):
-        self.count, self.has_objects = count, has_objects
+        self.count, self._objects_scale = count, objects
         self._transform, self._shape = transform, shape
         self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
@@ -103,6 +101,15 @@ class DecodedExamples:
             self._records = _record_index(self._paths)
         else:
             self._decode_all(cache)
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether labels say which object each pixel belongs to."""
+        return self._objects_scale is not None
+
+    def targets(self, label: tf.Tensor) -> tf.Tensor:
+        """What the model learns from labels as `take` gives them: class ids, or the maps of `ObjectScale.targets`."""
+        return label if self._objects_scale is None else self._objects_scale.targets(label)
 
     def _decode_all(self, folder: str) -> None:
         shape = (self._shape.height, self._shape.width, self._shape.channels)
@@ -274,72 +281,6 @@ def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
     return records
 
 
-class TrainingOrder:
-    """Which examples a training step sees: a function of the seed and the step alone.
-
-    An epoch is a permutation of the examples. If the batch size does not divide their number, the last batch is filled
-    up from the beginning of the permutation.
-
-    Args:
-      num_examples: N.
-      batch_size: of a step.
-      seed: of the training run.
-      copies: [N] float32, how often each example is shown per epoch on average, at least 1; None for once each. An
-        epoch gets no longer by them, so other examples are shown less often.
-    """
-
-    def __init__(self, num_examples: int, batch_size: int, seed: int, copies: np.ndarray | None = None):
-        self.steps_per_epoch = -(-num_examples // batch_size)
-        self._count, self._batch_size, self._seed, self._copies = num_examples, batch_size, seed, copies
-
-    def epoch(self, epoch: tf.Tensor) -> tf.Tensor:
-        """[steps · batch] int64 indices of an epoch; epochs count from 0."""
-        indices = tf.range(self._count, dtype=tf.int64)
-        if self._copies is not None:
-            draws = tf.random.stateless_uniform([self._count], self._random(_COPIES, epoch))
-            indices = tf.repeat(indices, tf.cast(tf.floor(self._copies + draws), tf.int32))
-        indices = tf.random.experimental.stateless_shuffle(indices, self._random(_ORDER, epoch))
-        return tf.gather(indices, tf.range(self.steps_per_epoch * self._batch_size) % tf.size(indices))
-
-    def _random(self, purpose: int, number: tf.Tensor) -> tf.Tensor:
-        return tf.stack([tf.constant(3 * self._seed + purpose, tf.int64), tf.cast(number, tf.int64)])
-
-    def step(self, step: int) -> np.ndarray:
-        """[batch] indices of a step; steps count from 0 over all epochs."""
-        epoch, within = divmod(step, self.steps_per_epoch)
-        return self.epoch(epoch).numpy()[within * self._batch_size :][: self._batch_size]
-
-    def batches(self, first_step: int) -> tf.data.Dataset:
-        """Endless pairs of [batch] indices and the [2] seed of their augmentation, from a step on."""
-        endless = np.iinfo(np.int64).max
-        epoch, within = divmod(first_step, self.steps_per_epoch)
-        indices = (
-            tf.data.Dataset.range(epoch, endless)
-            .flat_map(lambda number: tf.data.Dataset.from_tensor_slices(self.epoch(number)))
-            .skip(within * self._batch_size)
-            .batch(self._batch_size, drop_remainder=True)
-        )
-        seeds = tf.data.Dataset.range(first_step, endless).map(lambda step: self._random(_CHANGES, step))
-        return tf.data.Dataset.zip((indices, seeds))
-
-
-def class_balanced_copies(shown: np.ndarray) -> np.ndarray:
-    """How often to show each image so that rare classes are seen more often: repeat factors.
-
-    r(image) = max over its classes of max(1, √(t / f(class))), f the share of images that show the class; Gupta, Dollár
-    and Girshick, "LVIS", 2019, section 5.2, with t = 0.5.
-
-    Args:
-      shown: [N, C] bool, which classes each image shows.
-
-    Returns:
-      [N] float32.
-    """
-    shares = shown.mean(axis=0)
-    factors = np.maximum(1.0, np.sqrt(_RARE_CLASS_SHARE / np.maximum(shares, 1e-9)))
-    return np.max(np.where(shown, factors, 1.0), axis=1).astype(np.float32)
-
-
 def training_batches(
     examples: DecodedExamples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
 ) -> tf.data.Dataset:
@@ -353,7 +294,8 @@ def training_batches(
       halvings: how often height and width of image and label are halved, rounded up.
 
     Returns:
-      `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8.
+      `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8; with objects, instead
+      of the label what the model learns of it.
     """
 
     @tf.autograph.experimental.do_not_convert
@@ -361,7 +303,8 @@ def training_batches(
         # Not the seed of the augmentation: the two must be independent.
         image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
         image, label = _halve(image, label, halvings)
-        return augment(image, label, seed, **settings.augmentation.model_dump())
+        image, label = augment(image, label, seed, **settings.augmentation.model_dump())
+        return image, examples.targets(label)
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
@@ -370,7 +313,7 @@ def training_batches(
 def evaluation_batches(
     examples: DecodedExamples, batch_size: int, halvings: int = 0, replicas: int = 1
 ) -> tf.data.Dataset:
-    """All examples once, in batches of `image` and `label`, with height and width halved `halvings` times.
+    """All examples once, in batches as `training_batches` gives them, with height and width halved `halvings` times.
 
     The last batch gets empty images, whose labels are 255, where it could not be divided evenly among replicas: Keras
     cannot evaluate a replica's share of no image.
@@ -380,13 +323,13 @@ def evaluation_batches(
     def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         image, label = _halve(*examples.take(indices), halvings)
         if replicas == 1:
-            return image, label
+            return image, examples.targets(label)
         missing = [0, -tf.size(indices) % replicas]
         image, label = (
             tf.pad(values, [missing, *([[0, 0]] * (values.shape.rank - 1))], constant_values=fill)
             for values, fill in ((image, 0.0), (label, contract.IGNORE_LABEL))
         )
-        return image, label
+        return image, examples.targets(label)
 
     batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())

@@ -7,7 +7,6 @@ drawn from those in the image, so that rare classes are seen however large the i
 from __future__ import annotations
 
 import copy
-import os
 from collections.abc import Callable
 
 import numpy as np
@@ -17,6 +16,7 @@ from data.contract import IGNORE_LABEL
 from models.inputs import preprocessing
 from models.inputs.input_pipeline import DecodedExamples, empty
 from models.inputs.settings import PreprocessingSettings
+from models.instances.scale import ObjectScale
 
 _CENTERED_SHARE = 1 / 3
 # How many pixels of each class are remembered per image, spread evenly over it.
@@ -36,7 +36,7 @@ class Patches(DecodedExamples):
       count: of the images.
       pixels: of all images, in total.
       cache: where decoded images are kept: a folder, or "" for the memory.
-      has_objects: whether labels also say which object each pixel belongs to, as `transform` does.
+      objects: what is known of them, if labels also say which object each pixel belongs to, as `transform` does.
     """
 
     unit = "patches"
@@ -51,10 +51,10 @@ class Patches(DecodedExamples):
         count: int,
         pixels: int,
         cache: str,
-        has_objects: bool = False,
+        objects: ObjectScale | None = None,
     ):
         self._num_pixels = pixels
-        super().__init__(patterns, transform, shape, count, cache, has_objects)
+        super().__init__(patterns, transform, shape, count, cache, objects)
 
     def _decode_all(self, folder: str) -> None:
         pixels = empty(folder, "pixels", (self._num_pixels, self._shape.channels))

@@ -159,7 +159,8 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     Args:
       inputs: the raw features of a batch, by the data contract.
       custom_config: `height`, `width`, `channels` and `resize` of the model's input, and the `intensity_range` of
-        images of 16 bits, if it is known; without it they are an error. `objects` says that objects are read, too.
+        images of 16 bits, if it is known; without it they are an error. With `objects` the masks of objects are read
+        too, a sparse feature with one value in each row, which the data gate makes sure of.
 
     Returns:
       `image`: [batch, height, width, channels] float32. `label`: [batch, height, width] int64 class ids. For caches
@@ -199,7 +200,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     if custom_config.get("objects"):
         objects = tf.map_fn(
             lambda encoded: _read_objects(encoded, height, width, resize),
-            inputs[contract.INSTANCES],
+            inputs[contract.INSTANCES].values,
             fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint16),
         )
         outputs[OBJECTS] = tf.cast(tf.squeeze(objects, axis=-1), tf.int64)
@@ -244,7 +245,7 @@ def _whole_images(
         SCALE: scale,
     }
     if has_objects:
-        outputs[OBJECTS] = decoded(inputs[contract.INSTANCES], _decode_objects)
+        outputs[OBJECTS] = decoded(inputs[contract.INSTANCES].values, _decode_objects)
     return outputs
 
 

@@ -8,8 +8,11 @@ center: the nearest center is looked up on a grid on which centers have spread (
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import tensorflow as tf
+
+from data.contract import CROWD
 
 _NOWHERE = -1
 
@@ -39,7 +42,7 @@ def group(
     probabilities: tf.Tensor,
     peaks: tf.Tensor,
     offsets: tf.Tensor,
-    is_thing: tf.Tensor,
+    is_thing: Sequence[bool],
     *,
     kernel: int,
     least_peak: float,
@@ -51,18 +54,20 @@ def group(
       probabilities: [height, width, C] of the classes.
       peaks: [height, width], high at centers of objects.
       offsets: [height, width, 2], rows and columns from each pixel to its object's center.
-      is_thing: [C] bool, which classes have objects; another one must be there for what belongs to none.
+      is_thing: [C], which classes have objects; another one must be there for what belongs to none.
       kernel: odd side, in pixels, of the square within which there is one center.
       least_peak: of a center.
-      least_area: pixels of an object; smaller ones become the most probable class without objects.
+      least_area: pixels of an object; smaller ones become the most probable class without objects, as do those after
+        the first 65,534.
     """
     class_ids = tf.argmax(probabilities, axis=-1, output_type=tf.int32)
-    thing = tf.gather(is_thing, class_ids)
+    things = tf.constant(is_thing)
+    thing = tf.gather(things, class_ids)
     centers = _centers(peaks, thing, kernel, least_peak)
     places = tf.cast(tf.where(thing), tf.int32)
     targets = tf.cast(places, tf.float32) + tf.gather_nd(offsets, places)
     nearest = _nearest(centers, tf.shape(peaks), targets, (kernel + 1) // 2)
-    return _objects(probabilities, peaks, class_ids, is_thing, centers, places, nearest, least_area)
+    return _objects(probabilities, peaks, class_ids, things, centers, places, nearest, least_area)
 
 
 def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float) -> tf.Tensor:
@@ -70,7 +75,10 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
     height, width = tf.unstack(tf.shape(peaks))
 
     def highest(values: tf.Tensor) -> tf.Tensor:
-        return tf.nn.max_pool2d(values[tf.newaxis, ..., tf.newaxis], kernel, 1, "SAME")[0, ..., 0]
+        # Rows, then columns: one pass over the square takes kernel / 2 times as long.
+        for window in ([kernel, 1], [1, kernel]):
+            values = tf.nn.max_pool2d(values[tf.newaxis, ..., tf.newaxis], window, 1, "SAME")[0, ..., 0]
+        return values
 
     is_peak = thing & (peaks >= least_peak) & (peaks == highest(peaks))
     # In 32-bit floats, whole numbers are exact up to 16.7 million; rows and columns are compared one after the other.
@@ -84,8 +92,8 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
 def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int) -> tf.Tensor:
     """[m] int32: the index of the center nearest to each of [m, 2] places, or -1 if there is none.
 
-    A cell holds one center at most. Each gets the one nearest to its middle; a place takes the nearest of its own cell's
-    and its neighbors' centers and of the one that its cell got.
+    A cell holds one center at most. Each gets the one nearest to its middle; a place takes the nearest of those that its
+    cell and the neighbors got, and of the one in its cell. So of centers nearly equally far it may miss the nearest.
     """
     grid_size = -(-size // cell)
     indices = tf.range(tf.shape(centers)[0])
@@ -94,8 +102,8 @@ def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int)
     # A row without a center at the end, for what is nowhere.
     padded = tf.concat([tf.cast(centers, tf.float32), [[1e6, 1e6]]], axis=0)
     cells = tf.clip_by_value(tf.cast(tf.round(targets), tf.int32), 0, size - 1) // cell
-    framed = tf.pad(own, [[1, 1], [1, 1]], constant_values=_NOWHERE)
-    best = tf.gather_nd(spread, cells)
+    framed = tf.pad(spread, [[1, 1], [1, 1]], "SYMMETRIC")
+    best = tf.gather_nd(own, cells)
 
     def distances(candidates: tf.Tensor) -> tf.Tensor:
         rows = tf.where(candidates < 0, tf.shape(centers)[0], candidates)
@@ -104,7 +112,7 @@ def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int)
     least = distances(best)
     for row in range(3):
         for column in range(3):
-            candidates = tf.gather_nd(framed, cells + [row, column])
+            candidates = tf.gather_nd(framed, cells + tf.constant([row, column]))
             distance = distances(candidates)
             best, least = tf.where(distance < least, candidates, best), tf.minimum(least, distance)
     return best
@@ -165,6 +173,8 @@ def _objects(
     votes = tf.reshape(votes, [count + 1, classes])[:-1]
     areas = tf.reduce_sum(votes, axis=1)
     kept = areas >= least_area
+    # Numbers have 16 bits in files, and the last one stands for crowds.
+    kept &= tf.cumsum(tf.cast(kept, tf.int32)) < CROWD
     new_numbers = tf.concat([tf.cumsum(tf.cast(kept, tf.int32)) * tf.cast(kept, tf.int32), [0]], axis=0)
     numbers = tf.gather(new_numbers, members)
     object_classes = tf.boolean_mask(tf.argmax(votes, axis=1, output_type=tf.int32), kept)
@@ -178,7 +188,9 @@ def _objects(
 
     of_object = tf.boolean_mask(numbers, numbers > 0) - 1
     where = tf.boolean_mask(places, numbers > 0)
-    certain = tf.gather_nd(probabilities, tf.concat([where, tf.gather(object_classes, of_object)[:, tf.newaxis]], axis=1))
+    certain = tf.gather_nd(
+        probabilities, tf.concat([where, tf.gather(object_classes, of_object)[:, tf.newaxis]], axis=1)
+    )
     means = tf.math.unsorted_segment_mean(certain, of_object, count)
     heights = tf.boolean_mask(tf.gather_nd(peaks, centers), kept)
     first = tf.math.unsorted_segment_min(where, of_object, count)

@@ -1,14 +1,14 @@
-"""The loss of maps that say which class a pixel has and which object it belongs to."""
+"""What training minimizes and watches where maps say which class a pixel has and which object it belongs to."""
 
 from __future__ import annotations
 
 import keras
 import tensorflow as tf
 
+from data.contract import IGNORE_LABEL
+from models.instances.scale import OBJECT_MAPS
 from models.losses.segmentation_loss import SegmentationLoss, mean_over_replicas
 
-# Maps beside the classes' logits: the peaks at centers, and the way to the center in rows and columns.
-OBJECT_MAPS = 3
 # What a pixel's squared error of the peak, and an error of the way by an object's size, weigh beside the class.
 _PEAK_WEIGHT, _WAY_WEIGHT = 10.0, 1.0
 
@@ -16,8 +16,8 @@ _PEAK_WEIGHT, _WAY_WEIGHT = 10.0, 1.0
 class ObjectLoss(keras.losses.Loss):
     """The classes' loss, the mean squared error of the peaks, and the mean absolute error of the ways to the centers.
 
-    Cheng et al., "Panoptic-DeepLab", 2020, section 3.4. Peaks count wherever it is known whether there is an object, and
-    ways within objects.
+    Cheng et al., "Panoptic-DeepLab", 2020, section 3.4. Peaks count wherever it is known whether there is an object,
+    and ways within objects.
 
     Args:
       of_classes: the loss of the classes' logits.
@@ -39,6 +39,16 @@ class ObjectLoss(keras.losses.Loss):
         of_peaks = _mean((peaks - true_peaks) ** 2, known >= 0)
         of_ways = _mean(tf.reduce_sum(tf.abs(ways - true_ways), axis=-1, keepdims=True), known > 0)
         return self.of_classes.call(class_ids[..., 0], logits) + _PEAK_WEIGHT * of_peaks + _WAY_WEIGHT * of_ways
+
+
+class ClassesMeanIoU(keras.metrics.MeanIoU):
+    """Mean IoU of the classes alone, of what `ObjectLoss` takes; label 255 does not count."""
+
+    def __init__(self, num_classes: int):
+        super().__init__(num_classes, ignore_class=IGNORE_LABEL, sparse_y_pred=False, name="mean_iou")
+
+    def update_state(self, y_true: tf.Tensor, y_pred: tf.Tensor, sample_weight: tf.Tensor | None = None) -> None:
+        super().update_state(y_true[..., 0], y_pred[..., :-OBJECT_MAPS], sample_weight)
 
 
 def _mean(values: tf.Tensor, counted: tf.Tensor) -> tf.Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import tensorflow as tf
 
 from data.contract import CROWD, IGNORE_LABEL
@@ -11,12 +13,13 @@ _SIGMA = 0.28
 _NUMBERS = CROWD + 1
 
 
-def training_targets(label: tf.Tensor, is_thing: tf.Tensor) -> tf.Tensor:
+def training_targets(label: tf.Tensor, is_thing: Sequence[bool], unit: float) -> tf.Tensor:
     """What the loss compares the network's maps with; `ObjectLoss` reads it.
 
     Args:
       label: [batch, height, width, 2] int32, class ids and numbers of objects.
-      is_thing: [C] bool, which classes have objects.
+      is_thing: [C], which classes have objects.
+      unit: of the ways, in pixels.
 
     Returns:
       [batch, height, width, 5] float32: the class id; 1 in an object, 0 where there is none, and -1 where nobody knows;
@@ -24,11 +27,12 @@ def training_targets(label: tf.Tensor, is_thing: tf.Tensor) -> tf.Tensor:
     """
     class_ids, numbers = label[..., 0], label[..., 1]
     ignored = class_ids == IGNORE_LABEL
-    thing = tf.gather(is_thing, tf.where(ignored, 0, class_ids)) & ~ignored
+    thing = tf.gather(tf.constant(is_thing), tf.where(ignored, 0, class_ids)) & ~ignored
     is_object = thing & (numbers > 0) & (numbers < CROWD)
     known = tf.where(is_object, 1.0, tf.where(thing | ignored, -1.0, 0.0))
     peaks, ways = center_targets(tf.where(is_object, numbers, 0))
-    return tf.concat([tf.cast(class_ids, tf.float32)[..., tf.newaxis], tf.stack([known, peaks], axis=-1), ways], axis=-1)
+    rest = tf.stack([tf.cast(class_ids, tf.float32), known, peaks], axis=-1)
+    return tf.concat([rest, ways / unit], axis=-1)
 
 
 def center_targets(numbers: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:

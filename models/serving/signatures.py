@@ -14,6 +14,7 @@ from data.base.files import join, read_bytes, write_text
 from data.base.links import plain_path
 from models.evaluation import in_graph
 from models.inputs import encoded, preprocessing
+from models.instances.scale import ObjectScale
 from models.serving import tiling
 
 # The evaluator's signatures, by the resolution at which predictions and labels are compared.
@@ -26,6 +27,14 @@ CONFIDENCE = "confidence"
 CONFUSION = "confusion_matrix"
 BOUNDARY = "boundary_totals"
 IMAGE_SIZE = "image_size"
+# Of models that tell objects apart.
+INSTANCE_IDS = "instance_ids"
+OBJECT_COUNT = "object_count"
+OBJECT_CLASSES = "object_classes"
+OBJECT_SCORES = "object_scores"
+OBJECT_BOXES = "object_boxes"
+OBJECT_AREAS = "object_areas"
+OVERLAPS = "segment_overlaps"
 
 # Incremented whenever models can no longer be compared with older ones.
 FORMAT = 2
@@ -42,12 +51,13 @@ class ServingModule(tf.Module):
       transform: tf.Transform's layer from raw to transformed features.
       resize: how the transform brings images to the model's size; with `none` they are segmented at their own size, in
         tiles of the model's.
+      num_classes: C, if the model has other maps after the logits.
     """
 
-    def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize):
+    def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize, num_classes: int = 0):
         super().__init__()
         self.model = model
-        self._resize, self._num_classes = resize, model.output_shape[-1]
+        self._resize, self._num_classes = resize, num_classes or model.output_shape[-1]
         # In Keras' order, so that another training can read them.
         self.weights = [variable.value for variable in model.weights]
         # A plain function: for a layer that it tracks, TensorFlow would spend ten seconds on traces that nobody calls.
@@ -200,13 +210,14 @@ def _class_ids(logits: tf.Tensor) -> tf.Tensor:
     return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
 
 
-def feature_spec(has_objects: bool = False) -> dict[str, tf.io.FixedLenFeature]:
+def feature_spec(has_objects: bool = False) -> dict[str, Any]:
     """How to parse the features that the transform graph reads, with or without masks of objects."""
-    names = (contract.IMAGE, contract.MASK, *((contract.INSTANCES,) if has_objects else ()))
-    return {name: tf.io.FixedLenFeature([], tf.string) for name in names}
+    spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
+    # Optional in the schema, from which tf.Transform makes its graph.
+    return {**spec, contract.INSTANCES: tf.io.VarLenFeature(tf.string)} if has_objects else spec
 
 
-def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> None:
+def export(model: Any, transform: Any, folder: str, facts: dict[str, Any], objects: ObjectScale | None = None) -> None:
     """Saves a model with the signature `serving_default` and those in `EVALUATION`, for batches of any size.
 
     Args:
@@ -214,8 +225,16 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any]) -> No
       transform: tf.Transform's layer.
       folder: where the SavedModel goes.
       facts: what users of the model need to know: label map and preprocessing, kept in `assets.extra/segpipe.json`.
+      objects: what the model has learned of objects, if it tells them apart.
     """
-    module = ServingModule(model, transform, facts["preprocessing"]["resize"])
+    resize = facts["preprocessing"]["resize"]
+    if objects is None:
+        module = ServingModule(model, transform, resize)
+    else:
+        # Its module is an extension of this one.
+        from models.serving.object_signatures import ObjectServingModule
+
+        module = ObjectServingModule(model, transform, resize, objects)
     signatures = {
         "serving_default": module.serve_images,
         EVALUATION["model"]: module.serve_examples,

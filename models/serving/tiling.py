@@ -46,14 +46,17 @@ class Tiling:
     """A model that goes over an image in bands, which are rows of tiles, from top to bottom.
 
     Attributes:
-      model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits.
+      model: [batch, tile height, tile width, channels] normalized images → [batch, tile height, tile width, C] logits,
+        or further maps after these, which are blended as they are.
       num_classes: C.
       tile: height and width of the model's input.
+      other_maps: how many further maps there are.
     """
 
     model: Callable[[tf.Tensor], tf.Tensor]
     num_classes: int
     tile: tuple[int, int]
+    other_maps: int = 0
 
     def begin(self, pixels: tf.Tensor, mean: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
         """What the first band takes.
@@ -69,7 +72,7 @@ class Tiling:
         # Does not copy a large one.
         pixels = tf.cond(is_small, lambda: _enlarge(pixels, mean, self.tile), lambda: pixels)
         height, width = tf.unstack(tf.shape(pixels)[:2])
-        sums = tf.ensure_shape(tf.zeros([width, self.tile[0], self.num_classes]), self._sums_shape())
+        sums = tf.ensure_shape(tf.zeros([width, self.tile[0], self.num_classes + self.other_maps]), self._sums_shape())
         return tf.size(tile_positions(height, self.tile[0])), pixels, sums, tf.zeros([self.tile[0]])
 
     def band(
@@ -94,6 +97,35 @@ class Tiling:
         Returns:
           [rows, w] uint8 class ids; [rows, w] float32, their probability; `sums` and `row_weights` for the next band.
         """
+        finished, weights, sums, row_weights = self._finish(pixels, mean, scale, index, sums, row_weights)
+        best = tf.reduce_max(finished, axis=-1) / weights
+        ids = tf.cast(tf.argmax(finished, axis=-1), tf.uint8)
+        return tf.transpose(ids), tf.transpose(best), sums, row_weights
+
+    def blended_band(
+        self,
+        pixels: tf.Tensor,
+        mean: tf.Tensor,
+        scale: tf.Tensor,
+        index: tf.Tensor,
+        sums: tf.Tensor,
+        row_weights: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        """As `band`, but the blended maps instead of class ids: [rows, w, C + other maps], and the last two."""
+        finished, weights, sums, row_weights = self._finish(pixels, mean, scale, index, sums, row_weights)
+        return tf.transpose(finished / weights[..., tf.newaxis], [1, 0, 2]), sums, row_weights
+
+    def _finish(
+        self,
+        pixels: tf.Tensor,
+        mean: tf.Tensor,
+        scale: tf.Tensor,
+        index: tf.Tensor,
+        sums: tf.Tensor,
+        row_weights: tf.Tensor,
+    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The sums of the rows that this band finishes, [w, rows, C + other maps]; their weights, [w, rows]; and what
+        the next band takes."""
         tile, (height, width) = self.tile, tf.unstack(tf.shape(pixels)[:2])
         tops, lefts = tile_positions(height, tile[0]), tile_positions(width, tile[1])
         ends = tf.concat([tops[1:], [height]], axis=0)
@@ -115,22 +147,26 @@ class Tiling:
             logits = self.model(preprocessing.normalize(tiles, tf.tile(mean, rows), tf.tile(scale, rows)))
             weights = (row_window[:, np.newaxis] * column_window)[..., np.newaxis]
             # Columns come first, because a scatter adds along the first axis.
-            weighted = tf.transpose(tf.nn.softmax(logits) * weights, [0, 2, 1, 3])
+            weighted = tf.transpose(self._with_probabilities(logits) * weights, [0, 2, 1, 3])
             return first + at_once, tf.tensor_scatter_nd_add(sums, columns[..., tf.newaxis], weighted)
 
         _, sums = tf.while_loop(lambda first, _: first < tf.size(lefts), add_tiles, (0, sums), parallel_iterations=1)
         row_weights += row_window
         # The next row of tiles covers none of these rows of pixels.
         done = ends[index] - tops[index]
-        finished = sums[:, :done]
-        best = tf.reduce_max(finished, axis=-1) / (column_weights[:, tf.newaxis] * row_weights[:done])
-        ids = tf.cast(tf.argmax(finished, axis=-1), tf.uint8)
+        finished, weights_of_finished = sums[:, :done], column_weights[:, tf.newaxis] * row_weights[:done]
         sums = tf.ensure_shape(tf.pad(sums[:, done:], [[0, 0], [0, done], [0, 0]]), self._sums_shape())
         row_weights = tf.ensure_shape(tf.pad(row_weights[done:], [[0, done]]), [tile[0]])
-        return tf.transpose(ids), tf.transpose(best), sums, row_weights
+        return finished, weights_of_finished, sums, row_weights
+
+    def _with_probabilities(self, maps: tf.Tensor) -> tf.Tensor:
+        if not self.other_maps:
+            return tf.nn.softmax(maps)
+        logits, others = maps[..., : self.num_classes], maps[..., self.num_classes :]
+        return tf.concat([tf.nn.softmax(logits), others], axis=-1)
 
     def _sums_shape(self) -> list[int | None]:
-        return [None, self.tile[0], self.num_classes]
+        return [None, self.tile[0], self.num_classes + self.other_maps]
 
 
 def segment(
@@ -173,6 +209,33 @@ def segment(
         lambda index, *_: index < count, next_band, (0, sums, row_weights, *arrays), parallel_iterations=1
     )
     return ids.concat()[: size[0]], confidence.concat()[: size[0]]
+
+
+def blend(
+    model: Callable[[tf.Tensor], tf.Tensor],
+    num_classes: int,
+    other_maps: int,
+    pixels: tf.Tensor,
+    mean: tf.Tensor,
+    scale: tf.Tensor,
+    tile: tuple[int, int],
+) -> tf.Tensor:
+    """As `segment`, but the maps themselves: [h, w, C + other maps], C probabilities and the maps after the logits."""
+    size, tiling = tf.shape(pixels)[:2], Tiling(model, num_classes, tile, other_maps)
+    count, pixels, sums, row_weights = tiling.begin(pixels, mean)
+
+    def next_band(
+        index: tf.Tensor, sums: tf.Tensor, row_weights: tf.Tensor, bands: tf.TensorArray
+    ) -> tuple[tf.Tensor, ...]:
+        maps, sums, row_weights = tiling.blended_band(pixels, mean, scale, index, sums, row_weights)
+        return index + 1, sums, row_weights, bands.write(index, maps[:, : size[1]])
+
+    shape = [None, None, num_classes + other_maps]
+    bands = tf.TensorArray(tf.float32, count, infer_shape=False, element_shape=shape)
+    *_, bands = tf.while_loop(
+        lambda index, *_: index < count, next_band, (0, sums, row_weights, bands), parallel_iterations=1
+    )
+    return bands.concat()[: size[0]]
 
 
 def _enlarge(pixels: tf.Tensor, mean: tf.Tensor, tile: tuple[int, int]) -> tf.Tensor:

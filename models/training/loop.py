@@ -18,6 +18,7 @@ import tensorflow as tf
 
 from data.base.errors import UserError
 from models.inputs import input_pipeline
+from models.inputs.order import TrainingOrder
 from models.training.checkpoints import Checkpoints
 from models.training.learning_rates import learning_rates, moving_average_momentum, statistics_momentum
 from models.training.pace import ByMinutes, Pace
@@ -38,7 +39,7 @@ def fit(
     strategy: tf.distribute.Strategy,
     training: input_pipeline.DecodedExamples,
     evaluation: input_pipeline.DecodedExamples,
-    order: input_pipeline.TrainingOrder,
+    order: TrainingOrder,
     settings: TrainSettings,
     saved: Checkpoints,
     logs: str,

@@ -9,10 +9,12 @@ import pydantic
 
 from data.base.section import Section, Share, set_value
 from data.base.variants import check_options, find_variant
+from data.label_map import LabelMap
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.instances.scale import OBJECT_MAPS, ObjectScale
 from models.losses import LOSSES, Loss, PixelLoss, RegionLoss
 from models.losses.cross_entropy import CrossEntropy
-from models.settings import ModelSettings
+from models.settings import ModelSettings, Task
 
 
 class TrainSettings(Section):
@@ -147,6 +149,7 @@ class TrainerConfig(Section):
       deployed_model: folder of that model, "" for none; filled in by the Trainer component.
       statistics: the data gate's statistics of the data set; filled in by the Trainer component.
       member: of several models by `train.folds`, which one this is, from 0 on; filled in by the trainer.
+      task: what is predicted.
     """
 
     preprocessing: PreprocessingSettings
@@ -159,6 +162,24 @@ class TrainerConfig(Section):
     deployed_model: str = ""
     statistics: dict[str, Any] = {}
     member: int = 0
+    task: Task = "semantic"
+
+    @property
+    def objects(self) -> ObjectScale | None:
+        """What the data says about objects, where the task has any.
+
+        Raises:
+          UserError: if the data has none.
+        """
+        if self.task == "semantic":
+            return None
+        statistics = self.statistics["splits"]["train"]
+        return ObjectScale.of(LabelMap.model_validate(self.label_map), statistics, self.preprocessing)
+
+    @property
+    def object_maps(self) -> int:
+        """How many maps the network has beside the classes' logits."""
+        return 0 if self.task == "semantic" else OBJECT_MAPS
 
     @property
     def stages(self) -> list[tuple[int, float]]:

@@ -23,7 +23,9 @@ from models.decoders.deep_supervision import deeply_supervised
 from models.ensemble import folds
 from models.ensemble.average import average
 from models.inputs import input_pipeline
+from models.inputs.order import TrainingOrder, class_balanced_copies
 from models.inputs.patches import Patches
+from models.instances.loss import ClassesMeanIoU, ObjectLoss
 from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
@@ -96,7 +98,7 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
             return
 
         # Served in float32 whatever they were trained in: the machine that serves need not have bfloat16.
-        models = [_build(config, len(label_map), "float32") for _ in members]
+        models = [_build(config, len(label_map) + config.object_maps, "float32") for _ in members]
         for model, member, saved in zip(models, members, trained, strict=True):
             saved.load_best_weights(model)
             model.save_weights(os.path.join(fn_args.model_run_dir, member.name, "best.weights.h5"))
@@ -104,7 +106,7 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         facts = {**_facts(config), "initial_weights": initial_weights, "trained_epochs": round(epochs, 2)}
         if facts["held_out"]:
             folds.write_doubts(members, models, fn_args.model_run_dir)
-    signatures.export(average(models), transform, fn_args.serving_model_dir, facts)
+    signatures.export(average(models, len(label_map)), transform, fn_args.serving_model_dir, facts, config.objects)
     checkpoints.mark_exported(folder)
 
 
@@ -145,8 +147,8 @@ def train_model(
     precision = resolve_precision(settings)
     copies = None
     if settings.sampling == "class_balanced":
-        copies = input_pipeline.class_balanced_copies(training.classes_shown(len(label_map)))
-    order = input_pipeline.TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
+        copies = class_balanced_copies(training.classes_shown(len(label_map)))
+    order = TrainingOrder(training.count, settings.batch_size, settings.seed, copies)
     pace = pace_of(settings, config.stages, order.steps_per_epoch)
     saved = checkpoints.Checkpoints(folder, settings, pace, worker)
     _LOG.info(
@@ -188,10 +190,10 @@ def decoded_examples(
     statistics = {split: config.statistics["splits"][split] for split in splits}
     examples, pixels = ({split: of[name] for split, of in statistics.items()} for name in ("examples", "pixels"))
     paths = [file.path for patterns in splits.values() for pattern in patterns for file in find(pattern)]
-    if shape.resize == "none":
-        num_bytes = sum(pixels.values()) * (shape.channels + 1)
-    else:
-        num_bytes = sum(examples.values()) * input_pipeline.example_bytes(shape)
+    num_pixels = (
+        pixels if shape.resize == "none" else {name: n * shape.height * shape.width for name, n in examples.items()}
+    )
+    num_bytes = sum(num_pixels.values()) * input_pipeline.pixel_bytes(shape, config.objects is not None)
     cache = input_pipeline.resolve_cache(config.train, shape, num_bytes, paths)
     _check_disk(cache, num_bytes)
     _LOG.info("decoded images are kept: %s", cache)
@@ -206,16 +208,19 @@ def decoded_examples(
             if folder:
                 os.mkdir(folder)
             if shape.resize == "none":
-                decoded.append(Patches(patterns, transform, shape, examples[split], pixels[split], folder))
+                sizes = (examples[split], pixels[split])
+                decoded.append(Patches(patterns, transform, shape, *sizes, folder, config.objects))
             else:
                 place = None if cache == "none" else folder
-                decoded.append(input_pipeline.DecodedExamples(patterns, transform, shape, examples[split], place))
+                count = examples[split]
+                decoded.append(input_pipeline.DecodedExamples(patterns, transform, shape, count, place, config.objects))
         yield decoded
 
 
 def _facts(config: TrainerConfig) -> dict[str, Any]:
     """What users of the model need to know."""
     return {
+        "task": config.task,
         "label_map": config.label_map,
         "preprocessing": config.preprocessing.model_dump(mode="json", exclude_none=True),
         "model": config.model.model_dump(mode="json"),
@@ -255,7 +260,7 @@ def compiled_model(
     Raises:
       UserError: if the encoder's pretrained weights cannot be used.
     """
-    model = _build(config, num_classes, precision)
+    model = _build(config, num_classes + config.object_maps, precision)
     pretrained = [
         variable
         for layer in config.model.chosen_encoder.load_weights(model) or []
@@ -269,10 +274,11 @@ def compiled_model(
     optimizer.exclude_from_weight_decay(var_list=pretrained, var_names=["bias", "gamma", "beta"])
     if precision == "mixed_float16":  # Keras would by itself if the policy were the global one.
         optimizer = keras.optimizers.LossScaleOptimizer(optimizer)
+    loss: keras.losses.Loss = SegmentationLoss(config.train.loss.values(), weights)
     model.compile(
         optimizer=optimizer,
-        loss=SegmentationLoss(config.train.loss.values(), weights),
-        metrics=[mean_iou_metric(num_classes)],
+        loss=ObjectLoss(loss) if config.object_maps else loss,
+        metrics=[ClassesMeanIoU(num_classes) if config.object_maps else mean_iou_metric(num_classes)],
         jit_compile=_jit_compile(config.train),
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
@@ -288,9 +294,9 @@ def _jit_compile(settings: TrainSettings) -> bool | str:
     return "auto" if _gpus(settings) or settings.devices == "tpu" else False
 
 
-def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Model:
+def _build(config: TrainerConfig, num_maps: int, precision: str) -> keras.Model:
     shape = config.preprocessing
-    return build_model(config.model, (shape.height, shape.width, shape.channels), num_classes, precision)
+    return build_model(config.model, (shape.height, shape.width, shape.channels), num_maps, precision)
 
 
 def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:

@@ -19,6 +19,7 @@ from data.base.links import plain_path
 from data.label_map import LabelMap
 from models.decoders.deep_supervision import without_supervision
 from models.ensemble.folds import deployed_member
+from models.instances.scale import OBJECT_MAPS
 from models.network import build_model
 from models.serving.signatures import read_facts
 from models.settings import ModelSettings
@@ -26,6 +27,8 @@ from models.training import checkpoints
 from models.training.settings import TrainerConfig
 
 _LOG = logging.getLogger("segpipe.training")
+# Stands for a map that begins at zero.
+_ZERO = -1
 # So many names are listed; of more than these, their number.
 _LISTED = 3
 
@@ -41,12 +44,14 @@ class _Deployed:
 
     Attributes:
       label_map: its classes.
+      object_maps: how many maps it has beside the classes' logits.
       channels: of its input.
       settings: its network's.
       layers: those with weights.
     """
 
     label_map: LabelMap
+    object_maps: int
     channels: int
     settings: ModelSettings
     layers: dict[_Place, _Layer]
@@ -60,7 +65,7 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
 
     - Classes are matched by name. A class with the id and the color of one that is gone is the same class, renamed. A
       new class gets the mean of all the deployed model's classes: a mean is below the largest of them, so each pixel
-      keeps its class, unless this class is gone.
+      keeps its class, unless this class is gone. Maps of objects that the deployed model has not begin at zero.
     - From some channels to others, filters are summed over the former and shared equally by the latter: a gray image
       gives what it gave when all of its colors were equal.
 
@@ -120,7 +125,8 @@ def _load(folder: str, member: int) -> _Deployed:
     # Where weights came from makes no difference to the network, and what was named then may be gone.
     settings = ModelSettings(**{name: value for name, value in facts["model"].items() if name != "encoder_weights"})
     input_shape = (shape["height"], shape["width"], shape["channels"])
-    network = build_model(settings, input_shape, len(label_map), "float32")
+    maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
+    network = build_model(settings, input_shape, len(label_map) + maps, "float32")
     with plain_path(folder) as path:
         variables = join(path, "variables", "variables")
         stored = tf.train.load_checkpoint(variables).get_variable_to_shape_map()
@@ -130,7 +136,7 @@ def _load(folder: str, member: int) -> _Deployed:
             raise ValueError(f"it holds {count} weights, but its network now has {of_one * models}")
         reader = checkpoints.weights_checkpoint(network, member * of_one)
         reader.read(variables).assert_existing_objects_matched().expect_partial()
-    return _Deployed(label_map, shape["channels"], settings, _layers(network))
+    return _Deployed(label_map, maps, shape["channels"], settings, _layers(network))
 
 
 def _layers(model: keras.Model) -> dict[_Place, _Layer]:
@@ -179,14 +185,19 @@ def _fitting(
 ) -> dict[_Place, dict[str, np.ndarray]]:
     """The values of all layers that the deployed model has, too, and that fit."""
     shape = config.preprocessing
+    size = (shape.height, shape.width)
+    old_classes = len(deployed.label_map)
+    old_maps = [old_classes + index for index in range(deployed.object_maps)] or [_ZERO] * OBJECT_MAPS
+    # Which of the deployed model's maps each of the new one's begins as.
+    sources = [*classes, *old_maps[: config.object_maps]]
     class_axes: dict[Any, list[int]] = {}
     channel_axes: dict[Any, list[int]] = {}
     # Which axes have to do with classes or channels shows in a network that has others.
-    if classes != list(range(len(deployed.label_map))):
-        more = build_model(config.model, (shape.height, shape.width, shape.channels), len(classes) + 1, "float32")
+    if sources != list(range(old_classes + deployed.object_maps)):
+        more = build_model(config.model, (*size, shape.channels), len(sources) + 1, "float32")
         class_axes = _other_axes(layers, _layers(more))
     if deployed.channels != shape.channels:
-        others = build_model(config.model, (shape.height, shape.width, deployed.channels), len(classes), "float32")
+        others = build_model(config.model, (*size, deployed.channels), len(sources), "float32")
         channel_axes = _other_axes(layers, _layers(others))
 
     def converted(place: _Place, name: str) -> np.ndarray | None:
@@ -195,11 +206,11 @@ def _fitting(
         if value.ndim != len(target):
             return None
         for axis in class_axes.get((place, name), ()):
-            if value.shape[axis] != len(deployed.label_map) or target[axis] != len(classes):
+            if value.shape[axis] != old_classes + deployed.object_maps or target[axis] != len(sources):
                 return None
             if all(before is None for before in classes):
                 return None
-            value = _with_classes(value, axis, classes)
+            value = _with_classes(value, axis, sources, old_classes)
         for axis in channel_axes.get((place, name), ()):
             if value.shape[axis] < deployed.channels:
                 return None
@@ -229,10 +240,11 @@ def _other_axes(layers: dict[_Place, _Layer], others: dict[_Place, _Layer]) -> d
     }
 
 
-def _with_classes(value: np.ndarray, axis: int, classes: Iterable[int | None]) -> np.ndarray:
-    """Weights of other classes: along an axis, those at the ids `classes`, and for None the mean of all."""
-    mean = value.mean(axis)
-    return np.stack([mean if before is None else value.take(before, axis) for before in classes], axis)
+def _with_classes(value: np.ndarray, axis: int, sources: Iterable[int | None], num_classes: int) -> np.ndarray:
+    """Weights of other maps: along an axis, those at `sources`; for None the mean of all classes, for `_ZERO` zeros."""
+    mean = value.take(range(num_classes), axis).mean(axis)
+    others = {None: mean, _ZERO: np.zeros_like(mean)}
+    return np.stack([others[index] if index in others else value.take(index, axis) for index in sources], axis)
 
 
 def _with_channels(value: np.ndarray, axis: int, before: int, now: int) -> np.ndarray:

@@ -17,10 +17,12 @@ from data.base.section import Section
 from data.contract import LABEL_MAP_FILE
 from data.decoding.intensity import read_range
 from data.label_map import LabelMap
-from models.evaluation.settings import EvaluationSettings, GateSettings
+from models.evaluation.gate import Threshold
+from models.evaluation.metric_table import METRICS
+from models.evaluation.settings import WATCHED, EvaluationSettings, GateSettings
 from models.inputs.settings import PreprocessingSettings
 from models.serving.settings import PushSettings, ServingSettings
-from models.settings import ModelSettings
+from models.settings import ModelSettings, Task
 from models.training.settings import TrainerConfig, TrainSettings
 from models.tuning.search_space import TunerConfig, TuneSettings, with_first_values
 from pipeline.config.data import DataSettings
@@ -38,12 +40,15 @@ class Config(Section):
       output: folder for artifacts, metadata and logs; for local runs, on this machine.
       artifacts: folder for the artifacts of this output folder alone, if they are to be elsewhere: what a cluster
         computes must be on a volume that its workers share, or in a bucket, `gs://`. On Kubeflow the server says where.
+      task: `semantic` finds the class of each pixel. `instance` also tells the objects of a class apart, and `panoptic`
+        measures them together with what has no objects; both need data that says which object a pixel belongs to.
       tune: the search for hyperparameters before each training; none without this section.
     """
 
     name: Annotated[str, pydantic.Field(pattern=r"^[a-z0-9][a-z0-9-]{0,127}$")]
     output: Annotated[str, pydantic.Field(min_length=1)]
     artifacts: str = ""
+    task: Task = "semantic"
     data: DataSettings
     preprocessing: PreprocessingSettings = PreprocessingSettings()
     model: ModelSettings = ModelSettings()
@@ -59,6 +64,24 @@ class Config(Section):
     metadata: MetadataSettings = MetadataSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
+
+    @property
+    def has_objects(self) -> bool:
+        """Whether objects are told apart."""
+        return self.task != "semantic"
+
+    @property
+    def thresholds(self) -> list[Threshold]:
+        """What a model must reach; against the deployed model, by what the task is about."""
+        return self.gate.thresholds(WATCHED[self.task])
+
+    @pydantic.model_validator(mode="after")
+    def _check_metrics_of_objects(self) -> Config:
+        if not self.has_objects:
+            of_objects = [one.key for one in self.thresholds if METRICS[one.metric].of_objects]
+            if of_objects:
+                raise ValueError(f"{of_objects[0]} is about objects; set task: instance or task: panoptic")
+        return self
 
     @property
     def push_destination(self) -> str:
@@ -134,7 +157,7 @@ class Config(Section):
         """
         path = self.data.label_map or os.path.join(self.data.newest_input(), LABEL_MAP_FILE)
         label_map = LabelMap.load(path)
-        for threshold in self.gate.thresholds():
+        for threshold in self.thresholds:
             if threshold.class_name and threshold.class_name not in label_map.names:
                 names = ", ".join(label_map.names)
                 raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
@@ -200,6 +223,7 @@ class Config(Section):
             label_map=label_map.model_dump(mode="json"),
             checkpoints=self.checkpoints_path,
             push_destination=self.push_destination if self.train.warm_start == "deployed" else "",
+            task=self.task,
         )
 
     def tuner_config(self, label_map: LabelMap, settings: TuneSettings) -> TunerConfig:

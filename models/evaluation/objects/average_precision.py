@@ -6,6 +6,7 @@ There is one difference: no limit of 100 objects an image, which would punish wh
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -34,10 +35,15 @@ class Detections:
     labeled: int
 
     @classmethod
-    def none(cls) -> Detections:
-        """Of no image."""
+    def sum(cls, parts: Sequence[Detections]) -> Detections:
+        """Of several images together, or of none."""
         empty = np.zeros([0, len(THRESHOLDS)], bool)
-        return cls(np.zeros(0, np.float32), empty, empty, 0)
+        none = cls(np.zeros(0, np.float32), empty, empty, 0)
+        arrays = [
+            np.concatenate([getattr(part, name) for part in (none, *parts)])
+            for name in ("scores", "is_hit", "is_ignored")
+        ]
+        return cls(*arrays, sum(part.labeled for part in parts))
 
     @classmethod
     def of(cls, segments: Segments, scores: np.ndarray, class_id: int) -> Detections:
@@ -64,15 +70,6 @@ class Detections:
         hit = is_hit[chosen]
         labeled = int(np.count_nonzero(segments.labeled.class_ids == class_id))
         return cls(scores[chosen].astype(np.float32), hit, is_ignored[chosen] & ~hit, labeled)
-
-    def __add__(self, other: Detections) -> Detections:
-        return Detections(
-            *(
-                np.concatenate([getattr(self, name), getattr(other, name)])
-                for name in ("scores", "is_hit", "is_ignored")
-            ),
-            self.labeled + other.labeled,
-        )
 
     def average_precision(self) -> np.ndarray:
         """[10] float64, at each threshold; NaN if no object is labeled."""

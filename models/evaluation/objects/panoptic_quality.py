@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from models.evaluation.objects.segments import LEAST_IOU, Segments
+from models.evaluation.objects.segments import Segments
 
 
 def quality_totals(segments: Segments, num_classes: int) -> np.ndarray:
@@ -17,19 +17,14 @@ def quality_totals(segments: Segments, num_classes: int) -> np.ndarray:
     Returns:
       [4, C] float64.
     """
-    matched = segments.ious > LEAST_IOU
-    is_missed = np.ones(len(segments.labeled.keys), bool)
-    is_missed[segments.label_index[matched]] = False
-    uncounted = segments.unlabeled + segments.crowd
-    is_invented = 2 * uncounted <= segments.predicted.areas + segments.unlabeled
-    is_invented[segments.predicted_index[matched]] = False
+    matched = segments.matched
     class_ids = segments.labeled.class_ids[segments.label_index[matched]]
     return np.stack(
         [
             np.bincount(class_ids, segments.ious[matched], num_classes),
             np.bincount(class_ids, minlength=num_classes),
-            np.bincount(segments.predicted.class_ids[is_invented], minlength=num_classes),
-            np.bincount(segments.labeled.class_ids[is_missed], minlength=num_classes),
+            np.bincount(segments.predicted.class_ids[segments.is_invented], minlength=num_classes),
+            np.bincount(segments.labeled.class_ids[segments.is_missed], minlength=num_classes),
         ]
     )
 

@@ -13,8 +13,10 @@ import numpy as np
 from data.contract import CROWD, IGNORE_LABEL
 
 # A segment's key is class id · 65,536 + number of the object, 0 for stuff.
-_NUMBERS = 1 << 16
-VOID = IGNORE_LABEL * _NUMBERS
+NUMBERS = 1 << 16
+VOID = IGNORE_LABEL * NUMBERS
+# Above all keys.
+KEYS = 256 * NUMBERS
 # Above this IoU a segment has at most one partner (Kirillov et al., "Panoptic Segmentation", 2019, section 4.1).
 LEAST_IOU = 0.5
 
@@ -33,7 +35,7 @@ def keys(class_ids: np.ndarray, objects: np.ndarray, is_thing: np.ndarray) -> np
     ignored = class_ids == IGNORE_LABEL
     of_thing = np.asarray(is_thing)[np.where(ignored, 0, class_ids)]
     numbers = np.where(of_thing, np.where(objects == 0, CROWD, objects), 0)
-    return np.where(ignored, VOID, class_ids * _NUMBERS + numbers)
+    return np.where(ignored, VOID, class_ids * NUMBERS + numbers)
 
 
 def overlaps(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
@@ -46,8 +48,8 @@ def overlaps(labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     Returns:
       [n, 3] int64: key of the label, key of the prediction, and the pixels that they share.
     """
-    pairs, pixels = np.unique((np.ravel(labels) << 32) + np.ravel(predictions), return_counts=True)
-    return np.stack([pairs >> 32, pairs & ((1 << 32) - 1), pixels], axis=1)
+    pairs, pixels = np.unique(np.ravel(labels) * KEYS + np.ravel(predictions), return_counts=True)
+    return np.stack([pairs // KEYS, pairs % KEYS, pixels], axis=1)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,9 +67,14 @@ class Side:
     areas: np.ndarray
 
     @property
+    def numbers(self) -> np.ndarray:
+        """[n] int64, of objects; 0 for stuff."""
+        return self.keys % NUMBERS
+
+    @property
     def is_thing(self) -> np.ndarray:
         """[n] bool, which are objects."""
-        return self.keys % _NUMBERS > 0
+        return self.numbers > 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,17 +100,40 @@ class Segments:
     crowd: np.ndarray
     unlabeled: np.ndarray
 
+    @property
+    def matched(self) -> np.ndarray:
+        """[pairs] bool: with an IoU above 0.5, so that neither has another partner."""
+        return self.ious > LEAST_IOU
+
+    @property
+    def is_missed(self) -> np.ndarray:
+        """Which labeled segments have no match, bool."""
+        missed = np.ones(len(self.labeled.keys), bool)
+        missed[self.label_index[self.matched]] = False
+        return missed
+
+    @property
+    def is_invented(self) -> np.ndarray:
+        """Which predicted segments have no match and count, bool.
+
+        One does not count if more than half of it has no label or lies in a crowd of its class (Kirillov et al. 2019,
+        section 4).
+        """
+        invented = 2 * (self.unlabeled + self.crowd) <= self.predicted.areas + self.unlabeled
+        invented[self.predicted_index[self.matched]] = False
+        return invented
+
     @classmethod
     def of(cls, counts: np.ndarray) -> Segments:
         """From [n, 3] that `overlaps` counted; in a prediction a crowd is no segment."""
         label, predicted, pixels = counts.T
-        is_crowd, is_labeled = label % _NUMBERS == CROWD, label != VOID
-        is_predicted = (predicted != VOID) & (predicted % _NUMBERS != CROWD)
+        is_crowd, is_labeled = label % NUMBERS == CROWD, label != VOID
+        is_predicted = (predicted != VOID) & (predicted % NUMBERS != CROWD)
 
         labeled = _side(label, pixels, is_labeled & ~is_crowd)
         found = _side(predicted, pixels, is_predicted)
         place = np.searchsorted(found.keys, predicted)
-        same_class = label // _NUMBERS == predicted // _NUMBERS
+        same_class = label // NUMBERS == predicted // NUMBERS
 
         def sum_by_predicted(chosen: np.ndarray) -> np.ndarray:
             chosen = chosen & is_predicted
@@ -129,4 +159,4 @@ class Segments:
 def _side(segment_keys: np.ndarray, pixels: np.ndarray, chosen: np.ndarray) -> Side:
     found, index = np.unique(segment_keys[chosen], return_inverse=True)
     areas = np.bincount(index.ravel(), pixels[chosen], len(found)).astype(np.int64)
-    return Side(found, found // _NUMBERS, areas)
+    return Side(found, found // NUMBERS, areas)

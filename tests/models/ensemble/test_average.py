@@ -20,7 +20,7 @@ def models():
 
 def test_the_softmax_of_the_logits_is_the_mean_of_the_probabilities(models):
     images = np.random.default_rng(0).normal(size=[2, *SHAPE]).astype(np.float32)
-    together = average(models)
+    together = average(models, CLASSES)
     assert together.output_shape == models[0].output_shape
     expected = np.mean([tf.nn.softmax(model(images)) for model in models], axis=0)
     np.testing.assert_allclose(tf.nn.softmax(together(images)), expected, atol=1e-6)
@@ -30,17 +30,17 @@ def test_the_softmax_of_the_logits_is_the_mean_of_the_probabilities(models):
 def test_a_model_that_is_sure_does_not_make_numbers_overflow():
     image = keras.Input([1, 1, 2])
     sure = [keras.Model(image, keras.layers.Rescaling(scale)(image)) for scale in (1e4, -1e4)]
-    logits = average(sure)(np.array([[[[1.0, 0.0]]]], np.float32))
+    logits = average(sure, 2)(np.array([[[[1.0, 0.0]]]], np.float32))
     np.testing.assert_allclose(tf.nn.softmax(logits)[0, 0, 0], [0.5, 0.5])
 
 
 def test_the_weights_are_those_of_the_models_one_after_the_other(models):
     weights = [id(weight) for model in models for weight in model.weights]
-    assert [id(weight) for weight in average(models).weights] == weights
+    assert [id(weight) for weight in average(models, CLASSES).weights] == weights
 
 
 def test_one_model_is_left_as_it_is(models):
-    assert average(models[:1]) is models[0]
+    assert average(models[:1], CLASSES) is models[0]
 
 
 def test_tiles_are_blended_from_the_averaged_probabilities(models):
@@ -52,6 +52,6 @@ def test_tiles_are_blended_from_the_averaged_probabilities(models):
 
     (_, expected), (_, confidence) = (
         tf.function(tiling.segment, autograph=False)(model, CLASSES, tf.constant(pixels), mean, scale, SHAPE[:2])
-        for model in (log_of_mean, average(models))
+        for model in (log_of_mean, average(models, CLASSES))
     )
     np.testing.assert_allclose(confidence, expected, atol=1e-5)

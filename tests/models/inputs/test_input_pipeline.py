@@ -7,6 +7,7 @@ import tensorflow as tf
 from data.base.errors import UserError
 from data.contract import GROUP, IMAGE, MASK, SOURCE_ID, example_name
 from models.inputs import input_pipeline, preprocessing
+from models.inputs.order import TrainingOrder, class_balanced_copies
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
 from models.training.settings import TrainSettings
 
@@ -64,7 +65,7 @@ CACHES = pytest.mark.parametrize("cache", ["memory", "disk", "none"])
 def test_each_epoch_has_every_example_once_in_another_order(files, tmp_path, cache):
     settings = TrainSettings(batch_size=5, augmentation=NO_CHANGE)
     decoded = examples(files, tmp_path, cache)
-    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    order = TrainingOrder(decoded.count, 5, settings.seed)
     batches = iter(input_pipeline.training_batches(decoded, order, settings, 0))
     epochs = []
     for _ in range(3):
@@ -83,7 +84,7 @@ def test_each_epoch_has_every_example_once_in_another_order(files, tmp_path, cac
 def test_batches_from_a_step_on_are_those_of_a_run_that_came_there(files, tmp_path, cache):
     settings = TrainSettings(batch_size=5)
     decoded = examples(files, tmp_path, cache)
-    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    order = TrainingOrder(decoded.count, 5, settings.seed)
     whole = list(input_pipeline.training_batches(decoded, order, settings, 0).take(24))
     for step in (1, order.steps_per_epoch, 17):
         rest = list(input_pipeline.training_batches(decoded, order, settings, step).take(24 - step))
@@ -96,7 +97,7 @@ def test_batches_from_a_step_on_are_those_of_a_run_that_came_there(files, tmp_pa
 def test_a_step_names_its_images(files, tmp_path, cache):
     settings = TrainSettings(batch_size=5, augmentation=NO_CHANGE)
     decoded = examples(files, tmp_path, cache)
-    order = input_pipeline.TrainingOrder(decoded.count, 5, settings.seed)
+    order = TrainingOrder(decoded.count, 5, settings.seed)
     for step, (image, _) in enumerate(input_pipeline.training_batches(decoded, order, settings, 0).take(15)):
         assert decoded.source_ids(order.step(step)) == [f"example {number}" for number in numbers(image)]
 
@@ -140,7 +141,7 @@ def test_groups_stand_before_names_and_a_checksum_for_what_has_neither(tmp_path,
 
 
 def test_another_seed_gives_another_order():
-    first, second = (input_pipeline.TrainingOrder(50, 5, seed).epoch(0).numpy() for seed in (0, 1))
+    first, second = (TrainingOrder(50, 5, seed).epoch(0).numpy() for seed in (0, 1))
     assert first.tolist() != second.tolist()
 
 
@@ -190,10 +191,10 @@ def test_rare_classes_are_shown_more_often():
     shown[:, 0] = True
     shown[:10, 1] = True  # In half of the images, so not rare.
     shown[3, 2] = True  # In one of twenty.
-    copies = input_pipeline.class_balanced_copies(shown)
+    copies = class_balanced_copies(shown)
     np.testing.assert_allclose(copies, np.where(np.arange(20) == 3, np.sqrt(0.5 / 0.05), 1))
 
-    order = input_pipeline.TrainingOrder(20, 5, 0, copies)
+    order = TrainingOrder(20, 5, 0, copies)
     assert order.steps_per_epoch == 4
     drawn = np.concatenate([order.epoch(epoch).numpy() for epoch in range(400)])
     share = (drawn == 3).mean()

@@ -4,7 +4,8 @@ import tensorflow as tf
 
 from data.contract import IGNORE_LABEL, IMAGE, MASK, SOURCE_ID
 from models.inputs import preprocessing
-from models.inputs.input_pipeline import TrainingOrder, evaluation_batches, training_batches
+from models.inputs.input_pipeline import evaluation_batches, training_batches
+from models.inputs.order import TrainingOrder
 from models.inputs.patches import Patches
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
 from models.training.settings import TrainSettings

@@ -8,7 +8,7 @@ from data.contract import CROWD
 from models.instances.grouping import group
 from models.instances.targets import center_targets
 
-IS_THING = np.array([False, True, True])
+IS_THING = (False, True, True)
 
 
 def found_again(numbers, class_ids=None, kernel=3, least_area=1):
@@ -20,7 +20,7 @@ def found_again(numbers, class_ids=None, kernel=3, least_area=1):
         tf.constant(probabilities),
         peaks[0],
         offsets[0],
-        tf.constant(IS_THING),
+        IS_THING,
         kernel=kernel,
         least_peak=0.5,
         least_area=least_area,
@@ -110,7 +110,7 @@ def test_things_without_a_center_are_no_objects():
         tf.constant(np.eye(3, dtype=np.float32)[np.ones([6, 6], int)]),
         tf.zeros([6, 6]),
         tf.zeros([6, 6, 2]),
-        tf.constant(IS_THING),
+        IS_THING,
         kernel=3,
         least_peak=0.5,
         least_area=1,
@@ -125,16 +125,28 @@ def test_pixels_go_to_the_nearest_center_wherever_it_is():
     centers = np.unique(generator.integers(0, [height, width], [count, 2]) // 3 * 3, axis=0)
     peaks = np.zeros([height, width], np.float32)
     peaks[tuple(centers.T)] = 1
+    ways = generator.normal(0, 4, [height, width, 2]).astype(np.float32)
     found = group(
         tf.constant(np.eye(3, dtype=np.float32)[np.ones([height, width], int)]),
         tf.constant(peaks),
-        tf.constant(generator.normal(0, 4, [height, width, 2]).astype(np.float32)),
-        tf.constant(IS_THING),
+        tf.constant(ways),
+        IS_THING,
         kernel=3,
         least_peak=0.5,
         least_area=1,
     )
-    del found
+    numbers = found.numbers.numpy()
+    assert (numbers > 0).all()
+    # An object goes by the center that most of its pixels are nearest to.
+    targets = np.indices([height, width]).transpose(1, 2, 0) + ways
+    distances = np.linalg.norm(targets[:, :, np.newaxis] - centers, axis=-1)
+    nearest = distances.argmin(axis=-1)
+    of_number = {number: np.bincount(nearest[numbers == number]).argmax() for number in np.unique(numbers)}
+    assert len(set(of_number.values())) == len(of_number)
+    taken = np.vectorize(of_number.get)(numbers)
+    assert (taken == nearest).mean() > 0.99
+    lost = np.take_along_axis(distances, taken[..., np.newaxis], axis=-1)[..., 0] - distances.min(axis=-1)
+    assert lost.max() < 2**1.5  # The diagonal of a cell.
 
 
 def test_images_of_a_batch_do_not_mix():

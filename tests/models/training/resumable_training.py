@@ -14,6 +14,7 @@ import tensorflow as tf
 
 from data.contract import IMAGE, MASK, SOURCE_ID
 from models.inputs import input_pipeline, preprocessing
+from models.inputs.order import TrainingOrder
 from models.inputs.settings import PreprocessingSettings
 from models.settings import ModelSettings
 from models.training import trainer
@@ -94,7 +95,7 @@ def main(folder, settings, signal, step):
     tf.config.experimental.enable_op_determinism()
     cache = None if config.train.cache == "none" else ""
     train, evaluation = (input_pipeline.DecodedExamples([path], transform, SHAPE, EXAMPLES, cache) for _ in range(2))
-    order = input_pipeline.TrainingOrder(EXAMPLES, config.train.batch_size, config.train.seed)
+    order = TrainingOrder(EXAMPLES, config.train.batch_size, config.train.seed)
 
     def make_model(halvings):
         with strategy.scope():

@@ -13,6 +13,7 @@ import pytest
 import tensorflow as tf
 
 from models.inputs import input_pipeline
+from models.inputs.order import TrainingOrder
 from models.settings import ModelSettings
 from models.training import checkpoints, trainer
 from models.training.checkpoints import Checkpoints, delete_exported, mark_exported, run_folder
@@ -129,7 +130,7 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
     poisoned = 7
     examples.labels[:] = 0
     examples.labels[poisoned] = 1
-    order = input_pipeline.TrainingOrder(script["EXAMPLES"], 4, 0)
+    order = TrainingOrder(script["EXAMPLES"], 4, 0)
     step = next(step for step in range(order.steps_per_epoch) if poisoned in order.step(step))
     model = trainer.compiled_model(config, 2, "float32", np.array([1.0, np.inf]))
     pace = pace_of(settings, [(0, 1.0)], order.steps_per_epoch)
