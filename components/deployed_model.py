@@ -53,7 +53,8 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       candidate: folder of the candidate's SavedModel.
 
     Returns:
-      The version; 0 if there is none, or if it cannot be compared, because of another task, other classes or older signatures.
+      The version; 0 if there is none, or if it cannot be compared, because of another task, other classes or older
+      signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [

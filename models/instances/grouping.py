@@ -92,8 +92,8 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
 def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int) -> tf.Tensor:
     """[m] int32: the index of the center nearest to each of [m, 2] places, or -1 if there is none.
 
-    A cell holds one center at most. Each gets the one nearest to its middle; a place takes the nearest of those that its
-    cell and the neighbors got, and of the one in its cell. So of centers nearly equally far it may miss the nearest.
+    A cell holds one center at most. Each gets the one nearest to its middle; a place takes the nearest of those that
+    its cell and the neighbors got, and of the one in its cell. Of centers nearly equally far it may miss the nearest.
     """
     grid_size = -(-size // cell)
     indices = tf.range(tf.shape(centers)[0])

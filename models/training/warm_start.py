@@ -243,8 +243,13 @@ def _other_axes(layers: dict[_Place, _Layer], others: dict[_Place, _Layer]) -> d
 def _with_classes(value: np.ndarray, axis: int, sources: Iterable[int | None], num_classes: int) -> np.ndarray:
     """Weights of other maps: along an axis, those at `sources`; for None the mean of all classes, for `_ZERO` zeros."""
     mean = value.take(range(num_classes), axis).mean(axis)
-    others = {None: mean, _ZERO: np.zeros_like(mean)}
-    return np.stack([others[index] if index in others else value.take(index, axis) for index in sources], axis)
+
+    def of_source(index: int | None) -> np.ndarray:
+        if index is None:
+            return mean
+        return np.zeros_like(mean) if index == _ZERO else value.take(index, axis)
+
+    return np.stack([of_source(index) for index in sources], axis)
 
 
 def _with_channels(value: np.ndarray, axis: int, before: int, now: int) -> np.ndarray:

@@ -15,7 +15,9 @@ from components.data_gate.counting import Findings, Pair
 from components.data_gate.doubts import near_duplicates
 from components.data_gate.example import check_example, parse
 from data import contract
+from data.base.errors import UserError
 from data.decoding.images import encode_png
+from data.decoding.label_png import encode_labels
 from data.label_map import LabelMap
 from data.near_duplicates import near_pairs
 
@@ -65,6 +67,7 @@ def run(
     near_duplicates="warn",
     label_map=LABEL_MAP,
     takes_16_bits=0,
+    has_objects=None,
 ):
     records_of = {"train": train, "eval": evaluation, "test": test, "newest": newest}
     records_of = {split: records for split, records in records_of.items() if records is not None}
@@ -104,6 +107,7 @@ def run(
             "label_map": label_map.model_dump_json(),
             "near_duplicates": near_duplicates,
             "takes_16_bits": takes_16_bits,
+            "has_objects": has_objects,
         },
     )
     return read_statistics(artifacts["statistics"].uri)
@@ -386,3 +390,48 @@ def test_sixteen_bits_need_a_range(tmp_path):
     with pytest.raises(DataGateError, match=r"16 bits per channel; set preprocessing\.intensity_range: \[LOW, HIGH\]"):
         run(tmp_path / "unknown", records[:1], records[1:])
     assert run(tmp_path / "known", records[:1], records[1:], takes_16_bits=1)["splits"]["train"]["examples"] == 1
+
+
+def with_objects(mask, objects, name="one", **changes):
+    instances = encode_labels(np.asarray(objects, np.uint16))
+    return serialized(features(np.asarray(mask, np.uint8), name, **{contract.INSTANCES: instances, **changes}))
+
+
+MASK, OBJECTS = [[0, 0, 1, 1], [1, 1, 1, 255]], [[0, 0, 7, 7], [9, 9, contract.CROWD, 7]]
+
+
+def test_objects_are_counted_by_class_and_size_where_the_task_has_them(tmp_path):
+    records = [with_objects(MASK, OBJECTS, name) for name in ("one", "two", "three")]
+    statistics = run(tmp_path / "with", records[:1], records[1:2], test=records[2:], has_objects=1)["splits"]["train"]
+    assert statistics["objects"] == {"road": 0, "car": 2}
+    assert statistics["objects_by_pixels"] == {"2": 2}
+    assert statistics["objects_by_share"] == {"0.125": 2}  # From a quarter on, and less than a half: 2 of 8 pixels.
+    without = run(tmp_path / "without", records[:1], records[1:2], test=records[2:])["splits"]["train"]
+    assert not [key for key in without if key.startswith("objects")]
+
+
+@pytest.mark.parametrize(
+    ("record", "message"),
+    [
+        (with_objects(MASK, OBJECTS, **{contract.INSTANCES: None}), "is missing, .* set task: semantic"),
+        (with_objects(MASK, [[7, 7, 7, 7], [9, 9, 0, 7]]), "object 7 has pixels of classes 0 and 1; it must have one"),
+        (with_objects(MASK, [[3, 3, 7, 7], [9, 9, 0, 7]]), "object 3 is of class 0, which is stuff in the label map"),
+        (with_objects(MASK, [[7, 7], [9, 9]]), "sizes differ: the mask has 4x2 pixels, .* 2x2"),
+        (
+            with_objects(MASK, OBJECTS, **{contract.INSTANCES: encode_png(np.zeros([2, 4], np.uint8))}),
+            "is not a PNG with one 16-bit channel",
+        ),
+    ],
+)
+def test_objects_that_contradict_the_mask_stop_the_run(tmp_path, record, message):
+    entries = LABEL_MAP.model_dump()
+    entries[0]["kind"] = "stuff"
+    good = [with_objects(MASK, OBJECTS, name) for name in ("a", "b")]
+    with pytest.raises(DataGateError, match=message):
+        run(tmp_path, [record], good[:1], test=good[1:], has_objects=1, label_map=LabelMap.model_validate(entries))
+
+
+def test_a_task_with_objects_needs_some(tmp_path):
+    records = [with_objects(MASK, np.zeros([2, 4]), name) for name in ("one", "two", "three")]
+    with pytest.raises(UserError, match="no image of the split train has an object"):
+        run(tmp_path, records[:1], records[1:2], test=records[2:], has_objects=1)

@@ -39,11 +39,11 @@ class Detections:
         """Of several images together, or of none."""
         empty = np.zeros([0, len(THRESHOLDS)], bool)
         none = cls(np.zeros(0, np.float32), empty, empty, 0)
-        arrays = [
+        scores, is_hit, is_ignored = (
             np.concatenate([getattr(part, name) for part in (none, *parts)])
             for name in ("scores", "is_hit", "is_ignored")
-        ]
-        return cls(*arrays, sum(part.labeled for part in parts))
+        )
+        return cls(scores, is_hit, is_ignored, sum(part.labeled for part in parts))
 
     @classmethod
     def of(cls, segments: Segments, scores: np.ndarray, class_id: int) -> Detections:

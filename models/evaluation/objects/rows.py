@@ -45,7 +45,7 @@ def _by_class(quality: str) -> Callable[[Sums], np.ndarray]:
 
 
 def _mean(quality: str, part: str) -> Callable[[Sums], float]:
-    return lambda sums: metrics.mean_over_classes(_COMPUTE[quality](_objects(sums).totals)[_chosen(part, sums)])
+    return lambda sums: float(metrics.mean_over_classes(_COMPUTE[quality](_objects(sums).totals)[_chosen(part, sums)]))
 
 
 def _replicates(part: str, sums: Sums) -> np.ndarray:
@@ -74,12 +74,12 @@ def _precision(levels: slice) -> Callable[[Sums], np.ndarray]:
 
 
 def _mean_precision(levels: slice) -> Callable[[Sums], float]:
-    return lambda sums: metrics.mean_over_classes(_precision(levels)(sums))
+    return lambda sums: float(metrics.mean_over_classes(_precision(levels)(sums)))
 
 
 def _matched_share(sums: Sums) -> float:
     objects = _objects(sums)
-    return panoptic_quality.matched_share(objects.totals[:, objects.is_thing])
+    return float(panoptic_quality.matched_share(objects.totals[:, objects.is_thing]))
 
 
 def _ratio(part: float, whole: float) -> float:
@@ -92,8 +92,8 @@ OBJECT_ROWS = (
     *(
         _row(
             f"{name}{part}",
-            words + (f" of {part[1:]}" if part else ""),
-            f"{definition}, mean over {classes}",
+            f"{name.upper()} of {part[1:]}" if part else words,
+            f"likewise, over {classes}" if part else f"{definition}, mean over {classes}",
             _mean(name, part),
             is_headline=name == "pq" or not part,
         )
@@ -101,8 +101,8 @@ OBJECT_ROWS = (
         for part, classes in _PARTS.items()
     ),
     *(
-        _row(f"class_{name}", words, definition, _by_class(name), by_class=True, is_headline=name == "pq")
-        for name, (words, definition) in _QUALITIES.items()
+        _row(f"class_{name}", name.upper(), "of one class", _by_class(name), by_class=True, is_headline=name == "pq")
+        for name in _QUALITIES
     ),
     *(
         _row(f"pq{part}_{end}", f"{end} end of the 95 % interval of PQ{words}", how, _interval_end(part, index))

@@ -55,3 +55,14 @@ def test_tiles_are_blended_from_the_averaged_probabilities(models):
         for model in (log_of_mean, average(models, CLASSES))
     )
     np.testing.assert_allclose(confidence, expected, atol=1e-5)
+
+
+def test_maps_of_objects_are_averaged_as_they_are():
+    settings = ModelSettings(encoder="plain", filters=2, depth=1)
+    models = [build_model(settings, SHAPE, CLASSES + 3, "float32") for _ in range(3)]
+    images = np.random.default_rng(0).normal(size=[2, *SHAPE]).astype(np.float32)
+    found = average(models, CLASSES)(images)
+    each = [model(images) for model in models]
+    probabilities = np.mean([tf.nn.softmax(maps[..., :CLASSES]) for maps in each], axis=0)
+    np.testing.assert_allclose(tf.nn.softmax(found[..., :CLASSES]), probabilities, atol=1e-6)
+    np.testing.assert_allclose(found[..., CLASSES:], np.mean([maps[..., CLASSES:] for maps in each], axis=0), atol=1e-5)

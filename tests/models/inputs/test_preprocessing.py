@@ -2,7 +2,8 @@ import numpy as np
 import pytest
 import tensorflow as tf
 
-from models.inputs.preprocessing import _decode_to_scale, normalize, placement
+from data.contract import IGNORE_LABEL
+from models.inputs.preprocessing import _decode_to_scale, _read_mask, _read_objects, normalize, placement
 
 
 @pytest.mark.parametrize(
@@ -82,3 +83,16 @@ def test_normalize():
     pixels = np.array([[[[0, 10]], [[255, 20]]]], np.uint8)
     mean, scale = np.array([[5.0, 10.0]], np.float32), np.array([[0.5, 2.0]], np.float32)
     np.testing.assert_allclose(normalize(pixels, mean, scale), [[[[-2.5, 0]], [[125, 20]]]])
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_objects_are_resized_as_the_mask_is(resize):
+    """Where the numbers of objects are the class ids, they stay so."""
+    class_ids = np.random.default_rng(0).integers(0, 4, [30, 50]).astype(np.uint8)
+    mask = _read_mask(tf.io.encode_png(class_ids[..., np.newaxis]), 16, 24, resize).numpy()
+    numbers = class_ids.astype(np.uint16) * 20_000
+    objects = _read_objects(tf.io.encode_png(numbers[..., np.newaxis]), 16, 24, resize).numpy()
+    padded = mask == IGNORE_LABEL
+    assert padded.any() == (resize == "pad")
+    np.testing.assert_array_equal(objects[~padded], mask[~padded].astype(np.uint16) * 20_000)
+    assert not objects[padded].any()

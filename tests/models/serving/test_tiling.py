@@ -112,3 +112,13 @@ def test_memory_is_bounded_by_a_row_of_tiles():
     )
     grown = float(re.findall(r"[\d.]+", finished.stdout)[-1])
     assert 50 < grown < 756
+
+
+@pytest.mark.parametrize("size", [(33, 100), (20, 10), (70, 24)])
+def test_maps_after_the_logits_are_blended_as_they_are(size):
+    image = photograph(*size)
+    normalized = tf.constant((image[np.newaxis] - MEAN.numpy()) * SCALE.numpy(), tf.float32)
+    maps = tf.function(tiling.blend, autograph=False)(pixelwise, 2, 2, tf.constant(image), MEAN, SCALE, (32, 24))
+    expected = pixelwise(normalized)[0].numpy()
+    np.testing.assert_allclose(maps[..., :2], tf.nn.softmax(expected[..., :2]), atol=1e-5)
+    np.testing.assert_allclose(maps[..., 2:], expected[..., 2:], atol=1e-4)

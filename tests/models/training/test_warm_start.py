@@ -45,20 +45,22 @@ class Wide(Narrow):
 PLAIN = {"encoder": "plain", "filters": 2, "depth": 1}
 
 
-def configuration(classes="sky,sea,land", deployed="", channels=3, size=32, **model):
+def configuration(classes="sky,sea,land", deployed="", channels=3, size=32, task="semantic", **model):
     return TrainerConfig(
         preprocessing=PreprocessingSettings(height=size, width=size, channels=channels),
         model=ModelSettings(**{**PLAIN, **model} if "encoder" not in model else {"filters": 2, **model}),
         train=TrainSettings(),
         label_map=LabelMap.from_names(classes.split(",")).model_dump(mode="json"),
         deployed_model=str(deployed),
+        task=task,
     )
 
 
 def network(config, seed=1):
     """With random values for all weights, so that none fit by accident."""
     shape = config.preprocessing
-    model = build_model(config.model, (shape.height, shape.width, shape.channels), len(config.label_map), "float32")
+    maps = len(config.label_map) + config.object_maps
+    model = build_model(config.model, (shape.height, shape.width, shape.channels), maps, "float32")
     generator = np.random.default_rng(seed)
     for variable in model.weights:
         values = generator.normal(size=variable.shape)
@@ -76,7 +78,7 @@ def deploy(tmp_path, caplog):
         exported = tf.Module()
         exported.weights = [variable.value for variable in model.weights]
         tf.saved_model.save(exported, str(folder))
-        known = config.model_dump(mode="json", include={"label_map", "preprocessing", "model", "train"})
+        known = config.model_dump(mode="json", include={"label_map", "preprocessing", "model", "train", "task"})
         write_text(str(folder / signatures.FACTS_PATH), json.dumps({**known, **facts}))
         return model, folder
 
@@ -325,3 +327,26 @@ def test_only_the_model_that_training_begins_with_starts_warm(tmp_path, monkeypa
     examples = types.SimpleNamespace(count=8, unit="images")
     trainer.train_model(config, tf.distribute.get_strategy(), examples, examples, str(tmp_path), logs="")
     assert begun == [16]
+
+
+def test_objects_are_learned_on_top_of_classes_and_the_other_way_around(deploy):
+    before, folder = deploy(configuration())
+    config = configuration("sky,boat,land", deployed=folder, task="instance")
+    model = network(config)
+    assert warm_start(model, config)
+    found, expected = logits(model, images()), logits(before, images())
+    assert_close(found[..., [0, 2]], expected[..., [0, 2]])
+    assert not found[..., 3:].any()
+
+
+@pytest.mark.parametrize("classes", ["sky,sea,land", "sky,sea,land,boat"])
+def test_maps_of_objects_are_taken_beside_other_classes(deploy, classes):
+    before, folder = deploy(configuration(task="instance"))
+    config = configuration(classes, deployed=folder, task="panoptic")
+    model = network(config)
+    assert warm_start(model, config)
+    assert_close(logits(model, images())[..., -3:], logits(before, images())[..., 3:])
+    semantic = configuration(classes, deployed=folder)
+    model = network(semantic)
+    assert warm_start(model, semantic)
+    assert_close(logits(model, images())[..., :3], logits(before, images())[..., :3])

@@ -135,7 +135,7 @@ def test_an_empty_section_has_its_defaults(write):
             (),
             "train.epoch: there is no such key; there are epochs, minutes, folds",
         ),
-        (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, data"),
+        (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, task, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "train.epochs: .*integer.*; got '2024-13-45'"),
         (MINIMAL + "train: {epochs: 1e-1}", (), "train.epochs: .*integer.*; got 0.1"),
         (MINIMAL + "train: {epochs: yes}", (), "train.epochs: .*integer.*; got 'yes'"),
