@@ -35,6 +35,7 @@ SIZES = {
         *("--seconds", "1", "--train", "12", "--evaluation", "4", "--test", "4"),
         *("--filters", "2", "--height", "32", "--width", "48"),
     ),
+    "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # They share what is imported, and a folder of data sets.

@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import ClassVar, Literal
 
+import numpy as np
+import pydantic
+
 from data.base.files import join, read_bytes
-from data.decoding.images import looks_flat
+from data.contract import CROWD, IGNORE_LABEL
+from data.decoding.images import BadImageError, looks_flat
 from data.formats.base.dealt import SplitOptions
+from data.formats.base.dense import check_objects, number_objects
 from data.formats.base.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.finding import find_pairs
+from data.listing.items import Item
 from data.listing.layout import find_layout
 from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
-from data.masks.meaning import MaskOptions
+from data.masks.class_ids import read_mask
+from data.masks.meaning import MaskOptions, packed
 
 
 class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
@@ -35,6 +43,9 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
       image_suffix: what they end in, before the extension, such as _leftImg8bit.
       mask_prefix: what the masks' names begin with, such as mask_; other files are left out.
       mask_suffix: what they end in, before the extension, such as _mask or _gtFine_labelIds.
+      objects: folder with masks that number the objects, named as the masks are; 0 is none, 65535 several that nobody
+        told apart. If it is the folder of the masks too, there are no others, and each object is of the second of two
+        classes.
       unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
         only left out.
     """
@@ -52,7 +63,17 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
     image_suffix: Affix = ""
     mask_prefix: Affix = ""
     mask_suffix: Affix = ""
+    objects: FolderBelow = ""
     unlabeled: Literal["set-aside", "ignore"] = "set-aside"
+
+    @pydantic.model_validator(mode="after")
+    def _check_objects(self) -> MaskFolderReader:
+        if self.objects == self.masks and len(self.label_map) != 2:
+            raise ValueError(
+                f"--objects {self.objects} without other masks is for two classes, the second of which has objects; "
+                f"there are {len(self.label_map)}"
+            )
+        return self
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:
@@ -66,17 +87,63 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         found = find_pairs(self.folder, self.images, self.masks, naming)
         stay = self.stated_splits({image.name: image.file.path for image, _ in found.pairs})
         pairs, same, other = without_repetitions(found.pairs, stay)
+        numbered, unnumbered = self._masks_of_objects(pairs, naming)
         listed = [
-            Source(image.name, "", image.file.path, mask.file.path, stated_split=placing(image.name).split)
+            Source(
+                image.name,
+                "",
+                image.file.path,
+                mask.file.path,
+                stated_split=placing(image.name).split,
+                labels=numbered.get(image.file.path, ""),
+            )
             for image, mask in pairs
+            if not self.objects or image.file.path in numbered
         ]
         sources = self.deal(listed, stay, self.folder)
         is_error = self.unlabeled == "set-aside"
-        set_aside = [*found.unusable, *other, *(found.unlabeled if is_error else [])]
-        ignored = [*found.ignored, *same, *((path, "no mask") for path, _ in found.unlabeled if not is_error)]
+        set_aside = [*found.unusable, *unnumbered, *other, *(found.unlabeled if is_error else [])]
+        others = [entry for entry in found.ignored if not self.objects or not entry[0].endswith(f"/{self.objects}")]
+        ignored = [*others, *same, *((path, "no mask") for path, _ in found.unlabeled if not is_error)]
         remedy = "--unlabeled ignore leaves out the images that have no mask" if found.unlabeled and is_error else ""
         return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
 
+    def _masks_of_objects(
+        self, pairs: Sequence[tuple[Item, Item]], naming: Naming
+    ) -> tuple[dict[str, str], list[tuple[str, str]]]:
+        """Paths of the masks of objects by that of their image; and the images that have none, with the reason."""
+        if not self.objects:
+            return {}, []
+        if self.objects == self.masks:
+            return {image.file.path: mask.file.path for image, mask in pairs}, []
+        found = find_pairs(self.folder, self.images, self.objects, naming)
+        numbered = {image.file.path: mask.file.path for image, mask in found.pairs}
+        missing = [image.file.path for image, _ in pairs if image.file.path not in numbered]
+        return numbered, [(path, f"no mask of its objects in {self.objects}") for path in missing]
+
     def read(self, source: Source) -> LabeledImage:
-        ids = self.read_class_ids(source.mask, self.meaning)
-        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)
+        if not source.labels:
+            ids = self.read_class_ids(source.mask, self.meaning)
+            return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)
+        values = self._values_of_objects(source.labels)
+        are_none, are_crowds = values == 0, values == CROWD
+        if source.labels == source.mask:
+            ids = np.where(are_none, 0, 1).astype(np.uint8)
+        else:
+            ids = self.read_class_ids(source.mask, self.meaning)
+            if ids.shape != values.shape:
+                raise BadImageError(
+                    f"the mask of its objects has {values.shape[1]}x{values.shape[0]} pixels, its mask "
+                    f"{ids.shape[1]}x{ids.shape[0]}"
+                )
+            check_objects(values, ~are_none & ~are_crowds, are_none, ids)
+        instances = number_objects(values, ~are_none & ~are_crowds & (ids != IGNORE_LABEL), are_crowds)
+        return LabeledImage(self.read_image(read_bytes(source.image), ids), ids, instances)
+
+    def _values_of_objects(self, path: str) -> np.ndarray:
+        """[height, width] numbers, or colors as numbers."""
+        try:
+            pixels = read_mask(read_bytes(path), self.max_pixels).pixels
+        except BadImageError as error:
+            raise BadImageError(f"the mask of its objects: {error}") from None
+        return packed(pixels) if pixels.ndim == 3 else pixels
