@@ -67,6 +67,21 @@ def shares(names: Sequence[str], of_splits: dict[str, Sequence[float]], descript
         return _svg(figure, description)
 
 
+def counts(pairs: np.ndarray) -> str:
+    """Predicted against labeled numbers of objects: [images, 2], labeled and predicted."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure((4.5, 4), layout="constrained")
+        axes = figure.subplots()
+        most = max(1, int(pairs.max(initial=0)))
+        axes.plot([0, most], [0, most], color=_INK, linewidth=0.8, label="equal")
+        # So many images as are kept would make a large file, if each had a point; equal ones share it.
+        places, images = np.unique(pairs, axis=0, return_counts=True)
+        axes.scatter(*places.T, s=16 * np.sqrt(images), color=_COLORS[0], alpha=0.6, linewidths=0, label="images")
+        axes.set(xlabel="labeled objects", ylabel="predicted objects")
+        axes.legend()
+        return _svg(figure, "Numbers of objects in each image: predicted against labeled")
+
+
 def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
     """Shares of each label's pixels by prediction, [C, C] counts by label and prediction."""
     with mpl.rc_context(_STYLE):

@@ -60,6 +60,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     by_slice = read_metrics(inputs["evaluation"].uri, tfma.CANDIDATE_KEY if has_baseline else "")
     before = read_metrics(inputs["evaluation"].uri, tfma.BASELINE_KEY) if has_baseline else {}
     whole = by_slice[""]
+    has_objects = "pq" in whole
     statistics = read_statistics(inputs["data_statistics"].uri)
     deployed_facts = _deployed_facts(inputs["baseline_model"])
     serving = inputs["infra_blessing"]
@@ -80,9 +81,10 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "headlines": [
             {"label": metric.words, "value": whole[metric.key()], "before": before.get("", {}).get(metric.key())}
             for metric in METRICS.values()
-            if metric.is_headline and not metric.by_class
+            if metric.is_headline and not metric.by_class and (has_objects or not metric.of_objects)
         ],
-        "class_columns": [metric.words for metric in _class_metrics()],
+        "objects": _objects(whole) if has_objects else None,
+        "class_columns": [metric.words for metric in _class_metrics(has_objects)],
         "classes": _classes(label_map, whole, before.get("", {}), statistics),
         "slices": [
             {
@@ -126,7 +128,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     names = [name.decode(errors="replace") for name in whole["image_names"]]
     choices = pictures.choose(names, whole["image_mean_iou"])
     test = artifact_utils.get_split_uri([inputs["examples"]], "test")
-    drawn = pictures.draw(model, facts["preprocessing"], test, choices)
+    drawn = pictures.draw(model, facts, test, choices)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(TEMPLATE_PATH.parent),
         autoescape=True,
@@ -177,9 +179,33 @@ def _scalar(proto: Any) -> np.ndarray:
     return tf.make_ndarray(proto)
 
 
-def _class_metrics() -> list[Metric]:
+def _objects(values: dict[str, Any]) -> dict[str, Any]:
+    """Counts of each image, and what was found of objects of each size."""
+    labeled, hit, ious, invented = values["objects_by_area"]
+    return {
+        "counting_error": values["counting_error"],
+        "interval": [values["pq_things_lower"], values["pq_things_upper"]],
+        "chart": charts.counts(values["object_counts"]),
+        "sizes": [
+            {
+                "area": f"{2**power:,} to {2 ** (power + 1):,}",
+                "labeled": int(labeled[power]),
+                "found": hit[power] / labeled[power] if labeled[power] else None,
+                "iou": ious[power] / hit[power] if hit[power] else None,
+                "invented": int(invented[power]),
+            }
+            for power in np.flatnonzero(labeled + invented).tolist()
+        ],
+    }
+
+
+def _class_metrics(has_objects: bool) -> list[Metric]:
     """The columns of the table of classes."""
-    return [metric for metric in METRICS.values() if metric.is_headline and metric.by_class]
+    return [
+        metric
+        for metric in METRICS.values()
+        if metric.is_headline and metric.by_class and (has_objects or not metric.of_objects)
+    ]
 
 
 def _classes(
@@ -191,7 +217,7 @@ def _classes(
             "name": label.name,
             "color": "#{:02x}{:02x}{:02x}".format(*label.color),
             "share": shares.get(label.name),
-            "values": [values[metric.key(label.name)] for metric in _class_metrics()],
+            "values": [values[metric.key(label.name)] for metric in _class_metrics("pq" in values)],
             "iou": values[METRICS["iou"].key(label.name)],
             "before": before.get(METRICS["iou"].key(label.name)),
         }

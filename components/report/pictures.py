@@ -16,15 +16,21 @@ from data import contract
 from data.base.files import list_files
 from data.decoding.orientation import without_orientation
 from data.label_map import LabelMap
+from data.writing.objects import is_edge
+from models.evaluation.objects.segments import Segments, keys, overlaps
 from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS
+from models.serving.signatures import CLASS_IDS, INSTANCE_IDS
 
 # Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
 _GROUP = 12
 SIDES = (320, 256, 192, 128, 96, 64, 48)
-# Vermilion, from Okabe and Ito's palette.
-_ERROR = (213, 94, 0)
+# Vermilion and blue, from Okabe and Ito's palette.
+_ERRORS = [(213, 94, 0), (0, 114, 178)]
 _CLEAR = 255
+# Of the colors of errors.
+_MISSED, _INVENTED = 0, 1
+# Stands for the edges of objects.
+_EDGE = 254
 
 
 @dataclasses.dataclass(frozen=True)
@@ -43,6 +49,21 @@ class Choice:
 
 
 @dataclasses.dataclass(frozen=True)
+class PicturedObjects:
+    """The objects of a picture, of its size.
+
+    Attributes:
+      labeled: [h, w] int32, their numbers in the labels, 0 for none.
+      predicted: [h, w] int32, likewise.
+      outcome: [h, w] uint8: `_MISSED` in labeled objects that were not matched, `_INVENTED` in predicted ones.
+    """
+
+    labeled: np.ndarray
+    predicted: np.ndarray
+    outcome: np.ndarray
+
+
+@dataclasses.dataclass(frozen=True)
 class Picture:
     """An image as it is shown, at most `SIDES[0]` pixels long.
 
@@ -51,12 +72,14 @@ class Picture:
       pixels: [h, w, 3] uint8.
       label: [h, w] uint8 class ids.
       prediction: [h, w] uint8 class ids.
+      objects: where the model tells objects apart.
     """
 
     choice: Choice
     pixels: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
+    objects: PicturedObjects | None = None
 
 
 def choose(names: list[str], values: np.ndarray) -> list[Choice]:
@@ -71,12 +94,12 @@ def choose(names: list[str], values: np.ndarray) -> list[Choice]:
     return [Choice(group, names[i], float(values[i])) for group, chosen in groups.items() for i in chosen]
 
 
-def draw(model: str, preprocessing: dict[str, Any], examples: str, choices: list[Choice]) -> list[Picture]:
+def draw(model: str, facts: dict[str, Any], examples: str, choices: list[Choice]) -> list[Picture]:
     """Predicts the chosen images.
 
     Args:
       model: folder of the SavedModel.
-      preprocessing: of the model's facts.
+      facts: the model's.
       examples: folder of the split's TFRecords.
       choices: which images, in the order of the result.
     """
@@ -85,7 +108,7 @@ def draw(model: str, preprocessing: dict[str, Any], examples: str, choices: list
     found = {}
     for name, features in _named_examples(examples):
         if name in by_name and name not in found:
-            found[name] = _picture(by_name[name], features, serve, preprocessing)
+            found[name] = _picture(by_name[name], features, serve, facts)
     return [found[choice.name] for choice in choices if choice.name in found]
 
 
@@ -97,22 +120,55 @@ def _named_examples(folder: str) -> Iterator[tuple[str, Any]]:
             yield contract.example_name(source_id, features[contract.IMAGE].bytes_list.value[0]), features
 
 
-def _picture(choice: Choice, features: Any, serve: Any, preprocessing: dict[str, Any]) -> Picture:
+def _picture(choice: Choice, features: Any, serve: Any, facts: dict[str, Any]) -> Picture:
+    preprocessing = facts["preprocessing"]
     encoded = features[contract.IMAGE].bytes_list.value[0]
     pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
     label = tf.io.decode_png(features[contract.MASK].bytes_list.value[0], 1).numpy()[..., 0]
     height, width = label.shape
-    class_ids = serve(tf.constant([without_orientation(encoded)]))[CLASS_IDS].numpy()[0]
+    outputs = serve(tf.constant([without_orientation(encoded)]))
     target = (preprocessing["height"], preprocessing["width"])
     top, left, inner_height, inner_width = map(int, placement(height, width, *target, preprocessing["resize"]))
-    prediction = class_ids[top : top + inner_height, left : left + inner_width]
+    inside = np.s_[top : top + inner_height, left : left + inner_width]
+    prediction = outputs[CLASS_IDS].numpy()[0][inside]
     size = _fit(width, height, SIDES[0])
+    objects = None
+    if facts.get("things"):
+        numbers = tf.io.decode_png(features[contract.INSTANCES].bytes_list.value[0], 1, tf.uint16).numpy()[..., 0]
+        whole = (_resized(values, (width, height)) for values in (prediction, outputs[INSTANCE_IDS].numpy()[0][inside]))
+        is_thing = [label["name"] in facts["things"] for label in facts["label_map"]]
+        objects = _pictured(label, numbers.astype(np.int32), *whole, np.array(is_thing), size)
     return Picture(
         choice,
         np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2)),
-        np.array(Image.fromarray(label).resize(size, Image.Resampling.NEAREST)),
-        np.array(Image.fromarray(prediction).resize(size, Image.Resampling.NEAREST)),
+        _resized(label, size),
+        _resized(prediction, size),
+        objects,
     )
+
+
+def _resized(values: np.ndarray, size: tuple[int, int]) -> np.ndarray:
+    return np.array(Image.fromarray(values).resize(size, Image.Resampling.NEAREST))
+
+
+def _pictured(
+    label: np.ndarray,
+    numbers: np.ndarray,
+    class_ids: np.ndarray,
+    own: np.ndarray,
+    is_thing: np.ndarray,
+    size: tuple[int, int],
+) -> PicturedObjects:
+    """Which objects match, at the image's size; then at the picture's."""
+    labeled, predicted = keys(label, numbers, is_thing), keys(class_ids, own, is_thing)
+    segments = Segments.of(overlaps(labeled, predicted))
+    outcome = np.full(label.shape, _CLEAR, np.uint8)
+    for value, of_pixels, side, chosen in (
+        (_INVENTED, predicted, segments.predicted, segments.is_invented),
+        (_MISSED, labeled, segments.labeled, segments.is_missed),
+    ):
+        outcome[np.isin(of_pixels, side.keys[chosen & side.is_thing])] = value
+    return PicturedObjects(*(_resized(values, size) for values in (numbers, own, outcome)))
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:
@@ -130,17 +186,19 @@ def layers(picture: Picture, label_map: LabelMap, side: int) -> dict[str, str]:
     """
     height, width = picture.label.shape
     size = _fit(width, height, side)
-    label, prediction = (
-        np.array(Image.fromarray(ids).resize(size, Image.Resampling.NEAREST))
-        for ids in (picture.label, picture.prediction)
-    )
-    wrong = np.where((label != prediction) & (label != contract.IGNORE_LABEL), 0, _CLEAR).astype(np.uint8)
+    label, prediction = (_resized(ids, size) for ids in (picture.label, picture.prediction))
+    if picture.objects is None:
+        wrong = np.where((label != prediction) & (label != contract.IGNORE_LABEL), 0, _CLEAR).astype(np.uint8)
+    else:
+        wrong = _resized(picture.objects.outcome, size)
+        for ids, numbers in ((label, picture.objects.labeled), (prediction, picture.objects.predicted)):
+            ids[is_edge(_resized(numbers, size))] = _EDGE
     image = Image.fromarray(picture.pixels).resize(size, Image.Resampling.LANCZOS)
     return {
         "image": _data_uri(image, "JPEG", quality=80),
         "label": _palette_png(label, label_map.palette),
         "prediction": _palette_png(prediction, label_map.palette),
-        "errors": _palette_png(wrong, [_ERROR]),
+        "errors": _palette_png(wrong, _ERRORS),
     }
 
 
@@ -148,6 +206,7 @@ def _palette_png(ids: np.ndarray, palette: list[tuple[int, int, int]]) -> str:
     image = Image.fromarray(ids)
     colors = np.zeros([256, 3], np.uint8)
     colors[: len(palette)] = palette
+    colors[_EDGE] = 255
     image.putpalette(colors.tobytes())
     return _data_uri(image, "PNG", optimize=True, transparency=_CLEAR)
 

@@ -75,3 +75,18 @@ def columns(counts: np.ndarray, height: int) -> tuple[np.ndarray, int]:
     lengths[0] = start - left * height
     values = np.arange(len(lengths)) % 2 == 1
     return np.repeat(values, lengths).reshape(right - left, height).T, left
+
+
+def compressed(counts: Sequence[int] | np.ndarray) -> str:
+    """Run lengths as pycocotools' compressed text, which `decompressed` reads."""
+    numbers = np.array(counts, np.int64)
+    numbers[3:] -= np.asarray(counts, np.int64)[1:-2]
+    letters = []
+    for number in numbers.tolist():
+        goes_on = True
+        while goes_on:
+            low, number = number & 31, number >> 5
+            # The highest bit of the last letter is the sign.
+            goes_on = number != (-1 if low & 16 else 0)
+            letters.append(chr(48 + low + (32 if goes_on else 0)))
+    return "".join(letters)

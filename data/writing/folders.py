@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import os
 import shutil
 from collections.abc import Iterator, Sequence
@@ -13,6 +14,7 @@ from data.annotations.classes import is_background
 from data.base.errors import UserError
 from data.label_map import LabelMap
 from data.writing import WRITERS, AnnotatedImage, Writer
+from data.writing.objects import FoundObjects
 from data.writing.outlines.regions import Region, find_regions
 
 
@@ -30,9 +32,21 @@ class AnnotationFolders:
         self._output = output
         self._writers, self._classes, self._tolerance = writers, classes, tolerance
 
-    def regions(self, class_ids: np.ndarray) -> list[Region]:
-        """What is written of a mask, [height, width] uint8; nothing if there are no formats."""
-        return find_regions(class_ids, self._classes, self._tolerance) if self._writers else []
+    def regions(self, class_ids: np.ndarray, objects: FoundObjects | None = None) -> list[Region]:
+        """What is written of a mask, [height, width] uint8; nothing if there are no formats.
+
+        Objects, where they are told apart, are regions of their own.
+        """
+        if not self._writers:
+            return []
+        if objects is None:
+            return find_regions(class_ids, self._classes, self._tolerance)
+        # Values beyond the class ids stand for objects.
+        of_value = np.concatenate([np.arange(256), objects.class_ids])
+        values = np.where(objects.numbers > 0, objects.numbers + 255, class_ids).astype(np.int32)
+        wanted = np.flatnonzero(np.isin(of_value, self._classes))
+        found = find_regions(values, wanted, self._tolerance)
+        return [dataclasses.replace(region, class_id=int(of_value[region.class_id])) for region in found]
 
     def add(self, image: AnnotatedImage) -> None:
         """Writes an image's annotations in all formats.

@@ -52,7 +52,11 @@ class Results:
         for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
             try:
                 entry = json.loads(line)
-                listed = [entry[key] for key in ("mask", "overlay") if isinstance(entry.get(key), str)]
+                listed = [
+                    entry[key]
+                    for key in ("mask", "overlay", "instances", "panoptic")
+                    if isinstance(entry.get(key), str)
+                ]
             except (ValueError, AttributeError):  # Someone else's file, or the last line of a run that was killed.
                 continue
             for item in listed:

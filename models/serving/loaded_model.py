@@ -15,9 +15,22 @@ from data.base.errors import UserError
 from data.base.files import join, read_bytes
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
+from data.writing.objects import FoundObjects
 from models.inputs.encoded import NO_RANGE
 from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, load, read_facts
+from models.serving.signatures import (
+    CLASS_IDS,
+    CONFIDENCE,
+    FACTS_PATH,
+    INSTANCE_IDS,
+    OBJECT_AREAS,
+    OBJECT_BOXES,
+    OBJECT_CLASSES,
+    OBJECT_COUNT,
+    OBJECT_SCORES,
+    load,
+    read_facts,
+)
 from models.serving.versions import GRAPH_FILE, model_folder
 
 # Rows of an image that are worked on at once where its size does not matter, in pixels.
@@ -31,10 +44,42 @@ class Segmentation:
     Attributes:
       class_ids: [h, w] uint8.
       confidence: [h, w] float32, the probability of that class.
+      objects: what the model found, if it tells objects apart.
     """
 
     class_ids: np.ndarray
     confidence: np.ndarray
+    objects: FoundObjects | None = None
+
+    def outputs(self) -> dict[str, np.ndarray | int]:
+        """What the signature gives of the image, by name; without padding."""
+        maps = {CLASS_IDS: self.class_ids, CONFIDENCE: self.confidence}
+        if self.objects is None:
+            return maps
+        return {
+            **maps,
+            INSTANCE_IDS: self.objects.numbers,
+            OBJECT_COUNT: len(self.objects.areas),
+            OBJECT_CLASSES: self.objects.class_ids,
+            OBJECT_SCORES: self.objects.scores,
+            OBJECT_BOXES: self.objects.boxes,
+            OBJECT_AREAS: self.objects.areas,
+        }
+
+
+@dataclasses.dataclass(frozen=True)
+class WholeImage:
+    """The model's output for one image, at its own size.
+
+    Attributes:
+      class_ids: [height, width] uint8.
+      confidence: the mean probability of the predicted classes.
+      objects: what the model found, if it tells objects apart.
+    """
+
+    class_ids: np.ndarray
+    confidence: float
+    objects: FoundObjects | None = None
 
 
 class LoadedModel:
@@ -65,6 +110,16 @@ class LoadedModel:
         self.segment([encode_png(np.zeros([height, width], np.uint8))], [(height, width)])
 
     @property
+    def has_objects(self) -> bool:
+        """Whether it tells objects apart."""
+        return self.facts.get("task", "semantic") != "semantic"
+
+    @property
+    def things(self) -> list[str]:
+        """Names of the classes that have objects."""
+        return list(self.facts.get("things", []))
+
+    @property
     def keeps_size(self) -> bool:
         """Whether images are segmented at their own size, and one after the other."""
         return self._preprocessing["resize"] == "none"
@@ -86,23 +141,22 @@ class LoadedModel:
         class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
         # Without resizing, each map has its image's size, and the batch has the size of the largest.
         areas = [np.s_[:height, :width] if self.keeps_size else np.s_[:, :] for height, width in sizes]
-        return [Segmentation(class_ids[i][area], confidence[i][area]) for i, area in enumerate(areas)]
+        objects = [_objects_of(outputs, i, area) if self.has_objects else None for i, area in enumerate(areas)]
+        return [Segmentation(class_ids[i][area], confidence[i][area], objects[i]) for i, area in enumerate(areas)]
 
     def segment_whole(
         self, encoded: bytes, height: int, width: int, progress: Callable[[float], None] = lambda share: None
-    ) -> tuple[np.ndarray, float]:
+    ) -> WholeImage:
         """Segments one image, with class ids at its own size.
 
-        Beside the decoded image and the class ids, it takes memory for a row of tiles, or for the model's input.
+        Beside the decoded image and the class ids, it takes memory for a row of tiles, or for the model's input; with
+        objects, for the model's maps of the whole image.
 
         Args:
           encoded: a JPEG or PNG file.
           height: of the image, in pixels.
           width: likewise.
           progress: called with the share of the image that is done, if the image is done in parts.
-
-        Returns:
-          [height, width] uint8 class ids, and the mean probability of the predicted classes.
 
         Raises:
           BadImageError: if it cannot be decoded.
@@ -117,9 +171,13 @@ class LoadedModel:
         )
         inside = np.s_[top : top + inner_height, left : left + inner_width]
         confidence = float(found.confidence[inside].mean(dtype=np.float64))
-        return _enlarge(found.class_ids[inside], height, width), confidence
+        class_ids, objects = _enlarge(found.class_ids[inside], height, width), found.objects
+        if objects is not None:
+            numbers = _enlarge(objects.numbers[inside], height, width)
+            objects = FoundObjects.measured(numbers, objects.class_ids, objects.scores)
+        return WholeImage(class_ids, confidence, objects)
 
-    def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> tuple[np.ndarray, float]:
+    def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> WholeImage:
         try:
             count, size, pixels, *constants, sums, row_weights = self._model.begin_bands(tf.constant(encoded))
         except tf.errors.InvalidArgumentError as error:
@@ -137,7 +195,7 @@ class LoadedModel:
             total += float(confidence.sum(dtype=np.float64))
             top += len(rows)
             progress(top / height)
-        return class_ids, total / class_ids.size
+        return WholeImage(class_ids, total / class_ids.size)
 
     def signature_definitions(self) -> dict[str, Any]:
         """The signatures as TF Serving describes them."""
@@ -175,14 +233,23 @@ def strips(height: int, width: int) -> list[slice]:
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _enlarge(class_ids: np.ndarray, height: int, width: int) -> np.ndarray:
-    """Each pixel of the result gets the class of the pixel below its center: [height, width] uint8."""
-    rows, columns = (
-        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), class_ids.shape, strict=True)
+def _objects_of(outputs: dict[str, tf.Tensor], index: int, area: tuple[slice, slice]) -> FoundObjects:
+    """The objects of one image of a batch."""
+    count = int(outputs[OBJECT_COUNT][index])
+    class_ids, scores, boxes, areas = (
+        outputs[name].numpy()[index, :count] for name in (OBJECT_CLASSES, OBJECT_SCORES, OBJECT_BOXES, OBJECT_AREAS)
     )
-    enlarged = np.empty([height, width], np.uint8)
+    return FoundObjects(outputs[INSTANCE_IDS].numpy()[index][area], class_ids, scores, boxes, areas)
+
+
+def _enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
+    """Each pixel of the result gets the value of the pixel below its center: [height, width]."""
+    rows, columns = (
+        (2 * np.arange(new) + 1) * old // (2 * new) for new, old in zip((height, width), values.shape, strict=True)
+    )
+    enlarged = np.empty([height, width], values.dtype)
     for strip in strips(height, width):
-        enlarged[strip] = class_ids[rows[strip]][:, columns]
+        enlarged[strip] = values[rows[strip]][:, columns]
     return enlarged
 
 

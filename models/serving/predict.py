@@ -1,4 +1,4 @@
-"""Predicts with a pushed model: class-id masks and colored overlays at each image's own size."""
+"""Predicts with a pushed model: class-id masks, objects and colored overlays at each image's own size."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pathlib
 import re
 import stat
 from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import tensorflow as tf
@@ -23,9 +24,12 @@ from data.decoding.orientation import without_orientation
 from data.decoding.structure import PNG_SIGNATURE
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
+from data.writing.objects import ObjectFiles, is_edge, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 
+# What only models that tell objects apart have.
+_OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 _SPECIAL = {
     stat.S_ISDIR: "a folder",
@@ -45,6 +49,10 @@ class Prediction:
       error: why it could not be used.
       mask: path of the class ids.
       overlay: path of the colored image.
+      instances: path of the objects' numbers, 16 bits; only of models that tell objects apart, as the next three.
+      panoptic: path of the numbers of all segments, as COCO's panoptic format stores them.
+      object_counts: objects by class name, without classes that have none.
+      objects: each object's class, score, box (top, left, bottom, right) and area, in the order of their numbers.
       height: of the image, in pixels.
       width: of the image, in pixels.
       class_shares: share of its pixels, by class name.
@@ -55,6 +63,10 @@ class Prediction:
     error: str | None = None
     mask: str = ""
     overlay: str = ""
+    instances: str = ""
+    panoptic: str = ""
+    object_counts: dict[str, int] | None = None
+    objects: list[dict[str, Any]] | None = None
     height: int = 0
     width: int = 0
     class_shares: dict[str, float] = dataclasses.field(default_factory=dict)
@@ -84,19 +96,23 @@ class _Output:
         self._taken.add(free)
         return free
 
-    def paths(self, name: str) -> tuple[str, str]:
-        """Where mask and overlay go.
+    def below(self, path: str) -> str:
+        """The path of a result, in the folder."""
+        return os.path.relpath(path, self._folder)
+
+    def paths(self, name: str, kinds: Sequence[str]) -> dict[str, str]:
+        """Where the results of an image go, by their kinds.
 
         Raises:
           BadImageError: if something else is there.
         """
-        mask, overlay = (os.path.join(self._folder, f"{name}_{kind}.png") for kind in ("mask", "overlay"))
-        for path in (mask, overlay):
+        paths = {kind: os.path.join(self._folder, f"{name}_{kind}.png") for kind in kinds}
+        for path in paths.values():
             if os.path.realpath(path) in self._inputs:
                 raise BadImageError(f"its result would overwrite the input {path}; choose another --output")
             if os.path.lexists(path) and not is_result(path) and not self._earlier.has(path):
                 raise BadImageError(f"{path} exists and is no result of predict; choose another --output")
-        return mask, overlay
+        return paths
 
 
 def predict(
@@ -110,7 +126,9 @@ def predict(
 ) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
-    Each prediction is also a line of `predictions.jsonl`. One image at a time is in memory.
+    A model that tells objects apart has `NAME_instances.png` and `NAME_panoptic.png` too, and all of its objects are
+    in the files of `data.writing.objects`. Each prediction is also a line of `predictions.jsonl`. One image at a time
+    is in memory.
 
     Args:
       model: folder of a SavedModel, or a push destination, whose deployed version is taken.
@@ -135,10 +153,16 @@ def predict(
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        predictor = _Predictor(loaded, target, annotations, max_pixels, progress)
+        files = None
+        if loaded.has_objects:
+            files = ObjectFiles(output, loaded.label_map, loaded.things)
+            stack.callback(files.close)
+        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress)
         for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)
-            kept = ("image", "error") if prediction.error else fields.keys() - {"error"}
+            kept = {"image", "error"} if prediction.error else fields.keys() - {"error"}
+            if not loaded.has_objects:
+                kept -= _OF_OBJECTS
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
             lines.flush()
             yield prediction
@@ -173,6 +197,7 @@ class _Predictor:
     model: LoadedModel
     output: _Output
     annotations: AnnotationFolders
+    files: ObjectFiles | None
     max_pixels: int
     progress: Callable[[str, float], None]
 
@@ -197,18 +222,27 @@ class _Predictor:
                 yield Prediction(path, _reason(error))
 
     def _predict(self, image: _Image) -> Prediction:
-        paths = self.output.paths(image.result)
+        kinds = ("mask", "overlay", *(("instances", "panoptic") if self.model.has_objects else ()))
+        paths = self.output.paths(image.result, kinds)
         if not image.content:
             raise BadImageError("it is empty")
         decoded = read_image(image.content, None, self.max_pixels, intensity_range=self.model.intensity_range)
         height, width = decoded.height, decoded.width
-        class_ids, confidence = self.model.segment_whole(
+        found = self.model.segment_whole(
             decoded.encoded, height, width, lambda share: self.progress(image.label, share)
         )
-        overlay = _overlay(decoded.encoded, class_ids, np.array(self.model.label_map.palette, np.uint8))
-        regions = self.annotations.regions(class_ids)
-        os.makedirs(os.path.dirname(paths[0]), exist_ok=True)
-        _save(dict(zip(paths, (Image.fromarray(class_ids), overlay), strict=True)))
+        class_ids, objects = found.class_ids, found.objects
+        edges = None if objects is None else is_edge(objects.numbers)
+        overlay = _overlay(decoded.encoded, class_ids, np.array(self.model.label_map.palette, np.uint8), edges)
+        regions = self.annotations.regions(class_ids, objects)
+        os.makedirs(os.path.dirname(paths["mask"]), exist_ok=True)
+        pictures = {"mask": Image.fromarray(class_ids), "overlay": overlay}
+        if objects is not None:
+            pictures["instances"] = Image.fromarray(objects.numbers.astype(np.uint16))
+            pictures["panoptic"] = Image.fromarray(panoptic_colors(panoptic_ids(class_ids, objects)))
+        _save({paths[kind]: picture for kind, picture in pictures.items()})
+        if self.files and objects is not None:
+            self.files.add(image.name, self.output.below(paths["panoptic"]), class_ids, objects)
         self.annotations.add(AnnotatedImage(image.name, image.result, image.path, height, width, regions))
         counts = np.zeros(len(self.model.label_map), np.int64)
         for strip in strips(height, width):
@@ -216,12 +250,13 @@ class _Predictor:
         shares = (counts / class_ids.size).round(6).tolist()
         return Prediction(
             image.label,
-            mask=paths[0],
-            overlay=paths[1],
+            **paths,
+            object_counts=objects.counts(self.model.label_map) if objects else None,
+            objects=objects.described(self.model.label_map) if objects else None,
             height=height,
             width=width,
             class_shares=dict(zip(self.model.label_map.names, shares, strict=True)),
-            confidence=round(confidence, 6),
+            confidence=round(found.confidence, 6),
         )
 
 
@@ -236,8 +271,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Image.Image:
-    """The image under half-transparent colors of its classes."""
+def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray, edges: np.ndarray | None) -> Image.Image:
+    """The image under half-transparent colors of its classes; edges of objects are white."""
     decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
     pixels = np.asarray(memoryview(decoded))  # Unlike `numpy()`, this does not copy.
     height, width = class_ids.shape
@@ -245,6 +280,8 @@ def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray) -> Imag
     for strip in strips(height, width):
         # In 16 bits, which the sum needs.
         blended = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
+        if edges is not None:
+            blended[edges[strip]] = 255
         overlay.paste(Image.fromarray(blended.astype(np.uint8)), (0, strip.start))
     return overlay
 

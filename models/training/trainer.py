@@ -219,8 +219,12 @@ def decoded_examples(
 
 def _facts(config: TrainerConfig) -> dict[str, Any]:
     """What users of the model need to know."""
+    label_map, objects = LabelMap.model_validate(config.label_map), config.objects
     return {
         "task": config.task,
+        "things": [name for name, thing in zip(label_map.names, objects.is_thing, strict=True) if thing]
+        if objects
+        else [],
         "label_map": config.label_map,
         "preprocessing": config.preprocessing.model_dump(mode="json", exclude_none=True),
         "model": config.model.model_dump(mode="json"),

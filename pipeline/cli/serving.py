@@ -67,6 +67,10 @@ def predict(
     With --write, people correct the predictions in a labeling tool instead of drawing (docs/serving.md says how each
     tool imports them). DIR/annotations_FORMAT must not exist, since it may hold corrections.
 
+    A model that tells objects apart writes DIR/photo_instances.png as well, 16 bits with the number of each pixel's
+    object, and draws edges of objects in white. Results in COCO's forms are in DIR/objects_coco.json (a list of
+    objects with scores) and in DIR/objects_panoptic.json with the pictures DIR/photo_panoptic.png.
+
     DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
     used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
@@ -91,9 +95,9 @@ def predict(
     for count, prediction in enumerate(predictions, start=1):
         progress.clear()
         bad += prediction.error is not None
-        outcome = prediction.error or ", ".join(
-            f"{name} {share:.1%}" for name, share in prediction.class_shares.items() if share
-        )
+        shares = [f"{name} {share:.1%}" for name, share in prediction.class_shares.items() if share]
+        counts = [f"{count} of {name}" for name, count in (prediction.object_counts or {}).items()]
+        outcome = prediction.error or ", ".join(counts + shares)
         click.echo(f"[{count}{total}] {_shown(prediction.image)}: {outcome}", err=prediction.error is not None)
     click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     for name in dict.fromkeys(formats):

@@ -48,8 +48,8 @@ def test_everything_is_where_it_was_asked_for(config, first):
     assert {"artifacts", "checkpoints", "logs", "metadata.sqlite"} <= set(os.listdir(config.output))
     assert os.path.isfile(first.report)
     assert os.path.realpath(first.report).startswith(config.output)
-    class_ids, _ = load_model(config.push_destination).segment_whole(encode_png(np.zeros([30, 20], np.uint8)), 30, 20)
-    assert class_ids.shape == (30, 20)
+    found = load_model(config.push_destination).segment_whole(encode_png(np.zeros([30, 20], np.uint8)), 30, 20)
+    assert found.class_ids.shape == (30, 20)
 
 
 def test_nothing_new_is_found_again_whatever_the_times(config, first):

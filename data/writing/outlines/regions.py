@@ -71,14 +71,14 @@ def find_regions(class_ids: np.ndarray, classes: Collection[int], tolerance: flo
     """The regions of a mask.
 
     Args:
-      class_ids: the mask, [height, width] uint8.
+      class_ids: the mask, [height, width] uint8, or int32 with other values as well.
       classes: those whose regions are wanted.
       tolerance: how far outlines may lie from the edges of pixels, in pixels; 0 keeps every pixel.
 
     Returns:
       Regions, from top to bottom. Neighbors share their border.
     """
-    is_wanted = np.zeros(256, bool)
+    is_wanted = np.zeros(1 + max(255, int(class_ids.max(initial=0))), bool)
     is_wanted[list(classes)] = True
     rings: list[np.ndarray] = []
     owners: list[int] = []

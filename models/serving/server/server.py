@@ -22,7 +22,6 @@ from data.label_map import LabelMap
 from models.serving.server.batching import Answer, Batcher, BusyError
 from models.serving.server.follower import Follower
 from models.serving.server.requests import BadRequestError, TooManyPixelsError, image_sizes, read_request
-from models.serving.signatures import CLASS_IDS, CONFIDENCE
 
 _LOG = logging.getLogger("segpipe.model_server")
 _PAGE = pathlib.Path(__file__).with_name("page.html")
@@ -236,10 +235,10 @@ class ModelServer:
 
 
 def _encode(answer: Answer, by_rows: bool) -> bytes:
-    rows = [{CLASS_IDS: item.class_ids, CONFIDENCE: item.confidence} for item in answer.segmentations]
+    rows = [item.outputs() for item in answer.segmentations]
     content: dict[str, Any] = {"predictions": rows}
     if not by_rows:
-        content = {"outputs": {name: [row[name] for row in rows] for name in (CLASS_IDS, CONFIDENCE)}}
+        content = {"outputs": {name: [row[name] for row in rows] for name in rows[0]}}
     # orjson takes contiguous arrays only; what was cut from a larger map is not contiguous.
     return orjson.dumps(content, default=lambda array: array.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
 

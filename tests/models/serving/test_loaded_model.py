@@ -26,9 +26,10 @@ def test_the_newest_model_is_loaded_whatever_folders_are_beside_it(tmp_path, pus
     (destination / "3" / "saved_model.pb").unlink()
     (destination / "4").mkdir()
     for model, expected in ((destination, 2), (destination / "1", 1)):
-        class_ids, confidence = load_model(str(model)).segment_whole(BRIGHT, 20, 30)
-        assert np.array_equal(class_ids, np.full([20, 30], expected))
-        assert confidence == pytest.approx(1)
+        found = load_model(str(model)).segment_whole(BRIGHT, 20, 30)
+        assert np.array_equal(found.class_ids, np.full([20, 30], expected))
+        assert found.confidence == pytest.approx(1)
+        assert found.objects is None
     (destination / "2" / "assets.extra" / "segpipe.json").unlink()
     with pytest.raises(UserError, match=r"serving/2 is not a segpipe model: it has no assets.extra/segpipe.json"):
         load_model(str(destination))
@@ -43,7 +44,7 @@ def test_the_newest_model_is_loaded_whatever_folders_are_beside_it(tmp_path, pus
 def test_a_model_may_be_in_a_folder_of_any_name(tmp_path, push, name):
     push(tmp_path / name, 1, 2)
     for model in (tmp_path / name, tmp_path / name / "1"):
-        class_ids, _ = load_model(str(model)).segment_whole(BRIGHT, 20, 30)
+        class_ids = load_model(str(model)).segment_whole(BRIGHT, 20, 30).class_ids
         assert np.array_equal(class_ids, np.full([20, 30], 2))
     follower = Follower(str(tmp_path / name), poll_seconds=3600)
     assert follower.model.version == 1
@@ -54,11 +55,11 @@ def test_a_model_may_be_in_a_folder_of_any_name(tmp_path, push, name):
 def test_an_image_by_bands_equals_the_signature(tiled, size):
     model, shares = LoadedModel(str(tiled)), []
     encoded = encode_png(noise(*size))
-    class_ids, confidence = model.segment_whole(encoded, *size, shares.append)
+    found = model.segment_whole(encoded, *size, shares.append)
     outputs = model.signatures["serving_default"](tf.constant([encoded]))
-    assert np.array_equal(class_ids, outputs["class_ids"][0])
-    assert len(np.unique(class_ids)) == 3
-    assert confidence == pytest.approx(float(tf.reduce_mean(outputs["confidence"])), rel=1e-5)
+    assert np.array_equal(found.class_ids, outputs["class_ids"][0])
+    assert len(np.unique(found.class_ids)) == 3
+    assert found.confidence == pytest.approx(float(tf.reduce_mean(outputs["confidence"])), rel=1e-5)
     assert shares == sorted(set(shares))
     assert shares[-1] == 1
     # A band is as high as what its tiles do not share with the next.
