@@ -36,7 +36,7 @@ from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
 from data.decoding.orientation import without_orientation
 from models.inputs.preprocessing import placement
-from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, read_facts
+from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, INSTANCE_IDS, OBJECT_COUNT, read_facts
 
 _LOG = logging.getLogger("segpipe.serving_check")
 # Custom properties of the artifact; the first is the one that TFX's Pusher reads.
@@ -201,6 +201,13 @@ def _check(
             raise ValueError(f"{CONFIDENCE} is not a probability")
         if class_ids.max() >= num_classes:
             raise ValueError(f"{CLASS_IDS} has ids of {num_classes} or above")
+        if INSTANCE_IDS in prediction:
+            numbers, found = np.array(prediction[INSTANCE_IDS]), prediction[OBJECT_COUNT]
+            if numbers.shape != expected or numbers.max() != found:
+                raise ValueError(
+                    f"{INSTANCE_IDS} has the shape {numbers.shape} and numbers up to {numbers.max()}, not {expected} "
+                    f"and {found}, its {OBJECT_COUNT}"
+                )
         if counts is not None:
             top, left, inner_height, inner_width = map(int, placement(height, width, *expected, shape["resize"]))
             inside = class_ids[top : top + inner_height, left : left + inner_width]

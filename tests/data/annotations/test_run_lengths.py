@@ -8,7 +8,7 @@ import pytest
 from hypothesis import strategies as st
 from pycocotools import mask as coco_mask
 
-from data.annotations.run_lengths import checked, columns, decompressed
+from data.annotations.run_lengths import checked, columns, compressed, decompressed
 from data.annotations.shapes import Polygon
 from data.decoding.errors import BadImageError
 
@@ -22,6 +22,16 @@ def test_compressed_text_is_what_pycocotools_made(height, width, seed, share):
     drawn = np.zeros((height, width), bool)
     drawn[:, left : left + pixels.shape[1]] = pixels
     assert np.array_equal(drawn, mask)
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_text_is_compressed_as_pycocotools_does_it(seed):
+    generator = np.random.default_rng(seed)
+    mask = np.asfortranarray(generator.random((generator.integers(1, 60), generator.integers(1, 300))) < seed / 20)
+    encoded = coco_mask.encode(mask.astype(np.uint8))
+    assert compressed(decompressed(encoded["counts"].decode())) == encoded["counts"].decode()
+    runs = [5, 2**40, 3, 1, 0, 2**41]
+    assert decompressed(compressed(runs)).tolist() == runs
 
 
 def test_long_runs_and_large_images():

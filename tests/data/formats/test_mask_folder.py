@@ -10,10 +10,13 @@ import time
 import unicodedata
 
 import hypothesis
+import numpy as np
 import pytest
 from hypothesis import strategies as st
+from PIL import Image
 
 from data.base.errors import UserError
+from data.decoding.errors import BadImageError
 from data.formats.mask_folder import MaskFolderReader
 from data.listing.split_folders import placing
 from data.splits import DEFAULT_SHARES, parse_shares, split_of
@@ -625,3 +628,58 @@ def test_paths_may_have_any_character(tmp_path, name):
 def test_a_wrong_option_has_a_clear_message(options, text):
     with pytest.raises(ValueError, match=text):
         MaskFolderReader(folder="x", classes=("a", "b"), **options)
+
+
+def numbered(folder, masks=None):
+    """An image with two objects and a crowd, and a mask of the objects' numbers."""
+    numbers = np.zeros([6, 9], np.uint16)
+    numbers[:3, :4], numbers[:3, 4:], numbers[4, :] = 700, 9, 65535
+    for kind in ("images", "instances", "masks"):
+        (folder / kind).mkdir(parents=True)
+    Image.new("RGB", (9, 6)).save(folder / "images" / "one.png")
+    Image.fromarray(numbers).save(folder / "instances" / "one.png")
+    Image.fromarray(np.zeros([6, 9], np.uint8) if masks is None else masks).save(folder / "masks" / "one.png")
+    return numbers
+
+
+def read_one(folder, **options):
+    reader = MaskFolderReader(folder=str(folder), objects="instances", **options)
+    found = reader.listing()
+    assert found.ignored == []
+    (source,) = found.sources
+    return reader.read(source)
+
+
+def test_objects_alone_are_of_the_second_class(tmp_path):
+    numbers = numbered(tmp_path)
+    shutil.rmtree(tmp_path / "masks")
+    found = read_one(tmp_path, masks="instances", classes=("background", "nucleus"))
+    assert np.array_equal(found.class_ids, numbers > 0)
+    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers))
+
+
+def test_objects_beside_masks_have_the_classes_of_these(tmp_path):
+    masks = np.zeros([6, 9], np.uint8)
+    masks[:3, :4], masks[:3, 4:], masks[4] = 1, 2, 2
+    numbers = numbered(tmp_path, masks)
+    found = read_one(tmp_path, classes=("ground", "car", "person"))
+    assert np.array_equal(found.class_ids, masks)
+    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers))
+
+
+def test_objects_that_do_not_belong_to_the_mask_are_told(tmp_path):
+    numbered(tmp_path, np.eye(6, 9, dtype=np.uint8))
+    with pytest.raises(BadImageError, match="are of another class"):
+        read_one(tmp_path, classes=("ground", "car", "person"))
+
+
+def test_masks_of_objects_must_be_there(tmp_path):
+    numbered(tmp_path)
+    shutil.copy(tmp_path / "images" / "one.png", tmp_path / "images" / "two.png")
+    shutil.copy(tmp_path / "masks" / "one.png", tmp_path / "masks" / "two.png")
+    found = MaskFolderReader(folder=str(tmp_path), objects="instances", classes=("a", "b")).listing()
+    assert [one.reason for one in found.set_aside if one.input.endswith("two.png")] == [
+        "no mask of its objects in instances"
+    ]
+    with pytest.raises(ValueError, match="is for two classes"):
+        MaskFolderReader(folder=str(tmp_path), masks="instances", objects="instances", classes=("a", "b", "c"))

@@ -52,3 +52,31 @@ def tiled(once_for_all):
         signatures.export(model, transform, str(folder), facts)
 
     return once_for_all("tiled", make)
+
+
+@pytest.fixture(scope="session")
+def of_objects(once_for_all):
+    """Folder of a model with `resize: none` that finds cats in red and dogs in blue, one around each green pixel."""
+    import keras
+
+    from models.instances.scale import ObjectScale
+    from models.serving import signatures
+
+    def make(folder):
+        layer = keras.layers.Conv2D(6, 1, use_bias=False)
+        model = keras.Sequential([keras.Input([*TILE, 3]), layer])
+        kernel = np.zeros([1, 1, 3, 6], np.float32)
+        # Normalized, 255 is 3.3 in red and 4.65 in green; below the mean, red and blue are negative.
+        kernel[0, 0, 0, 1], kernel[0, 0, 1, 3], kernel[0, 0, 2, 2] = 5, 1 / 4.65, 5
+        layer.set_weights([kernel])
+        names = ("nothing", "cat", "dog")
+        facts = {
+            "task": "instance",
+            "things": ["cat", "dog"],
+            "label_map": [{"id": i, "name": name, "color": [i, 90 * i, 200]} for i, name in enumerate(names)],
+            "preprocessing": {"height": TILE[0], "width": TILE[1], "channels": 3, "resize": "none"},
+        }
+        scale = ObjectScale((False, True, True), unit=1.0, kernel=5, least_area=4)
+        signatures.export(model, transform, str(folder), facts, scale)
+
+    return once_for_all("of_objects", make)

@@ -1,0 +1,169 @@
+"""What users of a model that tells objects apart get: from predict, and from the server."""
+
+import io
+import json
+
+import numpy as np
+import orjson
+import pytest
+from PIL import Image
+from pycocotools import mask as coco_masks
+from pycocotools.coco import COCO
+
+from data.decoding.images import encode_png
+from data.label_map import LabelMap
+from data.writing.objects import FoundObjects, is_edge, panoptic_colors, panoptic_ids
+from models.serving.loaded_model import LoadedModel
+from models.serving.predict import predict
+from models.serving.server.batching import Answer
+from models.serving.server.server import _encode
+
+RED, BLUE = (255, 0, 0), (0, 0, 255)
+NAMES = ["nothing", "cat", "dog"]
+
+
+def scene():
+    """[40, 60] of two cats that touch, a dog, and a speck; and the number of the object that each pixel belongs to."""
+    image, numbers = np.zeros([40, 60, 3], np.uint8), np.zeros([40, 60], int)
+    for number, (rows, columns, color) in enumerate(
+        [(np.s_[2:11], np.s_[3:12], RED), (np.s_[2:11], np.s_[12:21], RED), (np.s_[20:35], np.s_[30:51], BLUE)], start=1
+    ):
+        image[rows, columns], numbers[rows, columns] = color, number
+        image[(rows.start + rows.stop) // 2, (columns.start + columns.stop) // 2, 1] = 255
+    image[38, 58:] = RED  # Without a center.
+    return image, numbers
+
+
+@pytest.fixture(scope="module")
+def predicted(of_objects, tmp_path_factory):
+    home = tmp_path_factory.mktemp("predicted")
+    (home / "photos").mkdir()
+    Image.fromarray(scene()[0]).save(home / "photos" / "scene.png")
+    Image.fromarray(np.zeros([20, 30, 3], np.uint8)).save(home / "photos" / "empty.png")
+    inputs = {str(home / "photos" / f"{name}.png"): f"sub/{name}" for name in ("scene", "empty")}
+    found = list(predict(str(of_objects), inputs, str(home / "out"), formats=["coco"], tolerance=0.0))
+    assert [prediction.error for prediction in found] == [None, None]
+    return home / "out", found
+
+
+def test_objects_are_numbered_in_16_bits_and_counted(predicted):
+    folder, (found, empty) = predicted
+    numbers = Image.open(folder / "sub" / "scene_instances.png")
+    assert numbers.mode == "I;16"
+    np.testing.assert_array_equal(np.asarray(numbers), scene()[1])
+    assert found.object_counts == {"cat": 2, "dog": 1}
+    assert [item["class"] for item in found.objects] == ["cat", "cat", "dog"]
+    assert found.objects[1]["box"] == [2, 12, 11, 21]
+    assert [item["area"] for item in found.objects] == [81, 81, 315]
+    assert (empty.object_counts, empty.objects) == ({}, [])
+    lines = [json.loads(line) for line in (folder / "predictions.jsonl").read_text().splitlines()]
+    assert lines[0]["object_counts"] == found.object_counts
+    assert lines[0]["instances"].endswith("scene_instances.png")
+
+
+def test_overlays_have_white_edges(predicted):
+    folder, _ = predicted
+    overlay = np.asarray(Image.open(folder / "sub" / "scene_overlay.png"))
+    edges = is_edge(scene()[1])
+    assert (overlay[edges] == 255).all()
+    assert not (overlay[~edges] == 255).all(axis=-1).any()
+    # Also where the two cats touch.
+    assert edges[5, 11]
+    assert edges[5, 12]
+    assert not edges[5, 9]
+
+
+def test_coco_takes_the_results(predicted):
+    folder, (found, _) = predicted
+    panoptic = json.loads((folder / "objects_panoptic.json").read_text())
+    truth = COCO()
+    truth.dataset = {"images": panoptic["images"], "categories": panoptic["categories"], "annotations": [], "info": {}}
+    truth.createIndex()
+    results = truth.loadRes(str(folder / "objects_coco.json"))
+    numbers = np.zeros([40, 60], int)
+    for index, annotation in enumerate(results.loadAnns(results.getAnnIds(1)), start=1):
+        pixels = coco_masks.decode(annotation["segmentation"]).astype(bool)
+        assert annotation["score"] == pytest.approx(found.objects[index - 1]["score"], abs=1e-3)
+        assert annotation["category_id"] == NAMES.index(found.objects[index - 1]["class"])
+        assert coco_masks.toBbox(annotation["segmentation"]).tolist() == annotation["bbox"]
+        numbers[pixels] = index
+    np.testing.assert_array_equal(numbers, scene()[1])
+    assert results.getAnnIds(2) == []
+
+
+def test_panoptic_files_cover_each_pixel(predicted):
+    folder, _ = predicted
+    content = json.loads((folder / "objects_panoptic.json").read_text())
+    assert [(category["name"], category["isthing"]) for category in content["categories"]] == [
+        ("nothing", 0), ("cat", 1), ("dog", 1),
+    ]  # fmt: skip
+    for image, annotation in zip(content["images"], content["annotations"], strict=True):
+        colors = np.asarray(Image.open(folder / annotation["file_name"])).astype(int)
+        ids = colors @ [1, 256, 65536]
+        assert ids.shape == (image["height"], image["width"])
+        assert {item["id"]: item["area"] for item in annotation["segments_info"]} == dict(
+            zip(*(values.tolist() for values in np.unique(ids, return_counts=True)), strict=True)
+        )
+        for item in annotation["segments_info"]:
+            rows, columns = np.nonzero(ids == item["id"])
+            left, top, width, height = item["bbox"]
+            assert (top, left) == (rows.min(), columns.min())
+            assert (top + height, left + width) == (rows.max() + 1, columns.max() + 1)
+
+
+def test_annotations_have_a_region_for_each_object(predicted):
+    content = json.loads((predicted[0] / "annotations_coco" / "annotations.json").read_text())
+    regions = [(item["category_id"], item["area"]) for item in content["annotations"]]
+    # What is background is called nothing here, so it is a region too.
+    assert [region for region in regions if region[0]] == [(1, 81), (1, 81), (2, 315)]
+
+
+def test_the_server_answers_with_objects_as_the_signature_does(of_objects):
+    model = LoadedModel(str(of_objects), 1)
+    images = [encode_png(scene()[0]), encode_png(np.zeros([20, 30, 3], np.uint8))]
+    found = model.segment(images, [(40, 60), (20, 30)])
+    outputs = model.signatures["serving_default"](images)
+    rows = orjson.loads(_encode(Answer(model, found), by_rows=True))["predictions"]
+    assert rows[0].keys() == outputs.keys()
+    assert [row["object_count"] for row in rows] == outputs["object_count"].numpy().tolist() == [3, 0]
+    np.testing.assert_array_equal(rows[0]["instance_ids"], scene()[1])
+    np.testing.assert_array_equal(rows[0]["object_boxes"], outputs["object_boxes"][0])
+    assert rows[1]["object_boxes"] == []
+    columns = orjson.loads(_encode(Answer(model, found), by_rows=False))["outputs"]
+    assert columns["object_count"] == [3, 0]
+
+
+def test_objects_that_another_size_leaves_no_pixel_are_left_out():
+    numbers = np.array([[0, 3, 3], [1, 1, 0]])
+    found = FoundObjects.measured(numbers, np.array([1, 2, 2]), np.array([0.5, 0.6, 0.7]))
+    assert found.numbers.tolist() == [[0, 2, 2], [1, 1, 0]]
+    assert found.class_ids.tolist() == [1, 2]
+    assert found.scores.tolist() == [0.5, 0.7]
+    assert found.boxes.tolist() == [[1, 0, 2, 2], [0, 1, 1, 3]]
+    assert found.areas.tolist() == [2, 2]
+    assert found.counts(LabelMap.from_names(NAMES)) == {"cat": 1, "dog": 1}
+    none = FoundObjects.measured(np.zeros([2, 2], int), np.zeros(0, int), np.zeros(0))
+    assert (none.boxes.shape, none.areas.shape) == ((0, 4), (0,))
+
+
+def test_numbers_beyond_8_bits_survive_as_colors():
+    objects = FoundObjects.measured(
+        np.arange(70_000, dtype=np.int32).reshape(700, 100), np.ones(69_999, int), np.ones(69_999)
+    )
+    colors = panoptic_colors(panoptic_ids(np.zeros([700, 100], np.uint8), objects)).astype(int)
+    np.testing.assert_array_equal((colors @ [1, 256, 65536]).ravel()[1:], np.arange(1, 70_000))
+
+
+def test_a_semantic_model_writes_no_objects(push, tmp_path):
+    push(tmp_path / "serving", 1, 1)
+    buffer = io.BytesIO()
+    Image.new("RGB", (30, 20), (200,) * 3).save(buffer, "PNG")
+    (tmp_path / "one.png").write_bytes(buffer.getvalue())
+    list(predict(str(tmp_path / "serving"), {str(tmp_path / "one.png"): "one"}, str(tmp_path / "out")))
+    assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "one_mask.png", "one_overlay.png", "predictions.jsonl",
+    ]  # fmt: skip
+    (line,) = (tmp_path / "out" / "predictions.jsonl").read_text().splitlines()
+    assert json.loads(line).keys() == {
+        "image", "mask", "overlay", "height", "width", "class_shares", "confidence",
+    }  # fmt: skip
