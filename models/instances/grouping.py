@@ -66,7 +66,12 @@ def group(
     centers = _centers(peaks, thing, kernel, least_peak)
     places = tf.cast(tf.where(thing), tf.int32)
     targets = tf.cast(places, tf.float32) + tf.gather_nd(offsets, places)
-    nearest = _nearest(centers, tf.shape(peaks), targets, (kernel + 1) // 2)
+    nearest, distances = _nearest(centers, tf.shape(peaks), targets, (kernel + 1) // 2)
+    # Whose way leads farther from the center than the root of the object's area does not mean that object.
+    count = tf.shape(centers)[0]
+    areas = tf.math.unsorted_segment_sum(tf.ones_like(distances), nearest, count)
+    is_far = distances > tf.gather(tf.concat([areas, [0.0]], axis=0), tf.where(nearest < 0, count, nearest))
+    nearest = tf.where(is_far, _NOWHERE, nearest)
     return _objects(probabilities, peaks, class_ids, things, centers, places, nearest, least_area)
 
 
@@ -89,8 +94,8 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
     return tf.cast(tf.where(is_peak), tf.int32)
 
 
-def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int) -> tf.Tensor:
-    """[m] int32: the index of the center nearest to each of [m, 2] places, or -1 if there is none.
+def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """[m] int32, the index of the center nearest to each of [m, 2] places, -1 if there is none; its squared distance.
 
     A cell holds one center at most. Each gets the one nearest to its middle; a place takes the nearest of those that
     its cell and the neighbors got, and of the one in its cell. Of centers nearly equally far it may miss the nearest.
@@ -115,7 +120,7 @@ def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int)
             candidates = tf.gather_nd(framed, cells + tf.constant([row, column]))
             distance = distances(candidates)
             best, least = tf.where(distance < least, candidates, best), tf.minimum(least, distance)
-    return best
+    return best, least
 
 
 def _spread(own: tf.Tensor, centers: tf.Tensor, grid_size: tf.Tensor, cell: int) -> tf.Tensor:

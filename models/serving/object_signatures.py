@@ -79,10 +79,10 @@ class ObjectServingModule(ServingModule):
         def one(item: tf.Tensor) -> dict[str, tf.RaggedTensor | tf.Tensor]:
             maps = maps_of(item)
             objects = self._scale.group(maps)
-            places = tf.cast(objects.class_ids, tf.int32)
+            chosen = tf.one_hot(objects.class_ids, self._num_classes)
             found = {
                 CLASS_IDS: tf.cast(objects.class_ids, tf.uint8),
-                CONFIDENCE: tf.gather(maps[..., : self._num_classes], places, batch_dims=2),
+                CONFIDENCE: tf.reduce_sum(maps[..., : self._num_classes] * chosen, axis=-1),
                 INSTANCE_IDS: objects.numbers,
                 OBJECT_CLASSES: objects.object_classes,
                 OBJECT_SCORES: objects.scores,

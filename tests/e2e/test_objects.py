@@ -1,10 +1,15 @@
 """Whole runs of tasks with objects, on made-up scenes."""
 
+import base64
+import io
 import os
+import pathlib
+import re
 
 import numpy as np
 import pytest
 import tensorflow as tf
+from PIL import Image
 from rich.console import Console
 
 from data import contract
@@ -98,3 +103,14 @@ def test_several_images_are_padded_to_the_most_objects(panoptic, examples):
         for name in ("object_classes", "object_scores", "object_boxes", "object_areas"):
             np.testing.assert_allclose(together[name][index, :count], alone[name][0], rtol=1e-4)
             assert not np.any(together[name][index, count:])
+
+
+def test_the_report_counts_objects_and_shows_those_that_were_missed(panoptic):
+    text = pathlib.Path(panoptic.report).read_text(encoding="utf-8")
+    for part in ('id="objects"', "predicted against labeled", "missed object", "PQ of things", "agreement of counts"):
+        assert part in text, part
+    layers = re.findall(r'data-stop="3" src="data:image/png;base64,([^"]+)"', text)
+    shown = [np.asarray(Image.open(io.BytesIO(base64.b64decode(layer))).convert("RGBA")) for layer in layers]
+    assert len(shown) == 8
+    colors = {tuple(color) for picture in shown for color in picture[picture[..., 3] > 0][:, :3].tolist()}
+    assert colors <= {(213, 94, 0), (0, 114, 178)}

@@ -30,7 +30,7 @@ def test_text_is_compressed_as_pycocotools_does_it(seed):
     mask = np.asfortranarray(generator.random((generator.integers(1, 60), generator.integers(1, 300))) < seed / 20)
     encoded = coco_mask.encode(mask.astype(np.uint8))
     assert compressed(decompressed(encoded["counts"].decode())) == encoded["counts"].decode()
-    runs = [5, 2**40, 3, 1, 0, 2**41]
+    runs = [5, 2**30, 3, 1, 0, 2**31]
     assert decompressed(compressed(runs)).tolist() == runs
 
 

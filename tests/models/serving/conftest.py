@@ -9,7 +9,7 @@ TILE = (16, 12)
 
 def transform(features):
     """Stands for the transform graph without resizing."""
-    from data.contract import IMAGE, MASK
+    from data.contract import IMAGE, INSTANCES, MASK
     from models.inputs import preprocessing
 
     def serialized(encoded, channels):
@@ -29,6 +29,10 @@ def transform(features):
         preprocessing.SCALE: tf.tile([[0.02, 0.03, 0.04]], rows),
     }
     masks = {preprocessing.LABEL: all_serialized(MASK, 1)} if MASK in features else {}
+    if INSTANCES in features:
+        masks[preprocessing.OBJECTS] = tf.map_fn(
+            lambda encoded: tf.io.serialize_tensor(tf.io.decode_png(encoded, 1, tf.uint16)), features[INSTANCES].values
+        )
     return {preprocessing.PIXELS: all_serialized(IMAGE, 3), **masks, **statistics}
 
 

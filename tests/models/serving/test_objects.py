@@ -3,16 +3,25 @@
 import io
 import json
 
+import keras
 import numpy as np
 import orjson
 import pytest
+import tensorflow as tf
 from PIL import Image
 from pycocotools import mask as coco_masks
 from pycocotools.coco import COCO
 
+from data import contract
+from data.contract import SegmentationExample
 from data.decoding.images import encode_png
+from data.decoding.label_png import encode_labels
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects, is_edge, panoptic_colors, panoptic_ids
+from models.evaluation.objects.segments import keys, overlaps
+from models.inputs import preprocessing
+from models.instances.scale import ObjectScale
+from models.serving import signatures
 from models.serving.loaded_model import LoadedModel
 from models.serving.predict import predict
 from models.serving.server.batching import Answer
@@ -122,7 +131,7 @@ def test_the_server_answers_with_objects_as_the_signature_does(of_objects):
     model = LoadedModel(str(of_objects), 1)
     images = [encode_png(scene()[0]), encode_png(np.zeros([20, 30, 3], np.uint8))]
     found = model.segment(images, [(40, 60), (20, 30)])
-    outputs = model.signatures["serving_default"](images)
+    outputs = model.signatures["serving_default"](tf.constant(images))
     rows = orjson.loads(_encode(Answer(model, found), by_rows=True))["predictions"]
     assert rows[0].keys() == outputs.keys()
     assert [row["object_count"] for row in rows] == outputs["object_count"].numpy().tolist() == [3, 0]
@@ -167,3 +176,71 @@ def test_a_semantic_model_writes_no_objects(push, tmp_path):
     assert json.loads(line).keys() == {
         "image", "mask", "overlay", "height", "width", "class_shares", "confidence",
     }  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def resizing(tmp_path_factory):
+    """The signatures of a model as `of_objects` that resizes images to 20x30."""
+    size = (20, 30)
+
+    def transform(features):
+        def resized(name, decode):
+            values = features[name].values if name == contract.INSTANCES else features[name]
+            return tf.map_fn(
+                lambda encoded: tf.image.resize(decode(encoded), size, method="nearest"),
+                values,
+                fn_output_signature=tf.TensorSpec([*size, None], tf.int32),
+            )
+
+        pixels = resized(contract.IMAGE, lambda encoded: tf.cast(tf.io.decode_png(encoded, 3), tf.int32))
+        found = {preprocessing.IMAGE: (tf.ensure_shape(tf.cast(pixels, tf.float32), [None, *size, 3]) - 100) / 50}
+        if contract.MASK in features:
+            found[preprocessing.LABEL] = resized(
+                contract.MASK, lambda encoded: tf.cast(tf.io.decode_png(encoded, 1), tf.int32)
+            )[..., 0]
+            found[preprocessing.OBJECTS] = resized(
+                contract.INSTANCES, lambda encoded: tf.cast(tf.io.decode_png(encoded, 1, tf.uint16), tf.int32)
+            )[..., 0]
+        return found
+
+    layer = keras.layers.Conv2D(6, 1, use_bias=False)
+    model = keras.Sequential([keras.Input([*size, 3]), layer])
+    kernel = np.zeros([1, 1, 3, 6], np.float32)
+    kernel[0, 0, 0, 1], kernel[0, 0, 1, 3], kernel[0, 0, 2, 2] = 5, 1 / 3.1, 5
+    layer.set_weights([kernel])
+    facts = {"label_map": [], "preprocessing": {"resize": "stretch"}}
+    folder = str(tmp_path_factory.mktemp("resizing") / "model")
+    signatures.export(model, transform, folder, facts, ObjectScale((False, True, True), 1.0, 3, 2))
+    return tf.saved_model.load(folder)
+
+
+@pytest.mark.parametrize("resolution", ["model", "original"])
+def test_what_is_measured_of_images_that_are_resized(resizing, resolution):
+    image, numbers = scene()
+    image[6:8, 6:10, 1] = image[6:8, 16:18, 1] = image[26:30, 40:42, 1] = 255  # Centers that half the size keeps.
+    class_ids = np.array([0, 1, 1, 2])[numbers].astype(np.uint8)
+    example = SegmentationExample(
+        encode_png(image),
+        "png",
+        40,
+        60,
+        encode_png(class_ids),
+        "one",
+        instances=encode_labels(numbers.astype(np.uint16)),
+    )
+    serialized = tf.constant([example.serialize()])
+    served = resizing.signatures["serving_default"](tf.constant([encode_png(image)]))
+    measured = resizing.signatures[signatures.EVALUATION[resolution]](serialized)
+    half = np.s_[1::2, 1::2]
+    found = [served[name].numpy()[0] for name in ("class_ids", "instance_ids")]
+    if resolution == "original":
+        found, labels = [np.repeat(np.repeat(values, 2, 0), 2, 1) for values in found], (class_ids, numbers)
+    else:
+        labels = (class_ids[half], numbers[half])
+    is_thing = np.array([False, True, True])
+    expected = overlaps(keys(*labels, is_thing), keys(*found, is_thing))
+    counted = measured["segment_overlaps"].numpy()[0]
+    np.testing.assert_array_equal(counted[np.lexsort([counted[:, 1], counted[:, 0]])], expected)
+    assert served["object_count"].numpy().tolist() == [3]
+    assert measured["image_size"].numpy().tolist() == [[40, 60]]
+    assert measured["confusion_matrix"].numpy().sum() == labels[0].size
