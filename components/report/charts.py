@@ -76,7 +76,15 @@ def counts(pairs: np.ndarray) -> str:
         axes.plot([0, most], [0, most], color=_INK, linewidth=0.8, label="equal")
         # So many images as are kept would make a large file, if each had a point; equal ones share it.
         places, images = np.unique(pairs, axis=0, return_counts=True)
-        axes.scatter(*places.T, s=16 * np.sqrt(images), color=_COLORS[0], alpha=0.6, linewidths=0, label="images")
+        axes.scatter(
+            places[:, 0],
+            places[:, 1],
+            s=16 * np.sqrt(images),
+            color=_COLORS[0],
+            alpha=0.6,
+            linewidths=0,
+            label="images",
+        )
         axes.set(xlabel="labeled objects", ylabel="predicted objects")
         axes.legend()
         return _svg(figure, "Numbers of objects in each image: predicted against labeled")

@@ -135,9 +135,9 @@ def _picture(choice: Choice, features: Any, serve: Any, facts: dict[str, Any]) -
     objects = None
     if facts.get("things"):
         numbers = tf.io.decode_png(features[contract.INSTANCES].bytes_list.value[0], 1, tf.uint16).numpy()[..., 0]
-        whole = (_resized(values, (width, height)) for values in (prediction, outputs[INSTANCE_IDS].numpy()[0][inside]))
+        whole = [_resized(values, (width, height)) for values in (prediction, outputs[INSTANCE_IDS].numpy()[0][inside])]
         is_thing = [label["name"] in facts["things"] for label in facts["label_map"]]
-        objects = _pictured(label, numbers.astype(np.int32), *whole, np.array(is_thing), size)
+        objects = _pictured(label, numbers.astype(np.int32), whole[0], whole[1], np.array(is_thing), size)
     return Picture(
         choice,
         np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2)),

@@ -53,7 +53,7 @@ class Segmentation:
 
     def outputs(self) -> dict[str, np.ndarray | int]:
         """What the signature gives of the image, by name; without padding."""
-        maps = {CLASS_IDS: self.class_ids, CONFIDENCE: self.confidence}
+        maps: dict[str, np.ndarray | int] = {CLASS_IDS: self.class_ids, CONFIDENCE: self.confidence}
         if self.objects is None:
             return maps
         return {
