@@ -44,7 +44,7 @@ def test_constants_follow_from_the_sizes_of_objects():
     shape = PreprocessingSettings(height=32, width=32, resize="none")
     scale = ObjectScale.of(label_map("", "", ""), statistics, shape)
     assert scale.unit == pytest.approx(128**0.5, abs=1e-3)
-    assert scale.kernel == 7  # 0.8 times the root of the area of the 10th smallest, 64 · 2 ** 0.2; odd.
+    assert scale.kernel == 11  # 0.85 times the unit, as the next odd number.
     assert scale.least_area == 16
     # Of images that are resized, shares of the image count: here of 1,024 pixels.
     resized = ObjectScale.of(label_map("", "", ""), statistics, PreprocessingSettings(height=32, width=32))
