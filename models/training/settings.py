@@ -182,9 +182,10 @@ class TrainerConfig(Section):
 
     def halved(self, halvings: int) -> TrainerConfig:
         """The same configuration for images whose height and width are halved so many times."""
+        model = self.model.for_input(*self._size(0))
         height, width = self._size(halvings)
         shape = self.preprocessing.model_copy(update={"height": height, "width": width})
-        return self.model_copy(update={"preprocessing": shape})
+        return self.model_copy(update={"preprocessing": shape, "model": model})
 
     def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
         """The same configuration with other values at dotted keys, such as `train.learning_rate`.
