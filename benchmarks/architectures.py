@@ -1,8 +1,7 @@
 """Each decoder, and U-Net's on ResNet50 too, on the offline sample: size, speed, mean IoU after equal time.
 
-All have their default sizes, start from random weights, see images as they are (`enlargement: 1`) and are trained by the
-default recipe for `seconds`. Draws
-what they predict on a test image to output/benchmarks/architectures.png.
+All have their default sizes, start from random weights, see images as they are (`enlargement: 1`), and are trained by
+the default recipe for `seconds`. Draws what they predict on a test image to output/benchmarks/architectures.png.
 """
 
 import glob
