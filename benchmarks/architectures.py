@@ -1,13 +1,14 @@
 """Each decoder, and U-Net's on ResNet50 too, on the offline sample: size, speed, mean IoU after equal time.
 
-All have their default sizes, start from random weights and are trained by the default recipe for `seconds`. Draws
-what they predict on a test image to output/benchmarks/architectures.png.
+All have their default sizes, start from random weights, see images as they are (`enlargement: 1`), and are trained by
+the default recipe for `seconds`. Draws what they predict on a test image to output/benchmarks/architectures.png.
 """
 
 import glob
 import os
 import statistics
 import time
+from typing import Any
 
 from common import (
     CACHE,
@@ -22,11 +23,13 @@ from common import (
 
 from models.settings import ModelSettings
 
-_MODELS: dict[str, dict[str, str]] = {
+_RANDOM: dict[str, Any] = {"encoder_weights": "none"}
+_RESNET50 = {**_RANDOM, "encoder": "resnet50", "enlargement": 1}
+_MODELS = {
     "unet": {"encoder": "plain"},
-    "unet_resnet50": {"encoder": "resnet50", "encoder_weights": "none"},
-    "segnet": {"encoder": "vgg16", "encoder_weights": "none", "decoder": "segnet"},
-    "deeplab_v3_plus": {"encoder": "resnet50", "encoder_weights": "none", "decoder": "deeplab_v3_plus"},
+    "unet_resnet50": _RESNET50,
+    "segnet": {**_RANDOM, "encoder": "vgg16", "decoder": "segnet"},
+    "deeplab_v3_plus": {**_RESNET50, "decoder": "deeplab_v3_plus"},
 }
 
 

@@ -75,6 +75,10 @@ class ModelSettings(Section):
         """The decoder with its options."""
         return _section(_types(self.encoder, self.decoder)[1], self.model_extra or {})
 
+    def for_input(self, height: int, width: int) -> ModelSettings:
+        """The same model with those options decided that depend on the size of its input."""
+        return self.model_copy(update=self.chosen_encoder.for_input(height, width).model_dump())
+
     @property
     def own_weights(self) -> str:
         """The path of the user's own file of pretrained weights; "" if the option `encoder_weights` names none."""

@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from data.base.errors import UserError
 from models.encoders.encoder import FeatureMaps
+from models.encoders.enlarging import EnlargingEncoder
 from models.encoders.weights.channels import over_channels
 from models.encoders.weights.files import PackagedFile
-from models.encoders.weights.pretrained import PretrainedEncoder, require_file
+from models.encoders.weights.pretrained import require_file
 
 if TYPE_CHECKING:
     import keras
@@ -59,7 +60,7 @@ def _file(number: int, sha256: str) -> PackagedFile:
     )
 
 
-class EfficientNetLite(PretrainedEncoder):
+class EfficientNetLite(EnlargingEncoder):
     """EfficientNet-Lite up to its last stage: the convolution after it, to 1280 channels, is for classification.
 
     Attributes:
@@ -70,7 +71,7 @@ class EfficientNetLite(PretrainedEncoder):
     width: ClassVar[float] = 1.0
     depth: ClassVar[float] = 1.0
 
-    def build(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
+    def network_maps(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
         from models.layers.imagenet import ImageNetInput
         from models.layers.sizes import same_padding_offset
 
@@ -140,6 +141,7 @@ class EfficientNetLite0(EfficientNetLite):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     packaged: ClassVar[PackagedFile | None] = _file(
@@ -152,6 +154,7 @@ class EfficientNetLite1(EfficientNetLite):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     depth: ClassVar[float] = 1.1
@@ -165,6 +168,7 @@ class EfficientNetLite2(EfficientNetLite):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     width: ClassVar[float] = 1.1

@@ -66,6 +66,13 @@ class Encoder(Section):
         """Which option would make an image of so few pixels large enough; "" if none would."""
         return ""
 
+    def for_input(self, height: int, width: int) -> Encoder:
+        """The same encoder with those options decided that depend on the size of the model's input.
+
+        Training begins with smaller images, for which they must stay the same.
+        """
+        return self
+
     @abc.abstractmethod
     def build(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
         """Adds the encoder, with random weights, to a functional model.

@@ -83,7 +83,7 @@ class TrainSettings(Section):
     }
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
-    small_sizes: Share = 0.4
+    small_sizes: Share = 0.2
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 4e-3
@@ -203,9 +203,10 @@ class TrainerConfig(Section):
 
     def halved(self, halvings: int) -> TrainerConfig:
         """The same configuration for images whose height and width are halved so many times."""
+        model = self.model.for_input(*self._size(0))
         height, width = self._size(halvings)
         shape = self.preprocessing.model_copy(update={"height": height, "width": width})
-        return self.model_copy(update={"preprocessing": shape})
+        return self.model_copy(update={"preprocessing": shape, "model": model})
 
     def with_values(self, values: Mapping[str, Any]) -> TrainerConfig:
         """The same configuration with other values at dotted keys, such as `train.learning_rate`.

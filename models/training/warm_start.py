@@ -124,6 +124,9 @@ def _load(folder: str, member: int) -> _Deployed:
     label_map, shape = LabelMap.model_validate(facts["label_map"]), facts["preprocessing"]
     # Where weights came from makes no difference to the network, and what was named then may be gone.
     settings = ModelSettings(**{name: value for name, value in facts["model"].items() if name != "encoder_weights"})
+    if "enlargement" in settings.model_dump() and "enlargement" not in facts["model"]:
+        settings = settings.model_copy(update={"enlargement": 1})  # Before there was such an option.
+    settings = settings.for_input(shape["height"], shape["width"])
     input_shape = (shape["height"], shape["width"], shape["channels"])
     maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
     network = build_model(settings, input_shape, len(label_map) + maps, "float32")
@@ -269,8 +272,9 @@ def _encoder_places(config: TrainerConfig) -> set[_Place]:
 
 def _differences(deployed: _Deployed, config: TrainerConfig) -> str:
     """The settings that differ from the deployed model's, as a remark on layers that do not fit."""
+    shape = config.preprocessing
     before = {**deployed.settings.model_dump(), "channels": deployed.channels}
-    now = {**config.model.model_dump(), "channels": config.preprocessing.channels}
+    now = {**config.model.for_input(shape.height, shape.width).model_dump(), "channels": shape.channels}
     common = [name for name in now if name != "encoder_weights" and name in before]
     parts = [f"{name} {before[name]}, now {now[name]}" for name in common if before[name] != now[name]]
     return f" ({'; '.join(parts)})" if parts else ""

@@ -10,17 +10,19 @@ class EncoderNumbers:
     """An encoder under the decoder `unet`, as plans use it.
 
     Attributes:
-      images_per_second: training at 128×128 on two processor cores.
+      images_per_second: training on two processor cores, counted in images of 128×128 pixels.
       bytes_per_pixel: memory that a training step takes for each pixel of its batch.
+      enlarged: how many times as much of both it takes where the encoder enlarges the images.
     """
 
     images_per_second: float
     bytes_per_pixel: float
+    enlarged: float = 1.0
 
 
 PRETRAINED, RANDOM = "efficientnet_lite0", "plain"
 ENCODERS = {
-    PRETRAINED: EncoderNumbers(images_per_second=50, bytes_per_pixel=2500),
+    PRETRAINED: EncoderNumbers(images_per_second=50, bytes_per_pixel=2500, enlarged=2),
     RANDOM: EncoderNumbers(images_per_second=75, bytes_per_pixel=2500),
 }
 # Images whose shorter side has fewer pixels are too small for the strides of up to 32 of pretrained encoders.
@@ -41,6 +43,8 @@ MINUTES = 30.0
 SHOWN = 10_000
 # And passes over the training images.
 PASSES = 5
+# Images that a training has to show for the encoder's enlargement of small ones to pay.
+SHOWN_ENLARGED = 2_500
 # A training of its own accord ends when it has shown so many times as many.
 ENOUGH = 4
 

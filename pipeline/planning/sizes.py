@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from models.encoders import ENCODERS
 from pipeline.planning import numbers
 from pipeline.planning.facts import DataFacts
 
@@ -28,9 +29,9 @@ class Input:
     resize_reason: str
 
     @property
-    def area(self) -> int:
-        """Pixels."""
-        return self.height * self.width
+    def size(self) -> tuple[int, int]:
+        """Height and width."""
+        return self.height, self.width
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,18 +39,38 @@ class Budget:
     """What a training can do.
 
     Attributes:
+      encoder: its name.
       minutes: that it takes.
       pixels: that it trains on in this time.
       most_area: pixels of an input that fits into the memory with a batch of the least size.
     """
 
+    encoder: str
     minutes: float
     pixels: float
     most_area: int
 
-    def shown(self, area: int) -> int:
-        """Images of so many pixels that it trains on."""
-        return int(self.pixels / area)
+    def enlarges(self, size: tuple[int, int]) -> bool | None:
+        """Whether the encoder should enlarge inputs of a height and width; None if it would not anyway."""
+        if getattr(ENCODERS[self.encoder]().for_input(*size), "enlargement", 1) == 1:
+            return None
+        return self.pixels / (size[0] * size[1] * self._enlarged) >= numbers.SHOWN_ENLARGED
+
+    @property
+    def _enlarged(self) -> float:
+        return numbers.ENCODERS[self.encoder].enlarged
+
+    def work(self, size: tuple[int, int]) -> float:
+        """An input's pixels, counted as often as the encoder's enlargement of the image costs more time and memory."""
+        return size[0] * size[1] * (self._enlarged if self.enlarges(size) else 1.0)
+
+    def shown(self, size: tuple[int, int]) -> int:
+        """Inputs of a height and width that it trains on."""
+        return int(self.pixels / self.work(size))
+
+    def affords(self, size: tuple[int, int], needed: int) -> bool:
+        """Whether so many inputs of a height and width can be shown, and fit into the memory."""
+        return self.work(size) <= min(self.pixels / needed, self.most_area)
 
 
 def choose_input(facts: DataFacts, budget: Budget) -> Input:
@@ -135,32 +156,31 @@ def _candidates(facts: DataFacts) -> list[tuple[int, int]]:
 
 def _largest(candidates: list[tuple[int, int]], budget: Budget, needed: int) -> tuple[int, int]:
     """The largest candidate of which so many images can be shown, or the smallest there is."""
-    most = min(budget.pixels / needed, budget.most_area, numbers.MOST_AREA)
-    return max((size for size in candidates if size[0] * size[1] <= most), default=candidates[0])
+    fitting = (size for size in candidates if size[0] * size[1] <= numbers.MOST_AREA and budget.affords(size, needed))
+    return max(fitting, default=candidates[0])
 
 
 def _patch(facts: DataFacts, budget: Budget, needed: int) -> int | None:
     """The side of patches; None where they would be about as large as images, or would not see them often enough."""
-    if budget.pixels / (facts.train * facts.mean_area) < numbers.LEAST_PATCH_PASSES:
+    sides = range(numbers.LEAST_PATCH, min(numbers.MOST_PATCH, *facts.middle) + 1, numbers.STEP)
+    side = max((side for side in sides if budget.affords((side, side), needed)), default=numbers.LEAST_PATCH)
+    if budget.shown((side, side)) * side**2 < numbers.LEAST_PATCH_PASSES * facts.train * facts.mean_area:
         return None
-    most = min(math.sqrt(min(budget.pixels / needed, budget.most_area)), numbers.MOST_PATCH, *facts.middle)
-    side = int(max(numbers.LEAST_PATCH, most) // numbers.STEP) * numbers.STEP
     return side if 2 * side**2 <= facts.mean_area and side <= min(facts.middle) else None
 
 
 def _reason(facts: DataFacts, budget: Budget, size: tuple[int, int], candidates: list[tuple[int, int]]) -> str:
-    area = size[0] * size[1]
     passes = _passes(facts, budget, size)
     if size == candidates[-1]:
         return f"images are {_typical(facts)}, which is about the input's size, too; {passes}"
-    if area > min(budget.most_area, numbers.MOST_AREA) * 0.8:
+    if size[0] * size[1] > 0.8 * numbers.MOST_AREA or budget.work(size) > 0.8 * budget.most_area:
         return f"images are {_typical(facts)}; larger ones would need more memory; {passes}"
     shape = "" if facts.aspects[1] > 1.05 * facts.aspects[0] else " of their shape"
     return f"images are {_typical(facts)}; the largest{shape} for which there is time: {passes}"
 
 
 def _passes(facts: DataFacts, budget: Budget, size: tuple[int, int]) -> str:
-    shown = budget.shown(size[0] * size[1])
+    shown = budget.shown(size)
     passes = shown / facts.train
     often = f"{passes:.0f}" if passes >= 10 else f"{passes:.1f}"
     return f"{budget.minutes:g} minutes show about {shown:,} at this size, {often} times the {facts.train:,} there are"

@@ -23,20 +23,25 @@ def budget_of(encoder: str, machine: Machine, minutes: float) -> Budget:
     images = 60 * minutes * of_encoder.images_per_second * machine.speed * numbers.USEFUL_SHARE
     memory = numbers.MEMORY_SHARE * machine.training_memory
     most_area = memory / (of_encoder.bytes_per_pixel * numbers.LEAST_BATCH_SIZE)
-    return Budget(minutes, images * 128 * 128, int(most_area))
+    return Budget(encoder, minutes, images * 128 * 128, int(most_area))
 
 
 def sufficient_minutes(facts: DataFacts, budget: Budget, chosen: Input) -> float:
     """The minutes of a budget, or as many as are enough for an input."""
     enough = numbers.ENOUGH * max(numbers.SHOWN, numbers.PASSES * facts.train)
-    return min(budget.minutes, math.ceil(budget.minutes * enough / max(budget.shown(chosen.area), 1)))
+    return min(budget.minutes, math.ceil(budget.minutes * enough / max(budget.shown(chosen.size), 1)))
 
 
-def choose_model(encoder: str, facts: DataFacts, machine: Machine, chosen: Input) -> list[Choice]:
+def choose_model(facts: DataFacts, machine: Machine, chosen: Input, budget: Budget) -> list[Choice]:
     """Encoder and decoder."""
+    encoder = budget.encoder
     if encoder == numbers.PRETRAINED:
         why = "its ImageNet weights are on this machine, from which it learns sooner than from random ones"
-        return [Choice("model.encoder", encoder, why), Choice("model.decoder", "unet")]
+        choices = [Choice("model.encoder", encoder, why), Choice("model.decoder", "unet")]
+        if budget.enlarges(chosen.size) is False:
+            why = "auto would enlarge images this small for the encoder, for which there is no time"
+            choices.append(Choice("model.enlargement", 1, why))
+        return choices
     if min(facts.middle) < numbers.LEAST_SIDE_PRETRAINED:
         why = f"images are too small for {numbers.PRETRAINED}, which halves them five times"
     else:
@@ -57,13 +62,10 @@ def choose_model(encoder: str, facts: DataFacts, machine: Machine, chosen: Input
     ]
 
 
-def choose_training(
-    encoder: str, facts: DataFacts, machine: Machine, chosen: Input, budget: Budget, is_asked: bool
-) -> list[Choice]:
+def choose_training(facts: DataFacts, machine: Machine, chosen: Input, budget: Budget, is_asked: bool) -> list[Choice]:
     """The section `train`, without its augmentation.
 
     Args:
-      encoder: that was chosen.
       facts: of the data set.
       machine: where it runs.
       chosen: the input.
@@ -72,27 +74,27 @@ def choose_training(
     """
     why = "as you asked" if is_asked else "of training; as long as you allow it, a longer one is as good or better"
     if not is_asked and budget.minutes < numbers.MINUTES:
-        why = f"enough for about {budget.shown(chosen.area):,} images; after that, more of the same adds little"
+        why = f"enough for about {budget.shown(chosen.size):,} images; after that, more of the same adds little"
     return [
         Choice(
             "train.minutes",
             int(budget.minutes) if float(budget.minutes).is_integer() else budget.minutes,
             f"{why}; the whole schedule fits into it, on any machine",
         ),
-        _batch_size(encoder, facts, machine, chosen, budget),
+        _batch_size(facts, machine, chosen, budget),
         *_loss(facts),
     ]
 
 
-def _batch_size(encoder: str, facts: DataFacts, machine: Machine, chosen: Input, budget: Budget) -> Choice:
+def _batch_size(facts: DataFacts, machine: Machine, chosen: Input, budget: Budget) -> Choice:
     if facts.train < 16:
         few = max(2, min(4, facts.train))
         return Choice("train.batch_size", few, f"of {facts.train} images, for several steps in each epoch")
     size = numbers.BATCH_SIZE_GPU * len(machine.gpus) or numbers.BATCH_SIZE
     reason = "what a GPU needs to be busy" if machine.gpus else ""
-    while size > numbers.LEAST_BATCH_SIZE and budget.shown(chosen.area) / size < numbers.LEAST_STEPS:
+    while size > numbers.LEAST_BATCH_SIZE and budget.shown(chosen.size) / size < numbers.LEAST_STEPS:
         size, reason = size // 2, "small, for more steps in the time"
-    step = chosen.area * numbers.ENCODERS[encoder].bytes_per_pixel
+    step = budget.work(chosen.size) * numbers.ENCODERS[budget.encoder].bytes_per_pixel
     while size > 1 and size * step > numbers.MEMORY_SHARE * machine.training_memory:
         size, reason = size // 2, f"for {machine.training_memory / 1e9:.0f} GB of memory"
     return Choice("train.batch_size", size, reason)

@@ -36,7 +36,9 @@ def pair(request):
 
 @pytest.mark.parametrize("names", [names for names, count in PARAMETERS.items() if count], ids=" ".join)
 def test_the_number_of_parameters_is_that_of_the_published_figures(names):
-    settings = ModelSettings(encoder=names[0], decoder=names[1], **({"filters": 32} if names[1] == "unet" else {}))
+    options = {"enlargement": 1} if names[0] == "resnet50" else {}
+    options |= {"filters": 32} if names[1] == "unet" else {}
+    settings = ModelSettings(encoder=names[0], decoder=names[1], **options)
     assert build_model(settings, (64, 64, 1), 4, "float32").count_params() == PARAMETERS[names]
 
 

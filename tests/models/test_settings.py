@@ -4,18 +4,19 @@ import pytest
 from models.settings import ModelSettings
 
 _UNET = {"normalization": "batch", "dropout": 0.0, "deep_supervision": True}
+_PRETRAINED = {"encoder_weights": "auto", "enlargement": "auto"}
 
 
 @pytest.mark.parametrize(
     ("chosen", "options"),
     [
-        ({}, {**_UNET, "filters": 16, "encoder_weights": "auto"}),
+        ({}, {**_UNET, **_PRETRAINED, "filters": 16}),
         ({"encoder": "plain"}, {**_UNET, "filters": 32, "depth": 4}),
-        ({"encoder": "resnet50"}, {**_UNET, "filters": 16, "encoder_weights": "auto"}),
+        ({"encoder": "resnet50"}, {**_UNET, **_PRETRAINED, "filters": 16}),
         ({"encoder": "vgg16", "decoder": "segnet"}, {"filters": 64, "dropout": 0.0, "encoder_weights": "auto"}),
         (
             {"encoder": "resnet50", "decoder": "deeplab_v3_plus"},
-            {"filters": 256, "dropout": 0.0, "encoder_weights": "auto"},
+            {"filters": 256, "dropout": 0.0, **_PRETRAINED},
         ),
         # What both have is the encoder's by default.
         (
@@ -52,7 +53,7 @@ def test_an_option_that_both_have_goes_to_both():
         (
             {"encoder": "resnet50", "depth": 4},
             "depth is not an option of encoder resnet50 or decoder unet; "
-            "its options are encoder_weights, filters, normalization, dropout",
+            "its options are encoder_weights, enlargement, filters, normalization, dropout",
         ),
         ({"filters": 8, "depth": 3}, "depth is an option of encoder plain; write encoder: plain"),
         (

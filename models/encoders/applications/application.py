@@ -7,13 +7,13 @@ import warnings
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from models.encoders.encoder import FeatureMaps
-from models.encoders.weights.pretrained import PretrainedEncoder
+from models.encoders.enlarging import EnlargingEncoder
 
 if TYPE_CHECKING:
     import keras
 
 
-class KerasEncoder(PretrainedEncoder):
+class KerasEncoder(EnlargingEncoder):
     """One of Keras' networks without its top, as a model within the whole one, in which layers have Keras' names.
 
     Attributes:
@@ -41,7 +41,7 @@ class KerasEncoder(PretrainedEncoder):
         """What changes in a layer's configuration so that the last stage is dilated instead of striding."""
         return {}
 
-    def build(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
+    def network_maps(self, image: keras.KerasTensor, output_stride: int, dtype: str) -> list[FeatureMaps]:
         from models.layers.imagenet import ImageNetInput
         from models.layers.sizes import same_padding_offset
 

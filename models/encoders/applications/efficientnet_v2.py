@@ -41,6 +41,7 @@ class EfficientNetV2B0(EfficientNetV2):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "EfficientNetV2B0"
@@ -52,6 +53,7 @@ class EfficientNetV2B1(EfficientNetV2):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "EfficientNetV2B1"
@@ -63,6 +65,7 @@ class EfficientNetV2B2(EfficientNetV2):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "EfficientNetV2B2"
@@ -74,6 +77,7 @@ class EfficientNetV2B3(EfficientNetV2):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "EfficientNetV2B3"
@@ -85,6 +89,7 @@ class EfficientNetV2S(EfficientNetV2):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "EfficientNetV2S"

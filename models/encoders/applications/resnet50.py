@@ -19,6 +19,7 @@ class ResNet50(KerasEncoder):
 
     Attributes:
       encoder_weights: `auto`, `imagenet`, `none` or a file, as in `PretrainedEncoder`.
+      enlargement: of the image, `auto`, 1 or 2, as in `EnlargingEncoder`.
     """
 
     application: ClassVar[str] = "ResNet50"

@@ -5,7 +5,8 @@ from models.settings import ModelSettings
 
 
 def test_parts_are_those_of_the_paper():
-    model = build_model(ModelSettings(encoder="resnet50", decoder="deeplab_v3_plus"), (128, 96, 3), 5, "float32")
+    settings = ModelSettings(encoder="resnet50", decoder="deeplab_v3_plus", enlargement=1)
+    model = build_model(settings, (128, 96, 3), 5, "float32")
     rates = {
         layer.name: layer.dilation_rate
         for layer in model.layers
@@ -26,7 +27,9 @@ def test_maps_of_any_encoder_are_brought_back_to_where_they_came_from():
         layers = [built.get_layer(name) for name in ("decoder_upsample", "logits")]
         return [(layer.height, layer.width, layer.stride, layer.offset) for layer in layers]
 
-    assert places(encoder="resnet50") == [(16, 24, 4, 0), (64, 96, 4, 0)]
+    assert places(encoder="resnet50", enlargement=1) == [(16, 24, 4, 0), (64, 96, 4, 0)]
+    # Of an image that is enlarged, the first column lies a quarter of a pixel before that of the image itself.
+    assert places(encoder="resnet50", enlargement=2) == [(16, 24, 4, 0), (64, 96, 4, -0.25)]
     # After pooling, maps at stride 4 begin 1.5 pixels into the image, those at stride 16 begin 7.5 pixels into it.
     assert places(encoder="plain") == [(16, 24, 4, 1.5), (64, 96, 4, 1.5)]
     assert places(encoder="vgg16") == [(16, 24, 8, 3.5), (64, 96, 4, 1.5)]

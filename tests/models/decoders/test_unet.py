@@ -45,7 +45,7 @@ def test_parameters_on_resnet50_add_up():
         expected += 9 * (width + skip) * width + 9 * width * width + 2 * 4 * width  # two 3×3, with normalization
         below = width
     expected += filters * 5 + 5
-    assert build((65, 97, 1), 5, encoder="resnet50", filters=filters).count_params() == expected
+    assert build((65, 97, 1), 5, encoder="resnet50", enlargement=1, filters=filters).count_params() == expected
 
 
 @pytest.mark.parametrize(
@@ -53,7 +53,8 @@ def test_parameters_on_resnet50_add_up():
     [
         ({"depth": 4}, {"encoder_3", "encoder_4", "decoder_3"}),
         ({"depth": 2}, {"encoder_1", "encoder_2", "decoder_1"}),
-        ({"encoder": "resnet50"}, {"decoder_3", "decoder_4"}),
+        ({"encoder": "resnet50", "enlargement": 1}, {"decoder_3", "decoder_4"}),
+        ({"encoder": "resnet50", "enlargement": 2}, {"decoder_3"}),
     ],
 )
 def test_dropout_is_at_the_deepest_levels(model, expected):

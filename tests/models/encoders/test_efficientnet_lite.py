@@ -36,7 +36,9 @@ def published(number):
 
 def pretrained(number, shape, weights="imagenet"):
     """The encoder alone, from images as `ImageNetInput` gives them to its maps."""
-    settings = ModelSettings.model_validate({"encoder": f"efficientnet_lite{number}", "encoder_weights": weights})
+    settings = ModelSettings.model_validate(
+        {"encoder": f"efficientnet_lite{number}", "encoder_weights": weights, "enlargement": 1}
+    )
     model = build_model(settings, shape, 2, "float32")
     settings.chosen_encoder.load_weights(model)
     return model.get_layer("efficientnet_lite")
@@ -98,7 +100,7 @@ def test_parameters_and_strides(number, parameters):
 
 def test_dilated_maps_agree_where_the_strided_ones_lie():
     published(0)
-    settings = {"encoder": "efficientnet_lite0", "encoder_weights": published(0)}
+    settings = {"encoder": "efficientnet_lite0", "encoder_weights": published(0), "enlargement": 1}
     both = []
     for decoder in ("unet", "deeplab_v3_plus"):
         chosen = ModelSettings.model_validate({**settings, "decoder": decoder, "filters": 8})

@@ -191,7 +191,7 @@ def test_few_epochs_have_the_full_size():
         preprocessing=PreprocessingSettings(), model=ModelSettings(), train=TrainSettings(epochs=1), label_map=[]
     )
     assert config.stages == [(0, 1)]
-    assert config.with_values({"train.epochs": 4}).stages == [(1, 0.25), (0, 1)]
+    assert config.with_values({"train.epochs": 5}).stages == [(1, 0.2), (0, 1)]
 
 
 def test_stages_by_minutes_are_shares_whatever_the_number_of_epochs():

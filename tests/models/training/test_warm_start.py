@@ -213,6 +213,18 @@ def test_with_another_decoder_the_encoder_is_taken(deploy, caplog):
     assert caplog.messages[0].endswith("(decoder unet, now deeplab_v3_plus)")
 
 
+def test_models_from_before_images_were_enlarged_are_what_they_were(deploy, caplog):
+    lite = {"encoder": "efficientnet_lite0", "encoder_weights": "none"}
+    known = configuration(**lite).model.model_dump()
+    del known["enlargement"]
+    before, folder = deploy(configuration(**lite, enlargement=1), model=known)
+    config = configuration(deployed=folder, **lite)
+    model = network(config)
+    assert warm_start(model, config)
+    assert_equal_weights(model.get_layer("efficientnet_lite"), before.get_layer("efficientnet_lite"))
+    assert caplog.messages[0].endswith("(enlargement 1, now 2)")
+
+
 def test_of_a_deeper_model_the_levels_that_there_were_are_taken(deploy, caplog):
     before, folder = deploy(configuration())
     config = configuration(deployed=folder, depth=2)

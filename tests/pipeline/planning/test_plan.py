@@ -67,6 +67,21 @@ def test_as_many_images_are_shown_as_a_training_needs():
     assert SHOWN <= shown < 2 * SHOWN
 
 
+def test_images_that_the_encoder_enlarges_are_counted_as_what_they_cost():
+    shown = []
+    for machine in (LAPTOP, BARE):
+        reason = planned(facts([(128, 128)]), machine)["preprocessing.height"].reason
+        shown.append(int(reason.partition("show about ")[2].partition(" at")[0].replace(",", "")))
+    # A step of `plain` takes two thirds of the time that one without enlargement would take.
+    assert shown[0] == pytest.approx(shown[1] / 3, rel=0.01)
+    assert "model.enlargement" not in planned(facts([(128, 128)]))
+    # In a minute it would show too few of them.
+    short = planned(facts([(128, 128)]), minutes=1)
+    assert short["model.enlargement"].value == 1
+    assert "no time" in short["model.enlargement"].reason
+    assert "model.enlargement" not in planned(facts([(360, 480)]), minutes=15)
+
+
 def test_many_training_images_have_to_be_seen_more_than_once():
     few, many = size(facts(train=300)), size(facts(train=5000))
     assert many[0] * many[1] < few[0] * few[1]

@@ -32,7 +32,7 @@ def test_every_encoder_works_with_its_decoders_and_any_channels(encoder, decoder
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_where_their_strides_and_offsets_say(name):
     image = keras.Input((64, 96, 1))
-    features = ENCODERS[name]().build(image, 32, "mixed_bfloat16")
+    features = ENCODERS[name](enlargement=1).build(image, 32, "mixed_bfloat16")
     strides = [2, 4, 8, 16, 32][-len(features) :]
     assert [level.stride for level in features] == strides
     assert [level.maps.shape[1:3] for level in features] == [(64 // stride, 96 // stride) for stride in strides]
@@ -42,7 +42,7 @@ def test_features_are_where_their_strides_and_offsets_say(name):
 
 @pytest.mark.parametrize("name", ["efficientnet_v2_b0", "mobilenet_v3_large"])
 def test_the_last_stage_is_dilated_for_an_output_stride_of_16(name):
-    encoder = ENCODERS[name]()
+    encoder = ENCODERS[name](enlargement=1)
     features = encoder.build(keras.Input((64, 96, 3)), 16, "float32")
     assert [level.stride for level in features] == [2, 4, 8, 16, 16]
     assert features[-1].maps.shape[1:3] == (4, 6)
@@ -91,7 +91,7 @@ def test_with_weights_of_keras_the_maps_are_those_of_keras(name, tmp_path):
     original = randomized(
         getattr(keras.applications, kind.application)(include_top=False, weights=None, input_shape=size)
     )
-    encoder = kind(encoder_weights=published(original, tmp_path / "notop.h5"))
+    encoder = kind(encoder_weights=published(original, tmp_path / "notop.h5"), enlargement=1)
     image = keras.Input(size)
     ours = keras.Model(image, [level.maps for level in encoder.build(image, 32, "float32")])
     encoder.load_weights(ours)
@@ -108,7 +108,7 @@ def test_with_weights_of_keras_the_maps_are_those_of_keras(name, tmp_path):
 def test_a_gray_image_gives_the_maps_that_it_gives_in_rgb(tmp_path):
     kind = ENCODERS["efficientnet_v2_b0"]
     original = randomized(keras.applications.EfficientNetV2B0(include_top=False, weights=None, input_shape=(32, 32, 3)))
-    encoder = kind(encoder_weights=published(original, tmp_path / "notop.h5"))
+    encoder = kind(encoder_weights=published(original, tmp_path / "notop.h5"), enlargement=1)
     gray = np.random.default_rng(0).normal(size=(1, 32, 32, 1)).astype(np.float32)
     maps = []
     for channels in (3, 1, 5):

@@ -16,12 +16,12 @@ def test_parameters_are_those_of_keras():
 
 def test_features_are_at_strides_2_to_32():
     image = keras.Input((65, 96, 1))
-    features = ResNet50().build(image, 32, "mixed_bfloat16")
+    features = ResNet50(enlargement=1).build(image, 32, "mixed_bfloat16")
     shapes = [(None, 33, 48, 64), (None, 17, 24, 256), (None, 9, 12, 512), (None, 5, 6, 1024), (None, 3, 3, 2048)]
     assert [level.maps.shape for level in features] == shapes
     assert [level.stride for level in features] == [2, 4, 8, 16, 32]
     assert features[-1].maps.dtype == "bfloat16"
-    dilated = ResNet50().build(image, 16, "float32")
+    dilated = ResNet50(enlargement=1).build(image, 16, "float32")
     assert [level.stride for level in dilated] == [2, 4, 8, 16, 16]
     assert dilated[-1].maps.shape == (None, 5, 6, 2048)
 
