@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import hashlib
 import importlib.util
 import pathlib
@@ -30,14 +31,18 @@ def code_digest(
     """
     import_paths = list(import_paths)
     paths: set[pathlib.Path] = set()
+    seen: set[str] = set()
     waiting = [*modules, *(path.partition(":")[0] for path in import_paths)]
     while waiting:
         module = waiting.pop()
+        if module in seen:
+            continue
+        seen.add(module)
         path = _path(module, root)
         waiting += [module.rpartition(".")[0]] if "." in module else []
         if path is not None and path not in paths:
             paths.add(path)
-            waiting += _imported(path)
+            waiting += _imported(path.read_bytes())
     named = {(_name(path, root), path) for path in paths.union(files)}
     return _digest(named.union(_own_files(import_paths).items()))
 
@@ -102,11 +107,12 @@ def _path(module: str, root: pathlib.Path) -> pathlib.Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-def _imported(path: pathlib.Path) -> list[str]:
+@functools.cache  # Each component's digest is of much the same files, and parsing them takes a second and a half.
+def _imported(code: bytes) -> tuple[str, ...]:
     names = []
-    for node in ast.walk(ast.parse(path.read_bytes())):
+    for node in ast.walk(ast.parse(code)):
         if isinstance(node, ast.Import):
             names += [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom) and node.module:
             names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return names
+    return tuple(names)

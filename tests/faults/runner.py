@@ -1,7 +1,8 @@
 """Runs pipelines in processes of their own, each with a fault; one process that has loaded TFX forks them.
 
-It reads a line of JSON for each run, `config` (YAML) and `fault` (see `Fault`), and answers with one: `status` (0 for a
-run that ended, else what `os.waitpid` gives), `state`, `error`, `seconds` and `injected`.
+It reads a line of JSON for each run, `config` (YAML), `last` (the component to end with; "" for all) and `fault` (see
+`Fault`), and answers with one: `status` (0 for a run that ended, else what `os.waitpid` gives), `state` and `error`; of
+a run without an error also `run_id`, and `seconds` and `states` of its components.
 """
 
 from __future__ import annotations
@@ -90,7 +91,7 @@ class Fault:
                 shutil.rmtree(place, ignore_errors=True)
 
 
-def run(config_path: str, fault: Fault) -> dict[str, Any]:
+def run(config_path: str, last: str, fault: Fault) -> dict[str, Any]:
     """One run, in this process."""
     from rich.console import Console
 
@@ -109,7 +110,7 @@ def run(config_path: str, fault: Fault) -> dict[str, Any]:
 
     local.create_pipeline = with_fault
     try:
-        result = local.run_locally(load_config(config_path), Console(quiet=True))
+        result = local.run_locally(load_config(config_path), Console(quiet=True), last)
     except (local.RunFailedError, UserError, OSError) as error:  # What the command line makes a message of.
         return {"state": "failed", "error": str(error)}
     except KeyboardInterrupt:
@@ -140,7 +141,7 @@ def main() -> None:
             for descriptor in (0, 1, 2):
                 os.dup2(null, descriptor)
             try:
-                answer = run(order["config"], Fault(order["fault"]))
+                answer = run(order["config"], order["last"], Fault(order["fault"]))
             except BaseException as error:
                 answer = {"state": "crashed", "error": f"{type(error).__name__}: {error}"}
             os.write(writing, json.dumps(answer).encode())
