@@ -71,7 +71,8 @@ test-some-faults: .venv/ready
 test-fuzz: .venv/ready
 	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz
 
-# What CI leaves out: most faults, new fuzzing, clusters, and on the current TFX line the tests marked `one_line`.
+# What CI leaves out: most faults, new fuzzing, clusters, tests marked `nightly`, and on the current TFX line those marked
+# `one_line`.
 nightly: test test-faults test-fuzz test-kubeflow test-flink test-spark
 	@tools/test_current_tfx.sh --all
 

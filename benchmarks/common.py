@@ -16,7 +16,7 @@ import re
 import shutil
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 ROOT = pathlib.Path(__file__).resolve().parent.parent
@@ -225,12 +225,12 @@ def ingested(data: pathlib.Path) -> Iterator[str]:
 def run_pipeline(
     output: str, data: pathlib.Path, to: str, cores: set[int] | None = None, **sections: dict[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """Runs segpipe's graph up to a component in a fresh process.
+    """Runs a component of segpipe's graph, after those that it takes something from, in a fresh process.
 
     Args:
       output: folder of the run; components that ran there before are answered from TFX's cache.
       data: folder of the TFRecords.
-      to: the last component; "" runs all.
+      to: the component; "" runs all.
       cores: processor cores that the process may use; all if None.
       sections: of the configuration.
 
@@ -264,10 +264,22 @@ def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> di
     config = Config.model_validate(values)
     os.makedirs(config.output, exist_ok=True)  # For the metadata; `segpipe run` makes it, too.
     pipeline = create_pipeline(config)
-    names = [component.id for component in pipeline.components]
-    names = names[: names.index(to) + 1] if to else names
+    names = [component.id for component in pipeline.components]  # In an order in which they can run.
+    if to:
+        needed = _needed(pipeline.components, to)
+        names = [name for name in names if name in needed]
     run_components(pipeline, names, database_of(config), datetime.datetime.now().isoformat(), components)
     return components.measured
+
+
+def _needed(components: Iterable[Any], to: str) -> set[str]:
+    """The names of a component and of all that it comes after, as it takes something from them or waits for them."""
+    waiting, names = [component for component in components if component.id == to], set()
+    while waiting:
+        component = waiting.pop()
+        names.add(component.id)
+        waiting += component.upstream_nodes
+    return names
 
 
 def evaluated(output: str) -> float:

@@ -5,7 +5,7 @@
 
 import time
 
-from common import arguments, dataset, in_fresh_process, num_classes, report, run_pipeline, scratch
+from common import arguments, dataset, in_fresh_process, ingested, num_classes, report, run_pipeline
 from reference import training_step_rate
 
 
@@ -17,11 +17,11 @@ def main() -> None:
         "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
         "train": {"batch_size": sizes.batch_size},
     }
-    with scratch() as folder:
-        data = dataset(train=sizes.images)
-        run_pipeline(str(folder / "run"), data, "Transform", **sections)
-        first, later = in_fresh_process(_rates, str(folder / "run"), sections, sizes.images, sizes.epochs)
-        reference = in_fresh_process(training_step_rate, {**sections, "label_map": []}, num_classes(data), sizes.steps)
+    data = dataset(train=sizes.images)
+    with ingested(data) as output:
+        run_pipeline(output, data, "Transform", **sections)
+        first, later = in_fresh_process(_rates, output, sections, sizes.images, sizes.epochs)
+    reference = in_fresh_process(training_step_rate, {**sections, "label_map": []}, num_classes(data), sizes.steps)
     report(
         "input_pipeline",
         later,

@@ -21,7 +21,7 @@ _CLIENTS = (1, 4, 16)
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=64, seconds=4)
+    sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=64, seconds=4.0)
     sections = {
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
         "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
@@ -63,7 +63,7 @@ def _images(files: list[str]) -> list[bytes]:
     ]
 
 
-def _served(model: str, files: list[str], seconds: int) -> dict[int, dict[str, float]]:
+def _served(model: str, files: list[str], seconds: float) -> dict[int, dict[str, float]]:
     """Of each number of clients requests a second, and milliseconds of a request."""
     bodies = [json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}]}) for image in _images(files)]
     command = [sys.executable, "-m", "pipeline.cli", "serve", "--model", model, "--port", "0"]
@@ -71,7 +71,7 @@ def _served(model: str, files: list[str], seconds: int) -> dict[int, dict[str, f
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as server:
         assert server.stdout is not None
         port = int(server.stdout.readline().rpartition(":")[2].rstrip("/\n"))
-        _send(port, bodies, 4, 2)  # So that all is warm.
+        _send(port, bodies, 4, seconds / 2)  # So that all is warm.
         for clients in _CLIENTS:
             started = time.monotonic()
             took = sorted(_send(port, bodies, clients, seconds))
@@ -107,7 +107,7 @@ def _send(port: int, bodies: list[str], clients: int, seconds: float) -> list[fl
     return took
 
 
-def _bare(model: str, files: list[str], seconds: int) -> dict[int, float]:
+def _bare(model: str, files: list[str], seconds: float) -> dict[int, float]:
     """Images a second in batches of as many as there are clients."""
     import tensorflow as tf
 
@@ -123,7 +123,7 @@ def _bare(model: str, files: list[str], seconds: int) -> dict[int, float]:
             count += batch
         return count / (time.monotonic() - started)
 
-    rate(4, 2)
+    rate(4, seconds / 2)
     return {batch: rate(batch, seconds) for batch in _CLIENTS}
 
 

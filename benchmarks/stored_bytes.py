@@ -6,7 +6,7 @@ while it trains, in memory or in a temporary file, is `trainer_cache_bytes`.
 
 import pathlib
 
-from common import arguments, dataset, report, run_pipeline, scratch
+from common import arguments, dataset, ingested, report, run_pipeline
 
 from models.inputs.input_pipeline import pixel_bytes
 from models.inputs.settings import PreprocessingSettings
@@ -17,12 +17,11 @@ def main() -> None:
     sizes = arguments(__doc__, small=20, large=40, pixels=128)
     shape = PreprocessingSettings(height=sizes.pixels, width=sizes.pixels)
     stored = {}
-    with scratch() as folder:
-        for count in (sizes.small, sizes.large):
-            data = dataset(train=count)
-            output = folder / f"run{count}"
-            run_pipeline(str(output), data, "Transform", preprocessing=shape.model_dump())
-            stored[count] = _bytes(output / "artifacts" / "Transform")
+    for count in (sizes.small, sizes.large):
+        data = dataset(train=count)
+        with ingested(data) as output:
+            run_pipeline(output, data, "Transform", preprocessing=shape.model_dump())
+            stored[count] = _bytes(pathlib.Path(output, "artifacts", "Transform"))
     report(
         "stored_bytes",
         (stored[sizes.large] - stored[sizes.small]) / (sizes.large - sizes.small),

@@ -20,11 +20,11 @@ SIZES = {
     "workers": (*_SMALL, "--pixels", "32", "--workers", "1"),
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
-    "serve": (*_MODEL, "--images", "4", "--seconds", "1"),
+    "serve": (*_MODEL, "--images", "4", "--seconds", "0.2"),
     "evaluate": (*_SMALL, *_MODEL),
     # Smaller ones lack some classes.
     "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),
-    "fixed_cost": ("--images", "12", *_MODEL),
+    "fixed_cost": ("--images", "12", "--imports", "1", *_MODEL),
     # `thin_structures` trains the default one.
     "quality": (
         *("--seconds", "1", "--seeds", "1", "--filters", "2", "--pixels", "32"),
@@ -38,6 +38,8 @@ SIZES = {
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
+# Comparisons for the documentation, of which `quality` has nearly all; each trains several models.
+NIGHTLY = {"plan", "thin_structures", "architectures"}
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
 import contextlib, io, json, pathlib, runpy, sys, traceback
@@ -57,17 +59,25 @@ for name, arguments in sizes.items():
 
 
 @pytest.fixture(scope="module")
-def results(warm_python, tmp_path_factory):
-    """Of each script what it printed and its error, run from a copy, which makes its own data sets of the sample."""
+def results(request, warm_python, tmp_path_factory):
+    """Of each script what it printed and its error, run from a copy, which makes its own data sets of the sample.
+
+    Only scripts whose tests are selected run.
+    """
+    tests = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
+    selected = {test.callspec.params["name"] for test in tests}
+    sizes = {name: arguments for name, arguments in SIZES.items() if name in selected}
     folder = tmp_path_factory.mktemp("checkout") / "benchmarks"
     shutil.copytree(ROOT / "benchmarks", folder)
-    finished = warm_python("-c", _RUN_ALL, str(folder), json.dumps(SIZES), PYTHONPATH=str(ROOT))
+    finished = warm_python("-c", _RUN_ALL, str(folder), json.dumps(sizes), PYTHONPATH=str(ROOT))
     lines = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('["')]
-    assert len(lines) == len(SIZES), finished.stderr
+    assert len(lines) == len(sizes), finished.stderr
     return {name: (printed, error) for name, printed, error in lines}
 
 
-@pytest.mark.parametrize("name", SIZES)
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ()) for name in SIZES]
+)
 def test_a_benchmark_prints_its_line(results, name):
     printed, error = results[name]
     assert not error, error

@@ -263,7 +263,7 @@ def test_predictions(folder, predictor, data):
 
 
 @pytest.mark.one_line
-@hypothesis.settings(fuzz(FEW // 2))
+@hypothesis.settings(fuzz(FEW // 4))
 @hypothesis.given(st.data())
 def test_models(folder, model, data):
     copy = folder / "model" / "1"

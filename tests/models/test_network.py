@@ -109,7 +109,7 @@ def four_images(size):
 
 
 @pytest.mark.parametrize(
-    ("model", "learning_rate", "steps"),
+    ("model", "learning_rate", "most_steps"),
     [
         ({"encoder": "plain", "filters": 8}, 0.01, 40),
         ({"encoder": "efficientnet_lite0"}, 0.003, 40),
@@ -118,7 +118,7 @@ def four_images(size):
         ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 80),
     ],
 )
-def test_four_images_are_learned_by_heart(model, learning_rate, steps):
+def test_four_images_are_learned_by_heart(model, learning_rate, most_steps):
     size = 48
     keras.utils.set_random_seed(0)
     config = TrainerConfig(
@@ -129,9 +129,13 @@ def test_four_images_are_learned_by_heart(model, learning_rate, steps):
     )
     model = compiled_model(config, 3, "float32")
     batch, labels = four_images(size)
-    model.fit(tf.data.Dataset.from_tensors((batch, labels)).repeat(steps), verbose=0)
-    class_ids = np.argmax(without_supervision(model)(batch, training=False), axis=-1)
-    assert mean_iou(class_totals(confusion_matrix(labels, class_ids, 3))) > 0.95
+    served, step, learned = without_supervision(model), 0, 0.0
+    while learned <= 0.95 and step < most_steps:
+        model.fit(tf.data.Dataset.from_tensors((batch, labels)).repeat(10), verbose=0)
+        step += 10
+        class_ids = np.argmax(served(batch, training=False), axis=-1)
+        learned = mean_iou(class_totals(confusion_matrix(labels, class_ids, 3)))
+    assert learned > 0.95
 
 
 def test_the_smallest_input_is_taken_and_normalized_fit_for_short_runs(pair):
