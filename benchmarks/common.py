@@ -47,8 +47,8 @@ def arguments(description: str | None, **sizes: int | str) -> argparse.Namespace
 
 
 def report(name: str, value: float, unit: str, reference: str, reference_value: float | None, **sizes: Any) -> None:
-    """Prints the result as one line of JSON; `ratio` is value / reference value."""
-    ratio = None if reference_value is None else value / reference_value
+    """Prints the result as one line of JSON; `ratio` is value / reference value, if there is one and it is not 0."""
+    ratio = value / reference_value if reference_value else None
     line = {
         "name": name,
         "value": _rounded(value),

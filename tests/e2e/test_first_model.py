@@ -14,7 +14,7 @@ from pipeline.records.runs import load_runs
 
 @pytest.mark.one_line
 def test_init_and_run_push_a_model_of_eighteen_annotated_photographs(fruits, segpipe, tmp_path, monkeypatch):
-    started = segpipe("init", "--convert", "--minutes", "1.5", str(fruits), folder=tmp_path)
+    started = segpipe("init", "--convert", "--minutes", "0.8", str(fruits), folder=tmp_path)
     assert started.returncode == 0, started.stderr
     (run,) = [shlex.split(line)[1:] for line in started.stdout.partition("Next:")[2].strip().splitlines()]
     ran = segpipe(*run, folder=tmp_path)
