@@ -53,8 +53,8 @@ def find_baseline(push_destination: str, candidate: str) -> int:
       candidate: folder of the candidate's SavedModel.
 
     Returns:
-      The version; 0 if there is none, or if it cannot be compared, because of another task, other classes or older
-      signatures.
+      The version; 0 if there is none, or if it cannot be compared, because of another task, other classes (or
+      others of them with objects), or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [
@@ -65,7 +65,9 @@ def find_baseline(push_destination: str, candidate: str) -> int:
     newest = others[-1]
     if _comparable(version_path(push_destination, newest)) != _comparable(candidate):
         _LOG.warning(
-            "version %d has another task, other classes or signatures; there is nothing to compare with", newest
+            "version %d has another task, other classes (or others with objects) or signatures; there is nothing to "
+            "compare with",
+            newest,
         )
         return NO_VERSION
     return newest
@@ -78,6 +80,7 @@ def _comparable(model: str) -> Any:
     return facts and (
         facts.get("format"),
         facts.get("task", "semantic"),
+        facts.get("things", []),
         [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL],
     )
 

@@ -50,11 +50,13 @@ class Need:
       slice: whose images must be there; "" for all test images, `*` for each slice.
       class_name: the class that must occur on them; "" for any.
       images: how many of them there must be; 0 if it is labels that count.
+      objects: whether there must be objects, not just pixels.
     """
 
     slice: str
     class_name: str
     images: int
+    objects: bool = False
 
     @property
     def key(self) -> str:
@@ -67,7 +69,7 @@ def needs_of(thresholds: Iterable[Threshold]) -> str:
     needs = {
         Need(threshold.slice, "", max(1, math.ceil(threshold.bound)))
         if threshold.metric == METRICS["images"].name
-        else Need(threshold.slice, threshold.class_name, 0)
+        else Need(threshold.slice, threshold.class_name, 0, METRICS[threshold.metric].of_things)
         for threshold in thresholds
     }
     return json.dumps([dataclasses.astuple(need) for need in sorted(needs)])
@@ -99,12 +101,22 @@ def missing(need: Need, test: dict[str, Any]) -> list[str]:
         if need.images:
             if images < need.images:
                 lines.append(f"{images} images{of_slice}, where there must be {need.images} ({need.key}.images)")
+        # Of slices nobody counted objects.
+        elif need.objects and not name and not _objects(test, need.class_name):
+            of_class = f" of class {need.class_name}" if need.class_name else ""
+            lines.append(f"no object{of_class}, and there is a threshold on objects ({need.key})")
         elif need.class_name:
             if not pixels[need.class_name]:
                 lines.append(f"no pixel of class {need.class_name}{of_slice}, which has a threshold ({need.key})")
         elif not any(pixels.values()):
             lines.append(f"all pixels{of_slice} are ignored, and there is a threshold on them ({need.key})")
     return lines
+
+
+def _objects(test: dict[str, Any], class_name: str) -> int:
+    """How many objects of a class, or of any class if it is "", the test split has."""
+    counts = test.get("objects", {})
+    return int(counts.get(class_name, 0)) if class_name else sum(counts.values())
 
 
 def _names(what: str, names: Iterable[str]) -> str:

@@ -205,8 +205,8 @@ def layers(picture: Picture, label_map: LabelMap, side: int) -> dict[str, str]:
 def _palette_png(ids: np.ndarray, palette: list[tuple[int, int, int]]) -> str:
     image = Image.fromarray(ids)
     colors = np.zeros([256, 3], np.uint8)
-    colors[: len(palette)] = palette
     colors[_EDGE] = 255
+    colors[: len(palette)] = palette
     image.putpalette(colors.tobytes())
     return _data_uri(image, "PNG", optimize=True, transparency=_CLEAR)
 

@@ -165,7 +165,7 @@ class Ade20kReader(DenseReader):
                 f"{ids.shape[1]}x{ids.shape[0]}"
             )
         numbers = colors >> 8 & 255  # Green.
-        return number_objects(numbers, (numbers > 0) & self.is_learned(ids), np.zeros(ids.shape, bool))
+        return number_objects(numbers, (numbers > 0) & self.is_learned(ids), np.zeros(ids.shape, bool), ids)
 
 
 def _sign_of_full(files: Sequence[str]) -> str:

@@ -125,8 +125,7 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         if not source.labels:
             ids = self.read_class_ids(source.mask, self.meaning)
             return LabeledImage(self.read_image(read_bytes(source.image), ids), ids)
-        values = self._values_of_objects(source.labels)
-        are_none, are_crowds = values == 0, values == CROWD
+        values, are_none, are_crowds = self._values_of_objects(source.labels)
         if source.labels == source.mask:
             ids = np.where(are_none, 0, 1).astype(np.uint8)
         else:
@@ -137,13 +136,24 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
                     f"{ids.shape[1]}x{ids.shape[0]}"
                 )
             check_objects(values, ~are_none & ~are_crowds, are_none, ids)
-        instances = number_objects(values, ~are_none & ~are_crowds & (ids != IGNORE_LABEL), are_crowds)
+        without = ids[are_none & (ids != IGNORE_LABEL)]
+        # What most pixels without an object are is no object's class.
+        no_class = np.bincount(without).argmax() if without.size else IGNORE_LABEL
+        are_objects = ~are_none & ~are_crowds & (ids != IGNORE_LABEL) & (ids != no_class)
+        instances = number_objects(values, are_objects, are_crowds, ids)
         return LabeledImage(self.read_image(read_bytes(source.image), ids), ids, instances)
 
-    def _values_of_objects(self, path: str) -> np.ndarray:
-        """[height, width] numbers, or colors as numbers."""
+    def _values_of_objects(self, path: str) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """[height, width] numbers, or colors as numbers; and bool, where no object is, and where crowds are."""
         try:
-            pixels = read_mask(read_bytes(path), self.max_pixels).pixels
+            mask = read_mask(read_bytes(path), self.max_pixels)
+            if mask.lossy:
+                raise BadImageError("its compression changes values, so it cannot tell objects apart; take PNG")
         except BadImageError as error:
             raise BadImageError(f"the mask of its objects: {error}") from None
-        return packed(pixels) if pixels.ndim == 3 else pixels
+        is_color = mask.pixels.ndim == 3
+        values = packed(mask.pixels) if is_color else mask.pixels
+        are_none = values == 0
+        if mask.alpha is not None:
+            are_none |= mask.alpha == 0
+        return values, are_none, np.zeros(values.shape, bool) if is_color else values == CROWD

@@ -21,6 +21,7 @@ class Metric:
       change_of: the metric whose change against the deployed model it is.
       most: the largest bound that a threshold may have.
       of_objects: whether only tasks with objects have it.
+      of_things: whether it is measured on classes with objects alone.
       can_be_bound: whether a threshold may be on it, which is not so where less is better.
       is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
     """
@@ -33,6 +34,7 @@ class Metric:
     change_of: str = ""
     most: float = 1.0
     of_objects: bool = False
+    of_things: bool = False
     can_be_bound: bool = True
     is_headline: bool = False
 

@@ -75,7 +75,7 @@ def print_summary(console: Console, result: Run) -> None:
     if result.baseline_mean_iou is not None:
         lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(result.baseline_mean_iou)}")
     else:
-        lines.append("There is no deployed model with these classes to compare with.")
+        lines.append("There is no deployed model with this task and these classes to compare with.")
     if result.newest_span is not None:
         deployed = result.newest_baseline_mean_iou
         against = "" if deployed is None else f" (deployed: {format_iou(deployed)})"

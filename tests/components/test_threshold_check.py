@@ -23,12 +23,14 @@ def needs(**gate):
     return needs_of(GateSettings(**gate).thresholds())
 
 
-def check(folder, of_slices=SLICES, **gate):
+def check(folder, of_slices=SLICES, objects=None, **gate):
     artifacts = {"data_statistics": DataStatistics(), "checked": CheckedThresholds()}
     for name, artifact in artifacts.items():
         artifact.uri = str(folder / name)
         (folder / name).mkdir()
     test = {"examples": 6, "examples_with_class": {"road": 5, "car": 4, "sky": 0}, "slices": of_slices}
+    if objects is not None:
+        test["objects"] = dict(zip(CLASSES, objects, strict=True))
     (folder / "data_statistics" / "statistics.json").write_text(json.dumps({"splits": {"test": test}}))
     Executor().Do(
         {"data_statistics": [artifacts["data_statistics"]]},
@@ -62,6 +64,24 @@ def test_thresholds_on_what_test_lacks_stop_the_run(tmp_path):
         "  split test: no pixel of class sky, which has a threshold (gate.min)",
     ]
     assert "add such images to test, or take the threshold out" in remedy
+
+
+@pytest.mark.parametrize(
+    ("threshold", "line"),
+    [
+        ({"pq_things": 0.5}, "no object, and there is a threshold on objects (gate.min)"),
+        ({"ap50": 0.5}, "no object, and there is a threshold on objects (gate.min)"),
+        ({"class_ap": {"road": 0.5}}, "no object of class road, and there is a threshold on objects (gate.min)"),
+    ],
+)
+def test_thresholds_on_objects_need_objects(tmp_path, threshold, line):
+    with pytest.raises(DataGateError) as caught:
+        check(tmp_path, objects=(0, 0, 0), min=threshold)
+    assert f"split test: {line}" in str(caught.value)
+    # Panoptic quality of all classes, or of one without objects, needs pixels only.
+    (tmp_path / "there").mkdir()
+    there = {"pq": 0.5, "pq_stuff": 0.5, "class_pq": {"road": 0.5}, "pq_things": 0.5, "class_ap": {"car": 0.5}}
+    check(tmp_path / "there", objects=(0, 3, 0), min=there)
 
 
 def test_thresholds_on_each_slice_need_slices(tmp_path):

@@ -299,8 +299,8 @@ class CityscapesReader(DenseReader):
                     "objects"
                 )
             things = [place for place, one in enumerate(self.classes_of_masks) if one.name in self._things]
-            is_learned = self.is_learned(self.ids_of_places(places))
-            return number_objects(values, is_object & is_learned, ~is_object & np.isin(places, things))
+            ids = self.ids_of_places(places)
+            return number_objects(values, is_object & self.is_learned(ids), ~is_object & np.isin(places, things), ids)
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 
@@ -313,7 +313,8 @@ class CityscapesReader(DenseReader):
             unlabeled = self.chosen.ids[self.classes_of_masks[0].name]
             class_ids, instances = draw_polygons(file, self.chosen.ids, self._things, unlabeled)
             is_number = (instances > 0) & (instances != CROWD)
-            instances = number_objects(instances, is_number & self.is_learned(class_ids), instances == CROWD)
+            is_object = is_number & self.is_learned(class_ids)
+            instances = number_objects(instances, is_object, instances == CROWD, class_ids)
         except BadImageError as error:
             raise BadImageError(f"{source.mask}: {error}") from None
         return LabeledImage(image, class_ids, instances)

@@ -208,7 +208,8 @@ class VocReader(DenseReader):
                 raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")
             are_objects = (values != 0) & ~is_void
             check_objects(values, are_objects, values == 0, places)
-            return number_objects(values, are_objects & self.is_learned(self.ids_of_places(places)), is_void)
+            ids = self.ids_of_places(places)
+            return number_objects(values, are_objects & self.is_learned(ids), is_void, ids)
         except BadImageError as error:
             raise BadImageError(f"{path}: {error}") from None
 

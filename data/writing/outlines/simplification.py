@@ -78,7 +78,7 @@ def _nodes(class_ids: np.ndarray) -> np.ndarray:
     Returns:
       [height + 1, width + 1] bool.
     """
-    padded = np.pad(class_ids.astype(np.int16), 1, constant_values=-1)
+    padded = np.pad(class_ids.astype(np.int32), 1, constant_values=-1)
     down, right = padded[1:] != padded[:-1], padded[:, 1:] != padded[:, :-1]
     edges = down[:, :-1].astype(np.uint8) + down[:, 1:] + right[:-1] + right[1:]
     nodes: np.ndarray = edges > 2

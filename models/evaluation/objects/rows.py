@@ -87,6 +87,7 @@ def _ratio(part: float, whole: float) -> float:
 
 
 _row = functools.partial(Metric, of_objects=True)
+_of_things = functools.partial(_row, of_things=True)
 _ENDS = (("lower", "over images: a Poisson bootstrap of 1,000 replicates"), ("upper", "likewise"))
 OBJECT_ROWS = (
     *(
@@ -95,6 +96,7 @@ OBJECT_ROWS = (
             f"{name.upper()} of {part[1:]}" if part else words,
             f"likewise, over {classes}" if part else f"{definition}, mean over {classes}",
             _mean(name, part),
+            of_things=part == "_things",
             is_headline=name == "pq" or not part,
         )
         for name, (words, definition) in _QUALITIES.items()
@@ -105,34 +107,40 @@ OBJECT_ROWS = (
         for name in _QUALITIES
     ),
     *(
-        _row(f"pq{part}_{end}", f"{end} end of the 95 % interval of PQ{words}", how, _interval_end(part, index))
+        _row(
+            f"pq{part}_{end}",
+            f"{end} end of the 95 % interval of PQ{words}",
+            how,
+            _interval_end(part, index),
+            of_things=part == "_things",
+        )
         for part, words in (("", ""), ("_things", " of things"))
         for index, (end, how) in enumerate(_ENDS)
     ),
-    _row(
+    _of_things(
         "ap",
         "average precision (AP)",
         "COCO's, mean over IoUs from 0.5 to 0.95 and over classes, of any number of objects in an image",
         _mean_precision(slice(None)),
         is_headline=True,
     ),
-    _row("ap50", "AP at an IoU of 0.5", "mean over classes", _mean_precision(slice(0, 1)), is_headline=True),
-    _row("ap75", "AP at an IoU of 0.75", "mean over classes", _mean_precision(slice(5, 6)), is_headline=True),
-    _row("class_ap", "AP", "of one class", _precision(slice(None)), by_class=True, is_headline=True),
-    _row(
+    _of_things("ap50", "AP at an IoU of 0.5", "mean over classes", _mean_precision(slice(0, 1)), is_headline=True),
+    _of_things("ap75", "AP at an IoU of 0.75", "mean over classes", _mean_precision(slice(5, 6)), is_headline=True),
+    _of_things("class_ap", "AP", "of one class", _precision(slice(None)), by_class=True, is_headline=True),
+    _of_things(
         "matched_share",
         "share of objects matched",
         "TP / (TP + FP + FN) at an IoU of 0.5, over all objects",
         _matched_share,
         is_headline=True,
     ),
-    _row(
+    _of_things(
         "matched_share_by_image",
         "share of objects matched, by image",
         "likewise, mean over images with objects; the Data Science Bowl of 2018 calls it precision",
         lambda sums: _ratio(*_objects(sums).shares),
     ),
-    _row(
+    _of_things(
         "count_agreement",
         "agreement of counts",
         "sum over images and classes of the smaller of the numbers of labeled and of predicted objects, as a share of "
