@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import bisect
 import dataclasses
+import itertools
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
-
-import numpy as np
 
 from data.base.errors import UserError
 from data.label_map import LabelMap
@@ -126,9 +126,9 @@ class ObjectScale:
 
 def _quantile(areas: Mapping[float, int], share: float) -> float:
     """A quantile of areas that were counted by powers of two, as if each were evenly filled on a log scale."""
-    bounds = np.array(sorted(areas))
-    counts = np.array([areas[bound] for bound in bounds])
-    ends = np.cumsum(counts)
+    bounds = sorted(areas)
+    counts = [areas[bound] for bound in bounds]
+    ends = list(itertools.accumulate(counts))
     wanted = share * ends[-1]
-    place = int(np.searchsorted(ends, wanted))
+    place = bisect.bisect_left(ends, wanted)
     return float(bounds[place] * 2 ** ((wanted - ends[place] + counts[place]) / counts[place]))
