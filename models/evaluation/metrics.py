@@ -58,7 +58,7 @@ def class_iou(totals: np.ndarray) -> np.ndarray:
       […, C] float64; NaN for a class that neither the labels nor the predictions contain.
     """
     hit, labeled, predicted = np.moveaxis(totals, -2, 0)
-    return _share(hit, labeled + predicted - hit)
+    return share(hit, labeled + predicted - hit)
 
 
 def mean_iou(totals: np.ndarray) -> np.ndarray:
@@ -69,19 +69,19 @@ def mean_iou(totals: np.ndarray) -> np.ndarray:
 def class_dice(totals: np.ndarray) -> np.ndarray:
     """Dice coefficient of each class, 2 TP / (2 TP + FP + FN) (Dice 1945): […, 3, C] → […, C], NaN as `class_iou`."""
     hit, labeled, predicted = np.moveaxis(totals, -2, 0)
-    return _share(2 * hit, labeled + predicted)
+    return share(2 * hit, labeled + predicted)
 
 
 def pixel_accuracy(totals: np.ndarray) -> np.ndarray:
     """Share of pixels with the right class (Long et al., "Fully Convolutional Networks", 2015, section 5)."""
     hit, labeled, _ = np.moveaxis(totals, -2, 0)
-    return _share(hit.sum(axis=-1), labeled.sum(axis=-1))
+    return share(hit.sum(axis=-1), labeled.sum(axis=-1))
 
 
 def frequency_weighted_iou(totals: np.ndarray) -> np.ndarray:
     """Mean of `class_iou` weighted by the classes' shares of the labeled pixels (Long et al. 2015, section 5)."""
     labeled = totals[..., 1, :]
-    return _share((labeled * np.nan_to_num(class_iou(totals))).sum(axis=-1), labeled.sum(axis=-1))
+    return share((labeled * np.nan_to_num(class_iou(totals))).sum(axis=-1), labeled.sum(axis=-1))
 
 
 def boundary_width(height: int, width: int) -> int:
@@ -146,10 +146,11 @@ def confidence_interval(replicates: np.ndarray) -> tuple[float, float]:
 
 def mean_over_classes(values: np.ndarray) -> np.ndarray:
     """[…, C] → […]: the mean of what is not NaN; NaN if nothing is."""
-    return _share(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
+    return share(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
 
 
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
+    """part / whole, of any shape; NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     # [()] makes a number of an array without dimensions.
     return np.divide(part, whole, out=np.full(np.broadcast(part, whole).shape, np.nan), where=whole > 0)[()]

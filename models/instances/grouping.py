@@ -8,7 +8,7 @@ center: the nearest center is looked up on a grid on which centers have spread (
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import tensorflow as tf
 
@@ -104,15 +104,10 @@ def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int)
     indices = tf.range(tf.shape(centers)[0])
     own = tf.tensor_scatter_nd_update(tf.fill(grid_size, _NOWHERE), centers // cell, indices)
     spread = _spread(own, centers, grid_size, cell)
-    # A row without a center at the end, for what is nowhere.
-    padded = tf.concat([tf.cast(centers, tf.float32), [[1e6, 1e6]]], axis=0)
+    distances = _distances(centers, targets)
     cells = tf.clip_by_value(tf.cast(tf.round(targets), tf.int32), 0, size - 1) // cell
     framed = tf.pad(spread, [[1, 1], [1, 1]], "SYMMETRIC")
     best = tf.gather_nd(own, cells)
-
-    def distances(candidates: tf.Tensor) -> tf.Tensor:
-        rows = tf.where(candidates < 0, tf.shape(centers)[0], candidates)
-        return tf.reduce_sum((tf.gather(padded, rows) - targets) ** 2, axis=-1)
 
     least = distances(best)
     for row in range(3):
@@ -123,18 +118,27 @@ def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int)
     return best, least
 
 
+def _distances(centers: tf.Tensor, places: tf.Tensor) -> Callable[[tf.Tensor], tf.Tensor]:
+    """A function from a center's index for each of [..., 2] places, -1 for none, to their squared distance."""
+    # A row far away at the end, for what is nowhere.
+    padded = tf.concat([tf.cast(centers, tf.float32), [[1e6, 1e6]]], axis=0)
+
+    def distances(candidates: tf.Tensor) -> tf.Tensor:
+        chosen = tf.where(candidates < 0, tf.shape(centers)[0], candidates)
+        return tf.reduce_sum((tf.gather(padded, chosen) - places) ** 2, axis=-1)
+
+    return distances
+
+
 def _spread(own: tf.Tensor, centers: tf.Tensor, grid_size: tf.Tensor, cell: int) -> tf.Tensor:
     """Jump flooding: [rows, columns] int32, for each cell the center nearest to its middle, as far as can be said."""
-    padded = tf.concat([tf.cast(centers, tf.float32), [[1e6, 1e6]]], axis=0)
     rows, columns = tf.unstack(grid_size)
     middles = tf.stack(
         tf.meshgrid(*((tf.range(tf.cast(n, tf.float32)) + 0.5) * cell - 0.5 for n in (rows, columns)), indexing="ij"),
         axis=-1,
     )
 
-    def distances(candidates: tf.Tensor) -> tf.Tensor:
-        chosen = tf.where(candidates < 0, tf.shape(centers)[0], candidates)
-        return tf.reduce_sum((tf.gather(padded, chosen) - middles) ** 2, axis=-1)
+    distances = _distances(centers, middles)
 
     def jump(step: tf.Tensor, best: tf.Tensor, least: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         margin = tf.stack([step, step])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from models.evaluation.metrics import share
 from models.evaluation.objects.segments import Segments
 
 
@@ -35,19 +36,19 @@ def panoptic_quality(totals: np.ndarray) -> np.ndarray:
     Kirillov et al., "Panoptic Segmentation", 2019, section 4.2.
     """
     ious, hit, invented, missed = np.moveaxis(np.asarray(totals, np.float64), -2, 0)
-    return _share(ious, hit + invented / 2 + missed / 2)
+    return share(ious, hit + invented / 2 + missed / 2)
 
 
 def segmentation_quality(totals: np.ndarray) -> np.ndarray:
     """SQ of each class, the mean IoU of matched segments: […, 4, C] → […, C]; 0 where none is matched, NaN as PQ."""
     ious, hit, invented, missed = np.moveaxis(np.asarray(totals, np.float64), -2, 0)
-    return np.where(hit + invented + missed > 0, np.nan_to_num(_share(ious, hit)), np.nan)
+    return np.where(hit + invented + missed > 0, np.nan_to_num(share(ious, hit)), np.nan)
 
 
 def recognition_quality(totals: np.ndarray) -> np.ndarray:
     """RQ of each class, TP / (TP + FP / 2 + FN / 2), an F1 score: […, 4, C] → […, C]; NaN as PQ."""
     _, hit, invented, missed = np.moveaxis(np.asarray(totals, np.float64), -2, 0)
-    return _share(hit, hit + invented / 2 + missed / 2)
+    return share(hit, hit + invented / 2 + missed / 2)
 
 
 def matched_share(totals: np.ndarray) -> np.ndarray:
@@ -56,8 +57,4 @@ def matched_share(totals: np.ndarray) -> np.ndarray:
     The Data Science Bowl of 2018 calls it precision.
     """
     _, hit, invented, missed = np.moveaxis(np.asarray(totals, np.float64).sum(axis=-1), -1, 0)
-    return _share(hit, hit + invented + missed)
-
-
-def _share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
-    return np.divide(part, whole, out=np.full(np.shape(part), np.nan), where=whole > 0)[()]
+    return share(hit, hit + invented + missed)
