@@ -655,7 +655,7 @@ def test_objects_alone_are_of_the_second_class(tmp_path):
     shutil.rmtree(tmp_path / "masks")
     found = read_one(tmp_path, masks="instances", classes=("background", "nucleus"))
     assert np.array_equal(found.class_ids, numbers > 0)
-    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers))
+    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers.astype(int)))
 
 
 def test_objects_beside_masks_have_the_classes_of_these(tmp_path):
@@ -664,7 +664,7 @@ def test_objects_beside_masks_have_the_classes_of_these(tmp_path):
     numbers = numbered(tmp_path, masks)
     found = read_one(tmp_path, classes=("ground", "car", "person"))
     assert np.array_equal(found.class_ids, masks)
-    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers))
+    assert np.array_equal(found.instances, np.select([numbers == 9, numbers == 700], [1, 2], numbers.astype(int)))
 
 
 def test_objects_that_do_not_belong_to_the_mask_are_told(tmp_path):
@@ -696,7 +696,7 @@ def test_outlines_drawn_twice_may_differ_a_little(tmp_path):
     differ[2, 0] = differ[0, 4] = True
     assert np.array_equal(found.class_ids, masks)
     # Each object has one class, as the data gate wants it.
-    expected = np.where(differ, 0, np.select([numbers == 9, numbers == 700], [1, 2], numbers))
+    expected = np.where(differ, 0, np.select([numbers == 9, numbers == 700], [1, 2], numbers.astype(int)))
     assert np.array_equal(found.instances, expected)
 
 
