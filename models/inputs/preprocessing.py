@@ -107,24 +107,13 @@ def _read_image(
     )
 
 
-def _read_mask(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
-    """A mask as [height, width, 1] uint8, 255 where padded."""
-    ids = _decode(encoded, 1)
-    shape = tf.shape(ids)
+def _fit_mask(values: tf.Tensor, height: int, width: int, resize: Resize, padding: int) -> tf.Tensor:
+    """A mask of any size as [height, width, 1], with the same values and `padding` around them."""
+    shape = tf.shape(values)
     top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
     paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
-    resized = tf.image.resize(ids, [new_height, new_width], method="nearest")
-    return tf.ensure_shape(tf.pad(resized, paddings, constant_values=contract.IGNORE_LABEL), [height, width, 1])
-
-
-def _read_objects(encoded: tf.Tensor, height: int, width: int, resize: Resize) -> tf.Tensor:
-    """A mask of objects as [height, width, 1] uint16, 0 where padded."""
-    numbers = _decode_objects(encoded)
-    shape = tf.shape(numbers)
-    top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
-    paddings = [[top, height - top - new_height], [left, width - left - new_width], [0, 0]]
-    resized = tf.image.resize(numbers, [new_height, new_width], method="nearest")
-    return tf.ensure_shape(tf.pad(resized, paddings), [height, width, 1])
+    resized = tf.image.resize(values, [new_height, new_width], method="nearest")
+    return tf.ensure_shape(tf.pad(resized, paddings, constant_values=padding), [height, width, 1])
 
 
 def _decode_objects(encoded: tf.Tensor) -> tf.Tensor:
@@ -186,7 +175,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     mean, scale = _mean_and_scale(sums, channels, tf.shape(pixels)[0])
     pixels = tf.where(inside == 1, pixels, fill_color(mean)[:, tf.newaxis, tf.newaxis])
     label = tf.map_fn(
-        lambda encoded: _read_mask(encoded, height, width, resize),
+        lambda encoded: _fit_mask(_decode(encoded, 1), height, width, resize, contract.IGNORE_LABEL),
         inputs[contract.MASK],
         fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint8),
     )
@@ -199,7 +188,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     }
     if custom_config.get("objects"):
         objects = tf.map_fn(
-            lambda encoded: _read_objects(encoded, height, width, resize),
+            lambda encoded: _fit_mask(_decode_objects(encoded), height, width, resize, 0),
             inputs[contract.INSTANCES].values,
             fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint16),
         )

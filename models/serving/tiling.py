@@ -124,8 +124,12 @@ class Tiling:
         sums: tf.Tensor,
         row_weights: tf.Tensor,
     ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
-        """The sums of the rows that this band finishes, [w, rows, C + other maps]; their weights, [w, rows]; and what
-        the next band takes."""
+        """Adds the tiles of a band to the sums.
+
+        Returns:
+          Of the rows that no later band covers, the sums, [w, rows, C + other maps], and their weights, [w, rows];
+          `sums` and `row_weights` for the next band.
+        """
         tile, (height, width) = self.tile, tf.unstack(tf.shape(pixels)[:2])
         tops, lefts = tile_positions(height, tile[0]), tile_positions(width, tile[1])
         ends = tf.concat([tops[1:], [height]], axis=0)

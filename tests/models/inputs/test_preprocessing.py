@@ -3,7 +3,7 @@ import pytest
 import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
-from models.inputs.preprocessing import _decode_to_scale, _read_mask, _read_objects, normalize, placement
+from models.inputs.preprocessing import _decode_to_scale, _fit_mask, normalize, placement
 
 
 @pytest.mark.parametrize(
@@ -89,9 +89,9 @@ def test_normalize():
 def test_objects_are_resized_as_the_mask_is(resize):
     """Where the numbers of objects are the class ids, they stay so."""
     class_ids = np.random.default_rng(0).integers(0, 4, [30, 50]).astype(np.uint8)
-    mask = _read_mask(tf.io.encode_png(class_ids[..., np.newaxis]), 16, 24, resize).numpy()
+    mask = _fit_mask(tf.constant(class_ids[..., np.newaxis]), 16, 24, resize, 255).numpy()
     numbers = class_ids.astype(np.uint16) * 20_000
-    objects = _read_objects(tf.io.encode_png(numbers[..., np.newaxis]), 16, 24, resize).numpy()
+    objects = _fit_mask(tf.constant(numbers[..., np.newaxis]), 16, 24, resize, 0).numpy()
     padded = mask == IGNORE_LABEL
     assert padded.any() == (resize == "pad")
     np.testing.assert_array_equal(objects[~padded], mask[~padded].astype(np.uint16) * 20_000)
