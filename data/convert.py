@@ -45,7 +45,7 @@ from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
-from data.formats import Listing, Reader, Source
+from data.formats import Listing, Reader, Source, object_masks
 from data.masks.consistency import SEEN, proposal
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
@@ -381,7 +381,8 @@ def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_cl
     found = f"fewer than one in a million pixels are of {names}, probably none"
     never = f"{found}: {on_missing_class}. A run needs each class in train"
     scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
-    return [*([never] if absent else []), *orientation.remarks(notes), *scaled]
+    of_objects = object_masks.remarks(notes)
+    return [*([never] if absent else []), *orientation.remarks(notes), *scaled, *of_objects]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -68,7 +68,6 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         splits = artifact_utils.decode_split_names(examples.split_names)
         files = {split: os.path.join(artifact_utils.get_split_uri([examples], split), "*") for split in splits}
         has_objects = bool(exec_properties.get("has_objects"))
-        stuff = [label.id for label in label_map.classes if label.kind == "stuff"]
         results = os.path.join(self._get_tmp_dir(), "results")
         with self._make_beam_pipeline() as pipeline:
             check_files(
@@ -78,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 results,
                 with_hashes=on_near_duplicates != "ignore",
                 takes_16_bits=bool(exec_properties.get("takes_16_bits")),
-                stuff=stuff if has_objects else None,
+                objects_of=label_map if has_objects else None,
             )
         findings = read_findings(results)
         stop_on_bad_examples(findings)

@@ -9,7 +9,7 @@ import logging
 import operator
 import os
 import time
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -21,6 +21,7 @@ from components.data_gate.example import Checked, Names, check_example, parse, r
 from data import contract
 from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
+from data.label_map import LabelMap
 from data.near_duplicates import HASH_BYTES, near_pairs
 from data.spans import NEWEST_SPLIT
 
@@ -38,13 +39,17 @@ _LOG = logging.getLogger("segpipe.data_gate")
 
 # An example's vector, to be summed, begins with 1. These are its other parts: pixels by value; whether each value
 # occurs; whether all pixels are ignored; 1 at the power of two of its number of pixels. Then objects by class, by the
-# power of two of their pixels, and by how often the image has to be halved to be as small as they are.
+# power of two of their pixels, by how often the image has to be halved to be as small as they are, and by the width of
+# their image as a share of its height, in steps of a quarter of a power of two.
 PIXELS, OCCURS, ALL_IGNORED = slice(1, 257), slice(257, 513), 513
 SIZES = slice(514, 514 + _SIZES)
 OBJECTS = slice(SIZES.stop, SIZES.stop + 256)
 OBJECT_SIZES = slice(OBJECTS.stop, OBJECTS.stop + _SIZES)
 OBJECT_SHARES = slice(OBJECT_SIZES.stop, OBJECT_SIZES.stop + _SIZES)
-_COUNTS = OBJECT_SHARES.stop
+ASPECT_STEPS = 4
+_MOST_ASPECT = 8 * ASPECT_STEPS
+OBJECT_ASPECTS = slice(OBJECT_SHARES.stop, OBJECT_SHARES.stop + 2 * _MOST_ASPECT + 1)
+_COUNTS = OBJECT_ASPECTS.stop
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,10 +110,10 @@ class _CheckExamples(beam.DoFn):
         num_classes: int,
         with_hashes: bool,
         takes_16_bits: bool = True,
-        stuff: Collection[int] | None = None,
+        objects_of: LabelMap | None = None,
     ):
         self._split, self._num_classes, self._takes_16_bits = split, num_classes, takes_16_bits
-        self._stuff = stuff
+        self._objects_of = objects_of
         self._role = _ROLES.get(split, 0)
         self._with_hashes = with_hashes and bool(self._role)
         self._checked = Metrics.counter("data_gate", "examples_checked")
@@ -157,7 +162,7 @@ class _CheckExamples(beam.DoFn):
         try:
             example = parse(serialized)
             names = read_names(example)
-            how = (self._num_classes, self._with_hashes, self._takes_16_bits, self._stuff)
+            how = (self._num_classes, self._with_hashes, self._takes_16_bits, self._objects_of)
             return names, check_example(example, *how)
         except ValueError as error:
             return names, error
@@ -171,9 +176,16 @@ def _vector(checked: Checked) -> np.ndarray:
     objects = np.zeros([0, 2], np.int64) if checked.objects is None else checked.objects
     class_ids, areas = objects.T
     halvings = np.log2(checked.height * checked.width / np.maximum(areas, 1))
+    aspect = round(ASPECT_STEPS * np.log2(checked.width / checked.height))
+    aspects = np.full(len(areas), _MOST_ASPECT + max(-_MOST_ASPECT, min(aspect, _MOST_ASPECT)))
     counted = [
         np.bincount(values.astype(np.int64), minlength=length)
-        for values, length in ((class_ids, 256), (np.log2(areas), _SIZES), (halvings, _SIZES))
+        for values, length in (
+            (class_ids, 256),
+            (np.log2(areas), _SIZES),
+            (halvings, _SIZES),
+            (aspects, 2 * _MOST_ASPECT + 1),
+        )
     ]
     beside = [checked.height, checked.width]
     return np.concatenate([[1], pixels, pixels > 0, [all_ignored], sizes, *counted, beside]).astype(np.int64)
@@ -261,7 +273,7 @@ def check_files(
     results: str,
     with_hashes: bool,
     takes_16_bits: bool = True,
-    stuff: Collection[int] | None = None,
+    objects_of: LabelMap | None = None,
 ) -> None:
     """Adds the pass to a pipeline.
 
@@ -272,14 +284,14 @@ def check_files(
       results: file to write to; `read_findings` reads it.
       with_hashes: whether to look for near-duplicates.
       takes_16_bits: as for `check_example`.
-      stuff: likewise.
+      objects_of: likewise.
     """
     outputs = [
         pipeline
         | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
-        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits, stuff)).with_outputs(
+        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits, objects_of)).with_outputs(
             "faults", "members", "hashes", "slices", main="vectors"
         )
         for split, pattern in files.items()

@@ -12,7 +12,7 @@ PAIRS_FILE = "near_duplicates.json"
 
 
 def doubts(splits: dict[str, dict[str, Any]], label_map: LabelMap) -> list[str]:
-    """Warnings about masks that say nothing, and classes that are not measured.
+    """Warnings about masks that say nothing, and classes or objects that are not measured.
 
     Args:
       splits: the statistics.
@@ -34,6 +34,15 @@ def doubts(splits: dict[str, dict[str, Any]], label_map: LabelMap) -> list[str]:
         if shares and lacking:
             more = f" and {len(lacking) - SHOWN} more" if len(lacking) > SHOWN else ""
             lines.append(f"split {split}: no pixel of {', '.join(lacking[:SHOWN])}{more}; {consequence}")
+    learned = splits.get("train", {}).get("objects", {})
+    for split in ("eval", "test"):
+        objects = splits.get(split, {}).get("objects", {}) if learned else {}
+        new = [label.name for label in label_map.classes if label.kind is None and not learned.get(label.name)]
+        if unseen := [name for name in new if objects.get(name)]:
+            lines.append(
+                f"split {split}: objects of {', '.join(unseen[:SHOWN])}, of which train has none, so they are neither "
+                "told apart nor counted: add some to train"
+            )
     return lines
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
 
 import numpy as np
 import tensorflow as tf
@@ -12,6 +11,7 @@ from google.protobuf.message import DecodeError
 from data import contract
 from data.contract import IGNORE_LABEL
 from data.decoding.structure import read_header
+from data.label_map import LabelMap
 from data.near_duplicates import perceptual_hash
 
 _RANGE = "preprocessing.intensity_range: [LOW, HIGH]"
@@ -80,7 +80,7 @@ def check_example(
     num_classes: int,
     with_hash: bool,
     takes_16_bits: bool = True,
-    stuff: Collection[int] | None = None,
+    objects_of: LabelMap | None = None,
 ) -> Checked:
     """Decodes an example.
 
@@ -89,7 +89,7 @@ def check_example(
       num_classes: in the label map.
       with_hash: whether to compute the image's hash.
       takes_16_bits: whether it is known which of 16 bits become black and white.
-      stuff: ids of classes that must have no objects; None if objects are not looked at.
+      objects_of: the classes, if objects are looked at.
 
     Raises:
       ValueError: if it cannot be used; the message says why.
@@ -116,11 +116,11 @@ def check_example(
         height=image.shape[0],
         width=image.shape[1],
         hash=perceptual_hash(image) if with_hash else None,
-        objects=None if stuff is None else _check_objects(example, mask[..., 0], stuff),
+        objects=None if objects_of is None else _check_objects(example, mask[..., 0], objects_of),
     )
 
 
-def _check_objects(example: tf.train.Example, mask: np.ndarray, stuff: Collection[int]) -> np.ndarray:
+def _check_objects(example: tf.train.Example, mask: np.ndarray, label_map: LabelMap) -> np.ndarray:
     """[n, 2] class id and pixels of each object; raises a ValueError if they contradict the mask."""
     name = contract.INSTANCES
     if not example.features.feature[name].bytes_list.value:
@@ -146,12 +146,17 @@ def _check_objects(example: tf.train.Example, mask: np.ndarray, stuff: Collectio
     objects, class_ids = pairs // 256, pairs % 256
     in_several = objects[1:][objects[1:] == objects[:-1]]
     if len(in_several):
-        of = class_ids[objects == in_several[0]].tolist()
-        raise ValueError(f"object {in_several[0]} has pixels of classes {' and '.join(map(str, of))}; it must have one")
-    in_stuff = np.isin(class_ids, list(stuff))
-    if in_stuff.any():
+        of = [label_map.names[class_id] for class_id in class_ids[objects == in_several[0]]]
         raise ValueError(
-            f"object {objects[in_stuff][0]} is of class {class_ids[in_stuff][0]}, which is stuff in the label map"
+            f"object {in_several[0]} has pixels of the classes {' and '.join(of)}, and must be of one: number its "
+            f"parts apart in {name}, or mend the mask of the classes"
+        )
+    in_stuff = np.isin(class_ids, [label.id for label in label_map.classes if label.kind == "stuff"])
+    if in_stuff.any():
+        stuff = label_map.names[class_ids[in_stuff][0]]
+        raise ValueError(
+            f"object {objects[in_stuff][0]} is of the class {stuff}, whose kind is stuff in the label map: make it "
+            f"kind: thing there, or convert the data without objects of {stuff}"
         )
     return np.stack([class_ids, pixels], axis=1)
 

@@ -12,6 +12,8 @@ from apache_beam.options.pipeline_options import PipelineOptions
 
 from components.data_gate.counting import (
     ALL_IGNORED,
+    ASPECT_STEPS,
+    OBJECT_ASPECTS,
     OBJECT_SHARES,
     OBJECT_SIZES,
     OBJECTS,
@@ -65,12 +67,21 @@ def summarize(sums: dict[str, Any], splits: list[str], label_map: LabelMap) -> d
 
 
 def _objects(total: list[int], label_map: LabelMap) -> dict[str, Any]:
-    """Objects by class; by their pixels, at least so many and less than twice as many; by their shares of the image."""
+    """Objects by class; by their pixels, at least so many and less than twice as many; by their shares of the image.
+
+    And, for padding, by the rounded aspect of the image that they are in, its width by its height.
+    """
+    by_aspect = total[OBJECT_ASPECTS]
     return {
         "objects": dict(zip(label_map.names, total[OBJECTS][: len(label_map)], strict=True)),
         "objects_by_pixels": {str(2**power): count for power, count in enumerate(total[OBJECT_SIZES]) if count},
         "objects_by_share": {
             str(0.5 ** (halvings + 1)): count for halvings, count in enumerate(total[OBJECT_SHARES]) if count
+        },
+        "objects_by_aspect": {
+            f"{2 ** ((step - len(by_aspect) // 2) / ASPECT_STEPS):.6g}": count
+            for step, count in enumerate(by_aspect)
+            if count
         },
     }
 

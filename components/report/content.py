@@ -33,6 +33,7 @@ from models.ensemble import out_of_fold
 from models.ensemble.folds import DOUBTS_FILE, member_names
 from models.evaluation.gate import Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric
+from models.evaluation.settings import WATCHED
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
 from models.serving.signatures import read_facts
 
@@ -61,6 +62,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     before = read_metrics(inputs["evaluation"].uri, tfma.BASELINE_KEY) if has_baseline else {}
     whole = by_slice[""]
     has_objects = "pq" in whole
+    watched = WATCHED[configuration.get("task", "semantic")]
     statistics = read_statistics(inputs["data_statistics"].uri)
     deployed_facts = _deployed_facts(inputs["baseline_model"])
     serving = inputs["infra_blessing"]
@@ -75,12 +77,14 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "serving_reason": serving.get_string_custom_property(REASON_PROPERTY),
         "serving": json.loads(read_bytes(os.path.join(serving.uri, "measured.json"))),
         "baseline_version": verdict.baseline_version,
-        "interval_values": [whole["mean_iou_lower"], whole["mean_iou_upper"]],
-        "change": [whole.get(f"mean_iou_change{end}") for end in ("", "_lower", "_upper")],
+        "watched": METRICS[watched].words,
+        "interval_values": [whole[f"{watched}_{end}"] for end in ("lower", "upper")],
+        "interval_of_mean_iou": [whole["mean_iou_lower"], whole["mean_iou_upper"]],
+        "change": [whole.get(f"{watched}_change{end}") for end in ("", "_lower", "_upper")],
         "images": int(whole["images"]),
         "headlines": [
             {"label": metric.words, "value": whole[metric.key()], "before": before.get("", {}).get(metric.key())}
-            for metric in METRICS.values()
+            for metric in sorted(METRICS.values(), key=lambda metric: metric.name != watched)
             if metric.is_headline and not metric.by_class and (has_objects or not metric.of_objects)
         ],
         "objects": _objects(whole) if has_objects else None,
@@ -184,7 +188,6 @@ def _objects(values: dict[str, Any]) -> dict[str, Any]:
     labeled, hit, ious, invented = values["objects_by_area"]
     return {
         "counting_error": values["counting_error"],
-        "interval": [values["pq_things_lower"], values["pq_things_upper"]],
         "chart": charts.counts(values["object_counts"]),
         "sizes": [
             {

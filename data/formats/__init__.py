@@ -21,6 +21,7 @@ from data.formats.cvat.reader import CvatReader
 from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
+from data.formats.object_masks import ObjectMasksReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.voc.reader import VocReader
 from data.formats.yolo.reader import YoloReader
@@ -38,6 +39,7 @@ FORMATS: dict[str, type[Reader]] = {
     "label-studio": LabelStudioReader,
     "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
+    "object-masks": ObjectMasksReader,
     "mask-folder": MaskFolderReader,
 }
 

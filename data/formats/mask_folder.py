@@ -14,8 +14,8 @@ from data.decoding.images import BadImageError, looks_flat
 from data.formats.base.dealt import SplitOptions
 from data.formats.base.dense import check_objects, number_objects
 from data.formats.base.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
-from data.listing.finding import find_pairs
-from data.listing.items import Item
+from data.listing.finding import Found, find_pairs
+from data.listing.items import Item, image_stem
 from data.listing.layout import find_layout
 from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
@@ -23,6 +23,9 @@ from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
 from data.masks.meaning import MaskOptions, packed
+
+_OBJECT_FOLDERS = ("instances", "instance", "instance_masks", "objects")
+_EXACT = (".png", ".tif", ".tiff")
 
 
 class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
@@ -80,14 +83,17 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         layout = find_layout(files, lambda file: looks_flat(read_bytes(join(folder, file))))
         if layout is None:
             return None
-        return Recognition(layout.reasons, layout.options, needs_labels=True, assumptions=layout.assumptions)
+        options, reasons = layout.options, layout.reasons
+        if objects := _objects_beside(files, layout.masks):
+            options, reasons = {**options, "objects": objects}, (*reasons, f"{objects}/ numbers the objects")
+        return Recognition(reasons, options, needs_labels=True, assumptions=layout.assumptions)
 
     def listing(self) -> Listing:
         naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
         found = find_pairs(self.folder, self.images, self.masks, naming)
         stay = self.stated_splits({image.name: image.file.path for image, _ in found.pairs})
         pairs, same, other = without_repetitions(found.pairs, stay)
-        numbered, unnumbered = self._masks_of_objects(pairs, naming)
+        numbered, unnumbered, others_of_objects = self._masks_of_objects(pairs, naming, found)
         listed = [
             Source(
                 image.name,
@@ -104,22 +110,39 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         is_error = self.unlabeled == "set-aside"
         set_aside = [*found.unusable, *unnumbered, *other, *(found.unlabeled if is_error else [])]
         others = [entry for entry in found.ignored if not self.objects or not entry[0].endswith(f"/{self.objects}")]
-        ignored = [*others, *same, *((path, "no mask") for path, _ in found.unlabeled if not is_error)]
+        ignored = [
+            *others,
+            *others_of_objects,
+            *same,
+            *((path, "no mask") for path, _ in found.unlabeled if not is_error),
+        ]
         remedy = "--unlabeled ignore leaves out the images that have no mask" if found.unlabeled and is_error else ""
         return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
 
     def _masks_of_objects(
-        self, pairs: Sequence[tuple[Item, Item]], naming: Naming
-    ) -> tuple[dict[str, str], list[tuple[str, str]]]:
-        """Paths of the masks of objects by that of their image; and the images that have none, with the reason."""
+        self, pairs: Sequence[tuple[Item, Item]], naming: Naming, of_masks: Found
+    ) -> tuple[dict[str, str], list[tuple[str, str]], list[tuple[str, str]]]:
+        """Paths of the masks of objects by that of their image.
+
+        And what cannot be used: images that have none, and such masks without an image; and other files there.
+
+        Args:
+          pairs: the images with masks that are read.
+          naming: how names differ.
+          of_masks: all that was found of images and masks, which is not told again.
+        """
         if not self.objects:
-            return {}, []
+            return {}, [], []
         if self.objects == self.masks:
-            return {image.file.path: mask.file.path for image, mask in pairs}, []
+            return {image.file.path: mask.file.path for image, mask in pairs}, [], []
         found = find_pairs(self.folder, self.images, self.objects, naming)
         numbered = {image.file.path: mask.file.path for image, mask in found.pairs}
-        missing = [image.file.path for image, _ in pairs if image.file.path not in numbered]
-        return numbered, [(path, f"no mask of its objects in {self.objects}") for path in missing]
+        unusable = [entry for entry in found.unusable if entry not in of_masks.unusable]
+        known = {path for path, _ in unusable}
+        missing = [path for image, _ in pairs if (path := image.file.path) not in numbered and path not in known]
+        unusable += [(path, f"no mask of its objects in {self.objects}") for path in missing]
+        ignored = [entry for entry in found.ignored if entry not in of_masks.ignored]
+        return numbered, unusable, [entry for entry in ignored if not entry[0].endswith(f"/{self.masks}")]
 
     def read(self, source: Source) -> LabeledImage:
         if not source.labels:
@@ -149,6 +172,8 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
             mask = read_mask(read_bytes(path), self.max_pixels)
             if mask.lossy:
                 raise BadImageError("its compression changes values, so it cannot tell objects apart; take PNG")
+            if mask.pixels.min(initial=0) < 0:
+                raise BadImageError("it has negative numbers; objects have those from 1 on, and 0 is none")
         except BadImageError as error:
             raise BadImageError(f"the mask of its objects: {error}") from None
         is_color = mask.pixels.ndim == 3
@@ -157,3 +182,14 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         if mask.alpha is not None:
             are_none |= mask.alpha == 0
         return values, are_none, np.zeros(values.shape, bool) if is_color else values == CROWD
+
+
+def _objects_beside(files: Sequence[str], masks: str) -> str:
+    """The folder, by its name, that has an exact image for each mask and is called as that of objects is, or ""."""
+    stems = {image_stem(file) for file in files if file.lower().endswith(_EXACT)} - {""}
+    of_masks = [folders for stem in stems if masks in (folders := stem.split("/"))[:-1]]
+    names = {folder for stem in stems for folder in stem.split("/")[:-1] if folder.casefold() in _OBJECT_FOLDERS}
+    for name in sorted(names):
+        if of_masks and all("/".join(name if part == masks else part for part in parts) in stems for parts in of_masks):
+            return name
+    return ""

@@ -65,9 +65,8 @@ def _check_instances(values: MaskValues, ids: dict[int, int], max_pixels: int) -
     look = crowded[0]
     raise UserError(
         f"the masks seem to number objects (instance ids): {look.path} holds {len(look.ids)} values up to "
-        f"{max(look.ids)}. segpipe learns classes. To learn objects against background, write masks with 0 for "
-        "background and 1 for any object, with Pillow and NumPy:\n"
-        "  Image.fromarray((numpy.asarray(Image.open(path)) > 0).astype('uint8')).save(new_path)"
+        f"{max(look.ids)}. With the name of their folder for DIR, this reads them as objects of one class:\n"
+        "  --format mask-folder --masks DIR --objects DIR --classes background,object"
     )
 
 

@@ -229,7 +229,7 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
         with collecting(source.image, source.mask) as noted:
             try:
                 labeled = reader.read(source)
-                pair = look_at_pair(labeled.image, labeled.class_ids)
+                pair = look_at_pair(labeled.image, labeled.class_ids, labeled.instances)
             except UnknownRangeError:
                 notes.add(noted)
                 raise

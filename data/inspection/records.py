@@ -7,7 +7,7 @@ from PIL import Image
 
 from data.base.errors import UserError
 from data.base.files import join
-from data.contract import IMAGE, LABEL_MAP_FILE, MASK, SPLITS, compression_type
+from data.contract import IMAGE, INSTANCES, LABEL_MAP_FILE, MASK, SPLITS, compression_type
 from data.decoding.images import BadImageError, EncodedImage, open_image
 from data.input_files import find_input_files
 from data.inspection.sample import Pair, Progress, Sample, look_at_pair
@@ -63,10 +63,11 @@ def _add(record: bytes, path: str, pairs: list[Pair], unusable: list[tuple[str, 
     import tensorflow as tf
 
     features = tf.train.Example.FromString(record).features.feature
-    encoded, mask = (b"".join(features[name].bytes_list.value[:1]) for name in (IMAGE, MASK))
+    encoded, mask, objects = (b"".join(features[name].bytes_list.value[:1]) for name in (IMAGE, MASK, INSTANCES))
     try:
         image: Image.Image = open_image(encoded)
         ids = np.asarray(open_image(mask))
-        pairs.append(look_at_pair(EncodedImage(encoded, str(image.format), image.height, image.width), ids))
+        instances = np.asarray(open_image(objects)) if objects else None
+        pairs.append(look_at_pair(EncodedImage(encoded, str(image.format), image.height, image.width), ids, instances))
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         unusable.append((path, str(BadImageError(error))))

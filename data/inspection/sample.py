@@ -13,6 +13,7 @@ from typing import TypeVar
 import numpy as np
 from PIL import Image
 
+from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.images import BadImageError, EncodedImage, open_image
 from data.inspection.widths import count_widths
 
@@ -31,12 +32,14 @@ class Pair:
       is_gray: whether red, green and blue are the same everywhere.
       widths: [256, len(WIDTHS)], pixels of each class id by the width of the structure that they are in, as
         `data.inspection.widths.count_widths` counts them.
+      objects: [256], objects of each class id; None if they are not told apart.
     """
 
     height: int
     width: int
     is_gray: bool
     widths: np.ndarray
+    objects: np.ndarray | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -62,13 +65,20 @@ class Sample:
         return [(pair.height, pair.width) for pair in self.pairs]
 
 
-def look_at_pair(image: EncodedImage, class_ids: np.ndarray) -> Pair:
-    """Describes an image and its mask, [height, width] uint8 class ids.
+def look_at_pair(image: EncodedImage, class_ids: np.ndarray, instances: np.ndarray | None = None) -> Pair:
+    """Describes an image and its labels, as `data.formats.LabeledImage` has them.
 
     Raises:
       BadImageError: if the image does not decode.
     """
-    return Pair(image.height, image.width, _is_gray(image.encoded), count_widths(class_ids))
+    objects = None if instances is None else _count_objects(class_ids, instances)
+    return Pair(image.height, image.width, _is_gray(image.encoded), count_widths(class_ids), objects)
+
+
+def _count_objects(class_ids: np.ndarray, instances: np.ndarray) -> np.ndarray:
+    is_object = (instances > 0) & (instances < CROWD) & (class_ids != IGNORE_LABEL)
+    found = np.unique(instances[is_object].astype(np.int64) * 256 + class_ids[is_object])
+    return np.bincount(found % 256, minlength=256)
 
 
 def _is_gray(encoded: bytes) -> bool:

@@ -9,7 +9,7 @@ from typing import Any
 
 @dataclasses.dataclass(frozen=True)
 class Metric:
-    """One row: a number, or one for each class, of a split or slice. The higher it is, the better, if it can be bound.
+    """One row: a number, or one for each class, of a split or slice.
 
     Attributes:
       name: its key in the configuration. In TFMA's results it is `NAME`, or `NAME_CLASS` for each class.
@@ -22,7 +22,7 @@ class Metric:
       most: the largest bound that a threshold may have.
       of_objects: whether only tasks with objects have it.
       of_things: whether it is measured on classes with objects alone.
-      can_be_bound: whether a threshold may be on it, which is not so where less is better.
+      higher_is_better: whether a larger value is a better one; a threshold, which is a least value, needs that.
       is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
     """
 
@@ -35,7 +35,7 @@ class Metric:
     most: float = 1.0
     of_objects: bool = False
     of_things: bool = False
-    can_be_bound: bool = True
+    higher_is_better: bool = True
     is_headline: bool = False
 
     @property

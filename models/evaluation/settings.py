@@ -42,7 +42,7 @@ def _check_bounds(values: Any) -> Any:
     """Bounds by name of their metric; those of a metric by class are by class again."""
     if not isinstance(values, dict):
         raise ValueError("takes metrics and their least values, such as {mean_iou: 0.6, iou: {car: 0.5}}")
-    known = [name for name, metric in METRICS.items() if metric.can_be_bound]
+    known = [name for name, metric in METRICS.items() if metric.higher_is_better]
     unknown = [str(name) for name in values if name not in METRICS]
     if unknown:
         raise ValueError(f"there is no metric {', '.join(unknown)}; there are {', '.join(known)}")

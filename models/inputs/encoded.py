@@ -160,6 +160,23 @@ def upright(images: tf.Tensor) -> tf.Tensor:
     return tf.cond(has_exif, lambda: _turn_each(images), lambda: images)
 
 
+def size_of(content: tf.Tensor) -> tf.Tensor:
+    """Height and width of an encoded image: [2] int32, from the header of a JPEG or PNG."""
+
+    def of_png() -> tf.Tensor:
+        # PNG specification, section 11.2.1: width and height are the bytes 16 to 23.
+        return tf.cast(_number(tf.reshape(_read(content, 16, 8), [2, 4]))[::-1], tf.int32)
+
+    def of_others() -> tf.Tensor:
+        return tf.shape(tf.io.decode_image(content, expand_animations=False))[:2]
+
+    is_png = _equals(_read(content, 0, len(structure.PNG_SIGNATURE)), structure.PNG_SIGNATURE)
+    return tf.case(
+        [(tf.io.is_jpeg(content), lambda: tf.io.extract_jpeg_shape(content)[:2]), (is_png, of_png)],
+        default=of_others,
+    )
+
+
 def _any_holds(images: tf.Tensor, mark: bytes) -> tf.Tensor:
     parts = tf.raw_ops.StringSplitV2(input=images, sep=mark, maxsplit=1)
     return tf.reduce_any(parts.indices[:, 1] > 0)

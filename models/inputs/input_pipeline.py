@@ -91,7 +91,7 @@ class DecodedExamples:
         cache: str | None,
         objects: ObjectScale | None = None,
     ):
-        self.count, self._objects_scale = count, objects
+        self.count, self._object_scale = count, objects
         self._transform, self._shape = transform, shape
         self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
@@ -105,18 +105,18 @@ class DecodedExamples:
     @property
     def has_objects(self) -> bool:
         """Whether labels say which object each pixel belongs to."""
-        return self._objects_scale is not None
+        return self._object_scale is not None
 
     def targets(self, label: tf.Tensor) -> tf.Tensor:
         """What the model learns from labels as `take` gives them: class ids, or the maps of `ObjectScale.targets`."""
-        return label if self._objects_scale is None else self._objects_scale.targets(label)
+        return label if self._object_scale is None else self._object_scale.targets(label)
 
     def _decode_all(self, folder: str) -> None:
         shape = (self._shape.height, self._shape.width, self._shape.channels)
-        self.pixels = empty(folder, "pixels", (self.count, *shape))
-        self.labels = empty(folder, "labels", (self.count, *shape[:2]))
+        self.pixels = new_array(folder, "pixels", (self.count, *shape))
+        self.labels = new_array(folder, "labels", (self.count, *shape[:2]))
         if self.has_objects:
-            self.objects = empty(folder, "objects", (self.count, *shape[:2]), np.uint16)
+            self.objects = new_array(folder, "objects", (self.count, *shape[:2]), np.uint16)
         end = 0
         for features in self._decoded():
             here = slice(end, end := end + len(features[preprocessing.LABEL]))
@@ -245,7 +245,7 @@ class DecodedExamples:
         return [name.decode(errors="replace") for name in found]
 
 
-def empty(folder: str, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
+def new_array(folder: str, name: str, shape: tuple[int, ...], dtype: Any = np.uint8) -> np.ndarray:
     """An array to be filled, in a file of a folder, or in memory if that is ""."""
     if not folder:
         return np.empty(shape, dtype)

@@ -14,7 +14,7 @@ import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
 from models.inputs import preprocessing
-from models.inputs.input_pipeline import DecodedExamples, empty
+from models.inputs.input_pipeline import DecodedExamples, new_array
 from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import ObjectScale
 
@@ -57,9 +57,9 @@ class Patches(DecodedExamples):
         super().__init__(patterns, transform, shape, count, cache, objects)
 
     def _decode_all(self, folder: str) -> None:
-        pixels = empty(folder, "pixels", (self._num_pixels, self._shape.channels))
-        labels = empty(folder, "labels", (self._num_pixels,))
-        objects = empty(folder, "objects", (self._num_pixels,), np.uint16) if self.has_objects else None
+        pixels = new_array(folder, "pixels", (self._num_pixels, self._shape.channels))
+        labels = new_array(folder, "labels", (self._num_pixels,))
+        objects = new_array(folder, "objects", (self._num_pixels,), np.uint16) if self.has_objects else None
         self._images: list[np.ndarray] = []
         self._labels: list[np.ndarray] = []
         self._objects: list[np.ndarray] = []

@@ -69,7 +69,8 @@ def group(
     nearest, distances = _nearest(centers, tf.shape(peaks), targets, (kernel + 1) // 2)
     # Whose way leads farther from the center than the root of the object's area does not mean that object.
     count = tf.shape(centers)[0]
-    areas = tf.math.unsorted_segment_sum(tf.ones_like(distances), nearest, count)
+    # As whole numbers: sums of 32-bit floats end at 16.7 million.
+    areas = tf.cast(tf.math.unsorted_segment_sum(tf.ones_like(nearest), nearest, count), tf.float32)
     is_far = distances > tf.gather(tf.concat([areas, [0.0]], axis=0), tf.where(nearest < 0, count, nearest))
     nearest = tf.where(is_far, _NOWHERE, nearest)
     return _objects(probabilities, peaks, class_ids, things, centers, places, nearest, least_area)
@@ -80,10 +81,7 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
     height, width = tf.unstack(tf.shape(peaks))
 
     def highest(values: tf.Tensor) -> tf.Tensor:
-        # Rows, then columns: one pass over the square takes kernel / 2 times as long.
-        for window in ([kernel, 1], [1, kernel]):
-            values = tf.nn.max_pool2d(values[tf.newaxis, ..., tf.newaxis], window, 1, "SAME")[0, ..., 0]
-        return values
+        return _running_max(_running_max(values, kernel, 0), kernel, 1)
 
     is_peak = thing & (peaks >= least_peak) & (peaks == highest(peaks))
     # In 32-bit floats, whole numbers are exact up to 16.7 million; rows and columns are compared one after the other.
@@ -92,6 +90,22 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
         order = tf.where(is_peak, order, 0.0)
         is_peak &= order == highest(order)
     return tf.cast(tf.where(is_peak), tf.int32)
+
+
+def _running_max(values: tf.Tensor, kernel: int, axis: int) -> tf.Tensor:
+    """The highest of each window of values along an axis, in the logarithm of its length: objects may be large."""
+    size = tf.shape(values)[axis]
+    margins = [[0, 0], [0, 0]]
+    margins[axis] = [kernel // 2, kernel // 2]
+    windows, length = tf.pad(values, margins, constant_values=values.dtype.min), 1
+
+    def part(first: int, count: tf.Tensor) -> tf.Tensor:
+        return windows[first : first + count] if axis == 0 else windows[:, first : first + count]
+
+    while 2 * length <= kernel:
+        count = tf.shape(windows)[axis] - length
+        windows, length = tf.maximum(part(0, count), part(length, count)), 2 * length
+    return tf.maximum(part(0, size), part(kernel - length, size))
 
 
 def _nearest(centers: tf.Tensor, size: tf.Tensor, targets: tf.Tensor, cell: int) -> tuple[tf.Tensor, tf.Tensor]:
@@ -200,7 +214,8 @@ def _objects(
     certain = tf.gather_nd(
         probabilities, tf.concat([where, tf.gather(object_classes, of_object)[:, tf.newaxis]], axis=1)
     )
-    means = tf.math.unsorted_segment_mean(certain, of_object, count)
+    # Of millions of pixels, sums in 32 bits may exceed their number.
+    means = tf.cast(tf.math.unsorted_segment_mean(tf.cast(certain, tf.float64), of_object, count), tf.float32)
     heights = tf.boolean_mask(tf.gather_nd(peaks, centers), kept)
     first = tf.math.unsorted_segment_min(where, of_object, count)
     last = tf.math.unsorted_segment_max(where, of_object, count) + 1

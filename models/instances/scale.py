@@ -88,7 +88,7 @@ class ObjectScale:
         if shape.resize == "none":
             areas = {float(area): count for area, count in statistics["objects_by_pixels"].items()}
         else:
-            pixels = shape.height * shape.width
+            pixels = shape.height * shape.width * (_filled(shape, statistics) if shape.resize == "pad" else 1)
             areas = {float(share) * pixels: count for share, count in statistics["objects_by_share"].items()}
         median, smallest = (_quantile(areas, share) for share in (0.5, _SMALLEST))
         return cls(
@@ -122,6 +122,14 @@ class ObjectScale:
             least_peak=LEAST_PEAK,
             least_area=self.least_area,
         )
+
+
+def _filled(shape: PreprocessingSettings, statistics: Mapping[str, Any]) -> float:
+    """The share of the model's input that images cover which keep their shape, as the mean over objects."""
+    by_aspect = {float(aspect): count for aspect, count in statistics["objects_by_aspect"].items()}
+    of_input = shape.width / shape.height
+    covered = sum(count * min(aspect / of_input, of_input / aspect) for aspect, count in by_aspect.items())
+    return covered / sum(by_aspect.values())
 
 
 def _quantile(areas: Mapping[float, int], share: float) -> float:

@@ -135,10 +135,11 @@ class LoadedModel:
           BadImageError: if one of them cannot be decoded.
         """
         try:
-            outputs = self.signatures["serving_default"](tf.constant(list(images)))
+            found = self.signatures["serving_default"](tf.constant(list(images)))
         except tf.errors.InvalidArgumentError as error:
             raise _cannot_be_decoded(error) from None
-        class_ids, confidence = outputs[CLASS_IDS].numpy(), outputs[CONFIDENCE].numpy()
+        outputs = {name: values.numpy() for name, values in found.items()}
+        class_ids, confidence = outputs[CLASS_IDS], outputs[CONFIDENCE]
         # Without resizing, each map has its image's size, and the batch has the size of the largest.
         areas = [np.s_[:height, :width] if self.keeps_size else np.s_[:, :] for height, width in sizes]
         objects = [_objects_of(outputs, i, area) if self.has_objects else None for i, area in enumerate(areas)]
@@ -233,13 +234,13 @@ def strips(height: int, width: int) -> list[slice]:
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
 
 
-def _objects_of(outputs: dict[str, tf.Tensor], index: int, area: tuple[slice, slice]) -> FoundObjects:
+def _objects_of(outputs: dict[str, np.ndarray], index: int, area: tuple[slice, slice]) -> FoundObjects:
     """The objects of one image of a batch."""
     count = int(outputs[OBJECT_COUNT][index])
     class_ids, scores, boxes, areas = (
-        outputs[name].numpy()[index, :count] for name in (OBJECT_CLASSES, OBJECT_SCORES, OBJECT_BOXES, OBJECT_AREAS)
+        outputs[name][index, :count] for name in (OBJECT_CLASSES, OBJECT_SCORES, OBJECT_BOXES, OBJECT_AREAS)
     )
-    return FoundObjects(outputs[INSTANCE_IDS].numpy()[index][area], class_ids, scores, boxes, areas)
+    return FoundObjects(outputs[INSTANCE_IDS][index][area], class_ids, scores, boxes, areas)
 
 
 def _enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:

@@ -72,10 +72,11 @@ class ObjectServingModule(ServingModule):
         images = encoded.upright(image_bytes)
         if self._resize == "none":
             return self._found_in_each(images, lambda image: self._maps_of(self._transformed_image(image)))
-        logits = self.logits(self.transform({contract.IMAGE: images})[preprocessing.IMAGE])
-        return self._found_in_each(self._with_probabilities(logits), lambda maps: maps)
+        maps = self._with_probabilities(self.logits(self.transform({contract.IMAGE: images})[preprocessing.IMAGE]))
+        sizes = tf.map_fn(encoded.size_of, images, fn_output_signature=tf.TensorSpec([2], tf.int32))
+        return self._found_in_each((maps, sizes), lambda item: self._without_padding(*item))
 
-    def _found_in_each(self, batch: tf.Tensor, maps_of: Any) -> dict[str, tf.Tensor]:
+    def _found_in_each(self, batch: Any, maps_of: Any) -> dict[str, tf.Tensor]:
         def one(item: tf.Tensor) -> dict[str, tf.RaggedTensor | tf.Tensor]:
             maps = maps_of(item)
             objects = self._scale.group(maps)
@@ -142,13 +143,14 @@ class ObjectServingModule(ServingModule):
 
     def _measure_one(self, item: Any) -> dict[str, Any]:
         maps, mask, label, numbers = item
+        maps = self._without_padding(maps, encoded.size_of(mask))
         return self._measured_objects(mask, label, numbers, self._scale.group(maps))
 
     def _measure_enlarged(self, item: Any) -> dict[str, Any]:
         maps, mask, instances = item
         label, numbers = tf.io.decode_png(mask, 1)[..., 0], tf.io.decode_png(instances, 1, tf.uint16)[..., 0]
-        found = self._scale.group(maps)
         size = tf.shape(label)
+        found = self._scale.group(self._without_padding(maps, size))
         _, height, width, _ = self.model.input_shape
         place = preprocessing.placement(size[0], size[1], height, width, self._resize)
         both = tf.stack([found.class_ids, found.numbers], axis=-1)
@@ -189,6 +191,17 @@ class ObjectServingModule(ServingModule):
         _, height, width, _ = self.model.input_shape
         whole = self._whole_image(transformed)
         return tiling.blend(self.logits, self._num_classes, OBJECT_MAPS, *whole, (height, width))
+
+    def _without_padding(self, maps: tf.Tensor, size: tf.Tensor) -> tf.Tensor:
+        """The same maps of an image of a size, [2], with neither things nor peaks in the padding around it."""
+        if self._resize != "pad":
+            return maps
+        _, height, width, _ = self.model.input_shape
+        top, left, inner_height, inner_width = preprocessing.placement(size[0], size[1], height, width, self._resize)
+        margins = [[top, height - top - inner_height], [left, width - left - inner_width], [0, 0]]
+        inside = tf.pad(tf.ones([inner_height, inner_width, 1], tf.int32), margins) == 1
+        of_objects = tf.constant([*self._scale.is_thing, True, False, False])
+        return tf.where(inside | ~of_objects, maps, -1.0)
 
     def _with_probabilities(self, maps: tf.Tensor) -> tf.Tensor:
         classes = self._num_classes

@@ -24,7 +24,7 @@ from data.decoding.orientation import without_orientation
 from data.decoding.structure import PNG_SIGNATURE
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
-from data.writing.objects import ObjectFiles, is_edge, panoptic_colors, panoptic_ids
+from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 
@@ -141,22 +141,22 @@ def predict(
       tolerance: how far outlines in annotations may lie from the edges of pixels, in pixels.
 
     Raises:
-      UserError: if there is no model, the folder cannot be made, or annotations are there already.
+      UserError: if there is no model, the folder cannot be made, or annotations or someone else's files are there
+        already.
     """
     loaded = load_model(model)
     target = _Output(output, list(inputs), list(inputs.values()))
     path = os.path.join(output, RESULTS_FILE)
     with contextlib.ExitStack() as stack:
+        files = None
         try:
             os.makedirs(output, exist_ok=True)
             annotations = stack.enter_context(annotation_folders(output, formats, loaded.label_map, tolerance))
+            if loaded.has_objects:
+                files = stack.enter_context(object_files(output, loaded.label_map, loaded.things))
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        files = None
-        if loaded.has_objects:
-            files = ObjectFiles(output, loaded.label_map, loaded.things)
-            stack.callback(files.close)
         predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress)
         for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)

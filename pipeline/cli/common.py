@@ -62,26 +62,53 @@ def plain_console() -> Console:
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def print_summary(console: Console, result: Run) -> None:
-    from models.serving.versions import rolled_back, servable_versions
+def _measured(result: Run) -> list[str]:
+    """The metric by which models of the task are compared, and mean IoU if that is another one."""
+    from models.evaluation.metric_table import METRICS, of_classes
+    from models.evaluation.settings import WATCHED
 
-    classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
+    watched = WATCHED[result.configuration.get("task", "semantic")]
+    by_class = result.class_iou
+    if watched != "mean_iou":
+        has_objects = of_classes("class_ap", result.metrics)
+        by_class = {
+            name: value
+            for name, value in of_classes("class_pq", result.metrics).items()
+            if watched == "pq" or has_objects.get(name) is not None
+        }
+    classes = ", ".join(f"{name} {format_iou(value)}" for name, value in by_class.items())
     size = "each image's own size" if result.resolution == "original" else "the model's size"
-    interval = " to ".join(map(format_iou, result.mean_iou_interval or []))
+    ends = [end for name in ("lower", "upper") if (end := result.metrics.get(f"{watched}_{name}")) is not None]
+    words = METRICS[watched].words
+    deployed = result.baseline_mean_iou
     lines = [
-        f"Mean IoU on the test split, at {size}: {format_iou(result.mean_iou)} ({classes})",
-        f"  95 % confidence interval over images: {interval or 'none'}",
+        f"{words[0].upper()}{words[1:]} on the test split, at {size}: {format_iou(result.metrics.get(watched))} "
+        f"({classes})",
+        f"  95 % confidence interval over images: {' to '.join(map(format_iou, ends)) or 'none'}",
     ]
-    if result.baseline_mean_iou is not None:
-        lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(result.baseline_mean_iou)}")
+    if watched != "mean_iou":
+        classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
+        lines.append(f"  Mean IoU of the classes: {format_iou(result.mean_iou)} ({classes})")
+        deployed = next((check.deployed for check in result.checks if check.key == "gate.regression"), None)
+    if deployed is not None:
+        lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(deployed)}")
     else:
         lines.append("There is no deployed model with this task and these classes to compare with.")
     if result.newest_span is not None:
         deployed = result.newest_baseline_mean_iou
         against = "" if deployed is None else f" (deployed: {format_iou(deployed)})"
+        what = "On" if watched == "mean_iou" else "Mean IoU on"
         lines.append(
-            f"On the test split of the newest span, {result.newest_span}: {format_iou(result.newest_mean_iou)}{against}"
+            f"{what} the test split of the newest span, {result.newest_span}: "
+            f"{format_iou(result.newest_mean_iou)}{against}"
         )
+    return lines
+
+
+def print_summary(console: Console, result: Run) -> None:
+    from models.serving.versions import rolled_back, servable_versions
+
+    lines = _measured(result)
     if result.state == "refused":
         lines += ["The model was not pushed:", *(f"  {reason}" for reason in result.reasons)]
     else:

@@ -24,6 +24,8 @@ class DataFacts:
       sizes: [images, 2], height and width of each image of the sample.
       widths: [images, classes, len(WIDTHS)] pixels by the width of the structure that they are in, of the same images.
       is_gray: whether no image has a color.
+      objects: [images, classes], objects of each class that has any, of the same images; None if they are not told
+        apart in all of them.
     """
 
     counts: Mapping[str, int]
@@ -31,6 +33,7 @@ class DataFacts:
     sizes: np.ndarray
     widths: np.ndarray
     is_gray: bool
+    objects: np.ndarray | None = None
 
     @classmethod
     def of_sample(cls, counts: Mapping[str, int], sample: Sample, label_map: LabelMap) -> DataFacts:
@@ -48,7 +51,12 @@ class DataFacts:
                 f"from them. Their ids are probably not those of the classes, {', '.join(label_map.names[:10])}; "
                 "`segpipe inspect` shows them"
             )
-        return cls(counts, label_map.names, np.array(sample.sizes), widths, sample.is_gray)
+        of_pairs = [pair.objects for pair in sample.pairs if pair.objects is not None]
+        objects = None
+        if len(of_pairs) == len(sample.pairs):
+            objects = np.stack(of_pairs)[:, : len(label_map)]
+            objects[:, [label.id for label in label_map.classes if label.kind == "stuff"]] = 0
+        return cls(counts, label_map.names, np.array(sample.sizes), widths, sample.is_gray, objects)
 
     @property
     def train(self) -> int:
@@ -65,6 +73,13 @@ class DataFacts:
     def occurring(self) -> np.ndarray:
         """Ids of the classes that have pixels in the sample."""
         return np.flatnonzero(self.shares)
+
+    @property
+    def things(self) -> np.ndarray:
+        """Ids of the classes that have objects, if an image has several of one class and a class has none."""
+        if self.objects is None or self.objects.max(initial=0) < 2 or self.objects.any(axis=0).all():
+            return np.zeros(0, np.int64)
+        return np.flatnonzero(self.objects.any(axis=0))
 
     @property
     def middle(self) -> tuple[int, int]:

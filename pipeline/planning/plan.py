@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 
+from data.annotations.classes import is_background
 from data.contract import SPLITS
 from pipeline.planning import numbers
 from pipeline.planning.choice import Choice
@@ -41,8 +42,8 @@ class Plan:
 
     @property
     def decided(self) -> list[Choice]:
-        """What was decided about the model's input, the model and its training."""
-        sections = ("preprocessing.", "model.", "train.")
+        """What was decided about the task, the model's input, the model and its training."""
+        sections = ("task", "preprocessing.", "model.", "train.")
         return [choice for choice in self.choices if choice.reason and choice.key.startswith(sections)]
 
     def text(self, name: str, tfrecords: str) -> str:
@@ -56,8 +57,9 @@ class Plan:
         whole = [
             Choice("name", name),
             Choice("output", output, f"artifacts, metadata, logs; pushed models in {output}/serving"),
+            *(choice for choice in self.choices if "." not in choice.key),
             Choice("data.input", tfrecords, f"{', '.join(f'{counts[split]:,} {split}' for split in SPLITS)} images"),
-            *self.choices,
+            *(choice for choice in self.choices if "." in choice.key),
         ]
         header = [
             f"# Planned by segpipe, which looked at {len(self.facts.sizes):,} of {sum(counts.values()):,} images, for",
@@ -82,6 +84,7 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
         budget = budget_of(encoder, machine, sufficient_minutes(facts, budget, chosen))
     why_channels = "all images are gray" if facts.is_gray else "images have colors"
     choices = [
+        *_task(facts),
         Choice("preprocessing.height", chosen.height, chosen.reason),
         Choice("preprocessing.width", chosen.width, "for the same reason"),
         Choice("preprocessing.channels", 1 if facts.is_gray else 3, why_channels),
@@ -93,6 +96,20 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
         *_serving(facts, chosen),
     ]
     return Plan(tuple(choices), facts, machine)
+
+
+def _task(facts: DataFacts) -> list[Choice]:
+    things = facts.things.tolist()
+    if facts.objects is None or not things:
+        return []
+    counts = ", ".join(f"{facts.objects[:, class_id].sum():,} of {facts.classes[class_id]}" for class_id in things)
+    stuff = [name for index, name in enumerate(facts.classes) if index not in things and not is_background(name)]
+    why = f"the masks tell objects apart, {counts} in {len(facts.objects):,} images; semantic would find classes alone"
+    if stuff:
+        why += (
+            f". panoptic finds the same, and counts {', '.join(stuff)} when a model is compared with the deployed one"
+        )
+    return [Choice("task", "instance", why)]
 
 
 def _augmentation(facts: DataFacts) -> list[Choice]:
@@ -123,7 +140,8 @@ def _gate(facts: DataFacts) -> list[Choice]:
     if facts.counts["test"] < numbers.TELLING:
         why = f"{facts.counts['test']} test images cannot tell small differences from chance"
         return [absolute, Choice("gate.regression", "not_significantly_worse", why)]
-    why = "how far below the deployed model's mean IoU a new one may be"
+    compared = "panoptic quality of things" if facts.things.size else "mean IoU"
+    why = f"how far below the deployed model's {compared} a new one may be"
     return [absolute, Choice("gate.regression", 0.01, why)]
 
 

@@ -406,6 +406,7 @@ def test_objects_are_counted_by_class_and_size_where_the_task_has_them(tmp_path)
     assert statistics["objects"] == {"road": 0, "car": 2}
     assert statistics["objects_by_pixels"] == {"2": 2}
     assert statistics["objects_by_share"] == {"0.125": 2}  # From a quarter on, and less than a half: 2 of 8 pixels.
+    assert statistics["objects_by_aspect"] == {"2": 2}  # Both in an image of 4x2 pixels.
     without = run(tmp_path / "without", records[:1], records[1:2], test=records[2:])["splits"]["train"]
     assert not [key for key in without if key.startswith("objects")]
 
@@ -414,8 +415,14 @@ def test_objects_are_counted_by_class_and_size_where_the_task_has_them(tmp_path)
     ("record", "message"),
     [
         (with_objects(MASK, OBJECTS, **{contract.INSTANCES: None}), "is missing, .* set task: semantic"),
-        (with_objects(MASK, [[7, 7, 7, 7], [9, 9, 0, 7]]), "object 7 has pixels of classes 0 and 1; it must have one"),
-        (with_objects(MASK, [[3, 3, 7, 7], [9, 9, 0, 7]]), "object 3 is of class 0, which is stuff in the label map"),
+        (
+            with_objects(MASK, [[7, 7, 7, 7], [9, 9, 0, 7]]),
+            "object 7 has pixels of the classes road and car, .* number its parts apart",
+        ),
+        (
+            with_objects(MASK, [[3, 3, 7, 7], [9, 9, 0, 7]]),
+            "object 3 is of the class road, whose kind is stuff .* kind: thing",
+        ),
         (with_objects(MASK, [[7, 7], [9, 9]]), "sizes differ: the mask has 4x2 pixels, .* 2x2"),
         (
             with_objects(MASK, OBJECTS, **{contract.INSTANCES: encode_png(np.zeros([2, 4], np.uint8))}),
@@ -435,3 +442,12 @@ def test_a_task_with_objects_needs_some(tmp_path):
     records = [with_objects(MASK, np.zeros([2, 4]), name) for name in ("one", "two", "three")]
     with pytest.raises(UserError, match="no image of the split train has an object"):
         run(tmp_path, records[:1], records[1:2], test=records[2:], has_objects=1)
+
+
+def test_objects_of_a_class_that_has_none_in_train_are_told(tmp_path, caplog):
+    mask = [[0, 0, 1, 1], [1, 1, 1, 0]]
+    cars = with_objects(mask, [[0, 0, 7, 7], [9, 9, 9, 0]], "cars")
+    roads = [with_objects(mask, [[3, 3, 7, 7], [9, 9, 9, 0]], name) for name in ("roads", "more")]
+    run(tmp_path / "told", [cars], roads[:1], test=roads[1:], has_objects=1)
+    assert "split test: objects of road, of which train has none" in caplog.text
+    assert "objects of car" not in caplog.text

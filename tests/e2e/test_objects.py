@@ -107,6 +107,9 @@ def test_several_images_are_padded_to_the_most_objects(panoptic, examples):
 
 def test_the_report_counts_objects_and_shows_those_that_were_missed(panoptic):
     text = pathlib.Path(panoptic.report).read_text(encoding="utf-8")
+    # What decides comes first.
+    assert text.index("panoptic quality (PQ)<b>") < text.index("mean IoU<b>")
+    assert "95 % confidence interval of panoptic quality (PQ), over images" in text
     for part in ('id="objects"', "predicted against labeled", "missed object", "PQ of things", "agreement of counts"):
         assert part in text, part
     layers = re.findall(r'data-stop="3" src="data:image/png;base64,([^"]+)"', text)

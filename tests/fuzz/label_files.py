@@ -520,6 +520,34 @@ def write_mask_folder(scene: Scene, rng: np.random.Generator, folder: pathlib.Pa
     return store.written
 
 
+def write_object_masks(scene: Scene, rng: np.random.Generator, folder: pathlib.Path) -> Written:
+    store = Store(scene, rng, folder, "object-masks")
+    store.written.names, store.written.known = [BACKGROUND, "object"], {"object"}
+    is_split_first, has_folder_each = store.is_so(), store.is_so() and not scene.repeats
+    white = store.any_of(1, 255)
+    for number, picture in enumerate(scene.pictures):
+        word = store.words[picture.split]
+        ids = np.minimum(scene.painted(picture, picture.things), 1)
+        if has_folder_each:
+            above = "/".join(filter(None, (word, picture.name)))
+            path = store.image(picture, f"{above}/images", ids)
+            masks = f"{above}/masks"
+        else:
+            images, masks = [
+                "/".join(filter(None, (word, kind) if is_split_first else (kind, word))) for kind in ("images", "masks")
+            ]
+            path = store.image(picture, images, ids)
+            masks = f"{masks}/{path[len(images) + 1 :].rpartition('.')[0]}"
+        # A mask alone in the folder of its image may be one of classes.
+        black = [np.zeros_like(ids, bool)] if number == 0 or not picture.things else []
+        for index, is_object in enumerate([*(thing.mask for thing in picture.things), *black]):
+            way = store.any_of("8 bits", "1 bit", "RGB")
+            pixels = is_object if way == "1 bit" else is_object.astype(np.uint8) * white
+            image = Image.fromarray(pixels)
+            store.labels(f"{masks}/_{index:03}.png", saved(image.convert("RGB") if way == "RGB" else image, "PNG"))
+    return store.written
+
+
 WRITE = {
     "coco": write_coco,
     "yolo": write_yolo,
@@ -530,5 +558,6 @@ WRITE = {
     "cityscapes": write_cityscapes,
     "ade20k": write_ade20k,
     "coco-panoptic": write_panoptic,
+    "object-masks": write_object_masks,
     "mask-folder": write_mask_folder,
 }

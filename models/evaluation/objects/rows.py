@@ -155,7 +155,7 @@ OBJECT_ROWS = (
         "classes; no threshold can be on it, as less is better",
         lambda sums: _ratio(_objects(sums).counts[2], sums.count),
         most=np.inf,
-        can_be_bound=False,
+        higher_is_better=False,
     ),
     *(
         row

@@ -18,6 +18,7 @@ from PIL import Image
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats.mask_folder import MaskFolderReader
+from data.inspection.recognize import recognize
 from data.listing.split_folders import placing
 from data.splits import DEFAULT_SHARES, parse_shares, split_of
 from tests.data.formats.layouts import Example, layouts, write
@@ -718,3 +719,85 @@ def test_compressed_masks_of_objects_are_set_aside(tmp_path):
     Image.fromarray(((numbers % 251) > 0).astype(np.uint8) * 200).save(tmp_path / "instances" / "one.jpg")
     with pytest.raises(BadImageError, match="the mask of its objects: its compression changes values"):
         read_one(tmp_path, classes=("ground", "car"))
+
+
+def test_what_is_wrong_with_the_masks_of_objects_is_told_once(tmp_path):
+    numbered(tmp_path)
+    for kind in ("images", "masks"):
+        shutil.copy(tmp_path / kind / "one.png", tmp_path / kind / "two.png")
+        shutil.copy(tmp_path / kind / "one.png", tmp_path / kind / f"alone_in_{kind}.png")
+    objects = tmp_path / "instances"
+    (objects / "two.png").symlink_to(tmp_path / "nothing")
+    shutil.copy(objects / "one.png", objects / "three.png")
+    shutil.copy(objects / "one.png", objects / "one.tif")
+    (objects / "notes.txt").write_text("drawn by hand")
+    found = MaskFolderReader(folder=str(tmp_path), objects="instances", classes=("a", "b")).listing()
+    assert [source.source_id for source in found.sources] == ["one"]
+    told = sorted((os.path.relpath(one.input, tmp_path), one.reason.split(str(tmp_path))[0]) for one in found.set_aside)
+    assert told == [
+        ("images/alone_in_images.png", "no mask "),
+        ("images/two.png", ""),
+        ("instances/one.tif", "duplicate name one: already taken by "),
+        ("instances/three.png", "no image "),
+        ("masks/alone_in_masks.png", "no image "),
+    ]
+    (link,) = (one.reason for one in found.set_aside if one.input.endswith("two.png"))
+    assert link.endswith("instances/two.png is a link to " + f"{tmp_path}/nothing, where nothing is")
+    assert [(os.path.relpath(one.input, tmp_path), one.reason) for one in found.ignored] == [
+        ("instances/notes.txt", "not an image file")
+    ]
+
+
+@pytest.mark.parametrize("is_split_first", [False, True])
+def test_a_folder_of_objects_beside_the_masks_is_recognized(tmp_path, is_split_first):
+    def place(kind, split):
+        return tmp_path / split / kind if is_split_first else tmp_path / kind / split
+
+    numbers = np.zeros([6, 9], np.uint16)
+    numbers[:3, :4], numbers[:3, 4:] = 700, 9
+    for split in ("train", "val", "test"):
+        for kind in ("images", "masks", "instances"):
+            place(kind, split).mkdir(parents=True)
+        for index in range(3):
+            Image.effect_noise((9, 6), 90).save(place("images", split) / f"{index}.png")
+            Image.fromarray((numbers > 0).astype(np.uint8)).save(place("masks", split) / f"{index}.png")
+            Image.fromarray(numbers).save(place("instances", split) / f"{index}.png")
+    recognized = recognize(str(tmp_path))
+    assert (recognized.format, recognized.options) == ("mask-folder", {"objects": "instances"})
+    assert "instances/ numbers the objects" in recognized.reasons
+    labeled = recognized.reader.read(recognized.listing.sources[0])
+    assert np.array_equal(labeled.instances, np.select([numbers == 9, numbers == 700], [1, 2], 0))
+    (place("instances", "val") / "1.png").unlink()
+    assert recognize(str(tmp_path)).options == {}
+    # Pictures for people.
+    for split in ("train", "val", "test"):
+        for path in place("instances", split).iterdir():
+            path.rename(path.with_suffix(".jpg"))
+    assert recognize(str(tmp_path)).options == {}
+
+
+@pytest.mark.parametrize(("count", "is_read"), [(65534, True), (65535, False)])
+def test_as_many_objects_as_16_bits_can_tell(tmp_path, count, is_read):
+    numbers = np.zeros([256, 512], np.int32)
+    numbers.ravel()[: 2 * count : 2] = np.arange(count) * 3 + 100_000
+    for kind, pixels in (("images", np.zeros([256, 512], np.uint8)), ("instances", numbers)):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(pixels).save(tmp_path / kind / "one.tif")
+    options = {"masks": "instances", "classes": ("background", "nucleus")}
+    if is_read:
+        found = read_one(tmp_path, **options)
+        assert len(np.unique(found.instances)) == count + 1
+        assert not (found.instances == 65535).any()
+    else:
+        with pytest.raises(BadImageError, match="more than 65534 objects"):
+            read_one(tmp_path, **options)
+
+
+def test_negative_numbers_are_no_objects(tmp_path):
+    numbers = np.zeros([6, 9], np.int32)
+    numbers[:3], numbers[4] = 7, -1
+    for kind, pixels in (("images", np.zeros([6, 9], np.uint8)), ("instances", numbers)):
+        (tmp_path / kind).mkdir()
+        Image.fromarray(pixels).save(tmp_path / kind / "one.tif")
+    with pytest.raises(BadImageError, match="its objects: it has negative numbers"):
+        read_one(tmp_path, masks="instances", classes=("background", "nucleus"))

@@ -5,7 +5,10 @@ import pytest
 import tensorflow as tf
 
 from data.contract import CROWD
-from models.instances.grouping import group
+from data.label_map import LabelMap
+from models.inputs.settings import PreprocessingSettings
+from models.instances.grouping import _centers, group
+from models.instances.scale import ObjectScale
 from models.instances.targets import center_targets
 
 IS_THING = (False, True, True)
@@ -71,6 +74,70 @@ def test_an_object_of_one_pixel_and_one_of_the_whole_image():
     assert same_partition(found_again(one).numbers.numpy(), one)
     whole = np.ones([33, 50], int)
     assert same_partition(found_again(whole).numbers.numpy(), whole)
+
+
+def test_an_object_of_many_pixels_keeps_them_and_its_score():
+    """With a square as large as follows from its size, and one class about as probable as the other."""
+    side = 1600
+    ways = (side // 2 - np.indices([side, side], np.float32)).transpose(1, 2, 0)
+    peaks = np.zeros([side, side], np.float32)
+    peaks[side // 2, side // 2], peaks[3, 5] = 1, 0.9
+    probabilities = np.broadcast_to(np.float32([0.4, 0.6]), [side, side, 2])
+    arguments = (tf.constant(probabilities), tf.constant(peaks), tf.constant(ways), (False, True))
+    found = group(*arguments, kernel=1361, least_peak=0.5, least_area=1000)
+    assert found.areas.numpy().tolist() == [side * side]
+    assert found.scores.numpy() == pytest.approx([0.6], abs=1e-4)
+
+
+@pytest.mark.parametrize("kernel", [3, 5, 7, 9, 21])
+def test_of_peaks_within_a_square_the_highest_counts(kernel):
+    generator = np.random.default_rng(kernel)
+    peaks = generator.integers(1, 30, [23, 17]).astype(np.float32)
+    found = _centers(tf.constant(peaks), tf.ones([23, 17], tf.bool), kernel, 20.0).numpy()
+    half = kernel // 2
+    padded = np.pad(peaks, half)
+    highest = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel)).max(axis=(2, 3))
+    assert len(found)
+    for row, column in found:
+        assert peaks[row, column] == highest[row, column] >= 20
+    distances = np.abs(found[:, np.newaxis] - found[np.newaxis]).max(axis=-1)
+    assert distances[~np.eye(len(found), dtype=bool)].min(initial=100) > half
+
+
+@pytest.mark.parametrize("kernel", [3, 101])
+def test_images_smaller_than_the_square(kernel):
+    for shape in ((1, 1), (1, 9), (2, 1)):
+        found = found_again(np.full(shape, 7), kernel=kernel)
+        assert found.areas.numpy().tolist() == [shape[0] * shape[1]]
+
+
+@pytest.mark.parametrize("radius", [1, 2, 3, 30])
+def test_discs_of_one_size_are_counted_with_the_square_that_follows_from_it(radius):
+    for gap in (5, 0):
+        numbers = discs(gap, radius, count=10 if radius < 30 else 4)
+        areas = np.bincount(numbers.ravel())[1:]
+        by_pixels = {str(2 ** int(np.log2(areas[0]))): len(areas)}
+        statistics = {"objects": {"disc": len(areas)}, "objects_by_pixels": by_pixels}
+        labels = LabelMap.from_names(["ground", "disc"])
+        scale = ObjectScale.of(labels, statistics, PreprocessingSettings(resize="none"))
+        found = found_again(numbers, kernel=scale.kernel, least_area=scale.least_area)
+        assert same_partition(found.numbers.numpy(), numbers)
+        assert len(found.areas) == len(areas)
+
+
+def test_as_many_objects_as_16_bits_can_tell():
+    """65,534, and one more, which is left out."""
+    numbers = np.zeros([3 * 256, 3 * 256], int)
+    numbers[1::3, 1::3] = np.arange(256 * 256).reshape(256, 256)
+    numbers[numbers == CROWD] = 0
+    found = found_again(numbers)
+    assert len(found.areas) == found.numbers.numpy().max() == CROWD - 1
+    peaks, offsets = tf.cast(numbers > 0, tf.float32), tf.zeros([*numbers.shape, 2])
+    peaks = tf.tensor_scatter_nd_update(peaks, [[1, 1]], [1.0])  # Its number was 0.
+    probabilities = np.eye(2, dtype=np.float32)[(peaks.numpy() > 0).astype(int)]
+    found = group(tf.constant(probabilities), peaks, offsets, (False, True), kernel=3, least_peak=0.5, least_area=1)
+    assert len(found.areas) == found.numbers.numpy().max() == CROWD - 1
+    assert (found.class_ids.numpy() == (found.numbers.numpy() > 0)).all()
 
 
 def test_sixty_thousand_objects():

@@ -46,6 +46,16 @@ def test_constants_follow_from_the_sizes_of_objects():
     assert scale.unit == pytest.approx(128**0.5, abs=1e-3)
     assert scale.kernel == 11  # 0.85 times the unit, as the next odd number.
     assert scale.least_area == 16
+    # With padding, only half of the input shows an image that is twice as wide as high, or as high as wide.
+    padded = PreprocessingSettings(height=32, width=32, resize="pad")
+    for aspects, share in (({"2": 100}, 0.5), ({"0.5": 100}, 0.5), ({"1": 100}, 1), ({"2": 50, "1": 50}, 0.75)):
+        scale_of_padded = ObjectScale.of(label_map("", "", ""), {**statistics, "objects_by_aspect": aspects}, padded)
+        assert scale_of_padded.unit == pytest.approx((128 * share) ** 0.5, abs=1e-3)
+        assert scale_of_padded.least_area == int(16 * share)
+    wide = PreprocessingSettings(height=16, width=64, resize="pad")
+    assert ObjectScale.of(
+        label_map("", "", ""), {**statistics, "objects_by_aspect": {"4": 100}}, wide
+    ).unit == pytest.approx(scale.unit)
     # Of images that are resized, shares of the image count: here of 1,024 pixels.
     resized = ObjectScale.of(label_map("", "", ""), statistics, PreprocessingSettings(height=32, width=32))
     assert (resized.unit, resized.kernel, resized.least_area) == (scale.unit, scale.kernel, scale.least_area)

@@ -131,6 +131,8 @@ def test_the_server_answers_with_objects_as_the_signature_does(of_objects):
     model = LoadedModel(str(of_objects), 1)
     images = [encode_png(scene()[0]), encode_png(np.zeros([20, 30, 3], np.uint8))]
     found = model.segment(images, [(40, 60), (20, 30)])
+    # All are parts of one copy of the batch.
+    assert found[0].objects.numbers.base is found[1].objects.numbers.base is not None
     outputs = model.signatures["serving_default"](tf.constant(images))
     rows = orjson.loads(_encode(Answer(model, found), by_rows=True))["predictions"]
     assert rows[0].keys() == outputs.keys()
@@ -178,6 +180,91 @@ def test_a_semantic_model_writes_no_objects(push, tmp_path):
     }  # fmt: skip
 
 
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+def test_what_is_found_in_padding_is_no_object(padding, kind):
+    """Its padding is red with a center, as is a strip at the top of the image, whose other center is beyond its end."""
+    image = np.zeros([10, 30, 3], np.uint8)
+    image[:5, 2:12] = RED
+    image[2, 6, 1] = 255
+    served = padding.signatures["serving_default"](tf.constant([_saved(image, kind)]))
+    assert served["object_count"].numpy().tolist() == [1]
+    numbers = np.zeros([20, 30], int)
+    numbers[5:10, 2:12] = 1
+    if kind != "JPEG":
+        np.testing.assert_array_equal(served["instance_ids"][0], numbers)
+        np.testing.assert_array_equal(served["class_ids"][0], numbers)
+    assert served["instance_ids"].numpy()[0, [*range(5), *range(15, 20)]].max() == 0
+    example = SegmentationExample(
+        encode_png(image),
+        "png",
+        10,
+        30,
+        encode_png(numbers[5:15].astype(np.uint8)),
+        "one",
+        instances=encode_labels(numbers[5:15].astype(np.uint16)),
+    )
+    for signature in signatures.EVALUATION.values():
+        measured = padding.signatures[signature](tf.constant([example.serialize()]))
+        assert (measured["object_scores"].numpy() > 0).sum() == 1
+        counted = measured["segment_overlaps"].numpy()[0]
+        is_object = (counted[:, 0] % 65536 > 0) | (counted[:, 1] % 65536 > 0)
+        assert counted[is_object].tolist() == [[65537, 65537, 50]]
+
+
+def _saved(image, kind):
+    buffer = io.BytesIO()
+    Image.fromarray(image).save(buffer, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
+    return buffer.getvalue()
+
+
+@pytest.fixture(scope="module")
+def padding(tmp_path_factory):
+    """The signatures of a model as `of_objects` that puts images of 10x30 into the middle of 20x30."""
+
+    def padded(values, fill):
+        return tf.pad(values, [[5, 5], [0, 0], [0, 0]], constant_values=fill)
+
+    def of_image(encoded):
+        pixels = tf.cast(tf.io.decode_image(encoded, 3, expand_animations=False), tf.int32)
+        channels = [padded(pixels[..., index : index + 1], fill) for index, fill in enumerate(RED)]
+        shown = tf.concat(channels, axis=-1)
+        # A center right above the object, and higher than its own.
+        return tf.tensor_scatter_nd_update(shown, [[4, 6, 1], [17, 20, 1]], [300, 300])
+
+    def transform(features):
+        spec = tf.TensorSpec([20, 30, None], tf.int32)
+        pixels = tf.map_fn(of_image, features[contract.IMAGE], fn_output_signature=spec)
+        found = {preprocessing.IMAGE: (tf.ensure_shape(tf.cast(pixels, tf.float32), [None, 20, 30, 3]) - 100) / 50}
+        if contract.MASK in features:
+            for name, values, fill, dtype in (
+                (preprocessing.LABEL, features[contract.MASK], 255, tf.uint8),
+                (preprocessing.OBJECTS, features[contract.INSTANCES].values, 0, tf.uint16),
+            ):
+                found[name] = tf.map_fn(
+                    lambda encoded, dtype=dtype, fill=fill: padded(
+                        tf.cast(tf.io.decode_png(encoded, 1, dtype), tf.int32), fill
+                    ),
+                    values,
+                    fn_output_signature=spec,
+                )[..., 0]
+        return found
+
+    return _exported("pad", transform, (20, 30), tmp_path_factory)
+
+
+def _exported(resize, transform, size, tmp_path_factory):
+    """The signatures of a model that finds cats in red and dogs in blue, with centers in green."""
+    layer = keras.layers.Conv2D(6, 1, use_bias=False)
+    model = keras.Sequential([keras.Input([*size, 3]), layer])
+    kernel = np.zeros([1, 1, 3, 6], np.float32)
+    kernel[0, 0, 0, 1], kernel[0, 0, 1, 3], kernel[0, 0, 2, 2] = 5, 1 / 3.1, 5
+    layer.set_weights([kernel])
+    folder = str(tmp_path_factory.mktemp(resize) / "model")
+    facts = {"label_map": [], "preprocessing": {"resize": resize}}
+    signatures.export(model, transform, folder, facts, ObjectScale((False, True, True), 1.0, 3, 2))
+    return tf.saved_model.load(folder)
+
+
 @pytest.fixture(scope="module")
 def resizing(tmp_path_factory):
     """The signatures of a model as `of_objects` that resizes images to 20x30."""
@@ -203,15 +290,7 @@ def resizing(tmp_path_factory):
             )[..., 0]
         return found
 
-    layer = keras.layers.Conv2D(6, 1, use_bias=False)
-    model = keras.Sequential([keras.Input([*size, 3]), layer])
-    kernel = np.zeros([1, 1, 3, 6], np.float32)
-    kernel[0, 0, 0, 1], kernel[0, 0, 1, 3], kernel[0, 0, 2, 2] = 5, 1 / 3.1, 5
-    layer.set_weights([kernel])
-    facts = {"label_map": [], "preprocessing": {"resize": "stretch"}}
-    folder = str(tmp_path_factory.mktemp("resizing") / "model")
-    signatures.export(model, transform, folder, facts, ObjectScale((False, True, True), 1.0, 3, 2))
-    return tf.saved_model.load(folder)
+    return _exported("stretch", transform, size, tmp_path_factory)
 
 
 @pytest.mark.parametrize("resolution", ["model", "original"])

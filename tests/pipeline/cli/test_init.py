@@ -169,13 +169,18 @@ def test_annotations_are_converted_with_the_classes_that_are_chosen(init, street
     for split in report["splits"].values():
         shares = {"background": 1 - 3 * share, "tree": share, "vehicle": 2 * share}
         assert split["pixel_shares"] == pytest.approx(shares, abs=1e-6)
-    assert load_config("my_run.yaml").load_label_map().names == ("background", "tree", "vehicle")
+    config = load_config("my_run.yaml")
+    assert config.load_label_map().names == ("background", "tree", "vehicle")
+    # A tree, a car and a truck in each image.
+    assert config.task == "instance"
+    assert "task: instance: the masks tell objects apart, 12 of tree, 24 of vehicle in 12 images" in printed
     assert not pathlib.Path("labels.yaml").exists()
 
 
 def test_annotations_need_no_label_map_and_their_options_go_into_the_command(init, streets):
     printed = init("--others", "ignore", "--classes", "tree", streets)
     assert "classes: background, tree\n" in printed
+    assert load_config("my_run.yaml").task == "semantic"  # There is one tree in each image.
     convert, _ = commands(printed)
     assert convert[:3] == ["convert", "--format", "coco"]
     assert {("--others", "ignore"), ("--classes", "tree")} <= {*itertools.pairwise(convert)}

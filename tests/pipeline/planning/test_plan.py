@@ -1,5 +1,7 @@
 """Plans for made-up data sets and machines: each decision, and what turns it."""
 
+import dataclasses
+
 import numpy as np
 import pytest
 import yaml
@@ -24,6 +26,53 @@ def facts(sizes=((360, 480),), train=367, test=233, thin=64, share=0.3, gray=Fal
     widths[:, 0, WIDTHS.index(128)] = (1 - share) * sizes.prod(axis=1)
     widths[:, 1, WIDTHS.index(thin)] = share * sizes.prod(axis=1)
     return DataFacts({"train": train, "eval": 50, "test": test}, tuple(names), sizes, widths, gray)
+
+
+def with_objects(*objects, names=("road", "pole")):
+    """The same, with so many objects of each class in all images."""
+    return dataclasses.replace(facts(names=names), objects=np.tile(objects, (12, 1)))
+
+
+@pytest.mark.parametrize(
+    ("of", "task"),
+    [
+        (facts(), ""),
+        (with_objects(0, 2), "instance"),
+        (with_objects(0, 1), ""),  # One in an image is all of its class.
+        (with_objects(0, 0), ""),
+        (with_objects(3, 2), ""),  # Nothing is left for pixels of no object.
+    ],
+)
+def test_objects_are_told_apart_where_the_masks_do(of, task):
+    plan = make_plan(of, LAPTOP)
+    assert [choice.value for choice in plan.choices if choice.key == "task"] == [task] * bool(task)
+    config = Config.model_validate(yaml.safe_load(plan.text("a", "b")))
+    assert config.task == (task or "semantic")
+    compared = {choice.key: choice.reason for choice in plan.choices}["gate.regression"]
+    assert ("panoptic quality of things" in compared) == bool(task)
+
+
+def test_stuff_beside_the_background_is_a_reason_for_a_panoptic_task():
+    (task,) = (choice for choice in make_plan(with_objects(0, 2), LAPTOP).decided if choice.key == "task")
+    assert task.reason.startswith("the masks tell objects apart, 24 of pole in 12 images; ")
+    assert "panoptic finds the same, and counts road when" in task.reason
+    of = with_objects(0, 2, names=("background", "pole"))
+    (task,) = (choice for choice in make_plan(of, LAPTOP).decided if choice.key == "task")
+    assert "panoptic" not in task.reason
+    lines = make_plan(of, LAPTOP).text("a", "b").splitlines()
+    assert lines.index("data:") > next(place for place, line in enumerate(lines) if line.startswith("task: instance  "))
+
+
+def test_stuff_in_the_label_map_has_no_objects():
+    entries = LabelMap.from_names(["road", "car"]).model_dump()
+    widths, objects = np.zeros((256, len(WIDTHS)), int), np.zeros(256, int)
+    widths[:2, 0], objects[:2] = 8, 3
+    sample = Sample([Pair(4, 4, False, widths, objects)], [])
+    counts = {"train": 1, "eval": 1, "test": 1}
+    of = DataFacts.of_sample(counts, sample, LabelMap.model_validate([{**entries[0], "kind": "stuff"}, entries[1]]))
+    assert of.things.tolist() == [1]
+    mixed = Sample([Pair(4, 4, False, widths, objects), Pair(4, 4, False, widths)], [])
+    assert DataFacts.of_sample(counts, mixed, LabelMap.model_validate(entries)).things.size == 0
 
 
 def planned(of=None, machine=LAPTOP, minutes=MINUTES):
