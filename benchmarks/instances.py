@@ -60,9 +60,11 @@ def configuration(contender: str, sizes: argparse.Namespace, seed: int) -> dict[
     return {
         "task": "instance" if contender == "objects" else "semantic",
         "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "resize": "none"},
+        "model": {"enlargement": 1},
         "train": {
             "minutes": sizes.seconds / 60,
             "seed": seed,
+            "small_sizes": 0.4,
             "augmentation": {"flip_vertical": True, "rotation_degrees": 90},
         },
     }

@@ -1,7 +1,7 @@
 """Patch training: random windows of images that keep their own size.
 
-After Isensee et al., "nnU-Net", 2021 (Methods, training): a third of the patches are centered on a pixel of a class
-drawn from those in the image, so that rare classes are seen however large the images are.
+After Isensee et al., "nnU-Net", 2021 (Methods, training): all images give as many patches, however large they are, and
+a third of the patches are centered on a pixel of a class drawn from those in the image, so that rare classes are seen.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ _PIXELS_OF_A_CLASS = 256
 
 
 class Patches(DecodedExamples):
-    """The patches of a split, by index: for each image as many as it takes windows of the input's size to cover it.
+    """The patches of a split, by index: as many as it takes windows of the input's size to cover all images.
 
     Without a seed they are these windows. Each pixel is labeled in one window alone: where windows overlap, all but the
-    first have 255, "ignore". With a seed they are random windows of the same images.
+    first have 255, "ignore". With a seed they are random windows, of each image as many.
 
     Args:
       patterns: of the TFRecords; those that end in `.gz` are gzipped.
@@ -78,14 +78,19 @@ class Patches(DecodedExamples):
                 self._objects.append(objects[here].reshape(label.shape))
             self._pixels_of_classes.append(_pixels_of_classes(label))
         self._fill = preprocessing.fill_color(self._mean[0]).numpy()
-        self._corners: np.ndarray = np.array(corners, np.int64).reshape(-1, 3)
-        self.count = len(self._corners)
+        self._cover(np.array(corners, np.int64).reshape(-1, 3))
+
+    def _cover(self, corners: np.ndarray) -> None:
+        """Takes windows, [N, 3] numbers of images, tops and lefts, and deals as many random ones to the images."""
+        self._corners, self.count = corners, len(corners)
+        images = np.unique(corners[:, 0])
+        # Of each index the image that a random window is cut from.
+        self._drawn = images[np.arange(self.count) * len(images) // max(self.count, 1)]
 
     def select(self, images: np.ndarray) -> Patches:
         selected = copy.copy(self)
-        selected._corners = self._corners[np.isin(self._corners[:, 0], self._images_read[images])]
         selected._images_read = self._images_read[images]
-        selected.count = len(selected._corners)
+        selected._cover(self._corners[np.isin(self._corners[:, 0], selected._images_read)])
         return selected
 
     @property
@@ -94,7 +99,7 @@ class Patches(DecodedExamples):
 
     def classes_shown(self, num_classes: int) -> np.ndarray:
         shown = [[class_id in found for class_id in range(num_classes)] for found in self._pixels_of_classes]
-        return np.array(shown)[self._corners[:, 0]]
+        return np.array(shown)[self._drawn]
 
     def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         if seed is None:
@@ -115,7 +120,7 @@ class Patches(DecodedExamples):
 
     def _random_windows(self, indices: np.ndarray, draws: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         windows = []
-        for image, (kind, class_draw, pixel_draw, *place) in zip(self._corners[indices, 0], draws, strict=True):
+        for image, (kind, class_draw, pixel_draw, *place) in zip(self._drawn[indices], draws, strict=True):
             room = np.maximum(np.subtract(self._labels[image].shape, self._size), 0)
             corner = np.floor(place * (room + 1)).astype(int)
             of_classes = list(self._pixels_of_classes[image].values())

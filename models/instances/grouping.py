@@ -15,6 +15,8 @@ import tensorflow as tf
 from data.contract import CROWD
 
 _NOWHERE = -1
+# Peaks are averaged twice over a square: a fifth of the side of that within which there is one center, up to 9 pixels.
+_AVERAGED, _MOST_AVERAGED = 5, 9
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,10 +82,18 @@ def _centers(peaks: tf.Tensor, thing: tf.Tensor, kernel: int, least_peak: float)
     """[n, 2] int32: where things peak. Of several pixels that are equal within a square the first one counts."""
     height, width = tf.unstack(tf.shape(peaks))
 
-    def highest(values: tf.Tensor) -> tf.Tensor:
-        return _running_max(_running_max(values, kernel, 0), kernel, 1)
+    def highest(values: tf.Tensor, side: int = kernel) -> tf.Tensor:
+        return _running_max(_running_max(values, side, 0), side, 1)
 
-    is_peak = thing & (peaks >= least_peak) & (peaks == highest(peaks))
+    # What a network says of single pixels is noisy, and large objects would have several peaks. How high a peak is says
+    # the highest pixel of those averaged.
+    side = min(kernel // _AVERAGED, _MOST_AVERAGED) | 1
+    smooth = peaks[tf.newaxis, ..., tf.newaxis]
+    for window in ([side, 1], [1, side], [side, 1], [1, side]):
+        smooth = tf.nn.avg_pool2d(smooth, window, 1, "SAME")
+    # Where means are equal, the pixels themselves decide.
+    smooth = tf.where(thing, smooth[0, ..., 0] + 0.01 * peaks, -1.0)
+    is_peak = thing & (highest(peaks, 2 * side - 1) >= least_peak) & (smooth == highest(smooth))
     # In 32-bit floats, whole numbers are exact up to 16.7 million; rows and columns are compared one after the other.
     rows, columns = tf.meshgrid(*(tf.range(length, 0, -1, tf.float32) for length in (height, width)), indexing="ij")
     for order in (rows, columns):

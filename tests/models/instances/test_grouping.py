@@ -91,17 +91,37 @@ def test_an_object_of_many_pixels_keeps_them_and_its_score():
 
 @pytest.mark.parametrize("kernel", [3, 5, 7, 9, 21])
 def test_of_peaks_within_a_square_the_highest_counts(kernel):
+    """Once noise is averaged out; the highest pixel nearby says how high a peak is."""
     generator = np.random.default_rng(kernel)
     peaks = generator.integers(1, 30, [23, 17]).astype(np.float32)
     found = _centers(tf.constant(peaks), tf.ones([23, 17], tf.bool), kernel, 20.0).numpy()
-    half = kernel // 2
-    padded = np.pad(peaks, half)
-    highest = np.lib.stride_tricks.sliding_window_view(padded, (kernel, kernel)).max(axis=(2, 3))
+    side = {3: 1, 5: 1, 7: 1, 9: 1, 21: 5}[kernel]
+    smooth = means(means(peaks, side), side) + 0.01 * peaks
     assert len(found)
     for row, column in found:
-        assert peaks[row, column] == highest[row, column] >= 20
+        assert smooth[row, column] == pytest.approx(windows(smooth, kernel).max(axis=(2, 3))[row, column])
+        assert windows(peaks, 2 * side - 1).max(axis=(2, 3))[row, column] >= 20
     distances = np.abs(found[:, np.newaxis] - found[np.newaxis]).max(axis=-1)
-    assert distances[~np.eye(len(found), dtype=bool)].min(initial=100) > half
+    assert distances[~np.eye(len(found), dtype=bool)].min(initial=100) > kernel // 2
+
+
+def windows(values, side):
+    return np.lib.stride_tricks.sliding_window_view(np.pad(values, side // 2), (side, side))
+
+
+def means(values, side):
+    """Of the pixels of a square around each that lie in the image."""
+    return windows(values, side).sum(axis=(2, 3)) / windows(np.ones_like(values), side).sum(axis=(2, 3))
+
+
+def test_noise_makes_no_objects():
+    """Of a peak in noise, the highest pixels are several, farther apart than the square is wide; its center is one."""
+    rows, columns = np.mgrid[:60, :60].astype(np.float32)
+    noise = np.random.default_rng(0).normal(0, 0.1, [60, 60])
+    peaks = (np.exp(-((rows - 30) ** 2 + (columns - 30) ** 2) / (2 * 12**2)) * 0.7 + noise).astype(np.float32)
+    found = _centers(tf.constant(peaks), tf.ones([60, 60], tf.bool), 15, 0.6).numpy()
+    assert np.abs(found - 30).max() <= 6
+    assert len(found) == 1
 
 
 @pytest.mark.parametrize("kernel", [3, 101])
