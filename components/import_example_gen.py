@@ -41,7 +41,7 @@ from data.base.digests import Digests
 from data.base.errors import UserError
 from data.base.files import copy, exists, find, make_folder, read_bytes, write_text
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
-from data.decoding.intensity import read_range
+from data.decoding.image_type import read_image_type
 from data.input_files import describe_left_out, find_input_files
 from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT, SPAN, Window, choose_window, find_spans
@@ -151,7 +151,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
         inputs = {name: sorted({os.path.dirname(path) for path in paths}) for name, paths in sources.items()}
         folders = sorted({folder for found in inputs.values() for folder in found})
         _check_label_maps(folders)
-        _check_ranges(folders)
+        _check_image_types(folders)
         examples.split_names = artifact_utils.encode_split_names(list(sources))
         examples_utils.set_payload_format(examples, exec_properties[OUTPUT_DATA_FORMAT_KEY])
         examples.set_int_custom_property(SPAN_PROPERTY_NAME, exec_properties.get(SPAN_PROPERTY_NAME) or 0)
@@ -209,14 +209,14 @@ def _check_label_maps(folders: list[str]) -> None:
             raise UserError(f"{path} has other classes than {first}; convert both spans with the same classes")
 
 
-def _check_ranges(folders: list[str]) -> None:
-    """Raises a UserError unless images of more than 8 bits were scaled by the same range in all folders."""
-    found = [(known, folder) for folder in folders if (known := read_range(folder))]
+def _check_image_types(folders: list[str]) -> None:
+    """Raises a UserError unless images of all folders have the same type and bands, as far as conversions say it."""
+    found = [(known, folder) for folder in folders if (known := read_image_type(folder))]
     for known, folder in found:
-        if known != found[0][0]:
+        if not known.agrees(found[0][0]):
             raise UserError(
-                f"{folder} was converted with the intensity range {list(known)}, {found[0][1]} with "
-                f"{list(found[0][0])}; convert both spans with the same --intensity-range"
+                f"images in {folder} have {known}, those in {found[0][1]} have {found[0][0]}; a model learns from "
+                "images of one type and the same bands"
             )
 
 

@@ -34,8 +34,10 @@ from tfx.utils import path_utils
 
 from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
+from data.decoding.images import upright_size
 from data.decoding.orientation import without_orientation
 from models.inputs.preprocessing import placement
+from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, INSTANCE_IDS, OBJECT_COUNT, read_facts
 
 _LOG = logging.getLogger("segpipe.serving_check")
@@ -180,7 +182,7 @@ def _predict(connection: http.client.HTTPConnection, images: list[bytes]) -> tup
 
 
 def _pixels(image: bytes) -> int:
-    height, width, _ = tf.io.decode_image(image, expand_animations=False).shape
+    height, width = upright_size(image)
     return height * width
 
 
@@ -189,10 +191,10 @@ def _check(
 ) -> None:
     """Raises a ValueError if maps cannot belong to the images, or their pixels by class are not `counts`."""
     num_classes = len([label for label in facts["label_map"] if label["id"] != IGNORE_LABEL])
-    shape = facts["preprocessing"]
+    shape = PreprocessingSettings.of_facts(facts["preprocessing"])
     for prediction, image in zip(predictions, images, strict=True):
-        height, width, _ = tf.io.decode_image(image, expand_animations=False).shape
-        expected = (height, width) if shape["resize"] == "none" else (shape["height"], shape["width"])
+        height, width = upright_size(image)
+        expected = (height, width) if shape.resize == "none" else (shape.height, shape.width)
         class_ids, confidence = (np.array(prediction[name]) for name in (CLASS_IDS, CONFIDENCE))
         for name, values in ((CLASS_IDS, class_ids), (CONFIDENCE, confidence)):
             if values.shape != expected:
@@ -209,7 +211,8 @@ def _check(
                     f"and {found}, its {OBJECT_COUNT}"
                 )
         if counts is not None:
-            top, left, inner_height, inner_width = map(int, placement(height, width, *expected, shape["resize"]))
+            place = placement(height, width, shape.height, shape.width, shape.resize)
+            top, left, inner_height, inner_width = map(int, place)
             inside = class_ids[top : top + inner_height, left : left + inner_width]
             served = np.bincount(inside.ravel(), minlength=num_classes).tolist()
             if served != counts:

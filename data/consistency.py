@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from data.decoding.image_type import noted_image_type
 from data.decoding.notes import Notes
 from data.decoding.orientation import check_orientation
 from data.masks.consistency import check_masks
@@ -10,4 +11,5 @@ from data.masks.consistency import check_masks
 def check_consistency(notes: Notes) -> None:
     """Raises a UserError if files were read in ways that contradict each other; names a file of each and the remedy."""
     check_masks(notes)
+    noted_image_type(notes)
     check_orientation(notes)

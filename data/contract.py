@@ -44,8 +44,9 @@ class SegmentationExample:
     """One image with its mask, as stored.
 
     Attributes:
-      image: the encoded image, JPEG or PNG, at its original size.
-      image_format: `jpeg` or `png`.
+      image: the encoded image at its original size: JPEG; PNG of 8 or 16 bits, gray or RGB; or an array, see
+        `data.decoding.arrays`.
+      image_format: `jpeg`, `png` or `npy`.
       height: pixels.
       width: pixels.
       mask: single-channel PNG of the same size, one class id per pixel, 255 for "ignore".

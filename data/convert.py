@@ -39,8 +39,8 @@ from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.decoding import intensity, orientation
-from data.decoding.errors import UnknownRangeError, why_unusable
+from data.decoding import image_type, orientation
+from data.decoding.errors import why_unusable
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
 from data.decoding.notes import Notes, collecting
@@ -112,9 +112,6 @@ class _WriteShard(beam.DoFn):
                             example, counts = _read(self._reader, source)
                     except UnreachableError:
                         raise  # Beam tries again; no image is lost because a bucket is unreachable for a moment.
-                    except UnknownRangeError:
-                        notes.add(noted)  # From which the range follows, for another pass.
-                        continue
                     except Exception as error:  # Whatever one pair does to its reader, the others are converted.
                         notes.add(noted.of_kinds(SEEN))
                         self._set_aside.inc()
@@ -164,7 +161,7 @@ def convert(
     max_set_aside: float = 0.05,
     overwrite: bool = False,
     is_addition: bool = False,
-    range_beside: intensity.Range | None = None,
+    beside: str = "",
     beam_arguments: Sequence[str] = (),
     listing: Listing | None = None,
 ) -> dict[str, Any]:
@@ -181,15 +178,14 @@ def convert(
       max_set_aside: the share of inputs that may be set aside, 0 to 1.
       overwrite: replace an earlier conversion in `destination`.
       is_addition: it will be trained on together with others, so splits may be empty.
-      range_beside: the `intensity_range` of those others.
+      beside: the folder of one of those others, whose images these have to match.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
       listing: what the reader has listed already; by default it is asked.
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
       every input that was set aside, with its reason; inputs that are no examples; what was noted; if the examples have
-      groups, their number in each split; and, for images of more than 8 bits, the `intensity_range` that
-      became 0 to 255.
+      groups, their number in each split; and what the images are, `data.decoding.image_type.ImageType`.
 
     Raises:
       UserError: if there is nothing to convert, a split would be empty, too much was set aside, or the destination is
@@ -197,9 +193,6 @@ def convert(
     """
     destination = destination.rstrip("/")
     check_destination(destination, overwrite)
-    takes_range_beside = range_beside is not None and _range_of(reader) is None and _has_range(reader)
-    if range_beside and takes_range_beside:
-        reader = reader.model_copy(update={intensity.RANGE_KEY: range_beside})
     listing = listing or reader.listing()
     listing.check_any()
     _check_splits(reader, listing.sources, is_addition)
@@ -211,16 +204,6 @@ def convert(
         try:
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             notes = _all_notes(written)
-            if range_beside and takes_range_beside:
-                intensity.check_addition(notes, range_beside)
-            if intensity.DEEP in notes.counts and _range_of(reader) is None:
-                # Only once all images were read is it known which values the data set has.
-                found = intensity.find_range(notes, is_addition)
-                reader = _with_range(reader, found)
-                empty(incomplete)
-                written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
-                notes = _all_notes(written)
-                intensity.check_levels(notes, found)
             report = _report(reader, written, listing)
             # Where the values of masks are the format's own, no option says what they mean.
             is_open = {"labels", "others"} & set(type(reader).model_fields) == {"labels"}
@@ -228,6 +211,11 @@ def convert(
             remedies = "\n".join(filter(None, (listing.remedy, proposed)))
             _check_report(report, max_set_aside, remedies)
             check_consistency(notes)
+            found = image_type.noted_image_type(notes)
+            if beside:
+                image_type.check_beside(found, image_type.read_image_type(beside), beside)
+            if found:
+                report[image_type.IMAGE_KEY] = found.to_json()
             _check_splits(reader, _kept(listing, report), is_addition)
             write_text(join(incomplete, LABEL_MAP_FILE), label_map.to_yaml())
             write_text(join(incomplete, REPORT_FILE), json.dumps(report, indent=2))
@@ -237,23 +225,6 @@ def convert(
             remove(incomplete)
             raise
     return report
-
-
-def _range_of(reader: Reader) -> intensity.Range | None:
-    return getattr(reader, intensity.RANGE_KEY, None)
-
-
-def _has_range(reader: Reader) -> bool:
-    return intensity.RANGE_KEY in type(reader).model_fields
-
-
-def _with_range(reader: Reader, intensity_range: intensity.Range) -> Reader:
-    if not _has_range(reader):
-        raise UserError(
-            f"{type(reader).__name__} reads images of more than 8 bits, but has no option {intensity.RANGE_KEY}; "
-            "let it derive from data.formats.MaskedImagesReader and read them with its `read_image`"
-        )
-    return reader.model_copy(update={intensity.RANGE_KEY: intensity_range})
 
 
 def _check_splits(reader: Reader, sources: list[Source], is_addition: bool) -> None:
@@ -345,10 +316,8 @@ def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str
     entries = [{"input": entry.input, "reason": entry.reason} for entry in listing.set_aside]
     read = sorted((path, reason) for shard in written for path, reason in shard.set_aside)
     entries += [{"input": path, "reason": reason} for path, reason in read]
-    intensity_range = _range_of(reader)
     report = {
         "splits": splits,
-        **({intensity.RANGE_KEY: list(intensity_range)} if intensity_range else {}),
         "set_aside": entries,
         "ignored": [{"input": entry.input, "reason": entry.reason} for entry in listing.ignored],
         "notes": _all_notes(written).to_json(),
@@ -380,9 +349,8 @@ def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_cl
     names = ", ".join(absent if len(absent) <= 10 else [*absent[:10], f"… and {len(absent) - 10} others"])
     found = f"fewer than one in a million pixels are of {names}, probably none"
     never = f"{found}: {on_missing_class}. A run needs each class in train"
-    scaled = intensity.remarks(notes, report.get(intensity.RANGE_KEY))
-    of_objects = object_masks.remarks(notes)
-    return [*([never] if absent else []), *orientation.remarks(notes), *scaled, *of_objects]
+    of_images = image_type.remarks(image_type.of_report(report))
+    return [*([never] if absent else []), *orientation.remarks(notes), *of_images, *object_masks.remarks(notes)]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -9,8 +9,7 @@ from collections.abc import Iterable
 
 from data.base.errors import UserError
 from data.base.files import exists, find_folders, join
-from data.contract import LABEL_MAP_FILE
-from data.decoding.intensity import Range, read_range
+from data.contract import LABEL_MAP_FILE, REPORT_FILE
 from data.label_map import LabelMap
 
 SPAN = "{SPAN}"
@@ -74,30 +73,18 @@ def spans_beside(pattern: str, number: int, label_map: LabelMap) -> bool:
     return bool(others)
 
 
-def range_beside(pattern: str, number: int, own: Range | None) -> Range | None:
-    """The range by which images of the other spans were scaled to 8 bits, which those of this one must be too.
+def converted_beside(pattern: str, number: int) -> str:
+    """The newest of the other spans that a conversion made; empty if there is none.
 
     Args:
       pattern: path that contains `{SPAN}` once.
       number: of this span.
-      own: the range that was asked for, if any.
-
-    Raises:
-      UserError: if another range was asked for.
     """
     try:
         others = [path for other, path in find_spans(pattern).items() if other != number]
     except UserError:
-        return None
-    for folder in reversed(others):
-        if found := read_range(folder):
-            if own not in (None, found):
-                raise UserError(
-                    f"{folder} was converted with --intensity-range {found[0]:g},{found[1]:g}. Spans that are trained "
-                    "on together need the same range; leave the option out to take that one"
-                )
-            return found
-    return None
+        return ""
+    return next((folder for folder in reversed(others) if exists(join(folder, REPORT_FILE))), "")
 
 
 def find_spans(pattern: str) -> dict[int, str]:

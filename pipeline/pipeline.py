@@ -57,7 +57,8 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
       UserError: if the label map is not there, or the configuration contradicts the data.
     """
     label_map = config.load_label_map()
-    config = config.with_intensity_range()
+    config = config.with_image_type()
+    config.preprocessing.chosen_bands()  # Whether there are such.
 
     # TFRecords by the data contract, of a window of spans where there are spans.
     input_base, patterns = _input_patterns(config.data.input)
@@ -89,7 +90,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         anomalies=example_validator.outputs["anomalies"],
         label_map=label_map,
         near_duplicates=config.data.near_duplicates,
-        takes_16_bits=config.preprocessing.intensity_range is not None,
+        images=config.preprocessing.image_type,
         has_objects=config.has_objects,
     )
 

@@ -23,6 +23,7 @@ from components.data_gate.judgment import (
 )
 from components.data_gate.statistics import STATISTICS_FILE, summarize
 from data.base.files import write_text
+from data.decoding.image_type import IMAGE_KEY, ImageType, of_report
 from data.label_map import LabelMap
 from models.instances.scale import things
 
@@ -40,7 +41,7 @@ class DataGateSpec(component_spec.ComponentSpec):
 
     PARAMETERS = {
         "label_map": component_spec.ExecutionParameter(type=str),
-        "takes_16_bits": component_spec.ExecutionParameter(type=int, optional=True),
+        "images": component_spec.ExecutionParameter(type=str, optional=True),
         "near_duplicates": component_spec.ExecutionParameter(type=str, optional=True),
         "has_objects": component_spec.ExecutionParameter(type=int, optional=True),
     }
@@ -76,7 +77,7 @@ class Executor(base_beam_executor.BaseBeamExecutor):
                 len(label_map),
                 results,
                 with_hashes=on_near_duplicates != "ignore",
-                takes_16_bits=bool(exec_properties.get("takes_16_bits")),
+                images=of_report(json.loads(exec_properties.get("images") or "{}")),
                 objects_of=label_map if has_objects else None,
             )
         findings = read_findings(results)
@@ -122,7 +123,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
         anomalies: types.BaseChannel,
         label_map: LabelMap,
         near_duplicates: Literal["warn", "error", "ignore"] = "warn",
-        takes_16_bits: bool = False,
+        images: ImageType | None = None,
         has_objects: bool = False,
     ):
         """Constructs the gate.
@@ -132,7 +133,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
           anomalies: of ExampleValidator, for the same splits; one anomaly stops the pipeline.
           label_map: the classes that masks may hold.
           near_duplicates: what to do if images of different splits look alike.
-          takes_16_bits: whether a range is known by which images of 16 bits are scaled.
+          images: what images have to be; gray or RGB of 8 bits by default.
           has_objects: whether examples must say which object a pixel belongs to.
         """
         super().__init__(
@@ -141,7 +142,7 @@ class DataGate(base_beam_component.BaseBeamComponent):
                 anomalies=anomalies,
                 label_map=label_map.model_dump_json(),
                 near_duplicates=near_duplicates,
-                takes_16_bits=int(takes_16_bits),
+                images=None if images is None else json.dumps({IMAGE_KEY: images.to_json()}),
                 has_objects=1 if has_objects else None,
                 statistics=types.Channel(type=DataStatistics),
             )

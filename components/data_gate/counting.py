@@ -21,6 +21,7 @@ from components.data_gate.example import Checked, Names, check_example, parse, r
 from data import contract
 from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
+from data.decoding.image_type import ImageType
 from data.label_map import LabelMap
 from data.near_duplicates import HASH_BYTES, near_pairs
 from data.spans import NEWEST_SPLIT
@@ -109,10 +110,10 @@ class _CheckExamples(beam.DoFn):
         split: str,
         num_classes: int,
         with_hashes: bool,
-        takes_16_bits: bool = True,
+        images: ImageType | None = None,
         objects_of: LabelMap | None = None,
     ):
-        self._split, self._num_classes, self._takes_16_bits = split, num_classes, takes_16_bits
+        self._split, self._num_classes, self._images = split, num_classes, images
         self._objects_of = objects_of
         self._role = _ROLES.get(split, 0)
         self._with_hashes = with_hashes and bool(self._role)
@@ -162,7 +163,7 @@ class _CheckExamples(beam.DoFn):
         try:
             example = parse(serialized)
             names = read_names(example)
-            how = (self._num_classes, self._with_hashes, self._takes_16_bits, self._objects_of)
+            how = (self._num_classes, self._with_hashes, self._images, self._objects_of)
             return names, check_example(example, *how)
         except ValueError as error:
             return names, error
@@ -272,7 +273,7 @@ def check_files(
     num_classes: int,
     results: str,
     with_hashes: bool,
-    takes_16_bits: bool = True,
+    images: ImageType | None = None,
     objects_of: LabelMap | None = None,
 ) -> None:
     """Adds the pass to a pipeline.
@@ -283,7 +284,7 @@ def check_files(
       num_classes: in the label map.
       results: file to write to; `read_findings` reads it.
       with_hashes: whether to look for near-duplicates.
-      takes_16_bits: as for `check_example`.
+      images: as for `check_example`.
       objects_of: likewise.
     """
     outputs = [
@@ -291,7 +292,7 @@ def check_files(
         | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
         | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
         | f"Check[{split}]"
-        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, takes_16_bits, objects_of)).with_outputs(
+        >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, images, objects_of)).with_outputs(
             "faults", "members", "hashes", "slices", main="vectors"
         )
         for split, pattern in files.items()

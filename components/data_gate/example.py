@@ -10,11 +10,15 @@ from google.protobuf.message import DecodeError
 
 from data import contract
 from data.contract import IGNORE_LABEL
-from data.decoding.structure import read_header
+from data.decoding import arrays
+from data.decoding.errors import BadImageError
+from data.decoding.image_type import ImageType
+from data.decoding.images import stored_values
+from data.decoding.pictures import picture
 from data.label_map import LabelMap
 from data.near_duplicates import perceptual_hash
 
-_RANGE = "preprocessing.intensity_range: [LOW, HIGH]"
+_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +83,7 @@ def check_example(
     example: tf.train.Example,
     num_classes: int,
     with_hash: bool,
-    takes_16_bits: bool = True,
+    images: ImageType | None = None,
     objects_of: LabelMap | None = None,
 ) -> Checked:
     """Decodes an example.
@@ -88,18 +92,15 @@ def check_example(
       example: that should keep the data contract.
       num_classes: in the label map.
       with_hash: whether to compute the image's hash.
-      takes_16_bits: whether it is known which of 16 bits become black and white.
+      images: what images have to be; gray or RGB of 8 bits by default.
       objects_of: the classes, if objects are looked at.
 
     Raises:
       ValueError: if it cannot be used; the message says why.
     """
-    encoded = _single_bytes(example, contract.IMAGE)
-    image = _decode(encoded, contract.IMAGE)
-    header = read_header(encoded)
-    if header and header.bits == 16 and not takes_16_bits:
-        raise ValueError(f"{contract.IMAGE} has 16 bits per channel; set {_RANGE} to what becomes black and white")
-    mask = _decode(_single_bytes(example, contract.MASK), contract.MASK)
+    encoded, images = _single_bytes(example, contract.IMAGE), images or ImageType()
+    image = _decode_image(encoded, images)
+    mask = _decode_mask(_single_bytes(example, contract.MASK))
     if mask.shape[:2] != image.shape[:2]:
         raise ValueError(
             f"sizes differ: the image has {image.shape[1]}x{image.shape[0]} pixels, "
@@ -115,7 +116,7 @@ def check_example(
         pixels=pixels,
         height=image.shape[0],
         width=image.shape[1],
-        hash=perceptual_hash(image) if with_hash else None,
+        hash=_hash(image, images) if with_hash else None,
         objects=None if objects_of is None else _check_objects(example, mask[..., 0], objects_of),
     )
 
@@ -129,8 +130,8 @@ def _check_objects(example: tf.train.Example, mask: np.ndarray, label_map: Label
             "tells objects apart, or set task: semantic"
         )
     content = _single_bytes(example, name)
-    # As in `_decode`: 16 bits, grayscale.
-    if not content.startswith(b"\x89PNG\r\n\x1a\n") or content[24:26] != b"\x10\x00":
+    # As in `_decode_mask`: 16 bits, grayscale.
+    if not content.startswith(_PNG) or content[24:26] != b"\x10\x00":
         raise ValueError(f"{name} is not a PNG with one 16-bit channel, which holds the numbers of objects")
     try:
         numbers = tf.io.decode_png(content, 1, tf.uint16).numpy()[..., 0]
@@ -168,18 +169,44 @@ def _single_bytes(example: tf.train.Example, name: str) -> bytes:
     return values[0]
 
 
-def _decode(content: bytes, name: str) -> np.ndarray:
-    """[height, width, channels] uint8, once it is clear that the transform graph takes it and changes no class id."""
-    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(b"\x89PNG\r\n\x1a\n")
-    if name == contract.MASK:
-        # The header's first chunk: width, height, then bit depth and color type, which is 0 for grayscale.
-        if not is_png or content[24:26] != b"\x08\x00":
-            raise ValueError(f"{name} is not a PNG with one 8-bit channel, which holds class ids")
-    elif not (is_jpeg or is_png):
-        raise ValueError(f"{name} is neither a JPEG nor a PNG image")
+def _hash(image: np.ndarray, images: ImageType) -> int | None:
+    shown = picture(image, images.names, images.nodata)
+    return perceptual_hash(shown if shown.ndim == 3 else shown[..., np.newaxis])
+
+
+def _decode_image(content: bytes, images: ImageType) -> np.ndarray:
+    """[height, width, bands], once it is clear that the transform graph takes it."""
+    name = contract.IMAGE
+    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(_PNG)
+    if not (is_jpeg or is_png or content.startswith((arrays.GZIP_SIGNATURE, arrays.MAGIC))):
+        raise ValueError(f"{name} is neither a JPEG nor a PNG image nor an array in NumPy's format")
     try:
-        if is_jpeg and tf.io.extract_jpeg_shape(content)[2] == 4:
-            raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grayscale")
-        return tf.io.decode_image(content, expand_animations=False).numpy()
+        if (is_png and content[24:25] == b"\x10") or not (is_jpeg or is_png):
+            image = stored_values(content)
+            image = image if image.ndim == 3 else image[..., np.newaxis]
+        else:
+            if is_jpeg and tf.io.extract_jpeg_shape(content)[2] == 4:
+                raise ValueError(f"{name} has four channels (CMYK); it must be RGB or grayscale")
+            image = tf.io.decode_image(content, expand_animations=False).numpy()
     except tf.errors.InvalidArgumentError:
         raise ValueError(f"{name} is not an image that TensorFlow can decode") from None
+    except BadImageError as error:
+        raise ValueError(f"{name}: {error}") from None
+    bands, are_pictures = image.shape[2], images.type in ("uint8", "uint16") and images.bands in (1, 3)
+    if image.dtype.name != images.type or not ((are_pictures and (is_jpeg or is_png)) or bands == images.bands):
+        raise ValueError(
+            f"{name} has {ImageType(image.dtype.name, bands)}, and images have to have {images}; if all are like this "
+            "one, set preprocessing.type and preprocessing.bands"
+        )
+    return image
+
+
+def _decode_mask(content: bytes) -> np.ndarray:
+    """[height, width, 1] uint8, once it is clear that decoding it changes no class id."""
+    # The header's first chunk: width, height, then bit depth and color type, which is 0 for grayscale.
+    if not content.startswith(_PNG) or content[24:26] != b"\x08\x00":
+        raise ValueError(f"{contract.MASK} is not a PNG with one 8-bit channel, which holds class ids")
+    try:
+        return tf.io.decode_image(content, expand_animations=False).numpy()
+    except tf.errors.InvalidArgumentError:
+        raise ValueError(f"{contract.MASK} is not an image that TensorFlow can decode") from None

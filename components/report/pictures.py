@@ -15,10 +15,12 @@ from PIL import Image
 from data import contract
 from data.base.files import list_files
 from data.decoding.orientation import without_orientation
+from data.decoding.pictures import picture_of
 from data.label_map import LabelMap
 from data.writing.objects import is_edge
 from models.evaluation.objects.segments import Segments, keys, overlaps
 from models.inputs.preprocessing import placement
+from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import CLASS_IDS, INSTANCE_IDS
 
 # Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
@@ -121,14 +123,14 @@ def _named_examples(folder: str) -> Iterator[tuple[str, Any]]:
 
 
 def _picture(choice: Choice, features: Any, serve: Any, facts: dict[str, Any]) -> Picture:
-    preprocessing = facts["preprocessing"]
+    shape = PreprocessingSettings.of_facts(facts["preprocessing"])
     encoded = features[contract.IMAGE].bytes_list.value[0]
-    pixels = tf.io.decode_image(encoded, channels=3, expand_animations=False).numpy()
+    pixels = picture_of(encoded, shape.band_names, shape.nodata)
     label = tf.io.decode_png(features[contract.MASK].bytes_list.value[0], 1).numpy()[..., 0]
     height, width = label.shape
     outputs = serve(tf.constant([without_orientation(encoded)]))
-    target = (preprocessing["height"], preprocessing["width"])
-    top, left, inner_height, inner_width = map(int, placement(height, width, *target, preprocessing["resize"]))
+    place = placement(height, width, shape.height, shape.width, shape.resize)
+    top, left, inner_height, inner_width = map(int, place)
     inside = np.s_[top : top + inner_height, left : left + inner_width]
     prediction = outputs[CLASS_IDS].numpy()[0][inside]
     size = _fit(width, height, SIDES[0])

@@ -12,10 +12,6 @@ class BadImageError(Exception):
         super().__init__(readable(str(message)))
 
 
-class UnknownRangeError(BadImageError):
-    """An image of more than 8 bits, before the range is known by which all of its data set are scaled."""
-
-
 def why_unusable(error: Exception) -> str:
     """Why a pair cannot be used, in one line, whatever its reader raised."""
     if isinstance(error, (BadImageError, OSError)) and str(error):

@@ -1,7 +1,7 @@
 """What is noticed while files are read, for decisions that no single file allows.
 
-Whether a palette's indices are class ids, or which range of values deep images use, only shows when all files of a data
-set have been read. Whoever decodes a file notes what it saw; the conversion adds the notes up, judges them
+Whether a palette's indices are class ids, or whether all images have the same bands, only shows when all files of a
+data set have been read. Whoever decodes a file notes what it saw; the conversion adds the notes up, judges them
 (`data.consistency`) and keeps them in its report.
 """
 
@@ -23,12 +23,10 @@ class Notes:
     Attributes:
       counts: how many inputs each thing was noticed in, or how many of it were.
       first: the first input, in the order of their names, that each thing was noticed in.
-      ranges: the smallest and the largest value of each thing that has values.
     """
 
     counts: dict[str, int] = dataclasses.field(default_factory=dict)
     first: dict[str, str] = dataclasses.field(default_factory=dict)
-    ranges: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
 
     def add(self, other: Notes) -> None:
         """Adds the notes of other inputs."""
@@ -36,9 +34,6 @@ class Notes:
             self.counts[kind] = self.counts.get(kind, 0) + count
         for kind, name in other.first.items():
             self.first[kind] = min(name, self.first.get(kind, name))
-        for kind, (low, high) in other.ranges.items():
-            known = self.ranges.get(kind, (low, high))
-            self.ranges[kind] = min(low, known[0]), max(high, known[1])
 
     def of_kinds(self, prefix: str) -> Notes:
         """The counts of kinds whose names begin with `prefix`."""
@@ -52,8 +47,7 @@ class Notes:
     @classmethod
     def from_json(cls, value: dict[str, Any]) -> Notes:
         """Reads what `to_json` returned, and JSON made of that."""
-        ranges = {kind: (low, high) for kind, (low, high) in value["ranges"].items()}
-        return cls(value["counts"], value["first"], ranges)
+        return cls(value["counts"], value["first"])
 
 
 @contextlib.contextmanager
@@ -76,9 +70,3 @@ def note(kind: str, amount: int = 1) -> None:
         notes, image, mask = current
         name = mask if kind.startswith("mask") else image
         notes.add(Notes({kind: 0 if kind in notes.counts else amount}, {kind: name}))
-
-
-def note_range(kind: str, low: float, high: float) -> None:
-    """Notes the smallest and the largest value of a thing in the input that is being read."""
-    if current := _CURRENT.get():
-        current[0].add(Notes(ranges={kind: (low, high)}))

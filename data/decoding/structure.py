@@ -105,6 +105,12 @@ def read_header(content: bytes) -> Header | None:
     return None
 
 
+def is_deep(encoded: bytes) -> bool:
+    """Whether an image that is stored already is other than gray or RGB of 8 bits."""
+    header = read_header(encoded)
+    return header is None or header.bits > 8
+
+
 def only_pixels(content: bytes) -> bytes:
     """A PNG without the chunks that pixels do not need, or a JPEG without its APP segments that they do not need.
 

@@ -11,7 +11,7 @@ import functools
 import numpy as np
 
 from data.base.errors import UserError
-from data.decoding.images import EncodedImage, encode_png
+from data.decoding.images import encoded_values
 from data.formats.base.reader import LabeledImage, Listing, Reader, Source
 from data.label_map import LabelMap
 
@@ -64,7 +64,7 @@ class BrainMriReader(Reader):
         # Axial slices are shown with the front of the head up.
         pixels = np.ascontiguousarray(np.rot90(image[:, :, index]))
         mask = np.ascontiguousarray(np.rot90(ids[:, :, index]))
-        return LabeledImage(EncodedImage(encode_png(pixels), "png", *pixels.shape), mask)
+        return LabeledImage(encoded_values(pixels), mask)
 
 
 @functools.cache

@@ -15,8 +15,6 @@ from data.base.errors import UserError
 from data.base.files import is_remote, list_names
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, SPLITS
-from data.decoding import intensity
-from data.decoding.errors import UnknownRangeError
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
 from data.formats.base.reader import MAX_PIXELS
@@ -207,10 +205,6 @@ def look(recognized: Recognized, progress: Progress = _silent) -> Sample:
     """
     reader, sources = recognized.reader, recognized.listing.sources
     pairs, unusable, notes = _look(reader, sources, progress)
-    if intensity.DEEP in notes.counts and getattr(reader, intensity.RANGE_KEY, ()) is None:
-        # The conversion takes the range of all images.
-        reader = reader.model_copy(update={intensity.RANGE_KEY: intensity.find_range(notes, is_addition=False)})
-        pairs, unusable, notes = _look(reader, sources, progress)
     if len(unusable) > len(pairs):
         path, reason, count = most_common(unusable)[0]
         raise UserError(
@@ -227,12 +221,8 @@ def _look(reader: Reader, sources: list[Source], progress: Progress) -> tuple[li
 
     def read(source: Source) -> Pair:
         with collecting(source.image, source.mask) as noted:
-            try:
-                labeled = reader.read(source)
-                pair = look_at_pair(labeled.image, labeled.class_ids, labeled.instances)
-            except UnknownRangeError:
-                notes.add(noted)
-                raise
+            labeled = reader.read(source)
+            pair = look_at_pair(labeled.image, labeled.class_ids, labeled.instances)
         notes.add(noted)
         return pair
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
-from PIL import Image
 
 from data.base.errors import UserError
 from data.base.files import join
 from data.contract import IMAGE, INSTANCES, LABEL_MAP_FILE, MASK, SPLITS, compression_type
-from data.decoding.images import BadImageError, EncodedImage, open_image
+from data.decoding.images import BadImageError, EncodedImage, open_image, upright_size
+from data.decoding.structure import read_header
 from data.input_files import find_input_files
 from data.inspection.sample import Pair, Progress, Sample, look_at_pair
 from data.label_map import LabelMap
@@ -65,9 +65,11 @@ def _add(record: bytes, path: str, pairs: list[Pair], unusable: list[tuple[str, 
     features = tf.train.Example.FromString(record).features.feature
     encoded, mask, objects = (b"".join(features[name].bytes_list.value[:1]) for name in (IMAGE, MASK, INSTANCES))
     try:
-        image: Image.Image = open_image(encoded)
+        # Of JPEG and PNG as they are stored, whatever EXIF says.
+        header = read_header(encoded)
+        size = (header.height, header.width) if header else upright_size(encoded)
         ids = np.asarray(open_image(mask))
         instances = np.asarray(open_image(objects)) if objects else None
-        pairs.append(look_at_pair(EncodedImage(encoded, str(image.format), image.height, image.width), ids, instances))
+        pairs.append(look_at_pair(EncodedImage(encoded, "", *size), ids, instances))
     except Exception as error:  # Pillow's decoders raise nearly anything on broken files.
         unusable.append((path, str(BadImageError(error))))

@@ -14,7 +14,8 @@ import numpy as np
 from PIL import Image
 
 from data.contract import CROWD, IGNORE_LABEL
-from data.decoding.images import BadImageError, EncodedImage, open_image
+from data.decoding.images import BadImageError, EncodedImage, open_image, stored_values
+from data.decoding.structure import is_deep
 from data.inspection.widths import count_widths
 
 Item = TypeVar("Item")
@@ -29,9 +30,10 @@ class Pair:
     Attributes:
       height: pixels.
       width: pixels.
-      is_gray: whether red, green and blue are the same everywhere.
+      is_gray: whether red, green and blue are the same everywhere, or there is one band.
       widths: [256, len(WIDTHS)], pixels of each class id by the width of the structure that they are in, as
         `data.inspection.widths.count_widths` counts them.
+      bands: how many; 3 of pictures, even of gray ones.
       objects: [256], objects of each class id; None if they are not told apart.
     """
 
@@ -39,6 +41,7 @@ class Pair:
     width: int
     is_gray: bool
     widths: np.ndarray
+    bands: int = 3
     objects: np.ndarray | None = None
 
 
@@ -60,6 +63,11 @@ class Sample:
         return all(pair.is_gray for pair in self.pairs)
 
     @property
+    def bands(self) -> int:
+        """How many bands the images have."""
+        return max((pair.bands for pair in self.pairs), default=3)
+
+    @property
     def sizes(self) -> list[tuple[int, int]]:
         """Height and width of each image."""
         return [(pair.height, pair.width) for pair in self.pairs]
@@ -71,8 +79,9 @@ def look_at_pair(image: EncodedImage, class_ids: np.ndarray, instances: np.ndarr
     Raises:
       BadImageError: if the image does not decode.
     """
+    is_gray, bands = _look_at_bands(image.encoded)
     objects = None if instances is None else _count_objects(class_ids, instances)
-    return Pair(image.height, image.width, _is_gray(image.encoded), count_widths(class_ids), objects)
+    return Pair(image.height, image.width, is_gray, count_widths(class_ids), bands, objects)
 
 
 def _count_objects(class_ids: np.ndarray, instances: np.ndarray) -> np.ndarray:
@@ -81,10 +90,20 @@ def _count_objects(class_ids: np.ndarray, instances: np.ndarray) -> np.ndarray:
     return np.bincount(found % 256, minlength=256)
 
 
+def _look_at_bands(encoded: bytes) -> tuple[bool, int]:
+    """Whether an image is gray, and how many bands it has."""
+    if not is_deep(encoded):
+        return _is_gray(encoded), 3
+    values = stored_values(encoded)
+    bands = 1 if values.ndim == 2 else values.shape[2]
+    are_pictures = bands in (1, 3) and values.dtype == np.uint16
+    return bands == 1 or (bands == 3 and bool(np.ptp(values, axis=2).max() == 0)), 3 if are_pictures else bands
+
+
 def _is_gray(encoded: bytes) -> bool:
     try:
         image = open_image(encoded)
-        if image.mode in ("1", "L") or image.mode.startswith("I;16"):
+        if image.mode in ("1", "L"):
             return True
         image.draft("RGB", (64, 64))  # JPEGs are decoded at an eighth of their size, which is enough to see colors.
         image.thumbnail((64, 64), Image.Resampling.NEAREST)

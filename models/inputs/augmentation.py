@@ -21,6 +21,7 @@ def augment(
     brightness: float = 0.0,
     contrast: float = 0.0,
     saturation: float = 0.0,
+    by_channel: bool = False,
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Moves each image of a batch by its own random affine map, in one resampling, and changes its colors.
 
@@ -36,6 +37,7 @@ def augment(
       brightness: the largest shift of all values.
       contrast: the largest relative change of the distance to the image's mean.
       saturation: the largest relative change of the distance to gray; without effect on grayscale images.
+      by_channel: whether brightness and contrast of each channel change by themselves.
 
     Returns:
       Image and label, of the shapes and types that came in.
@@ -79,18 +81,22 @@ def augment(
     moved_label = move(flat, "NEAREST", float(IGNORE_LABEL))
     moved_image = move(image, "BILINEAR", 0.0)
     if brightness or contrast or saturation:
-        amounts = enumerate((brightness, contrast, saturation), start=6)
-        moved_image = _jitter(moved_image, *(uniform(index, -amount, amount) for index, amount in amounts))
+        channels = image.shape[-1] if by_channel else 1
+
+        def draw(index: int, amount: float, count: int) -> tf.Tensor:
+            drawn = tf.random.stateless_uniform([batch * count], seeds[index], -amount, amount)
+            return tf.reshape(drawn, [batch, 1, 1, count])
+
+        drawn = draw(6, brightness, channels), draw(7, contrast, channels), draw(8, saturation, 1)
+        moved_image = _jitter(moved_image, *drawn, by_channel)
     return moved_image, tf.cast(moved_label if label.shape.rank == 4 else moved_label[..., 0], label.dtype)
 
 
-def _jitter(image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor) -> tf.Tensor:
-    """Changes brightness, contrast and saturation, each image by its own amounts."""
-
-    def per_image(values: tf.Tensor) -> tf.Tensor:
-        return values[:, tf.newaxis, tf.newaxis, tf.newaxis]
-
-    mean = tf.reduce_mean(image, axis=[1, 2, 3], keepdims=True)
-    image += per_image(contrast) * (image - mean) + per_image(brightness)
+def _jitter(
+    image: tf.Tensor, brightness: tf.Tensor, contrast: tf.Tensor, saturation: tf.Tensor, by_channel: bool
+) -> tf.Tensor:
+    """Changes colors; amounts are [batch, 1, 1, 1 or channels], and the mean is that of the image or of a channel."""
+    mean = tf.reduce_mean(image, axis=[1, 2] if by_channel else [1, 2, 3], keepdims=True)
+    image += contrast * (image - mean) + brightness
     gray = tf.reduce_mean(image, axis=-1, keepdims=True)
-    return image + per_image(saturation) * (image - gray)
+    return image + saturation * (image - gray)

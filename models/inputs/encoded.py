@@ -1,6 +1,6 @@
 """What the bytes of an encoded image say, found out inside the graph, so that every server of the model knows.
 
-`data/decoding/orientation.py` and `data/decoding/intensity.py` say the same in Python, and nothing here may differ.
+`data/decoding/orientation.py` says the same in Python, and nothing here may differ.
 """
 
 from __future__ import annotations
@@ -10,10 +10,10 @@ from typing import Any
 
 import tensorflow as tf
 
-from data.decoding import intensity, orientation, structure
+from data.decoding import orientation, structure
 
-# What the refusal of an image of more than 8 bits begins with.
-NO_RANGE = "the image has 16 bits per channel, and the model knows no range to scale them by"
+# The refusal of an image of more than 8 bits.
+NO_DEPTH = "the image has 16 bits per channel, and the model learned from images of 8"
 
 
 def _read(content: tf.Tensor, place: tf.Tensor | int, size: int) -> tf.Tensor:
@@ -207,37 +207,19 @@ def _turned(content: tf.Tensor, turns: tf.Tensor) -> tf.Tensor:
         return tf.io.encode_png(pixels, compression=0)
 
     return tf.cond(
-        _is_deep(content),
+        is_deep(content),
         lambda: turn(tf.io.decode_png(content, dtype=tf.uint16)),
         lambda: turn(tf.ensure_shape(tf.io.decode_image(content, expand_animations=False), [None, None, None])),
     )
 
 
-def _is_deep(content: tf.Tensor) -> tf.Tensor:
+def is_deep(content: tf.Tensor) -> tf.Tensor:
     """Whether it is a PNG of 16 bits per channel."""
     head = _read(content, 0, 25)
     return _equals(head[:8], structure.PNG_SIGNATURE) & (head[24] == 16)
 
 
-def with_eight_bits(content: tf.Tensor, intensity_range: intensity.Range | None) -> tf.Tensor:
-    """Scales a PNG of 16 bits per channel to 8 as the conversion does; other images keep their bytes.
-
-    Without a range, such an image is an error: its high bytes alone may be all black.
-
-    Args:
-      content: the encoded image.
-      intensity_range: the values that become 0 and 255.
-    """
-    is_deep = _is_deep(content)
-
-    def refused() -> tf.Tensor:
-        with tf.control_dependencies([tf.debugging.Assert(~is_deep, [NO_RANGE])]):
-            return tf.identity(content)
-
-    def scaled(known: intensity.Range) -> tf.Tensor:
-        values = tf.io.decode_png(content, dtype=tf.uint16)
-        colors = tf.where(tf.shape(values)[2] >= 3, 3, 1)
-        pixels = tf.gather(tf.constant(intensity.table(known)), tf.cast(values[..., :colors], tf.int32))
-        return tf.io.encode_png(pixels, compression=0)
-
-    return tf.cond(is_deep, (lambda: scaled(intensity_range)) if intensity_range else refused, lambda: content)
+def of_eight_bits(content: tf.Tensor) -> tf.Tensor:
+    """The same encoded image; a PNG of 16 bits per channel is an error, as its high bytes alone may be all black."""
+    with tf.control_dependencies([tf.debugging.Assert(~is_deep(content), [NO_DEPTH])]):
+        return tf.identity(content)

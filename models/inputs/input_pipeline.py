@@ -33,8 +33,8 @@ _FEATURES = (preprocessing.PIXELS, preprocessing.LABEL, preprocessing.MEAN, prep
 
 
 def pixel_bytes(shape: PreprocessingSettings, has_objects: bool) -> int:
-    """Bytes of a decoded pixel: its channels and class id in 8 bits, the number of its object in 16."""
-    return shape.channels + (3 if has_objects else 1)
+    """Bytes of a decoded pixel: its channels as they are stored, its class id in 8 bits, its object's number in 16."""
+    return shape.num_channels * np.dtype(shape.stored_type).itemsize + (3 if has_objects else 1)
 
 
 def resolve_cache(settings: TrainSettings, shape: PreprocessingSettings, num_bytes: int, paths: list[str]) -> str:
@@ -92,7 +92,7 @@ class DecodedExamples:
         objects: ObjectScale | None = None,
     ):
         self.count, self._object_scale = count, objects
-        self._transform, self._shape = transform, shape
+        self._transform, self.shape = transform, shape
         self._paths = sorted(file.path for pattern in patterns for file in find(pattern))
         self._records: list[tuple[str, int, int]] = []
         # Where image i of this object is among those that were read.
@@ -112,8 +112,8 @@ class DecodedExamples:
         return label if self._object_scale is None else self._object_scale.targets(label)
 
     def _decode_all(self, folder: str) -> None:
-        shape = (self._shape.height, self._shape.width, self._shape.channels)
-        self.pixels = new_array(folder, "pixels", (self.count, *shape))
+        shape = (self.shape.height, self.shape.width, self.shape.num_channels)
+        self.pixels = new_array(folder, "pixels", (self.count, *shape), self._pixel_type.as_numpy_dtype)
         self.labels = new_array(folder, "labels", (self.count, *shape[:2]))
         if self.has_objects:
             self.objects = new_array(folder, "objects", (self.count, *shape[:2]), np.uint16)
@@ -149,7 +149,11 @@ class DecodedExamples:
     @tf.autograph.experimental.do_not_convert
     def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self._transform(tf.io.parse_example(records, signatures.feature_spec(self.has_objects)))
-        types = {preprocessing.PIXELS: tf.uint8, preprocessing.LABEL: tf.uint8, preprocessing.OBJECTS: tf.uint16}
+        types = {
+            preprocessing.PIXELS: self._pixel_type,
+            preprocessing.LABEL: tf.uint8,
+            preprocessing.OBJECTS: tf.uint16,
+        }
         for name, dtype in types.items():
             if name in features and features[name].dtype != tf.string:
                 features[name] = tf.cast(features[name], dtype)
@@ -178,7 +182,7 @@ class DecodedExamples:
           [batch, height, width, 2] int32, class ids and numbers of objects.
         """
         if not self._records:
-            pixels, label = tf.numpy_function(self._cached, [indices], (tf.uint8, self._label_type))
+            pixels, label = tf.numpy_function(self._cached, [indices], (self._pixel_type, self._label_type))
             return self._normalized(indices, pixels, label)
         features = self._decode(tf.numpy_function(self._read, [indices], tf.string))
         pixels, label, mean, scale = (features[name] for name in _FEATURES)
@@ -186,6 +190,10 @@ class DecodedExamples:
             both = (label, features[preprocessing.OBJECTS])
             label = tf.stack([tf.cast(values, tf.int32) for values in both], axis=-1)
         return self._normalized(indices, pixels, label, mean, scale)
+
+    @property
+    def _pixel_type(self) -> tf.DType:
+        return tf.as_dtype(self.shape.stored_type)
 
     @property
     def _label_type(self) -> tf.DType:
@@ -208,8 +216,8 @@ class DecodedExamples:
         if mean is None or scale is None:
             rows = [tf.size(indices), 1]
             mean, scale = tf.tile(self._mean, rows), tf.tile(self._scale, rows)
-        size = (self._shape.height, self._shape.width)
-        pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self._shape.channels])
+        size = (self.shape.height, self.shape.width)
+        pixels = tf.ensure_shape(pixels, [*indices.shape, *size, self.shape.num_channels])
         kinds = [2] if self.has_objects else []
         return preprocessing.normalize(pixels, mean, scale), tf.ensure_shape(label, [*indices.shape, *size, *kinds])
 
@@ -303,7 +311,7 @@ def training_batches(
         # Not the seed of the augmentation: the two must be independent.
         image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
         image, label = _halve(image, label, halvings)
-        image, label = augment(image, label, seed, **settings.augmentation.model_dump())
+        image, label = augment(image, label, seed, **settings.augmentation.of_images(examples.shape))
         return image, examples.targets(label)
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)

@@ -57,7 +57,8 @@ class Patches(DecodedExamples):
         super().__init__(patterns, transform, shape, count, cache, objects)
 
     def _decode_all(self, folder: str) -> None:
-        pixels = new_array(folder, "pixels", (self._num_pixels, self._shape.channels))
+        num_channels, dtype = self.shape.num_channels, self._pixel_type.as_numpy_dtype
+        pixels = new_array(folder, "pixels", (self._num_pixels, num_channels), dtype)
         labels = new_array(folder, "labels", (self._num_pixels,))
         objects = new_array(folder, "objects", (self._num_pixels,), np.uint16) if self.has_objects else None
         self._images: list[np.ndarray] = []
@@ -66,7 +67,8 @@ class Patches(DecodedExamples):
         self._pixels_of_classes: list[dict[int, np.ndarray]] = []
         corners, end = [], 0
         for features in self._decoded():
-            image = preprocessing.pixels_of(features[preprocessing.PIXELS][0], self._shape.channels).numpy()
+            serialized, channels = features[preprocessing.PIXELS][0], self.shape.num_channels
+            image = preprocessing.pixels_of(serialized, channels, self._pixel_type).numpy()
             label = preprocessing.pixels_of(features[preprocessing.LABEL][0], 1).numpy()[..., 0]
             here = slice(end, end := end + label.size)
             pixels[here], labels[here] = image.reshape(-1, image.shape[-1]), label.ravel()
@@ -77,7 +79,7 @@ class Patches(DecodedExamples):
                 objects[here] = preprocessing.objects_of(features[preprocessing.OBJECTS][0]).numpy().ravel()
                 self._objects.append(objects[here].reshape(label.shape))
             self._pixels_of_classes.append(_pixels_of_classes(label))
-        self._fill = preprocessing.fill_color(self._mean[0]).numpy()
+        self._fill = preprocessing.fill_color(self._mean[0], self._pixel_type).numpy()
         self._cover(np.array(corners, np.int64).reshape(-1, 3))
 
     def _cover(self, corners: np.ndarray) -> None:
@@ -95,7 +97,7 @@ class Patches(DecodedExamples):
 
     @property
     def _size(self) -> tuple[int, int]:
-        return self._shape.height, self._shape.width
+        return self.shape.height, self.shape.width
 
     def classes_shown(self, num_classes: int) -> np.ndarray:
         shown = [[class_id in found for class_id in range(num_classes)] for found in self._pixels_of_classes]
@@ -103,10 +105,12 @@ class Patches(DecodedExamples):
 
     def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
         if seed is None:
-            pixels, label = tf.numpy_function(self._windows, [indices], (tf.uint8, self._label_type))
+            pixels, label = tf.numpy_function(self._windows, [indices], (self._pixel_type, self._label_type))
         else:
             draws = tf.random.stateless_uniform([tf.size(indices), 5], seed)
-            pixels, label = tf.numpy_function(self._random_windows, [indices, draws], (tf.uint8, self._label_type))
+            pixels, label = tf.numpy_function(
+                self._random_windows, [indices, draws], (self._pixel_type, self._label_type)
+            )
         return self._normalized(indices, pixels, label)
 
     def _windows(self, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -13,11 +14,14 @@ from tensorflow.core.protobuf import saved_model_pb2
 
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
+from data.decoding.arrays import encode_array
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects
-from models.inputs.encoded import NO_RANGE
+from models.inputs.arrays import REFUSAL
+from models.inputs.encoded import NO_DEPTH
 from models.inputs.preprocessing import placement
+from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import (
     CLASS_IDS,
     CONFIDENCE,
@@ -35,6 +39,8 @@ from models.serving.versions import GRAPH_FILE, model_folder
 
 # Rows of an image that are worked on at once where its size does not matter, in pixels.
 _STRIP_PIXELS = 2**19
+# The second comes from zlib.
+_UNDECODABLE = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -100,14 +106,15 @@ class LoadedModel:
             raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
         self.folder, self.version, self.facts = folder, version, facts
         self.label_map = LabelMap.model_validate(facts["label_map"])
-        self._preprocessing: dict[str, Any] = facts["preprocessing"]
-        self.intensity_range = self._preprocessing.get("intensity_range")
+        self.input = PreprocessingSettings.of_facts(facts["preprocessing"])
         # Kept, as signatures hold no reference to it.
         self._model = load(folder)
         self.signatures = self._model.signatures
         # The first request makes TensorFlow optimize the graph; no client should wait for that.
-        height, width = (self._preprocessing[side] for side in ("height", "width"))
-        self.segment([encode_png(np.zeros([height, width], np.uint8))], [(height, width)])
+        size = self.input.height, self.input.width
+        bands = [] if self.input.has_pictures else [self.input.num_bands]
+        encode = encode_png if self.input.has_pictures else encode_array
+        self.segment([encode(np.zeros([*size, *bands], self.input.type))], [size])
 
     @property
     def has_objects(self) -> bool:
@@ -122,13 +129,13 @@ class LoadedModel:
     @property
     def keeps_size(self) -> bool:
         """Whether images are segmented at their own size, and one after the other."""
-        return self._preprocessing["resize"] == "none"
+        return self.input.resize == "none"
 
     def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> list[Segmentation]:
         """Segments images at once, as the signature for clients does.
 
         Args:
-          images: JPEG or PNG files.
+          images: as `ServingModule.serve_images` takes them.
           sizes: height and width of each.
 
         Raises:
@@ -136,7 +143,7 @@ class LoadedModel:
         """
         try:
             found = self.signatures["serving_default"](tf.constant(list(images)))
-        except tf.errors.InvalidArgumentError as error:
+        except _UNDECODABLE as error:
             raise _cannot_be_decoded(error) from None
         outputs = {name: values.numpy() for name, values in found.items()}
         class_ids, confidence = outputs[CLASS_IDS], outputs[CONFIDENCE]
@@ -154,7 +161,7 @@ class LoadedModel:
         objects, for the model's maps of the whole image.
 
         Args:
-          encoded: a JPEG or PNG file.
+          encoded: as `ServingModule.serve_images` takes it.
           height: of the image, in pixels.
           width: likewise.
           progress: called with the share of the image that is done, if the image is done in parts.
@@ -166,9 +173,9 @@ class LoadedModel:
         if self.keeps_size and hasattr(self._model, "next_band"):
             return self._segment_by_bands(encoded, progress)
         (found,) = self.segment([encoded], [(height, width)])
-        size = self._preprocessing
+        shape = self.input
         top, left, inner_height, inner_width = (
-            int(value) for value in placement(height, width, size["height"], size["width"], size["resize"])
+            int(value) for value in placement(height, width, shape.height, shape.width, shape.resize)
         )
         inside = np.s_[top : top + inner_height, left : left + inner_width]
         confidence = float(found.confidence[inside].mean(dtype=np.float64))
@@ -181,7 +188,7 @@ class LoadedModel:
     def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> WholeImage:
         try:
             count, size, pixels, *constants, sums, row_weights = self._model.begin_bands(tf.constant(encoded))
-        except tf.errors.InvalidArgumentError as error:
+        except _UNDECODABLE as error:
             raise _cannot_be_decoded(error) from None
         height, width = (int(side) for side in size)
         class_ids = np.empty([height, width], np.uint8)
@@ -254,7 +261,9 @@ def _enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return enlarged
 
 
-def _cannot_be_decoded(error: tf.errors.InvalidArgumentError) -> BadImageError:
-    if NO_RANGE in str(error):
-        return BadImageError(f"{NO_RANGE}; send it in 8 bits")
+def _cannot_be_decoded(error: tf.errors.OpError) -> BadImageError:
+    if NO_DEPTH in str(error):
+        return BadImageError(f"{NO_DEPTH}; send it in 8 bits")
+    if refusal := re.search(REFUSAL + "[^]]*", str(error)):
+        return BadImageError(refusal[0].replace("\\'", "'").strip())
     return BadImageError("the image cannot be decoded: it is damaged, or neither grayscale nor RGB")

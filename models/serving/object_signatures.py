@@ -51,10 +51,13 @@ class ObjectServingModule(ServingModule):
       transform: as for `ServingModule`.
       resize: likewise.
       scale: of the objects that the model has learned.
+      pixel_type: as for `ServingModule`.
     """
 
-    def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize, scale: ObjectScale):
-        super().__init__(model, transform, resize, len(scale.is_thing))
+    def __init__(
+        self, model: Any, transform: Any, resize: preprocessing.Resize, scale: ObjectScale, pixel_type: str = "uint8"
+    ):
+        super().__init__(model, transform, resize, len(scale.is_thing), pixel_type)
         self._scale = scale
 
     def _export_bands(self) -> None:
@@ -62,7 +65,7 @@ class ObjectServingModule(ServingModule):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[batch] JPEG or PNG bytes → the outputs of `ServingModule.serve_images`, and of each image its objects.
+        """[batch] encoded images → the outputs of `ServingModule.serve_images`, and of each image its objects.
 
         `instance_ids` [batch, height, width] int32 is 0 where there is no object, and i for pixels of the i-th one;
         `object_count` [batch] int32. Of each object, in their order and padded with zeros: `object_classes` and

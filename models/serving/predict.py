@@ -21,7 +21,8 @@ from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, read_image
 from data.decoding.orientation import without_orientation
-from data.decoding.structure import PNG_SIGNATURE
+from data.decoding.pictures import picture_of
+from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
@@ -189,7 +190,8 @@ class _Image:
         """What labeling tools call it: the path below the folder that was given, with the suffix."""
         if self.path:
             return os.path.join(os.path.dirname(self.result), os.path.basename(self.path))
-        return self.result + (".png" if self.content.startswith(PNG_SIGNATURE) else ".jpg")
+        kinds = {PNG_SIGNATURE: ".png", JPEG_SIGNATURE: ".jpg"}
+        return self.result + next((end for start, end in kinds.items() if self.content.startswith(start)), ".npy")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -226,14 +228,15 @@ class _Predictor:
         paths = self.output.paths(image.result, kinds)
         if not image.content:
             raise BadImageError("it is empty")
-        decoded = read_image(image.content, None, self.max_pixels, intensity_range=self.model.intensity_range)
+        decoded = read_image(image.content, None, self.max_pixels)
         height, width = decoded.height, decoded.width
         found = self.model.segment_whole(
             decoded.encoded, height, width, lambda share: self.progress(image.label, share)
         )
         class_ids, objects = found.class_ids, found.objects
         edges = None if objects is None else is_edge(objects.numbers)
-        overlay = _overlay(decoded.encoded, class_ids, np.array(self.model.label_map.palette, np.uint8), edges)
+        pixels = picture_of(decoded.encoded, self.model.input.band_names, self.model.input.nodata)
+        overlay = _overlay(pixels, class_ids, np.array(self.model.label_map.palette, np.uint8), edges)
         regions = self.annotations.regions(class_ids, objects)
         os.makedirs(os.path.dirname(paths["mask"]), exist_ok=True)
         pictures = {"mask": Image.fromarray(class_ids), "overlay": overlay}
@@ -271,10 +274,8 @@ def _reason(error: Exception) -> str:
     return f"{type(error).__name__}: {one_line(error)}"
 
 
-def _overlay(encoded: bytes, class_ids: np.ndarray, palette: np.ndarray, edges: np.ndarray | None) -> Image.Image:
+def _overlay(pixels: np.ndarray, class_ids: np.ndarray, palette: np.ndarray, edges: np.ndarray | None) -> Image.Image:
     """The image under half-transparent colors of its classes; edges of objects are white."""
-    decoded = tf.io.decode_image(encoded, channels=3, expand_animations=False)
-    pixels = np.asarray(memoryview(decoded))  # Unlike `numpy()`, this does not copy.
     height, width = class_ids.shape
     overlay = Image.new("RGB", (width, height))
     for strip in strips(height, width):

@@ -14,6 +14,7 @@ from data.base.files import join, read_bytes, write_text
 from data.base.links import plain_path
 from models.evaluation import in_graph
 from models.inputs import encoded, preprocessing
+from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import ObjectScale
 from models.serving import tiling
 
@@ -52,12 +53,21 @@ class ServingModule(tf.Module):
       resize: how the transform brings images to the model's size; with `none` they are segmented at their own size, in
         tiles of the model's.
       num_classes: C, if the model has other maps after the logits.
+      pixel_type: of decoded pixels that are not resized.
     """
 
-    def __init__(self, model: Any, transform: Any, resize: preprocessing.Resize, num_classes: int = 0):
+    def __init__(
+        self,
+        model: Any,
+        transform: Any,
+        resize: preprocessing.Resize,
+        num_classes: int = 0,
+        pixel_type: str = "uint8",
+    ):
         super().__init__()
         self.model = model
         self._resize, self._num_classes = resize, num_classes or model.output_shape[-1]
+        self._pixel_type = tf.as_dtype(pixel_type)
         # In Keras' order, so that another training can read them.
         self.weights = [variable.value for variable in model.weights]
         # A plain function: for a layer that it tracks, TensorFlow would spend ten seconds on traces that nobody calls.
@@ -74,7 +84,7 @@ class ServingModule(tf.Module):
     def _export_bands(self) -> None:
         """`serve_images` in steps, for whoever wants one large image in little memory and to see how far it is.
 
-        `begin_bands`: JPEG or PNG bytes → the number of bands, height and width of the image, and what
+        `begin_bands`: an encoded image → the number of bands, height and width of the image, and what
         `next_band` takes: pixels, mean, scale, sums and row weights, as in `tiling.Tiling`.
         `next_band`: these and, after the scale, which band → the next rows of `class_ids` and of `confidence`, which
         may be wider than a small image, and the sums and row weights for the band after it.
@@ -93,7 +103,7 @@ class ServingModule(tf.Module):
         self.next_band = tf.function(
             tiles.band,
             input_signature=[
-                tf.TensorSpec([None, None, channels], tf.uint8),
+                tf.TensorSpec([None, None, channels], self._pixel_type),
                 statistics,
                 statistics,
                 tf.TensorSpec([], tf.int32),
@@ -105,7 +115,9 @@ class ServingModule(tf.Module):
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
     def serve_images(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        """[batch] JPEG or PNG bytes → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
+        """[batch] encoded images → `class_ids` uint8 and `confidence` float32, both [batch, height, width].
+
+        They are JPEG or PNG bytes, or arrays as the data contract stores them or as `numpy.save` writes them.
 
         Images are turned upright first, as their EXIF says. What is in TFRecords is taken as it is stored.
 
@@ -202,7 +214,8 @@ class ServingModule(tf.Module):
 
     def _whole_image(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """[h, w, channels] pixels, mean and scale of the only image in a batch that is not resized."""
-        pixels = preprocessing.pixels_of(transformed[preprocessing.PIXELS][0], self.model.input_shape[-1])
+        serialized, channels = transformed[preprocessing.PIXELS][0], self.model.input_shape[-1]
+        pixels = preprocessing.pixels_of(serialized, channels, self._pixel_type)
         return pixels, transformed[preprocessing.MEAN], transformed[preprocessing.SCALE]
 
 
@@ -227,14 +240,14 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any], objec
       facts: what users of the model need to know: label map and preprocessing, kept in `assets.extra/segpipe.json`.
       objects: what the model has learned of objects, if it tells them apart.
     """
-    resize = facts["preprocessing"]["resize"]
+    shape = PreprocessingSettings.of_facts(facts["preprocessing"])
     if objects is None:
-        module = ServingModule(model, transform, resize)
+        module = ServingModule(model, transform, shape.resize, pixel_type=shape.stored_type)
     else:
         # Its module is an extension of this one.
         from models.serving.object_signatures import ObjectServingModule
 
-        module = ObjectServingModule(model, transform, resize, objects)
+        module = ObjectServingModule(model, transform, shape.resize, objects, shape.stored_type)
     signatures = {
         "serving_default": module.serve_images,
         EVALUATION["model"]: module.serve_examples,

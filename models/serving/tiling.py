@@ -62,7 +62,8 @@ class Tiling:
         """What the first band takes.
 
         Args:
-          pixels: [h, w, channels] uint8 of any size; what a tile lacks of a smaller image has the mean's color.
+          pixels: [h, w, channels] uint8, uint16 or float32, of any size; what a tile lacks of a smaller image has the
+            mean's color.
           mean: [1, channels], as `preprocessing.normalize` takes it.
 
         Returns:
@@ -87,7 +88,7 @@ class Tiling:
         """Segments the rows of pixels that are covered by this band and no later one.
 
         Args:
-          pixels: [h, w, channels] uint8, as `begin` returns them.
+          pixels: [h, w, channels], as `begin` returns them.
           mean: [1, channels], as `preprocessing.normalize` takes it.
           scale: [1, channels], likewise.
           index: which band.
@@ -244,7 +245,7 @@ def blend(
 
 def _enlarge(pixels: tf.Tensor, mean: tf.Tensor, tile: tuple[int, int]) -> tf.Tensor:
     """At least a tile: smaller images grow at the bottom and at the right, in the mean's color."""
-    fill = preprocessing.fill_color(mean[0])
     missing = tf.maximum(tf.constant(tile) - tf.shape(pixels)[:2], 0)
-    # tf.pad knows one value for all channels, so what it pads is the difference to the color, modulo 256.
-    return tf.pad(pixels - fill, [[0, missing[0]], [0, missing[1]], [0, 0]]) + fill
+    paddings = [[0, missing[0]], [0, missing[1]], [0, 0]]
+    inside = tf.pad(tf.ones_like(pixels[..., :1], tf.bool), paddings)
+    return tf.where(inside, tf.pad(pixels, paddings), preprocessing.fill_color(mean[0], pixels.dtype))

@@ -300,7 +300,7 @@ def _jit_compile(settings: TrainSettings) -> bool | str:
 
 def _build(config: TrainerConfig, num_maps: int, precision: str) -> keras.Model:
     shape = config.preprocessing
-    return build_model(config.model, (shape.height, shape.width, shape.channels), num_maps, precision)
+    return build_model(config.model, (shape.height, shape.width, shape.num_channels), num_maps, precision)
 
 
 def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:

@@ -19,6 +19,7 @@ from data.base.links import plain_path
 from data.label_map import LabelMap
 from models.decoders.deep_supervision import without_supervision
 from models.ensemble.folds import deployed_member
+from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import OBJECT_MAPS
 from models.network import build_model
 from models.serving.signatures import read_facts
@@ -121,13 +122,14 @@ def _load(folder: str, member: int) -> _Deployed:
     facts = read_facts(folder)
     if facts is None:
         raise ValueError("it is not a model of segpipe")
-    label_map, shape = LabelMap.model_validate(facts["label_map"]), facts["preprocessing"]
+    label_map = LabelMap.model_validate(facts["label_map"])
+    shape = PreprocessingSettings.of_facts(facts["preprocessing"])
     # Where weights came from makes no difference to the network, and what was named then may be gone.
     settings = ModelSettings(**{name: value for name, value in facts["model"].items() if name != "encoder_weights"})
     if "enlargement" in settings.model_dump() and "enlargement" not in facts["model"]:
         settings = settings.model_copy(update={"enlargement": 1})  # Before there was such an option.
-    settings = settings.for_input(shape["height"], shape["width"])
-    input_shape = (shape["height"], shape["width"], shape["channels"])
+    settings = settings.for_input(shape.height, shape.width)
+    input_shape = (shape.height, shape.width, shape.num_channels)
     maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
     network = build_model(settings, input_shape, len(label_map) + maps, "float32")
     with plain_path(folder) as path:
@@ -139,7 +141,7 @@ def _load(folder: str, member: int) -> _Deployed:
             raise ValueError(f"it holds {count} weights, but its network now has {of_one * models}")
         reader = checkpoints.weights_checkpoint(network, member * of_one)
         reader.read(variables).assert_existing_objects_matched().expect_partial()
-    return _Deployed(label_map, maps, shape["channels"], settings, _layers(network))
+    return _Deployed(label_map, maps, shape.num_channels, settings, _layers(network))
 
 
 def _layers(model: keras.Model) -> dict[_Place, _Layer]:
@@ -197,9 +199,9 @@ def _fitting(
     channel_axes: dict[Any, list[int]] = {}
     # Which axes have to do with classes or channels shows in a network that has others.
     if sources != list(range(old_classes + deployed.object_maps)):
-        more = build_model(config.model, (*size, shape.channels), len(sources) + 1, "float32")
+        more = build_model(config.model, (*size, shape.num_channels), len(sources) + 1, "float32")
         class_axes = _other_axes(layers, _layers(more))
-    if deployed.channels != shape.channels:
+    if deployed.channels != shape.num_channels:
         others = build_model(config.model, (*size, deployed.channels), len(sources), "float32")
         channel_axes = _other_axes(layers, _layers(others))
 
@@ -217,7 +219,7 @@ def _fitting(
         for axis in channel_axes.get((place, name), ()):
             if value.shape[axis] < deployed.channels:
                 return None
-            value = _with_channels(value, axis, deployed.channels, shape.channels)
+            value = _with_channels(value, axis, deployed.channels, shape.num_channels)
         return value if value.shape == target else None
 
     found = {}
@@ -265,7 +267,7 @@ def _with_channels(value: np.ndarray, axis: int, before: int, now: int) -> np.nd
 def _encoder_places(config: TrainerConfig) -> set[_Place]:
     """The places of the encoder's layers."""
     shape = config.preprocessing
-    image = keras.Input((shape.height, shape.width, shape.channels), name="image")
+    image = keras.Input((shape.height, shape.width, shape.num_channels), name="image")
     features = config.model.chosen_encoder.build(image, config.model.chosen_decoder.output_stride, "float32")
     return set(_layers(keras.Model(image, [level.maps for level in features])))
 
@@ -274,7 +276,7 @@ def _differences(deployed: _Deployed, config: TrainerConfig) -> str:
     """The settings that differ from the deployed model's, as a remark on layers that do not fit."""
     shape = config.preprocessing
     before = {**deployed.settings.model_dump(), "channels": deployed.channels}
-    now = {**config.model.for_input(shape.height, shape.width).model_dump(), "channels": shape.channels}
+    now = {**config.model.for_input(shape.height, shape.width).model_dump(), "channels": shape.num_channels}
     common = [name for name in now if name != "encoder_weights" and name in before]
     parts = [f"{name} {before[name]}, now {now[name]}" for name in common if before[name] != now[name]]
     return f" ({'; '.join(parts)})" if parts else ""

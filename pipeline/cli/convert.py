@@ -100,15 +100,15 @@ def convert(
     else:
         reader, listing = make_reader(dataset_format, {**options, "folder": source}), None
     destination = destination.rstrip("/")
-    is_addition, scaled_beside = False, None
+    is_addition, beside = False, ""
     if span is not None:
-        from data.spans import SPAN, parse_span, range_beside, span_path, spans_beside
+        from data.spans import SPAN, converted_beside, parse_span, span_path, spans_beside
 
         number = parse_span(span)
         pattern = destination if SPAN in destination else os.path.join(destination, SPAN)
         destination = span_path(pattern, number)
         is_addition = spans_beside(pattern, number, reader.label_map)
-        scaled_beside = range_beside(pattern, number, getattr(reader, "intensity_range", None))
+        beside = converted_beside(pattern, number)
     letters = " ".join(pattern_letters(destination))
     if letters and (config_path or is_remote(destination)):
         raise UserError(f"DEST {destination} holds {letters}, which Beam takes for a pattern; name one without")
@@ -121,7 +121,7 @@ def convert(
         shards=shards,
         max_set_aside=max_set_aside,
         is_addition=is_addition,
-        range_beside=scaled_beside,
+        beside=beside,
         overwrite=overwrite,
         listing=listing,
     )

@@ -15,7 +15,7 @@ from data.base.files import is_remote
 from data.base.links import lasting_plain_path, pattern_letters
 from data.base.section import Section
 from data.contract import LABEL_MAP_FILE
-from data.decoding.intensity import read_range
+from data.decoding.image_type import read_image_type
 from data.label_map import LabelMap
 from models.evaluation.gate import Threshold
 from models.evaluation.metric_table import METRICS
@@ -163,31 +163,24 @@ class Config(Section):
                 raise UserError(f"{threshold.key}: {path} has no class {threshold.class_name}; it has {names}")
         return label_map
 
-    def with_intensity_range(self) -> Config:
-        """The same with `preprocessing.intensity_range` as the data was converted, where a conversion says so.
+    def with_image_type(self) -> Config:
+        """The same with what the images are in `preprocessing`, where a conversion says so.
 
         A bucket is not asked if `data.label_map` is set, which says that it may be out of reach from here.
 
         Raises:
-          UserError: if another range is configured: the model would scale what it gets differently.
+          UserError: if something else is configured: the model would take what it gets for something else.
         """
         if is_remote(self.data.input) and self.data.label_map:
             return self
         try:
             folder = self.data.newest_input()
-            found = read_range(folder)
+            found = read_image_type(folder)
         except (UserError, OSError):  # It may be on the cluster only; what is wrong with it is said elsewhere.
             return self
-        configured = self.preprocessing.intensity_range
-        if found is None or configured == found:
+        if found is None:
             return self
-        if configured is not None:
-            raise UserError(
-                f"preprocessing.intensity_range is {list(configured)}, but {folder} was converted with {list(found)}; "
-                f"leave the key out, or convert with --intensity-range {configured[0]:g},{configured[1]:g}"
-            )
-        preprocessing = self.preprocessing.model_copy(update={"intensity_range": found})
-        return self.model_copy(update={"preprocessing": preprocessing})
+        return self.model_copy(update={"preprocessing": self.preprocessing.of_images(found, folder)})
 
     @property
     def models(self) -> list[ModelSettings]:

@@ -24,6 +24,7 @@ class DataFacts:
       sizes: [images, 2], height and width of each image of the sample.
       widths: [images, classes, len(WIDTHS)] pixels by the width of the structure that they are in, of the same images.
       is_gray: whether no image has a color.
+      bands: how many the images have; 3 of pictures, even of gray ones.
       objects: [images, classes], objects of each class that has any, of the same images; None if they are not told
         apart in all of them.
     """
@@ -33,6 +34,7 @@ class DataFacts:
     sizes: np.ndarray
     widths: np.ndarray
     is_gray: bool
+    bands: int = 3
     objects: np.ndarray | None = None
 
     @classmethod
@@ -56,7 +58,8 @@ class DataFacts:
         if len(of_pairs) == len(sample.pairs):
             objects = np.stack(of_pairs)[:, : len(label_map)]
             objects[:, [label.id for label in label_map.classes if label.kind == "stuff"]] = 0
-        return cls(counts, label_map.names, np.array(sample.sizes), widths, sample.is_gray, objects)
+        sizes = np.array(sample.sizes)
+        return cls(counts, label_map.names, sizes, widths, sample.is_gray, sample.bands, objects)
 
     @property
     def train(self) -> int:

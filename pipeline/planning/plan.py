@@ -82,12 +82,15 @@ def make_plan(facts: DataFacts, machine: Machine, minutes: float | None = None) 
     chosen = choose_input(facts, budget)
     if minutes is None:
         budget = budget_of(encoder, machine, sufficient_minutes(facts, budget, chosen))
+    channels = 1 if facts.is_gray else facts.bands
     why_channels = "all images are gray" if facts.is_gray else "images have colors"
+    if channels not in (1, 3):
+        why_channels = f"images have {facts.bands} bands"
     choices = [
         *_task(facts),
         Choice("preprocessing.height", chosen.height, chosen.reason),
         Choice("preprocessing.width", chosen.width, "for the same reason"),
-        Choice("preprocessing.channels", 1 if facts.is_gray else 3, why_channels),
+        Choice("preprocessing.channels", channels, why_channels),
         Choice("preprocessing.resize", chosen.resize, chosen.resize_reason),
         *choose_model(facts, machine, chosen, budget),
         *choose_training(facts, machine, chosen, budget, minutes is not None),

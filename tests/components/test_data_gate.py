@@ -16,7 +16,8 @@ from components.data_gate.doubts import near_duplicates
 from components.data_gate.example import check_example, parse
 from data import contract
 from data.base.errors import UserError
-from data.decoding.images import encode_png
+from data.decoding.image_type import of_report
+from data.decoding.images import encode_png, encoded_values
 from data.decoding.label_png import encode_labels
 from data.label_map import LabelMap
 from data.near_duplicates import near_pairs
@@ -66,7 +67,7 @@ def run(
     newest=None,
     near_duplicates="warn",
     label_map=LABEL_MAP,
-    takes_16_bits=0,
+    images=None,
     has_objects=None,
 ):
     records_of = {"train": train, "eval": evaluation, "test": test, "newest": newest}
@@ -106,7 +107,7 @@ def run(
         {
             "label_map": label_map.model_dump_json(),
             "near_duplicates": near_duplicates,
-            "takes_16_bits": takes_16_bits,
+            "images": images and json.dumps({"image": images}),
             "has_objects": has_objects,
         },
     )
@@ -192,7 +193,7 @@ def test_bad_examples_among_good_ones_stop_the_run(tmp_path):
         "3 example(s) cannot be used:",
         f"  split train, example (no image/source_id): {contract.MASK} must hold one string of bytes; it has 0",
         "  split train, example (no image/source_id): the record is not a tf.train.Example",
-        "  split train, example bad: image/encoded is neither a JPEG nor a PNG image",
+        "  split train, example bad: image/encoded is neither a JPEG nor a PNG image nor an array in NumPy's format",
     ]
 
 
@@ -383,13 +384,44 @@ def test_slices_of_the_offline_sample_are_not_taken_for_copies(brain_mri):
     assert len(near_pairs(hashes)), "neighbors in one slab, 1 mm apart, are"
 
 
-def test_sixteen_bits_need_a_range(tmp_path):
+DEEP = np.arange(24, dtype=np.uint16).reshape(2, 2, 6) * 900
+
+
+@pytest.mark.parametrize(
+    ("values", "images"),
+    [
+        (DEEP[..., 0], {"type": "uint16", "bands": 1}),
+        (DEEP[..., :3], {"type": "uint16", "bands": 3}),
+        (DEEP, {"type": "uint16", "bands": 6, "nodata": 0}),
+        (DEEP.astype(np.float32) / 7, {"type": "float32", "bands": 6}),
+    ],
+)
+def test_images_have_to_be_what_the_model_takes(tmp_path, values, images):
+    content, expected = encoded_values(values).encoded, of_report({"image": images})
+
+    def check(content, images=None):
+        record = serialized(features(np.array([[0, 1], [1, 0]], np.uint8), **{contract.IMAGE: content}))
+        return check_example(parse(record), 2, with_hash=True, images=images)
+
+    assert check(content, expected).height == 2
+    message = (
+        f"has {images['bands']} bands? of {images['type']}, and images have to have 3 bands of uint8.*processing.type"
+    )
+    with pytest.raises(ValueError, match=message):
+        check(content)
+    for broken in (content[: len(content) // 2], encode_png(np.zeros([2, 2], np.uint8))):
+        with pytest.raises(ValueError, match=r"^image/encoded(: | has | is )"):
+            check(broken, expected)
+
+
+def test_the_gate_takes_what_the_configuration_says(tmp_path):
     mask = np.array([[0, 1], [1, 0]], np.uint8)
-    deep = encoded(np.array([[0, 500], [1000, 4095]], np.uint16), "PNG")
-    records = [serialized(features(mask, name, **{contract.IMAGE: deep})) for name in ("one", "two")]
-    with pytest.raises(DataGateError, match=r"16 bits per channel; set preprocessing\.intensity_range: \[LOW, HIGH\]"):
+    content = encoded_values(DEEP).encoded
+    records = [serialized(features(mask, name, **{contract.IMAGE: content})) for name in ("one", "two")]
+    with pytest.raises(DataGateError, match="has 6 bands of uint16, and images have to have 3 bands of uint8"):
         run(tmp_path / "unknown", records[:1], records[1:])
-    assert run(tmp_path / "known", records[:1], records[1:], takes_16_bits=1)["splits"]["train"]["examples"] == 1
+    known = run(tmp_path / "known", records[:1], records[1:], images={"type": "uint16", "bands": 6})
+    assert known["splits"]["train"]["examples"] == 1
 
 
 def with_objects(mask, objects, name="one", **changes):

@@ -251,12 +251,20 @@ def test_spans_with_other_classes_are_refused(tmp_path):
         run(tmp_path, tmp_path / "output", **resolve(tmp_path))
 
 
-def test_spans_that_were_scaled_differently_are_refused(tmp_path):
+def test_spans_of_other_images_are_refused(tmp_path):
     make_spans(tmp_path, s1=["train", "test"], s2=["train"], s3=["train"])
-    for span, known in (("s1", [0.0, 4095.0]), ("s2", None), ("s3", [0, 4000])):
-        report = {"splits": {}, **({"intensity_range": known} if known else {})}
-        (tmp_path / span / "conversion.json").write_text(json.dumps(report))
-    with pytest.raises(UserError, match=r"s3 was converted with the intensity range \[0.0, 4000.0\], .*s1 with"):
+    deep, gray = {"type": "uint16", "bands": 13, "nodata": 0}, {"type": "uint8", "bands": 1}
+
+    def write(**images):
+        for span, image in images.items():
+            (tmp_path / span / "conversion.json").write_text(json.dumps({"splits": {}, "image": image}))
+
+    write(s1=deep, s3=gray)
+    with pytest.raises(UserError, match=r"s3 have 1 band of uint8, those in .*s1 have 13 bands of uint16, 0 for no"):
         run(tmp_path, tmp_path / "output", **resolve(tmp_path))
-    (tmp_path / "s3" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
+    write(s3=deep)
+    run(tmp_path, tmp_path / "output", **resolve(tmp_path))
+    # Gray and colors of 8 bits go together, as do conversions of earlier releases, which made nothing else.
+    write(s1={"type": "uint8", "bands": 3}, s3=gray)
+    (tmp_path / "s2" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
     run(tmp_path, tmp_path / "output", **resolve(tmp_path))

@@ -1,4 +1,4 @@
-"""Conversions whose images need a decision for the whole data set: how they are turned, and by which range scaled."""
+"""Conversions that need to know all images: how they are turned, and whether they are of one kind."""
 
 import io
 import json
@@ -7,17 +7,17 @@ import pathlib
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from data import contract
 from data.base.errors import UserError
 from data.convert import convert, remarks
-from data.decoding.images import BadImageError, read_image
-from data.formats import LabeledImage, Listing, Reader, Source
+from data.decoding.images import stored_values
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
-from data.spans import range_beside
+from data.spans import converted_beside
 from tests.data.decoding.files import png, tiff
+from tests.data.decoding.test_kinds_of_images import geotiff
 
 LABELS = LabelMap.from_names(["ground", "thing"])
 GENERATOR = np.random.default_rng(0)
@@ -37,7 +37,7 @@ def folder(tmp_path: pathlib.Path):
     def make(files: list[bytes], masks: list[np.ndarray] | None = None, name: str = "in") -> pathlib.Path:
         for index, content in enumerate(files):
             split = contract.SPLITS[index % 3]
-            shape = np.asarray(Image.open(io.BytesIO(content))).shape[:2]
+            shape = np.asarray(Image.open(io.BytesIO(content))).shape[:2] if is_picture(content) else (8, 9)
             mask = masks[index] if masks else GENERATOR.integers(0, 2, shape).astype(np.uint8)
             for kind in ("images", "masks"):
                 (tmp_path / name / kind / split).mkdir(parents=True, exist_ok=True)
@@ -48,13 +48,22 @@ def folder(tmp_path: pathlib.Path):
     return make
 
 
+def is_picture(content: bytes) -> bool:
+    """Whether Pillow opens it."""
+    try:
+        Image.open(io.BytesIO(content))
+    except UnidentifiedImageError:
+        return False
+    return True
+
+
 def images(destination: pathlib.Path) -> list[np.ndarray]:
     """The pixels of all examples, by name."""
     found = {}
     for record in tf.data.TFRecordDataset(sorted(map(str, destination.glob("*.tfrecord")))):
         features = tf.train.Example.FromString(record.numpy()).features.feature
         content = features[contract.IMAGE].bytes_list.value[0]
-        pixels = tf.io.decode_image(content, expand_animations=False).numpy().squeeze()
+        pixels = stored_values(content).squeeze()
         found[features[contract.SOURCE_ID].bytes_list.value[0].decode().rpartition("/")[2]] = pixels
     return [found[name] for name in sorted(found)]
 
@@ -94,119 +103,91 @@ def test_masks_that_fit_only_as_stored_contradict_the_default(folder, tmp_path):
 
 
 def twelve_bits(count: int = 6, low: int = 300, high: int = 4000) -> list[np.ndarray]:
-    found = [GENERATOR.integers(low, high + 1, (8, 9), np.uint16) for _ in range(count)]
-    found[0][0, 0], found[1][0, 0] = low, high
-    return found
+    return [GENERATOR.integers(low, high + 1, (8, 9), np.uint16) for _ in range(count)]
 
 
-def test_deep_images_are_scaled_by_the_range_of_the_data_set(folder, tmp_path):
+def bands_of(count: int = 3, bands: int = 13, dtype=np.uint16) -> list[np.ndarray]:
+    return [GENERATOR.integers(1, 5000, (8, 9, bands)).astype(dtype) for _ in range(count)]
+
+
+def image_facts(folder: pathlib.Path) -> dict:
+    return json.loads((folder / "conversion.json").read_text())["image"]
+
+
+def test_deep_images_keep_their_values(folder, tmp_path):
     values = twelve_bits()
     contents = [png(pixels) if index % 2 else tiff(pixels) for index, pixels in enumerate(values)]
     report = convert(reader(folder(contents)), str(tmp_path / "out"))
-    assert report["intensity_range"] == [300, 4000]
-    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["intensity_range"] == [300, 4000]
-    assert remarks(report) == ["images of more than 8 bits: 6; 300 became black, 4000 white"]
+    assert report["image"] == image_facts(tmp_path / "out") == {"type": "uint16", "bands": 1}
+    assert remarks(report) == ["images: 1 band of uint16"]
     for pixels, original in zip(images(tmp_path / "out"), values, strict=True):
-        np.testing.assert_array_equal(pixels, np.rint((original - 300.0) / 3700 * 255))
+        np.testing.assert_array_equal(pixels, original)
 
 
-def test_values_below_256_in_16_bits_do_not_become_black(folder, tmp_path):
-    values = twelve_bits(low=0, high=200)
-    convert(reader(folder([png(pixels) for pixels in values])), str(tmp_path / "out"))
-    assert all(len(np.unique(pixels)) > 40 for pixels in images(tmp_path / "out"))
+def test_usual_images_need_no_remark(folder, tmp_path):
+    report = convert(reader(folder([png(SQUARE), png(SQUARE[..., 0]), png(SQUARE)])), str(tmp_path / "out"))
+    assert report["image"] == {"type": "uint8", "bands": 3}
+    assert remarks(report) == []
 
 
-def test_a_range_that_is_given_counts_and_dim_images_are_set_aside(folder, tmp_path):
-    source = folder([png(pixels) for pixels in [*twelve_bits(9), *twelve_bits(3, 0, 30)]])
-    report = convert(reader(source, intensity_range="0,4095"), str(tmp_path / "out"), max_set_aside=0.5)
-    assert report["intensity_range"] == [0, 4095]
-    assert len(report["set_aside"]) == 3
-    assert "--intensity-range" in report["set_aside"][0]["reason"]
-    with pytest.raises(ValueError, match="the lower one first"):
-        reader(source, intensity_range="5,5")
+def test_any_number_of_bands_and_what_has_no_data(folder, tmp_path):
+    values = bands_of()
+    values[1][2, 3, 5] = 0
+    source = folder([geotiff(pixels) for pixels in values])
+    report = convert(reader(source, nodata=0), str(tmp_path / "out"))
+    assert report["image"] == {"type": "uint16", "bands": 13, "nodata": 0}
+    assert remarks(report) == ["images: 13 bands of uint16, 0 for no data"]
+    assert report["splits"]["eval"]["ignored_pixel_share"] == pytest.approx(1 / 72, abs=1e-6)
+    for pixels, original in zip(images(tmp_path / "out"), values, strict=True):
+        np.testing.assert_array_equal(pixels, original)
+    floats = [pixels.astype(np.float32) / 7 for pixels in values]
+    floats[0][0, 0, 0] = np.nan
+    report = convert(reader(folder([geotiff(pixels) for pixels in floats], name="f")), str(tmp_path / "floats"))
+    assert report["image"] == {"type": "float32", "bands": 13}
+    assert report["splits"]["train"]["ignored_pixel_share"] == pytest.approx(1 / 72, abs=1e-6)
+    np.testing.assert_array_equal(images(tmp_path / "floats")[0], floats[0])
 
 
-def test_a_range_made_by_one_hot_pixel_is_doubtful(folder, tmp_path):
-    dim = [np.arange(i, 4000 + i, 3, np.uint16)[:1320].reshape(40, 33) for i in range(6)]
-    dim[2][5, 5] = 65535
-    source = folder([png(pixels) for pixels in dim])
-    with pytest.raises(
-        UserError, match=r"6 of 6 images .*from 0 to 65535.*--intensity-range 0,65535 if it is this one"
-    ):
-        convert(reader(source), str(tmp_path / "out"))
-    convert(reader(source, intensity_range="0,65535"), str(tmp_path / "as_it_is"))
-    report = convert(reader(source, intensity_range="0,4100"), str(tmp_path / "narrower"))
-    assert report["splits"]["train"]["examples"] == 2
-
-
-def test_single_images_that_are_dim_are_no_reason_to_stop(folder, tmp_path):
-    pixels = [np.arange(1320, dtype=np.uint16).reshape(40, 33) * step for step in (1, 8, 8, 9, 9, 9)]
-    assert convert(reader(folder([png(one) for one in pixels])), str(tmp_path / "out"))["set_aside"] == []
-
-
-def test_a_tiff_that_cannot_be_read_is_called_one():
-    content = tiff(np.zeros((8, 8)))
-    with pytest.raises(BadImageError, match=r"a TIFF of 64 bits a channel.* save it as PNG"):
-        read_image(content, None, 10**6)
-
-
-def test_deep_images_among_others_need_a_decision(folder, tmp_path):
-    source = folder([png(pixels) for pixels in [*twelve_bits(3), *[SQUARE[..., 0]] * 3]])
-    with pytest.raises(
-        UserError, match=r"1\.img\.png has more than 8 bits .*4\.img\.png has 8.* --intensity-range 300,4000"
-    ):
+@pytest.mark.parametrize(
+    ("odd", "message"),
+    [
+        (png(SQUARE[..., 0]), r"1\.img\.png has values of uint16, and .*5\.img\.png of uint8"),
+        (tiff(np.zeros((8, 9), np.float32)), r"1\.img\.png has values of uint16, and .*5\.img\.png of float32"),
+        (png(np.zeros((8, 9, 3), np.uint16)), r"1\.img\.png has 1 band, and .*5\.img\.png has 3 bands"),
+        (geotiff(bands_of(1, 4)[0]), r"1\.img\.png has 1 band, and .*5\.img\.png has 4 bands"),
+        (
+            geotiff(twelve_bits(1)[0][..., np.newaxis], nodata=7),
+            r"1\.img\.png says nothing .*, and .*5\.img\.png says that 7 .* --nodata 7",
+        ),
+    ],
+    ids=["8 bits", "floats", "colors", "bands", "no data"],
+)
+def test_images_of_two_kinds_are_refused(folder, tmp_path, odd, message):
+    source = folder([*map(png, twelve_bits(5)), odd])
+    with pytest.raises(UserError, match=message):
         convert(reader(source), str(tmp_path / "out"))
     assert not (tmp_path / "out").exists()
-    convert(reader(source, intensity_range="300,4000"), str(tmp_path / "out"))
-    np.testing.assert_array_equal(images(tmp_path / "out")[5], SQUARE[..., 0])
 
 
-def test_spans_are_scaled_alike(folder, tmp_path):
+def test_a_file_without_data_is_set_aside(folder, tmp_path):
+    contents = [tiff(pixels.astype(np.float32)) for pixels in twelve_bits(12)]
+    source = folder([*contents, tiff(np.full((8, 9), np.nan, np.float32))])
+    report = convert(reader(source), str(tmp_path / "out"), max_set_aside=0.1)
+    assert [entry["reason"].partition(":")[0] for entry in report["set_aside"]] == ["it has no pixel with data"]
+
+
+def test_spans_have_images_of_one_kind(folder, tmp_path):
     pattern = str(tmp_path / "spans" / "{SPAN}")
-    deep, more = (
-        folder([png(pixels) for pixels in twelve_bits()]),
-        folder([png(p) for p in twelve_bits(3, 0, 4095)], name="b"),
-    )
+    deep, more = folder(list(map(png, twelve_bits()))), folder(list(map(png, twelve_bits(3, 0, 4095))), name="b")
     shallow = folder([png(SQUARE)] * 3, name="c")
     (tmp_path / "spans").mkdir()
     convert(reader(deep), str(tmp_path / "spans" / "1"))
-    assert range_beside(pattern, 1, None) is None
-    beside = range_beside(pattern, 2, None)
-    assert beside == range_beside(pattern, 2, (300, 4000)) == (300, 4000)
-    with pytest.raises(UserError, match=r"spans/1 was converted with --intensity-range 300,4000"):
-        range_beside(pattern, 2, (0, 4095))
-    added = convert(reader(more), str(tmp_path / "spans" / "2"), is_addition=True, range_beside=beside)
-    assert added["intensity_range"] == [300, 4000]
-    with pytest.raises(UserError, match=r"has 8 bits, and the spans beside had more.* --intensity-range 300,4000"):
-        convert(reader(shallow), str(tmp_path / "spans" / "3"), is_addition=True, range_beside=beside)
-    with pytest.raises(UserError, match="the spans beside have 8"):
-        convert(reader(more), str(tmp_path / "other"), is_addition=True)
-
-
-class Plain(Reader):
-    """A format that knows nothing of deep images."""
-
-    folder: str
-
-    @property
-    def label_map(self):
-        return LABELS
-
-    def listing(self):
-        return Listing([Source(split, split, split, split) for split in contract.SPLITS])
-
-    def read(self, source):
-        if source.split == "test":
-            raise KeyError("a mistake in a reader")
-        return LabeledImage(read_image(png(DEEP), (9, 8), 100), np.zeros((8, 9), np.uint8))
-
-
-DEEP = twelve_bits()[0]
-
-
-def test_a_format_without_the_option_never_cuts_bits_off(tmp_path):
-    with pytest.raises(UserError, match="Plain reads images of more than 8 bits, but has no option intensity_range"):
-        convert(Plain(folder="x"), str(tmp_path / "out"), max_set_aside=0.9)
+    assert converted_beside(pattern, 1) == ""
+    beside = converted_beside(pattern, 2)
+    assert beside == str(tmp_path / "spans" / "1")
+    convert(reader(more), str(tmp_path / "spans" / "2"), is_addition=True, beside=beside)
+    with pytest.raises(UserError, match=r"have 3 bands of uint8, and those in .*spans/1 have 1 band of uint16"):
+        convert(reader(shallow), str(tmp_path / "spans" / "3"), is_addition=True, beside=beside)
 
 
 def test_any_error_of_one_pair_is_its_reason(folder, tmp_path):

@@ -12,8 +12,8 @@ import pydantic
 from data.base.errors import UserError, readable
 from data.base.files import read_bytes
 from data.base.section import Section
+from data.contract import IGNORE_LABEL
 from data.decoding.images import BadImageError, EncodedImage, read_image
-from data.decoding.intensity import IntensityRange
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
 from data.listing.walking import printable
@@ -51,7 +51,7 @@ class Source:
 
 @dataclasses.dataclass(frozen=True)
 class LabeledImage:
-    """An image and what its pixels are.
+    """An image and what its pixels are; those without data are ignored, whatever the labels say.
 
     Attributes:
       image: as the data contract stores it.
@@ -63,6 +63,12 @@ class LabeledImage:
     image: EncodedImage
     class_ids: np.ndarray
     instances: np.ndarray | None = None
+
+    def __post_init__(self) -> None:
+        if self.image.no_data is not None:
+            object.__setattr__(self, "class_ids", np.where(self.image.no_data, IGNORE_LABEL, self.class_ids))
+            if self.instances is not None:
+                object.__setattr__(self, "instances", np.where(self.image.no_data, 0, self.instances))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -198,13 +204,13 @@ class MaskedImagesReader(Reader):
       orientation: how an image is read whose EXIF says to turn it, where its mask fits both ways (squares, mirrored,
         turned by 180°); upright as viewers show it, which is how annotation tools show it too, or as stored. Where only
         one way fits, that one is taken.
-      intensity_range: the values that become black and white in images of more than 8 bits (16 bits, 32 bits, float);
-        by default the lowest and the highest one of all images.
+      nodata: the value of pixels that hold no data, which are ignored; by default what the files say, as GeoTIFFs do.
+        In images of floats NaN always means this.
     """
 
     max_pixels: PixelLimit = MAX_PIXELS
     orientation: Orientation = "upright"
-    intensity_range: IntensityRange | None = pydantic.Field(None, title="LOW,HIGH")
+    nodata: float | None = pydantic.Field(None, title="VALUE")
 
     def read_class_ids(self, path: str, meaning: Meaning | LabelMap) -> np.ndarray:
         """Reads the mask at a path: [height, width] uint8 class ids.
@@ -249,7 +255,7 @@ class MaskedImagesReader(Reader):
         """
         # What nobody chose is noted as an assumption, which the data set may contradict.
         chosen = self.orientation if "orientation" in self.model_fields_set else None
-        return read_image(content, size, self.max_pixels, chosen, self.intensity_range, whose)
+        return read_image(content, size, self.max_pixels, chosen, self.nodata, whose)
 
 
 def set_aside_duplicates(sources: list[Source]) -> tuple[list[Source], list[SetAside]]:

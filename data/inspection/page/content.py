@@ -48,7 +48,7 @@ def make_page(processes: Processes, survey: Survey, doubts: Sequence[Doubt]) -> 
     pairs = [pair for doubt in doubts for pair in doubt.pairs]
     sample = choose(survey)
     wanted = dict.fromkeys([*sample, *(source for pair in pairs for source in pair)])
-    pictures = draw(processes, [*wanted], survey.intensity_range)
+    pictures = draw(processes, [*wanted], survey.image_type)
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
         autoescape=True,

@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from data.contract import IGNORE_LABEL
-from data.decoding import intensity
+from data.decoding.image_type import ImageType
 from data.formats import Source
 from data.inspection.survey.inputs import Content, Inputs
 from data.inspection.survey.measures import open_reduced, thumbnail
@@ -68,18 +68,16 @@ def choose(survey: Survey) -> list[Source]:
     return [*chosen]
 
 
-def draw(processes: Processes, sources: list[Source], intensity_range: intensity.Range | None) -> dict[Source, Picture]:
+def draw(processes: Processes, sources: list[Source], images: ImageType | None) -> dict[Source, Picture]:
     """Reads images again and draws them; one that can no longer be read is left out."""
-    drawn = processes.map(_draw, processes.inputs.find(sources), intensity_range)
+    drawn = processes.map(_draw, processes.inputs.find(sources), images)
     return {picture.source: picture for picture in drawn if picture}
 
 
-def _draw(
-    inputs: Inputs, source: Source, content: Content | None, intensity_range: intensity.Range | None
-) -> Picture | None:
+def _draw(inputs: Inputs, source: Source, content: Content | None, images: ImageType | None) -> Picture | None:
     try:
-        encoded, ids = inputs.read(source, content, intensity_range)
-        small = Image.fromarray(thumbnail(open_reduced(encoded, _SIDE), _SIDE))
+        encoded, ids = inputs.read(source, content)
+        small = Image.fromarray(thumbnail(open_reduced(encoded, _SIDE, images), _SIDE))
     except Exception:  # It could be read a moment ago; whatever happened to it is not worth the page.
         return None
     mask = Image.fromarray(ids).resize(small.size, Image.Resampling.NEAREST)

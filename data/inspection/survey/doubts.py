@@ -13,7 +13,7 @@ import numpy as np
 from data.base.errors import UserError
 from data.consistency import check_consistency
 from data.contract import SPLITS
-from data.decoding import intensity, orientation
+from data.decoding import image_type, orientation
 from data.formats import SetAside, Source
 from data.inspection.survey.measures import SPECK_PIXELS
 from data.inspection.survey.survey import Named, Survey
@@ -87,13 +87,10 @@ def find_doubts(survey: Survey) -> list[Doubt]:
 
 
 def _contradictions(survey: Survey) -> Iterator[Doubt]:
-    found = [*survey.contradictions]
     try:
         check_consistency(survey.notes)
     except UserError as error:
-        found.append(str(error))
-    for text in found:
-        yield Doubt("The files contradict each other", text, stops=True)
+        yield Doubt("The files contradict each other", str(error), stops=True)
 
 
 def _set_aside(survey: Survey) -> Iterator[Doubt]:
@@ -249,5 +246,5 @@ def _masks(survey: Survey) -> Iterator[Doubt]:
 def _noticed(survey: Survey) -> Iterator[Doubt]:
     for text in orientation.remarks(survey.notes):
         yield Doubt("Images that EXIF turns", text)
-    for text in intensity.remarks(survey.notes, survey.intensity_range):
-        yield Doubt("Images of many bits", text)
+    for text in image_type.remarks(survey.image_type) if survey.image_type else ():
+        yield Doubt("Images of many bits or bands", text)

@@ -25,7 +25,7 @@ from data.contract import (
     compression_type,
     example_name,
 )
-from data.decoding import intensity
+from data.decoding.image_type import ImageType, of_report
 from data.decoding.images import BadImageError, EncodedImage, decode, open_image, read_image, upright_size
 from data.decoding.notes import Notes
 from data.formats import Reader, SetAside, Source
@@ -56,7 +56,7 @@ class Inputs(abc.ABC):
       ignored: inputs that the data set itself does not list.
       notes: what was noticed when the data set was converted; of one that was not, what is noticed now counts.
       fill_splits: what to do if a split is empty.
-      takes_range: whether images of more than 8 bits can be read once their range is known.
+      images: what images are, as far as a conversion says it.
     """
 
     label_map: LabelMap
@@ -65,7 +65,7 @@ class Inputs(abc.ABC):
     ignored: list[SetAside]
     notes: Notes
     fill_splits: str = "add some, or change the shares with --split"
-    takes_range: bool = True
+    images: ImageType | None = None
 
     @abc.abstractmethod
     def __iter__(self) -> Iterator[Input]:
@@ -76,18 +76,14 @@ class Inputs(abc.ABC):
         """Some of the inputs again."""
 
     @abc.abstractmethod
-    def read(
-        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
-    ) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
         """An image and its mask, [height, width] uint8 class ids.
 
         Args:
           source: one of the inputs.
           content: its bytes, where they came with it.
-          intensity_range: what becomes 0 and 255 in images of more than 8 bits; None while that is not known.
 
         Raises:
-          UnknownRangeError: if it has to be known.
           BadImageError: if the pair cannot be used.
           OSError: if a file cannot be read.
         """
@@ -112,7 +108,6 @@ class DataSet(Inputs):
             self.fill_splits = reader.fill_splits(listing.sources)
         self.set_aside, self.ignored = listing.set_aside, listing.ignored
         self.notes = Notes()
-        self.takes_range = intensity.RANGE_KEY in type(reader).model_fields
 
     def __getstate__(self) -> dict[str, object]:
         return {**self.__dict__, "_sources": [], "set_aside": [], "ignored": []}
@@ -123,13 +118,8 @@ class DataSet(Inputs):
     def find(self, sources: list[Source]) -> list[Input]:
         return [(source, None) for source in sources]
 
-    def read(
-        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
-    ) -> tuple[EncodedImage, np.ndarray]:
-        reader = self._reader
-        if intensity_range:
-            reader = reader.model_copy(update={intensity.RANGE_KEY: intensity_range})
-        labeled = reader.read(source)
+    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
+        labeled = self._reader.read(source)
         return labeled.image, labeled.class_ids
 
 
@@ -167,6 +157,7 @@ class Records(Inputs):
             self.set_aside += [SetAside(entry["input"], entry["reason"]) for entry in report["set_aside"]]
             self.ignored += [SetAside(entry["input"], entry["reason"]) for entry in report.get("ignored", [])]
             self.notes.add(Notes.from_json(report.get("notes", Notes().to_json())))
+            self.images = of_report(report)
             self.total = (self.total or 0) + sum(split["examples"] for split in report["splits"].values())
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise UserError(
@@ -212,9 +203,7 @@ class Records(Inputs):
             source = Source(name, split, image, "", texts[SLICE], texts[GROUP])
             yield source, Content(values[IMAGE], values[MASK])
 
-    def read(
-        self, source: Source, content: Content | None, intensity_range: intensity.Range | None
-    ) -> tuple[EncodedImage, np.ndarray]:
+    def read(self, source: Source, content: Content | None) -> tuple[EncodedImage, np.ndarray]:
         if content is None:
             raise BadImageError(source.mask)
         for name, value in ((IMAGE, content.image), (MASK, content.mask)):
@@ -233,7 +222,8 @@ class Records(Inputs):
                 f"sizes differ: the image of {source.source_id} has {width}x{height} pixels, the mask "
                 f"{mask.width}x{mask.height}"
             )
-        return read_image(content.image, mask.size, MAX_PIXELS, "upright", intensity_range), ids
+        nodata = self.images.nodata if self.images else None
+        return read_image(content.image, mask.size, MAX_PIXELS, "upright", nodata), ids
 
 
 def _place(image: str) -> tuple[str, int]:

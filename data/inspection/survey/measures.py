@@ -10,7 +10,10 @@ from PIL import Image
 from scipy import ndimage
 
 from data.contract import IGNORE_LABEL
+from data.decoding.image_type import ImageType
 from data.decoding.images import EncodedImage, open_image
+from data.decoding.pictures import picture_of
+from data.decoding.structure import is_deep
 from data.near_duplicates import perceptual_hash
 
 # Objects are counted by powers of two of their pixels, 1 to 2^31.
@@ -51,7 +54,9 @@ class Measures:
       width: pixels.
       classes: by class id, of those that occur.
       ignored: pixels without a class.
-      values: [256] counts of the values in a sample of the pixels, by channel.
+      values: [256] counts of the values in a sample of the pixels, by channel; empty for other images than gray and RGB
+        of 8 bits.
+      is_blank: whether all pixels have one color.
       fingerprint: what near-duplicates of the image have nearly the same of; None if it is too plain.
     """
 
@@ -60,6 +65,7 @@ class Measures:
     classes: dict[int, ClassMeasures]
     ignored: int
     values: dict[str, np.ndarray]
+    is_blank: bool
     fingerprint: int | None
 
 
@@ -81,7 +87,16 @@ def measure(image: EncodedImage, ids: np.ndarray) -> Measures:
     sample = np.asarray(reduced)[:: _step(reduced.height), :: _step(reduced.width)]
     small = thumbnail(reduced)
     fingerprint = perceptual_hash(small if small.ndim == 3 else small[..., None])
-    return Measures(image.height, image.width, classes, int(pixels[IGNORE_LABEL]), _values(sample), fingerprint)
+    values = _values(sample)
+    return Measures(
+        image.height,
+        image.width,
+        classes,
+        int(pixels[IGNORE_LABEL]),
+        {} if is_deep(image.encoded) else values,
+        all(np.count_nonzero(counts) == 1 for counts in values.values()),
+        fingerprint,
+    )
 
 
 def _inner(ids: np.ndarray) -> np.ndarray:
@@ -101,8 +116,17 @@ def _regions(mask: np.ndarray) -> np.ndarray:
     return np.bincount(labels.ravel())[1:]
 
 
-def open_reduced(image: EncodedImage, side: int = _SAMPLED_SIDE) -> Image.Image:
-    """The image at `side` pixels or somewhat more where its decoder can do that, at its own size otherwise."""
+def open_reduced(image: EncodedImage, side: int = _SAMPLED_SIDE, images: ImageType | None = None) -> Image.Image:
+    """The image as people see it, at `side` pixels or somewhat more where its decoder can do that, or at its own size.
+
+    Args:
+      image: as the contract stores it.
+      side: of the result.
+      images: what images of the data set are, for names of bands.
+    """
+    if is_deep(image.encoded):
+        names, nodata = (images.names, images.nodata) if images else ((), None)
+        return Image.fromarray(np.ascontiguousarray(picture_of(image.encoded, names, nodata)))
     opened = open_image(image.encoded)
     opened.draft(None, (side, side))
     opened.load()

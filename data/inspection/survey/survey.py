@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import collections
+import contextlib
 import dataclasses
 import heapq
 from collections.abc import Callable
@@ -11,8 +12,8 @@ import numpy as np
 
 from data.base.errors import UserError
 from data.contract import SPLITS
-from data.decoding import intensity
-from data.decoding.errors import UnknownRangeError, why_unusable
+from data.decoding.errors import why_unusable
+from data.decoding.image_type import ImageType, noted_image_type
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
 from data.inspection.survey.inputs import Content, Inputs, file_kind
@@ -87,13 +88,12 @@ class Survey:
       specks: [C] regions of a few pixels.
       sizes: images by width and height.
       kinds: images by how their files are stored.
-      values: counts of sampled values, by channel.
+      values: counts of sampled values of 8 bits, by channel.
       set_aside: inputs that cannot be used.
       ignored: inputs that the data set does not list.
       notes: what was noticed while files were read.
       fill_splits: what to do if a split is empty.
-      intensity_range: what became 0 and 255 of images of more than 8 bits; None if there are none.
-      contradictions: why files cannot be read as one data set.
+      image_type: what the images are; None if they differ.
       groups: images by group and split.
       fingerprints: of each image that has one, with where it comes from.
       candidates: images that show each class best, as heaps.
@@ -116,8 +116,7 @@ class Survey:
     sizes: collections.Counter[tuple[int, int]] = dataclasses.field(default_factory=collections.Counter)
     kinds: collections.Counter[str] = dataclasses.field(default_factory=collections.Counter)
     values: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
-    intensity_range: intensity.Range | None = None
-    contradictions: list[str] = dataclasses.field(default_factory=list)
+    image_type: ImageType | None = None
     groups: dict[str, collections.Counter[str]] = dataclasses.field(default_factory=dict)
     fingerprints: list[tuple[int, Source]] = dataclasses.field(default_factory=list)
     candidates: dict[int, list[Candidate]] = dataclasses.field(default_factory=dict)
@@ -169,7 +168,7 @@ class Survey:
             self.groups.setdefault(source.group, collections.Counter())[source.split] += 1
         if measures.fingerprint is not None:
             self.fingerprints.append((measures.fingerprint, source))
-        if all(np.count_nonzero(counts) == 1 for counts in measures.values.values()):
+        if measures.is_blank:
             self.blank.add(source.image)
         self._add_classes(source, measures, split, order)
 
@@ -206,7 +205,6 @@ class _Looked:
       kind: how its image is stored.
       measures: None if it cannot be used.
       reason: why it cannot be used.
-      is_deep: whether it can be used once it is known how images of more than 8 bits are scaled.
       notes: what was noticed while it was read.
     """
 
@@ -214,7 +212,6 @@ class _Looked:
     kind: str
     measures: Measures | None
     reason: str
-    is_deep: bool
     notes: Notes
 
 
@@ -231,29 +228,11 @@ def survey(origin: str, processes: Processes, progress: Callable[[int, int | Non
     """
     inputs = processes.inputs
     found = Survey.of_nothing(origin, inputs)
-    deep: list[Source] = []
-    range_notes = Notes()
-    done, total = 0, inputs.total
-    for looked in processes.map(_look, inputs, None):
-        if looked.is_deep:
-            deep.append(looked.source)
-            range_notes.add(looked.notes)
-            total = total and total + 1  # It is read again.
-        else:
-            _add(found, looked)
-        done += 1
-        progress(done, total)
-    if deep:
-        range_notes.add(found.notes)
-        found.intensity_range = range_notes.ranges[intensity.VALUES]
-        try:
-            found.intensity_range = intensity.find_range(range_notes, is_addition=False)
-        except UserError as error:  # The conversion ends with it; here the images are shown all the same.
-            found.contradictions.append(str(error))
-        for looked in processes.map(_look, inputs.find(deep), found.intensity_range):
-            _add(found, looked)
-            done += 1
-            progress(done, total)
+    for done, looked in enumerate(processes.map(_look, inputs), start=1):
+        _add(found, looked)
+        progress(done, inputs.total)
+    with contextlib.suppress(UserError):  # The conversion ends with it; here the images are shown all the same.
+        found.image_type = noted_image_type(found.notes)
     if not found.images:
         reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:10])
         remedy = proposal(found.notes, found.label_map)
@@ -271,14 +250,12 @@ def _add(found: Survey, looked: _Looked) -> None:
     found.add(looked.source, looked.measures)
 
 
-def _look(inputs: Inputs, source: Source, content: Content | None, intensity_range: intensity.Range | None) -> _Looked:
-    measures, reason, kind, is_deep = None, "", "", False
+def _look(inputs: Inputs, source: Source, content: Content | None) -> _Looked:
+    measures, reason, kind = None, "", ""
     with collecting(source.image, source.mask) as notes:
         try:
-            image, ids = inputs.read(source, content, intensity_range)
+            image, ids = inputs.read(source, content)
             kind, measures = file_kind(source, content), measure(image, ids)
-        except UnknownRangeError as error:
-            is_deep, reason = inputs.takes_range, str(error)
         except Exception as error:  # Whatever one pair does to its reader, the others are looked at.
             reason = why_unusable(error)
-    return _Looked(source, kind, measures, reason, is_deep, notes)
+    return _Looked(source, kind, measures, reason, notes)

@@ -10,11 +10,12 @@ from typing import Any
 
 import orjson
 
+from data.decoding.arrays import GZIP_SIGNATURE, MAX_BANDS, decode_array
 from data.decoding.images import BadImageError, upright_size
 from models.serving.signatures import IMAGES
 
 _SIGNATURE = "serving_default"
-_FORM = '{"instances": [{"b64": "…"}, …]}, with JPEG or PNG files in base64'
+_FORM = '{"instances": [{"b64": "…"}, …]}, with JPEG or PNG files, or arrays in NumPy\'s format, in base64'
 # What absl::Base64Unescape, which TF Serving calls, passes over, and takes for padding.
 _SPACE, _PADDING = b" \t\n\v\f\r", b"=."
 _NOT_BASE64 = re.compile(r"[^A-Za-z0-9+/]")
@@ -36,7 +37,7 @@ class PredictRequest:
     """The images of a request.
 
     Attributes:
-      images: JPEG or PNG files, by their looks.
+      images: encoded images, by their looks.
       by_rows: whether they came as `instances` (rows) rather than `inputs` (columns).
     """
 
@@ -92,17 +93,22 @@ def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
       max_pixels: the limit.
 
     Raises:
-      BadRequestError: if it is neither JPEG nor PNG.
+      BadRequestError: if it is none.
       TooManyPixelsError: if it has more pixels.
     """
     try:
         height, width = upright_size(content)
-    except BadImageError:
-        raise BadRequestError("not a JPEG or PNG image") from None
+    except BadImageError as error:
+        raise BadRequestError(str(error)) from None
     if width * height > max_pixels:
         raise TooManyPixelsError(
             f"the image has {width}x{height} pixels; the limit is {max_pixels} (--max-pixels of the server)"
         )
+    if content.startswith(GZIP_SIGNATURE):  # Whose bytes may unpack to more than the header says.
+        try:
+            decode_array(content, max_pixels * MAX_BANDS)
+        except BadImageError as error:
+            raise BadRequestError(f"the array is {error}") from None
     return height, width
 
 
@@ -115,7 +121,7 @@ def image_sizes(images: list[bytes], max_pixels: int, max_request_pixels: int) -
       max_request_pixels: limit for all of them together.
 
     Raises:
-      BadRequestError: if one is neither JPEG nor PNG; the message says which.
+      BadRequestError: if one is none; the message says which.
       TooManyPixelsError: if one, or all of them together, have more pixels.
     """
     sizes = []

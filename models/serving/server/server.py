@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import dataclasses
 import logging
@@ -12,12 +13,14 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
+import numpy as np
 import orjson
 import prometheus_client
 from aiohttp import web
 
 from data.base.errors import UserError
-from data.decoding.images import BadImageError
+from data.decoding.images import BadImageError, encode_png, read_image
+from data.decoding.pictures import picture_of
 from data.label_map import LabelMap
 from models.serving.server.batching import Answer, Batcher, BusyError
 from models.serving.server.follower import Follower
@@ -114,6 +117,7 @@ class ModelServer:
                         web.get(path, self._status),
                         web.get(f"{path}/metadata", self._metadata),
                         web.post(f"{path}:predict", self._predict),
+                        web.post(f"{path}:read", self._read),
                     )
                 ),
             ]
@@ -184,7 +188,8 @@ class ModelServer:
         """What clients need to interpret the maps: classes with their colors, and how images were resized."""
         facts = self.follower.model.facts
         classes = [label.model_dump() for label in LabelMap.model_validate(facts["label_map"]).classes]
-        return _json({"classes": classes, "preprocessing": facts["preprocessing"]})
+        takes_pictures = self.follower.model.input.image_type.is_usual
+        return _json({"classes": classes, "preprocessing": facts["preprocessing"], "takes_pictures": takes_pictures})
 
     def _check_version(self, request: web.Request) -> None:
         wanted = request.match_info.get("version")
@@ -207,14 +212,40 @@ class ModelServer:
             }
         )
 
-    async def _predict(self, request: web.Request) -> web.Response:
-        self._check_version(request)
+    async def _receive(self, request: web.Request) -> bytes | web.Response:
+        """The body of a request, or an error if it does not come in time."""
         try:
-            body = await asyncio.wait_for(request.read(), self._limits.receive_seconds)
+            return await asyncio.wait_for(request.read(), self._limits.receive_seconds)
         except asyncio.TimeoutError:
             response = _error(408, f"the request did not arrive within {self._limits.receive_seconds:g} s")
             response.force_close()
             return response
+
+    async def _read(self, request: web.Request) -> web.Response:
+        """A file that browsers cannot read, as the model takes it and as people see it, for the page."""
+        self._check_version(request)
+        body = await self._receive(request)
+        if not isinstance(body, bytes):
+            return body
+        shape = self.follower.model.input
+
+        def read() -> bytes:
+            image = read_image(body, None, self._limits.max_pixels)
+            shown = encode_png(np.ascontiguousarray(picture_of(image.encoded, shape.band_names, shape.nodata)))
+            return orjson.dumps(
+                {name: base64.b64encode(content).decode() for name, content in (("b64", image.encoded), ("png", shown))}
+            )
+
+        try:
+            return web.Response(body=await asyncio.to_thread(read), content_type="application/json")
+        except BadImageError as error:
+            return _error(400, str(error))
+
+    async def _predict(self, request: web.Request) -> web.Response:
+        self._check_version(request)
+        body = await self._receive(request)
+        if not isinstance(body, bytes):
+            return body
         try:
             wanted = read_request(body, self._limits.max_instances)
             sizes = image_sizes(wanted.images, self._limits.max_pixels, self._limits.max_request_pixels)

@@ -19,7 +19,7 @@ def on_cluster(config: Config) -> Config:
     Raises:
       UserError: if the steps cannot see a path, or cannot train with the strategy.
     """
-    config = config.with_intensity_range()  # The report of the conversion may not be seen under the other path.
+    config = config.with_image_type()  # The report of the conversion may not be seen under the other path.
     volume = config.kubeflow.volume
     if config.train.strategy == "multi_worker":
         raise UserError("train.strategy: multi_worker does not work on Kubeflow, where the Trainer is a single pod")

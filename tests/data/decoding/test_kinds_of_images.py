@@ -2,14 +2,17 @@
 
 import contextlib
 import io
+import warnings
 import zlib
 
 import numpy as np
 import pytest
 import tensorflow as tf
 from PIL import Image
+from rasterio.io import MemoryFile
 
-from data.decoding.images import BadImageError, UnknownRangeError, read_image, upright_size
+from data.decoding.arrays import decode_array
+from data.decoding.images import BadImageError, read_image, upright_size
 from data.decoding.notes import collecting
 from tests.data.decoding.files import chunk, png, tiff
 
@@ -25,7 +28,23 @@ NO_HEADER = b"no header of a TIFF"
 
 
 def pixels(image) -> np.ndarray:
+    """What an image holds as it is stored, without a dimension of one band."""
+    if image.format == "npy":
+        return decode_array(image.encoded, LIMIT).squeeze()
+    if image.format == "png" and image.encoded[24] == 16:
+        return tf.io.decode_png(image.encoded, dtype=tf.uint16).numpy().squeeze()
     return tf.io.decode_image(image.encoded, expand_animations=False).numpy().squeeze()
+
+
+def geotiff(values: np.ndarray, **options) -> bytes:
+    """[h, w, bands] as GDAL writes them."""
+    size = {"height": values.shape[0], "width": values.shape[1], "count": values.shape[2], "dtype": values.dtype}
+    with MemoryFile() as file:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # It lies nowhere on the earth.
+            with file.open(driver="GTiff", **size, **options) as raster:
+                raster.write(np.moveaxis(values, -1, 0))
+        return file.read()
 
 
 def saved(image: Image.Image, kind: str, **options) -> bytes:
@@ -118,7 +137,10 @@ def of_all_modes():
 def test_all_modes_that_pillow_writes_are_read(kind, mode, content):
     found = read_image(content, (7, 5), LIMIT)
     assert pixels(found).shape[:2] == (5, 7)
-    if kind in ("PNG", "TIFF") and mode in ("RGB", "RGBA", "RGBX"):
+    if (kind, mode) == ("TIFF", "RGBX"):  # A fourth band of which it does not say that it is alpha.
+        np.testing.assert_array_equal(pixels(found)[..., :3], COLORS)
+        assert (found.format, pixels(found).shape[2]) == ("npy", 4)
+    elif kind in ("PNG", "TIFF") and mode in ("RGB", "RGBA"):
         np.testing.assert_array_equal(pixels(found), COLORS)
 
 
@@ -127,8 +149,9 @@ def test_zero_is_white_where_the_file_says_so():
         image = Image.fromarray(GRAY).convert(kind)
         content = saved(image, "TIFF", tiffinfo={262: 0})
         np.testing.assert_array_equal(pixels(read_image(content, (7, 5), LIMIT)), np.asarray(image.convert("L")))
-    shown = read_image(tiff(DEEP, t262=0), (7, 5), LIMIT, intensity_range=(0, 65535))
-    np.testing.assert_array_equal(pixels(shown), np.rint((65535 - DEEP.astype(float)) / 257))
+    np.testing.assert_array_equal(pixels(read_image(tiff(DEEP, t262=0), (7, 5), LIMIT)), 65535 - DEEP)
+    signed = DEEP.astype(np.int16)
+    np.testing.assert_array_equal(pixels(read_image(tiff(signed, t262=0), (7, 5), LIMIT)), -signed.astype(float))
 
 
 def test_several_images_in_one_file_are_refused_but_thumbnails_are_not():
@@ -165,40 +188,85 @@ DEEP_FILES = {
 
 
 @pytest.mark.parametrize("name", DEEP_FILES)
-def test_all_bits_of_deep_images_count(name):
+def test_all_bits_of_deep_images_are_kept(name):
     content, values = DEEP_FILES[name]
-    low, high = float(values.min()), float(values.max())
-    with collecting("x") as notes, pytest.raises(UnknownRangeError, match="more than 8 bits"):
-        read_image(content, (7, 5), LIMIT)
-    assert notes.ranges == {"intensity": (low, high)}
-    assert notes.counts == {"images_of_more_than_8_bits": 1}
-    image = read_image(content, (7, 5), LIMIT, intensity_range=(low, high))
-    expected = np.rint((values.astype(np.float64) - low) / (high - low) * 255)
-    np.testing.assert_array_equal(pixels(image), expected)
+    with collecting("x") as notes:
+        image = read_image(content, (7, 5), LIMIT)
+    found = pixels(image)
+    np.testing.assert_array_equal(found, values)
+    bands = 1 if values.ndim == 2 else values.shape[2]
+    assert {f"image_type {found.dtype.name}", f"image_bands {bands}"} <= notes.counts.keys()
+    is_picture = found.dtype == np.uint16 and bands in (1, 3)
+    assert image.format == ("png" if is_picture else "npy")
+    if name in ("png", "png, colors"):
+        assert image.encoded == content
+    # What is stored is read again, as from TFRecords.
+    again = read_image(image.encoded, (7, 5), LIMIT)
+    np.testing.assert_array_equal(pixels(again), found)
 
 
-def test_values_without_a_brightness_are_refused():
+def test_what_has_no_data():
     values = DEEP.astype(np.float32)
     values[2, 3] = np.nan
-    with pytest.raises(BadImageError, match="not finite"):
-        read_image(tiff(values), (7, 5), LIMIT, intensity_range=(0, 1))
+    image = read_image(tiff(values), (7, 5), LIMIT)
+    assert np.argwhere(image.no_data).tolist() == [[2, 3]]
+    with pytest.raises(BadImageError, match="no pixel with data"):
+        read_image(tiff(np.full_like(values, np.nan)), (7, 5), LIMIT)
+    # Said by the file, by the user, and by the user against the file.
+    content = geotiff(np.dstack([DEEP] * 4), nodata=int(DEEP[1, 1]))
+    for nodata, value in ((None, DEEP[1, 1]), (int(DEEP[0, 0]), DEEP[0, 0])):
+        with collecting("x") as notes:
+            image = read_image(content, (7, 5), LIMIT, nodata=nodata)
+        np.testing.assert_array_equal(image.no_data, value == DEEP)
+        assert f"image_nodata {value}" in notes.counts
+    image = read_image(png(GRAY), (7, 5), LIMIT, nodata=int(GRAY[0, 0]))
+    assert image.encoded == png(GRAY)
+    np.testing.assert_array_equal(image.no_data, GRAY[0, 0] == GRAY)
+    image = read_image(geotiff(COLORS, nodata=int(GRAY[2, 2])), (7, 5), LIMIT)
+    np.testing.assert_array_equal(image.no_data, (GRAY[2, 2] == COLORS).any(axis=2))
 
 
-def test_colors_whose_bits_pillow_cuts_off_are_refused():
+@pytest.mark.parametrize("compress", ["none", "lzw", "deflate", "zstd"])
+@pytest.mark.parametrize("interleave", ["pixel", "band"])
+def test_any_number_of_bands_in_a_tiff(compress, interleave):
+    values = GENERATOR.integers(0, 12_000, (40, 30, 13), np.uint16)
+    content = geotiff(values, compress=compress, interleave=interleave)
+    image = read_image(content, (30, 40), LIMIT)
+    np.testing.assert_array_equal(decode_array(image.encoded, 40 * 30 * 13), values)
+    for broken in (content[: len(content) // 2], content[:100]):
+        with pytest.raises(BadImageError) as error:
+            read_image(broken, (30, 40), LIMIT)
+        assert "\n" not in str(error.value)
+    with pytest.raises(BadImageError, match="30x40 pixels of 13 bands are more values than the limit"):
+        read_image(content, (30, 40), 2000)
+
+
+def test_a_tiff_that_claims_more_than_it_has_is_refused():
+    content = bytearray(tiff(DEEP))
+    for tag in (b"\x00\x01\x04\x00", b"\x01\x01\x04\x00"):
+        place = content.find(tag)
+        content[place + 8 : place + 12] = (32768).to_bytes(4, "little")
+    with pytest.raises(BadImageError, match="32768x32768 pixels are more than the limit"):
+        read_image(bytes(content), None, LIMIT)
+    with pytest.raises(BadImageError):
+        read_image(bytes(content), None, 2**31)
+
+
+def test_pages_of_many_bits_are_refused():
+    images = [Image.fromarray(DEEP), Image.fromarray(DEEP[::-1])]
+    with pytest.raises(BadImageError, match="several images"):
+        read_image(saved(images[0], "TIFF", save_all=True, append_images=images[1:]), (7, 5), LIMIT)
+
+
+def test_colors_whose_bits_are_cut_off_or_mean_something_else_are_refused():
     ppm = b"P6 7 5 65535\n" + DEEP_COLORS.astype(">u2").tobytes()
-    planes = tiff(DEEP_COLORS, t284=2)
-    for content in (ppm, planes):
-        with pytest.raises(BadImageError, match=r"save it as a PNG|unreadable"):
-            read_image(content, (7, 5), LIMIT, intensity_range=(0, 65535))
-
-
-def test_lost_levels_are_an_error():
-    dim = (np.arange(35, dtype=np.uint16) * 5).reshape(5, 7)
-    with pytest.raises(BadImageError, match=r"of its 35 levels \(0 to 170\) only 2 .* --intensity-range LOW,HIGH"):
-        read_image(png(dim), (7, 5), LIMIT, intensity_range=(0, 65535))
-    # Few levels may be few, as in a drawing.
-    image = read_image(png(dim // 20 * 20), (7, 5), LIMIT, intensity_range=(0, 65535))
-    assert pixels(image).max() == 1
+    inks = tiff(np.dstack([DEEP_COLORS, DEEP]), t262=5, t338=0)
+    multiplied = tiff(np.dstack([DEEP_COLORS, DEEP]), t338=1)
+    for content in (ppm, inks, multiplied):
+        with pytest.raises(BadImageError, match=r"save it as a PNG|CMYK of more than 8 bits|multiplied by alpha"):
+            read_image(content, (7, 5), LIMIT)
+    gray = b"P5 7 5 65535\n" + DEEP.astype(">u2").tobytes()
+    np.testing.assert_array_equal(pixels(read_image(gray, (7, 5), LIMIT)), DEEP)
 
 
 def test_any_file_is_read_or_named():
@@ -212,7 +280,7 @@ def test_any_file_is_read_or_named():
                 broken[GENERATOR.integers(len(broken))] = GENERATOR.integers(256)
             broken = bytes(broken[: GENERATOR.integers(len(broken))] if GENERATOR.random() < 0.2 else broken)
             try:
-                image = read_image(broken, None, LIMIT, intensity_range=(0, 65535))
+                image = read_image(broken, None, LIMIT)
             except BadImageError as error:
                 outcomes.add("refused" if "\n" not in str(error) else "several lines")
             else:

@@ -11,6 +11,7 @@ from PIL import Image
 from data.base.errors import UserError
 from data.contract import IGNORE_LABEL, SPLITS, SegmentationExample
 from data.decoding import orientation
+from data.decoding.image_type import ImageType
 from data.decoding.images import EncodedImage, encode_png
 from data.decoding.notes import Notes, note
 from data.formats import LabeledImage, Listing, Reader, SetAside, Source
@@ -281,27 +282,29 @@ def deep(tmp_path):
     return tmp_path
 
 
-def test_deep_images_are_scaled_by_the_range_of_all(deep):
+def test_deep_images_are_shown_by_what_differs_in_them(deep):
     steps = []
     inputs = DataSet(MaskFolderReader(folder=str(deep), classes=NAMES[:2]))
     found = look("deep", inputs, progress=lambda done, total: steps.append((done, total)))
     assert found.images == 30
     assert found.kinds == {"PNG, gray, 16 bits": 30}
-    assert found.intensity_range == (1000, 2999)
-    assert np.flatnonzero(found.values["gray"])[[0, -1]].tolist() == [0, 255]
-    assert doubt_of(found, "Images of many bits").text.endswith("30; 1000 became black, 2999 white")
-    assert steps[-1] == (60, 60)
+    assert found.image_type == ImageType("uint16", 1)
+    assert found.values == {}
+    assert found.blank.count == 0
+    assert doubt_of(found, "Images of many bits or bands").text == "images: 1 band of uint16"
+    assert steps[-1] == (30, 30)
     with Processes(inputs, 1) as processes:
-        assert len(draw(processes, choose(found), found.intensity_range)) == 24
+        assert len(draw(processes, choose(found), found.image_type)) == 24
 
 
 def test_deep_images_beside_others_are_shown_though_the_conversion_refuses_them(deep):
     Image.fromarray(noise(0)).save(deep / "images" / "7.png")
     found = look("deep", DataSet(MaskFolderReader(folder=str(deep), classes=NAMES[:2])))
     assert found.images == 30
+    assert found.image_type is None
     doubt = doubt_of(found, "The files contradict each other")
     assert doubt.stops
-    assert "--intensity-range 1000,2999" in doubt.text
+    assert "values of uint16, and" in doubt.text
 
 
 @pytest.fixture(scope="module")
@@ -351,7 +354,7 @@ def test_tfrecords_are_read_with_what_their_conversion_reported(records):
     assert [counts.images for counts in found.splits.values()] == [4, 4, 3]
     assert [entry.reason.split(" of ")[0] for entry in found.set_aside] == [
         "broken",
-        "not a JPEG or PNG image",
+        "not a JPEG or PNG image, nor an array in NumPy's format",
         "class id 9 in the mask",
         "bad {'mask': b''} has no image/segmentation/class/encoded",
         "the mask",

@@ -3,6 +3,7 @@ import pytest
 import tensorflow as tf
 
 from models.inputs.augmentation import augment
+from models.inputs.settings import AugmentationSettings, PreprocessingSettings
 
 NOTHING = {"flip_horizontal": False, "flip_vertical": False, "rotation_degrees": 0.0, "scale": 1.0}
 
@@ -93,3 +94,23 @@ def test_colours_change_and_pixels_stay_where_they_are(option):
         ) - 1
     assert np.abs(amounts).max() <= 0.51
     assert np.std(amounts) > 0.1
+
+
+def test_each_band_changes_by_itself_and_less():
+    generator = np.random.default_rng(0)
+    image = tf.constant(generator.normal(size=(16, 24, 24, 5)), tf.float32)
+    label = tf.zeros([16, 24, 24], tf.uint8)
+    shape = PreprocessingSettings(type="uint16", channels=5)
+    amounts = AugmentationSettings(**NOTHING).of_images(shape)
+    assert (amounts["brightness"], amounts["contrast"], amounts["saturation"]) == (0.1, 0.1, 0.0)
+    changed, _ = augment(image, label, tf.constant([0, 1]), **{**amounts, "contrast": 0.0})
+    shifts = (changed - image).numpy()
+    np.testing.assert_allclose(shifts, np.broadcast_to(shifts[:, :1, :1], shifts.shape), atol=1e-5)
+    assert np.abs(shifts).max() <= 0.1001
+    assert np.std(shifts[:, 0, 0], axis=1).min() > 0.001
+    changed, _ = augment(image, label, tf.constant([0, 1]), **{**amounts, "brightness": 0.0})
+    mean = image.numpy().mean(axis=(1, 2), keepdims=True)
+    np.testing.assert_allclose(changed.numpy().mean(axis=(1, 2), keepdims=True), mean, atol=1e-4)
+    usual = AugmentationSettings().of_images(PreprocessingSettings())
+    assert (usual["brightness"], usual["contrast"], usual["saturation"], usual["by_channel"]) == (0.3, 0.3, 0.3, False)
+    assert AugmentationSettings(brightness=0.5).of_images(shape)["brightness"] == 0.5

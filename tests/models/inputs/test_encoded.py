@@ -7,7 +7,6 @@ import pytest
 import tensorflow as tf
 from PIL import Image
 
-from data.decoding.intensity import scale
 from data.decoding.orientation import EXIF_PREFIX, exif_orientation, turned, without_orientation
 from data.decoding.structure import PNG_SIGNATURE
 from models.inputs import encoded
@@ -137,18 +136,10 @@ def test_the_graph_finds_what_python_finds():
     assert sum(value > 1 for value in expected) > 100
 
 
-@pytest.mark.parametrize("channels", [1, 2, 3, 4])
-def test_sixteen_bits_become_eight_as_in_the_conversion(channels):
-    values = np.random.default_rng(0).integers(0, 5000, (20, 30, channels), np.uint16)
-    content = tf.io.encode_png(values).numpy()
-    result = decoded(encoded.with_eight_bits(tf.constant(content), (100.0, 4095.0)).numpy())
-    np.testing.assert_array_equal(result, scale(values[..., : 3 if channels >= 3 else 1], (100.0, 4095.0)))
-
-
-def test_sixteen_bits_without_a_range_are_an_error():
+def test_sixteen_bits_are_an_error_where_eight_are_wanted():
     deep = tf.io.encode_png(np.zeros((4, 4, 1), np.uint16))
-    serve = tf.function(lambda content: encoded.with_eight_bits(content, None))
-    with pytest.raises(tf.errors.InvalidArgumentError, match="knows no range"):
+    serve = tf.function(encoded.of_eight_bits)
+    with pytest.raises(tf.errors.InvalidArgumentError, match="learned from images of 8"):
         serve(deep)
     for content in (png(b""), jpeg(b""), b"", b"\x89PNG"):
         assert serve(tf.constant(content)).numpy() == content

@@ -106,9 +106,8 @@ def test_augmentation_moves_numbers_of_16_bits_with_their_classes():
     class_ids = generator.integers(0, 4, [3, HEIGHT, WIDTH])
     label = np.stack([class_ids, 60_000 + class_ids], axis=-1).astype(np.int32)
     image = np.zeros([3, HEIGHT, WIDTH, 3], np.float32)
-    _, moved = augment(
-        tf.constant(image), tf.constant(label), tf.constant([1, 2]), **AugmentationSettings().model_dump()
-    )
+    amounts = AugmentationSettings().of_images(PreprocessingSettings())
+    _, moved = augment(tf.constant(image), tf.constant(label), tf.constant([1, 2]), **amounts)
     class_ids, numbers = moved.numpy()[..., 0], moved.numpy()[..., 1]
     inside = class_ids != IGNORE_LABEL
     assert (~inside).sum() > 0

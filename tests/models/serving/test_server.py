@@ -137,6 +137,19 @@ def server(destination):
     assert started.stop() == 0
 
 
+def test_the_page_lets_the_server_read_what_a_browser_cannot(server):
+    tiff = picture(200, file_format="TIFF")
+    status, _, found = server.request("POST", "/v1/models/segpipe:read", tiff)
+    assert (status, set(found)) == (200, {"b64", "png"})
+    stored, shown = (base64.b64decode(found[name]) for name in ("b64", "png"))
+    assert Image.open(io.BytesIO(shown)).size == (30, 20)
+    assert server.predict(stored)[2] == server.predict(BRIGHT)[2]
+    assert server.request("GET", "/v1/models/segpipe/facts")[2]["takes_pictures"] is True
+    for broken in (b"", tiff[:100], b"no image", png_header(20_000, 20_000)):
+        status, _, found = server.request("POST", "/v1/models/segpipe:read", broken)
+        assert (status, list(found)) == (400, ["error"])
+
+
 def is_alive(server):
     status, _, content = server.predict(BRIGHT)
     assert status == 200

@@ -136,7 +136,7 @@ def test_a_formats_own_options_come_first():
     output = CliRunner().invoke(cli, ["convert", "--format", "coco", "--help"]).output
     flags = re.findall(r"^  (--[a-z-]+)", output.partition("Options of all formats")[0], re.MULTILINE)
     assert flags[:2] == ["--annotations", "--unlabeled"]
-    assert flags[-3:] == ["--max-pixels", "--orientation", "--intensity-range"]
+    assert flags[-3:] == ["--max-pixels", "--orientation", "--nodata"]
     assert len(flags) == len(FORMATS["coco"].model_fields) - 1
 
 

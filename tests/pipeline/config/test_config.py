@@ -220,25 +220,51 @@ def test_the_newest_span_is_the_largest_number(tmp_path, write):
             config.data.newest_input()
 
 
-def test_the_model_scales_deep_images_as_the_conversion_did(tmp_path, write):
-    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/in",))
-    assert config.with_intensity_range() == config  # Nothing is there yet.
+def test_the_model_takes_images_as_they_were_converted(tmp_path, write):
+    def config(*overrides):
+        return load_config(write(MINIMAL), (f"data.input={tmp_path}/in", *overrides))
+
+    assert config().with_image_type() == config()  # Nothing is there yet.
     (tmp_path / "in").mkdir()
     for split in ("train", "eval", "test"):
         (tmp_path / "in" / f"{split}-0.tfrecord").touch()
-    own = load_config(write(MINIMAL), (f"data.input={tmp_path}/in", "preprocessing.intensity_range=[0, 1000]"))
-    for report in (None, {"splits": {}}):
-        if report:
-            (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
-        assert config.with_intensity_range().preprocessing.intensity_range is None
-        assert own.with_intensity_range().preprocessing.intensity_range == (0, 1000)
-    (tmp_path / "in" / "conversion.json").write_text('{"intensity_range": [0.0, 4095.0]}')
-    assert config.with_intensity_range().preprocessing.intensity_range == (0, 4095)
-    with pytest.raises(UserError, match=r"is \[0.0, 1000.0\], but .*/in was converted with \[0.0, 4095.0\]"):
-        own.with_intensity_range()
-    for value in ("[5, 5]", "[1, 0]", "[0, .inf]", "[1]"):
-        with pytest.raises(UserError, match=r"preprocessing\.intensity_range"):
-            load_config(write(MINIMAL), (f"preprocessing.intensity_range={value}",))
+    for report in ({"splits": {}}, {"image": {"type": "uint8", "bands": 1}}):
+        (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
+        shape = config().with_image_type().preprocessing
+        assert (shape.num_channels, shape.type, shape.is_usual) == (3, "uint8", True)
+    names = ["B02", "B03", "B04", "B08"]
+    report = {"image": {"type": "uint16", "bands": 4, "names": names, "nodata": 0}}
+    (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
+    found = config().with_image_type()
+    shape = found.preprocessing
+    assert (shape.channels, shape.type, shape.bands, shape.nodata) == (4, "uint16", names, 0)
+    assert found.with_image_type() == found
+    chosen = config("preprocessing.channels=[B08, 1]").with_image_type().preprocessing
+    assert (chosen.num_channels, chosen.chosen_bands(), chosen.stored_type) == (2, [3, 0], "uint16")
+    for override, message in (
+        ("channels=3", "preprocessing.channels is 3, but the images have 4 bands"),
+        ("channels=[B01]", "the images have no band B01; there are 4, and their names are B02, B03, B04, B08"),
+        ("channels=[5]", "the images have no band 5"),
+        ("type=float32", "preprocessing.type is float32, but images in .*/in have 4 bands"),
+        ("nodata=1", "preprocessing.nodata is 1.0, but images in"),
+        ("bands=5", "preprocessing.bands is 5, but images in"),
+    ):
+        with pytest.raises(UserError, match=message):
+            config(f"preprocessing.{override}").with_image_type()
+    for override in ("channels=0", "channels=65", "channels=[]", "percentiles=[99, 1]", "percentiles=[0.55, 99]"):
+        with pytest.raises(UserError, match=rf"preprocessing\.{override.partition('=')[0]}"):
+            config(f"preprocessing.{override}")
+
+
+def test_images_of_other_tfrecords_are_described_by_hand(write):
+    shape = load_config(
+        write(MINIMAL), ("preprocessing.type=float32", "preprocessing.channels=5", "data.input=nowhere")
+    ).preprocessing
+    assert (shape.num_bands, shape.has_pictures, shape.stored_type) == (5, False, "float32")
+    shape = load_config(write(MINIMAL), ("preprocessing.type=uint16", "data.input=nowhere")).preprocessing
+    assert (shape.num_bands, shape.has_pictures, shape.is_usual) == (3, True, False)
+    shape = load_config(write(MINIMAL), ("preprocessing.channels=[3, 2]", "data.input=nowhere")).preprocessing
+    assert (shape.num_channels, shape.chosen_bands(), shape.has_pictures) == (2, [2, 1], True)
 
 
 def test_the_gate_may_only_name_classes_of_the_label_map(brain_mri, write):

@@ -67,11 +67,11 @@ def test_stuff_in_the_label_map_has_no_objects():
     entries = LabelMap.from_names(["road", "car"]).model_dump()
     widths, objects = np.zeros((256, len(WIDTHS)), int), np.zeros(256, int)
     widths[:2, 0], objects[:2] = 8, 3
-    sample = Sample([Pair(4, 4, False, widths, objects)], [])
+    sample = Sample([Pair(4, 4, False, widths, objects=objects)], [])
     counts = {"train": 1, "eval": 1, "test": 1}
     of = DataFacts.of_sample(counts, sample, LabelMap.model_validate([{**entries[0], "kind": "stuff"}, entries[1]]))
     assert of.things.tolist() == [1]
-    mixed = Sample([Pair(4, 4, False, widths, objects), Pair(4, 4, False, widths)], [])
+    mixed = Sample([Pair(4, 4, False, widths, objects=objects), Pair(4, 4, False, widths)], [])
     assert DataFacts.of_sample(counts, mixed, LabelMap.model_validate(entries)).things.size == 0
 
 
