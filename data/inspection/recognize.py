@@ -117,7 +117,7 @@ def recognize(
     if not needs_labels:
         return recognized
     masks = sorted({source.mask for source in listing.sources})
-    values = _values(masks, progress)
+    values = _values(reader, masks, progress)
     proposal = propose_classes(values, find_name_files(files), MAX_PIXELS)
     read = f"all {len(masks)}"
     unread: tuple[str, ...] = ()
@@ -243,10 +243,10 @@ def is_tfrecords(folder: str) -> bool:
     return LABEL_MAP_FILE in names and all(find_input_files(folder).of_split[split] for split in SPLITS)
 
 
-def _values(masks: list[str], progress: Progress) -> MaskValues:
+def _values(reader: Reader, masks: list[str], progress: Progress) -> MaskValues:
     looks, unreadable = look_at_all(
         spread(masks, _MOST_MASKS),
-        lambda path: look_at_mask(path, MAX_PIXELS),
+        lambda path: look_at_mask(path, reader.read_mask(path, MAX_PIXELS)),
         lambda path: path,
         lambda look: look.size[0] * look.size[1],
         _MOST_MASK_PIXELS,

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from data.base.errors import UserError
 from data.base.files import join
-from data.listing.items import Item, Items, find_items
+from data.listing.items import EXTENSIONS, Item, Items, find_items
 from data.listing.naming import Affixes, Naming, find_naming
 from data.listing.pairing import pair
 from data.listing.places import Place, find_places
@@ -32,7 +32,9 @@ class Found:
     ignored: list[tuple[str, str]]
 
 
-def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
+def find_pairs(
+    source: str, images: str, masks: str, naming: Naming, mask_extensions: Collection[str] = EXTENSIONS
+) -> Found:
     """All pairs.
 
     Args:
@@ -40,6 +42,7 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
       images: name of the folders with images, `.` for `source`.
       masks: name of those with masks.
       naming: how their names differ.
+      mask_extensions: of the files that are masks, where they have a folder of their own.
 
     Raises:
       UserError: if there are no such folders, or most names only pair with another naming, which the message gives.
@@ -50,7 +53,7 @@ def find_pairs(source: str, images: str, masks: str, naming: Naming) -> Found:
     for place in places:
         _add(of_images, find_items(place.images, place.name, without=place.masks))
         if not is_one_folder:
-            _add(of_masks, find_items(place.masks, place.name, without=place.images))
+            _add(of_masks, find_items(place.masks, place.name, place.images, mask_extensions))
     image_names = [item.name for item in of_images.items]
     mask_names = [item.name for item in (of_images if is_one_folder else of_masks).items]
     if is_one_folder:

@@ -6,6 +6,7 @@ import dataclasses
 import mimetypes
 import os
 import unicodedata
+from collections.abc import Collection
 
 from data.base.errors import UserError
 from data.base.files import is_remote
@@ -55,13 +56,14 @@ def image_stem(path: str) -> str:
     return stem if extension.lower() in EXTENSIONS else ""
 
 
-def find_items(folder: str, name: str, without: str = "") -> Items:
+def find_items(folder: str, name: str, without: str = "", extensions: Collection[str] = EXTENSIONS) -> Items:
     """The images below a folder.
 
     Args:
       folder: the folder; if there is none, nothing is found.
       name: what is put before their names, such as `train`, or an empty string.
       without: a folder whose files are left out if it is below this one.
+      extensions: of the files that are wanted.
 
     Raises:
       UserError: if a link leads to nothing, and it cannot be told what should be there.
@@ -82,12 +84,12 @@ def find_items(folder: str, name: str, without: str = "") -> Items:
         path = printable(file.path)
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in relative.split("/")):
             found.ignored.append((path, "hidden, or left by a tool"))
-        elif file.missing and not (extension.lower() in EXTENSIONS or mimetypes.guess_type(relative)[0]):
+        elif file.missing and not (extension.lower() in extensions or mimetypes.guess_type(relative)[0]):
             # A whole folder may be missing, on a disk that is not mounted.
             raise UserError(
                 f"{file.path} is a link to {file.missing}, where nothing is; bring it back or delete the link"
             )
-        elif extension.lower() not in EXTENSIONS:
+        elif extension.lower() not in extensions:
             found.ignored.append((path, "not an image file"))
             found.others[stem] = path
         elif path != file.path:

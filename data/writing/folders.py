@@ -32,6 +32,11 @@ class AnnotationFolders:
         self._output = output
         self._writers, self._classes, self._tolerance = writers, classes, tolerance
 
+    @property
+    def are_wanted(self) -> bool:
+        """Whether there are formats."""
+        return bool(self._writers)
+
     def regions(self, class_ids: np.ndarray, objects: FoundObjects | None = None) -> list[Region]:
         """What is written of a mask, [height, width] uint8; nothing if there are no formats.
 

@@ -39,6 +39,8 @@ class PreprocessingSettings(Section):
         TFRecords with images of more than 8 bits need it, as they need the next two.
       bands: how many bands the images have, or their names; by default likewise, and 3 where there was no conversion.
       nodata: the value of pixels without data; by default likewise. NaN always means this.
+      window: pixels in each direction of the windows into which scenes were cut, as which `segpipe predict` then reads
+        them; by default those of the conversion, and of other data the size of the input.
     """
 
     height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
@@ -49,6 +51,7 @@ class PreprocessingSettings(Section):
     type: PixelType = "uint8"
     bands: BandCount | Annotated[list[str], pydantic.Field(min_length=1, max_length=64)] | None = None
     nodata: float | None = None
+    window: Annotated[int, pydantic.Field(ge=8)] | None = None
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> PreprocessingSettings:

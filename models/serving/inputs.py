@@ -15,6 +15,8 @@ from collections.abc import Iterator
 from PIL import Image
 
 from data.base.errors import UserError
+from data.decoding.errors import BadImageError
+from data.formats.geotiff.scene import opened
 
 RESULTS_FILE = "predictions.jsonl"
 # Marks the images that predict writes, so that they are neither taken for photographs nor mistaken for someone else's.
@@ -22,6 +24,7 @@ MARK = ("Software", "segpipe predict")
 _MARK_IN_PNG = b"tEXt" + b"\0".join(part.encode() for part in MARK)
 # The mark comes right after the header.
 _HEAD_BYTES = 256
+_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -54,7 +57,7 @@ class Results:
                 entry = json.loads(line)
                 listed = [
                     entry[key]
-                    for key in ("mask", "overlay", "instances", "panoptic")
+                    for key in ("mask", "overlay", "instances", "panoptic", "polygons")
                     if isinstance(entry.get(key), str)
                 ]
             except (ValueError, AttributeError):  # Someone else's file, or the last line of a run that was killed.
@@ -76,8 +79,17 @@ def is_result(path: str) -> bool:
         if not stat.S_ISREG(os.stat(path).st_mode):
             return False
         with open(path, "rb") as file:
-            return _MARK_IN_PNG in file.read(_HEAD_BYTES)
+            head = file.read(_HEAD_BYTES)
+        return _is_marked_tiff(path) if head.startswith(_TIFF_SIGNATURES) else _MARK_IN_PNG in head
     except OSError:  # Whoever reads it will say why.
+        return False
+
+
+def _is_marked_tiff(path: str) -> bool:
+    try:
+        with opened(path) as raster:
+            return bool(raster.tags().get("TIFFTAG_SOFTWARE") == MARK[1])
+    except BadImageError:
         return False
 
 

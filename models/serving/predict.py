@@ -9,7 +9,7 @@ import os
 import pathlib
 import re
 import stat
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -23,11 +23,14 @@ from data.decoding.images import BadImageError, read_image
 from data.decoding.orientation import without_orientation
 from data.decoding.pictures import picture_of
 from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
+from data.formats.geotiff.polygons import pyogrio_raw
+from data.formats.geotiff.scene import Scene
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
+from models.serving.scenes.predict import find_scene, predict_scene
 
 # What only models that tell objects apart have.
 _OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
@@ -52,6 +55,7 @@ class Prediction:
       overlay: path of the colored image.
       instances: path of the objects' numbers, 16 bits; only of models that tell objects apart, as the next three.
       panoptic: path of the numbers of all segments, as COCO's panoptic format stores them.
+      polygons: path of the polygons of a scene, if they are wanted.
       object_counts: objects by class name, without classes that have none.
       objects: each object's class, score, box (top, left, bottom, right) and area, in the order of their numbers.
       height: of the image, in pixels.
@@ -66,6 +70,7 @@ class Prediction:
     overlay: str = ""
     instances: str = ""
     panoptic: str = ""
+    polygons: str = ""
     object_counts: dict[str, int] | None = None
     objects: list[dict[str, Any]] | None = None
     height: int = 0
@@ -101,13 +106,13 @@ class _Output:
         """The path of a result, in the folder."""
         return os.path.relpath(path, self._folder)
 
-    def paths(self, name: str, kinds: Sequence[str]) -> dict[str, str]:
-        """Where the results of an image go, by their kinds.
+    def paths(self, name: str, kinds: Mapping[str, str]) -> dict[str, str]:
+        """Where the results of an image go, by their kinds, of which each has an extension.
 
         Raises:
           BadImageError: if something else is there.
         """
-        paths = {kind: os.path.join(self._folder, f"{name}_{kind}.png") for kind in kinds}
+        paths = {kind: os.path.join(self._folder, f"{name}_{kind}{end}") for kind, end in kinds.items()}
         for path in paths.values():
             if os.path.realpath(path) in self._inputs:
                 raise BadImageError(f"its result would overwrite the input {path}; choose another --output")
@@ -124,8 +129,11 @@ def predict(
     progress: Callable[[str, float], None] = lambda image, share: None,
     formats: Sequence[str] = (),
     tolerance: float = 1.0,
+    polygons: bool = False,
 ) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
+
+    Of a GeoTIFF that lies somewhere on the ground it writes `NAME_mask.tif`, as `models.serving.scenes` says.
 
     A model that tells objects apart has `NAME_instances.png` and `NAME_panoptic.png` too, and all of its objects are
     in the files of `data.writing.objects`. Each prediction is also a line of `predictions.jsonl`. One image at a time
@@ -140,11 +148,14 @@ def predict(
       progress: called with an image and its share that is done, now and then, if it is segmented in parts.
       formats: of labeling tools, for which annotations are written as well, by their names in `data.writing.WRITERS`.
       tolerance: how far outlines in annotations may lie from the edges of pixels, in pixels.
+      polygons: write `NAME_polygons.gpkg` for each scene as well.
 
     Raises:
-      UserError: if there is no model, the folder cannot be made, or annotations or someone else's files are there
-        already.
+      UserError: if there is no model, the folder cannot be made, annotations or someone else's files are there already,
+        or the package for polygons is missing.
     """
+    if polygons:
+        pyogrio_raw()
     loaded = load_model(model)
     target = _Output(output, list(inputs), list(inputs.values()))
     path = os.path.join(output, RESULTS_FILE)
@@ -158,12 +169,13 @@ def predict(
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress)
+        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress, polygons)
         for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)
             kept = {"image", "error"} if prediction.error else fields.keys() - {"error"}
             if not loaded.has_objects:
                 kept -= _OF_OBJECTS
+            kept -= {key for key, value in fields.items() if value == ""}
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
             lines.flush()
             yield prediction
@@ -202,10 +214,14 @@ class _Predictor:
     files: ObjectFiles | None
     max_pixels: int
     progress: Callable[[str, float], None]
+    polygons: bool
 
     def predictions(self, inputs: dict[str, str]) -> Iterator[Prediction]:
         for path, stem in inputs.items():
             try:
+                if (scene := find_scene(path, self.max_pixels)) is not None:
+                    yield self._predict_scene(scene, stem)
+                    continue
                 for name, content in _images(path, stem):
                     label = name if holds_records(path) else path
                     try:
@@ -225,7 +241,7 @@ class _Predictor:
 
     def _predict(self, image: _Image) -> Prediction:
         kinds = ("mask", "overlay", *(("instances", "panoptic") if self.model.has_objects else ()))
-        paths = self.output.paths(image.result, kinds)
+        paths = self.output.paths(image.result, dict.fromkeys(kinds, ".png"))
         if not image.content:
             raise BadImageError("it is empty")
         decoded = read_image(image.content, None, self.max_pixels)
@@ -259,6 +275,23 @@ class _Predictor:
             height=height,
             width=width,
             class_shares=dict(zip(self.model.label_map.names, shares, strict=True)),
+            confidence=round(found.confidence, 6),
+        )
+
+    def _predict_scene(self, scene: Scene, result: str) -> Prediction:
+        paths = self.output.paths(result, {"mask": ".tif", **({"polygons": ".gpkg"} if self.polygons else {})})
+        if self.annotations.are_wanted:
+            raise BadImageError("--write is for images; of a scene, --polygons writes the polygons")
+        os.makedirs(os.path.dirname(paths["mask"]), exist_ok=True)
+        found = predict_scene(self.model, scene, paths, MARK[1], lambda share: self.progress(scene.path, share))
+        shares = (found.counts / max(found.counts.sum(), 1)).round(6).tolist()
+        return Prediction(
+            scene.path,
+            mask=paths["mask"],
+            polygons=paths.get("polygons", ""),
+            height=scene.height,
+            width=scene.width,
+            class_shares=dict(zip(self.model.label_map.names, shares, strict=False)),
             confidence=round(found.confidence, 6),
         )
 

@@ -47,9 +47,16 @@ from pipeline.cli.common import EXIT_FAILED, quiet
     metavar="PIXELS",
     help="How far outlines in annotations may lie from the edges of the mask's pixels; 0 keeps each pixel.",
 )
+@click.option("--polygons", is_flag=True, help="Of scenes, a GeoPackage with the polygons of each class as well.")
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
 def predict(
-    model: str, output: str, max_pixels: int, formats: tuple[str, ...], tolerance: float, inputs: tuple[str, ...]
+    model: str,
+    output: str,
+    max_pixels: int,
+    formats: tuple[str, ...],
+    tolerance: float,
+    polygons: bool,
+    inputs: tuple[str, ...],
 ) -> int:
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
 
@@ -71,6 +78,10 @@ def predict(
     object, and draws edges of objects in white. Results in COCO's forms are in DIR/objects_coco.json (a list of
     objects with scores) and in DIR/objects_panoptic.json with the pictures DIR/photo_panoptic.png.
 
+    Of a scene, a GeoTIFF with a CRS, it writes DIR/scene_mask.tif alone: a GeoTIFF on the same ground, with the label
+    map's colors and 255, its nodata value, where the scene has no data; with --polygons DIR/scene_polygons.gpkg as
+    well. Scenes may have any size, since they are read window by window (docs/scenes.md).
+
     DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
     used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
@@ -91,7 +102,7 @@ def predict(
     total = "" if any(".tfrecord" in path for path in found.files) else f"/{len(found.files)}"
     bad = count = 0
     progress = _Progress()
-    predictions = run_prediction(model, found.files, output, max_pixels, progress.show, formats, tolerance)
+    predictions = run_prediction(model, found.files, output, max_pixels, progress.show, formats, tolerance, polygons)
     for count, prediction in enumerate(predictions, start=1):
         progress.clear()
         bad += prediction.error is not None

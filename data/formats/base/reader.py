@@ -17,7 +17,7 @@ from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
 from data.listing.walking import printable
-from data.masks.class_ids import class_ids, read_mask
+from data.masks.class_ids import Mask, class_ids, read_mask
 from data.masks.meaning import Meaning
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
@@ -92,12 +92,14 @@ class Listing:
       set_aside: inputs that should have been examples; they count toward the limit.
       ignored: inputs that are no examples, such as those that the data set itself does not list.
       remedy: what to do if too much is set aside; the end of a message.
+      facts: what `conversion.json` says about how the data set was taken apart.
     """
 
     sources: list[Source]
     set_aside: list[SetAside] = dataclasses.field(default_factory=list)
     ignored: list[SetAside] = dataclasses.field(default_factory=list)
     remedy: str = ""
+    facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def check_any(self) -> None:
         """Raises a UserError if there is no example; says why, by the first inputs that are none."""
@@ -185,6 +187,15 @@ class Reader(Section, abc.ABC):
         """
         del sources
         return {}
+
+    def read_mask(self, path: str, max_pixels: int) -> Mask:
+        """The pixels of a mask, of which classes are proposed; of one that is too large, some of them.
+
+        Raises:
+          BadImageError: if it is no image, or none that can hold classes.
+          OSError: if it cannot be read.
+        """
+        return read_mask(read_bytes(path), max_pixels)
 
     @abc.abstractmethod
     def read(self, source: Source) -> LabeledImage:
