@@ -279,13 +279,14 @@ def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str,
     bytes_each = _mean_bytes(sources)
     for split in SPLITS:
         dealt = [source for source in sources if source.split == split]
+        units = [[*unit] for _, unit in itertools.groupby(dealt, key=lambda source: source.file or source.source_id)]
         # Data sets are often sorted by class.
-        random.Random(0).shuffle(dealt)
+        random.Random(0).shuffle(units)
         by_size = max(-(-len(dealt) // EXAMPLES_PER_SHARD), int(len(dealt) * bytes_each / _BYTES_PER_SHARD))
-        count = (shards or by_size) if dealt else 0
+        count = (shards or min(by_size, len(units))) if dealt else 0
         for index in range(count):
             name = f"{split}-{index:05d}-of-{count:05d}.tfrecord"
-            yield name, split, [dataclasses.astuple(source) for source in dealt[index::count]]
+            yield name, split, [dataclasses.astuple(source) for unit in units[index::count] for source in unit]
 
 
 def _mean_bytes(sources: list[Source]) -> float:

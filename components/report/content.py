@@ -31,6 +31,7 @@ from data.label_map import LabelMap
 from data.spans import NEWEST_SPLIT
 from models.ensemble import out_of_fold
 from models.ensemble.folds import DOUBTS_FILE, member_names
+from models.evaluation import metrics
 from models.evaluation.gate import Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import WATCHED
@@ -85,10 +86,11 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "headlines": [
             {"label": metric.words, "value": whole[metric.key()], "before": before.get("", {}).get(metric.key())}
             for metric in sorted(METRICS.values(), key=lambda metric: metric.name != watched)
-            if metric.is_headline and not metric.by_class and (has_objects or not metric.of_objects)
+            if metric.is_headline and not metric.by_class and metric.key() in whole
         ],
+        "groups": _groups(whole),
         "objects": _objects(whole) if has_objects else None,
-        "class_columns": [metric.words for metric in _class_metrics(has_objects)],
+        "class_columns": [metric.words for metric in _class_metrics(whole)],
         "classes": _classes(label_map, whole, before.get("", {}), statistics),
         "slices": [
             {
@@ -202,13 +204,28 @@ def _objects(values: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def _class_metrics(has_objects: bool) -> list[Metric]:
-    """The columns of the table of classes."""
+def _class_metrics(values: dict[str, Any]) -> list[Metric]:
+    """The columns of the table of classes: what was measured."""
     return [
         metric
         for metric in METRICS.values()
-        if metric.is_headline and metric.by_class and (has_objects or not metric.of_objects)
+        if metric.is_headline and metric.by_class and any(key.startswith(metric.key()) for key in values)
     ]
+
+
+def _groups(values: dict[str, Any]) -> list[dict[str, Any]]:
+    """Each group of images, such as a volume, the worst first; none if there are no groups."""
+    if "group_names" not in values:
+        return []
+    totals = values["group_totals"]
+    measures = {"iou": metrics.mean_iou(totals), "dice": metrics.mean_over_classes(metrics.class_dice(totals))}
+    found = [
+        {"name": name.decode(errors="replace"), **{key: float(of_groups[index]) for key, of_groups in measures.items()}}
+        for index, name in enumerate(values["group_names"])
+    ]
+    # A group without a labeled or predicted pixel has none.
+    found = [{key: None if value != value else value for key, value in group.items()} for group in found]
+    return sorted(found, key=lambda group: (group["iou"] is None, group["iou"]))
 
 
 def _classes(
@@ -220,7 +237,7 @@ def _classes(
             "name": label.name,
             "color": "#{:02x}{:02x}{:02x}".format(*label.color),
             "share": shares.get(label.name),
-            "values": [values[metric.key(label.name)] for metric in _class_metrics("pq" in values)],
+            "values": [values[metric.key(label.name)] for metric in _class_metrics(values)],
             "iou": values[METRICS["iou"].key(label.name)],
             "before": before.get(METRICS["iou"].key(label.name)),
         }

@@ -28,6 +28,8 @@ TYPES = ("|u1", "|i1", "<u2", "<i2", "<u4", "<i4", "<f4")
 GZIP_SIGNATURE, MAGIC = b"\x1f\x8b", b"\x93NUMPY"
 # What is noted about an image: its type, number of bands, their names, and which value stands for no data.
 NOTED_TYPE, NOTED_BANDS, NOTED_NAMES, NOTED_NODATA = "image_type ", "image_bands ", "image_band_names ", "image_nodata "
+# And how the volume was cut that it is a slice of.
+NOTED_SLICING = "image_slicing "
 
 
 def encode_array(values: np.ndarray) -> bytes:

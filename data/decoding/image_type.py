@@ -13,8 +13,9 @@ from typing import Any
 from data.base.errors import UserError
 from data.base.files import exists, join, read_bytes
 from data.contract import REPORT_FILE
-from data.decoding.arrays import NOTED_BANDS, NOTED_NAMES, NOTED_NODATA, NOTED_TYPE
+from data.decoding.arrays import NOTED_BANDS, NOTED_NAMES, NOTED_NODATA, NOTED_SLICING, NOTED_TYPE
 from data.decoding.notes import Notes
+from data.slicing import Slicing
 
 # The key of the report of a conversion.
 IMAGE_KEY = "image"
@@ -29,12 +30,14 @@ class ImageType:
       bands: how many; 3 where images of 8 bits are gray and RGB.
       names: of the bands, if they have any.
       nodata: the value that stands for no data; None if none does, and for floats, where it is NaN.
+      volume: how volumes were cut into these images, the values of a `data.slicing.Slicing`; None if they were none.
     """
 
     type: str = "uint8"
     bands: int = 3
     names: tuple[str, ...] = ()
     nodata: float | None = None
+    volume: dict[str, Any] | None = None
 
     @property
     def is_usual(self) -> bool:
@@ -43,7 +46,7 @@ class ImageType:
 
     def agrees(self, other: ImageType) -> bool:
         """Whether images of both can be learned from together."""
-        return (self.is_usual and other.is_usual) or self == other
+        return (self.is_usual and other.is_usual and self.volume == other.volume) or self == other
 
     def to_json(self) -> dict[str, Any]:
         """What `of_report` reads; without what there is not."""
@@ -52,7 +55,8 @@ class ImageType:
     def __str__(self) -> str:
         nodata = "" if self.nodata is None else f", {self.nodata:g} for no data"
         names = f" ({', '.join(self.names)})" if self.names else ""
-        return f"{self.bands} band{'' if self.bands == 1 else 's'}{names} of {self.type}{nodata}"
+        cut = f", {Slicing(**self.volume)}" if self.volume else ""
+        return f"{self.bands} band{'' if self.bands == 1 else 's'}{names} of {self.type}{nodata}{cut}"
 
 
 def of_report(report: dict[str, Any]) -> ImageType:
@@ -105,12 +109,14 @@ def noted_image_type(notes: Notes) -> ImageType | None:
             f"{first[1]} says {_nodata(first[0])}, and {second[1]} says {_nodata(second[0])}. All images of a data "
             f"set need the same; --nodata {known} takes that value in all of them"
         )
+    cuts = _by_value(notes, NOTED_SLICING)
     value = next(iter(values), "none")
     return ImageType(
         name,
         max(map(int, bands)),
         tuple(json.loads(next(iter(names)))) if names else (),
         None if value == "none" else int(value),
+        json.loads(next(iter(cuts))) if cuts else None,
     )
 
 

@@ -25,6 +25,7 @@ from data.formats.mask_folder import MaskFolderReader
 from data.formats.object_masks import ObjectMasksReader
 from data.formats.oxford_pets import OxfordPetsReader
 from data.formats.voc.reader import VocReader
+from data.formats.volume.reader import VolumeReader
 from data.formats.yolo.reader import YoloReader
 
 FORMATS: dict[str, type[Reader]] = {
@@ -42,6 +43,7 @@ FORMATS: dict[str, type[Reader]] = {
     "brain-mri": BrainMriReader,
     "object-masks": ObjectMasksReader,
     "geotiff": GeotiffReader,
+    "volume": VolumeReader,
     "mask-folder": MaskFolderReader,
 }
 

@@ -78,7 +78,11 @@ class MaskValues:
 
 
 def look_at_mask(path: str, mask: Mask) -> MaskLook:
-    """Counts the values of a mask that was read from a path."""
+    """Counts the values of the mask in a file.
+
+    Raises:
+      BadImageError: if it is none that can hold classes.
+    """
     pixels = mask.pixels
     size = (int(pixels.shape[0]), int(pixels.shape[1]))
     is_color = pixels.ndim == 3

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Sequence
 
 from data.base.errors import UserError
 from data.base.files import join
-from data.listing.items import EXTENSIONS, Item, Items, find_items
+from data.listing.items import Item, Items, find_items
 from data.listing.naming import Affixes, Naming, find_naming
 from data.listing.pairing import pair
 from data.listing.places import Place, find_places
 
 _NO_AFFIX = "its name lacks the prefix or suffix"
+
+# A folder, what is put before names, and a folder whose files are left out.
+Find = Callable[[str, str, str], Items]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -33,7 +36,7 @@ class Found:
 
 
 def find_pairs(
-    source: str, images: str, masks: str, naming: Naming, mask_extensions: Collection[str] = EXTENSIONS
+    source: str, images: str, masks: str, naming: Naming, find: Find = find_items, find_masks: Find | None = None
 ) -> Found:
     """All pairs.
 
@@ -42,7 +45,8 @@ def find_pairs(
       images: name of the folders with images, `.` for `source`.
       masks: name of those with masks.
       naming: how their names differ.
-      mask_extensions: of the files that are masks, where they have a folder of their own.
+      find: what finds the images, or whatever has masks, below a folder, as `find_items` does.
+      find_masks: the same for the masks, where they have a folder of their own.
 
     Raises:
       UserError: if there are no such folders, or most names only pair with another naming, which the message gives.
@@ -51,9 +55,9 @@ def find_pairs(
     is_one_folder = places[0].images == places[0].masks
     of_images, of_masks = Items(), Items()
     for place in places:
-        _add(of_images, find_items(place.images, place.name, without=place.masks))
+        _add(of_images, find(place.images, place.name, place.masks))
         if not is_one_folder:
-            _add(of_masks, find_items(place.masks, place.name, place.images, mask_extensions))
+            _add(of_masks, (find_masks or find)(place.masks, place.name, place.images))
     image_names = [item.name for item in of_images.items]
     mask_names = [item.name for item in (of_images if is_one_folder else of_masks).items]
     if is_one_folder:

@@ -6,7 +6,7 @@ import dataclasses
 import mimetypes
 import os
 import unicodedata
-from collections.abc import Collection
+from collections.abc import Callable
 
 from data.base.errors import UserError
 from data.base.files import is_remote
@@ -56,14 +56,22 @@ def image_stem(path: str) -> str:
     return stem if extension.lower() in EXTENSIONS else ""
 
 
-def find_items(folder: str, name: str, without: str = "", extensions: Collection[str] = EXTENSIONS) -> Items:
+def image_extension(path: str) -> str | None:
+    """The extension of an image's path; None if it is not that of an image."""
+    extension = os.path.splitext(path)[1]
+    return extension if extension.lower() in EXTENSIONS else None
+
+
+def find_items(
+    folder: str, name: str, without: str = "", extension_of: Callable[[str], str | None] = image_extension
+) -> Items:
     """The images below a folder.
 
     Args:
       folder: the folder; if there is none, nothing is found.
       name: what is put before their names, such as `train`, or an empty string.
       without: a folder whose files are left out if it is below this one.
-      extensions: of the files that are wanted.
+      extension_of: the extension of a path, which may be empty; None if it is not one of what is looked for.
 
     Raises:
       UserError: if a link leads to nothing, and it cannot be told what should be there.
@@ -80,16 +88,17 @@ def find_items(folder: str, name: str, without: str = "", extensions: Collection
         if not is_remote(folder):
             relative = relative.replace(os.sep, "/")
         below = f"{name}/{relative}" if name else relative
-        stem, extension = os.path.splitext(unicodedata.normalize("NFC", below))
+        normal, extension = unicodedata.normalize("NFC", below), extension_of(file.path)
+        stem = os.path.splitext(normal)[0] if extension is None else normal[: len(normal) - len(extension)]
         path = printable(file.path)
         if any(part.startswith(".") or part in LEFT_BY_TOOLS for part in relative.split("/")):
             found.ignored.append((path, "hidden, or left by a tool"))
-        elif file.missing and not (extension.lower() in extensions or mimetypes.guess_type(relative)[0]):
+        elif file.missing and extension is None and not mimetypes.guess_type(relative)[0]:
             # A whole folder may be missing, on a disk that is not mounted.
             raise UserError(
                 f"{file.path} is a link to {file.missing}, where nothing is; bring it back or delete the link"
             )
-        elif extension.lower() not in extensions:
+        elif extension is None:
             found.ignored.append((path, "not an image file"))
             found.others[stem] = path
         elif path != file.path:

@@ -136,7 +136,7 @@ def _nothing_found(source: str, images: str, masks: str) -> str:
     if not is_folder(source):
         return f"{source} is not a folder"
     missing = next(join(source, path) for path in (images, masks) if not _folder(source, path))
-    start = f"{missing} is not a folder; the format mask-folder has {images}/ and {masks}/, in SOURCE or in its folders"
+    start = f"{missing} is not a folder; looked for were {images}/ and {masks}/, in SOURCE or in its folders"
     there = ", ".join([f"{name}/" for name in folders[:20]] + ["…"] * (len(folders) > 20)) or "no folders"
     guesses = [_guess(folders, often) for often in (_OFTEN_IMAGES, _OFTEN_MASKS)]
     if all(guesses) and guesses[0] != guesses[1]:

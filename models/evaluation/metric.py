@@ -21,6 +21,7 @@ class Metric:
       change_of: the metric whose change against the deployed model it is.
       most: the largest bound that a threshold may have.
       of_objects: whether only tasks with objects have it.
+      of_groups: whether only data sets with groups of images have it.
       of_things: whether it is measured on classes with objects alone.
       higher_is_better: whether a larger value is a better one; a threshold, which is a least value, needs that.
       is_headline: whether it is one of the numbers that the report begins with, or, by class, a column of its table.
@@ -34,6 +35,7 @@ class Metric:
     change_of: str = ""
     most: float = 1.0
     of_objects: bool = False
+    of_groups: bool = False
     of_things: bool = False
     higher_is_better: bool = True
     is_headline: bool = False

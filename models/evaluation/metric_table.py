@@ -35,6 +35,31 @@ def _of_size(what: str, index: int) -> Callable[[Sums], Any]:
     return lambda sums: metrics.mean_iou(getattr(sums, f"by_{what}_size")[index])
 
 
+def _of_groups(words: str, name: str, by_class: Callable[[np.ndarray], np.ndarray]) -> Iterable[Metric]:
+    """A metric of whole groups of images, such as volumes: its mean over classes, and of each class."""
+
+    def of_classes(sums: Sums) -> np.ndarray:
+        return metrics.mean_over_groups(by_class(sums.group_totals))
+
+    yield Metric(
+        f"mean_group_{name}",
+        f"mean {words} of whole groups",
+        f"mean of the classes' {words} of whole groups",
+        lambda sums: metrics.mean_over_classes(of_classes(sums)),
+        of_groups=True,
+        is_headline=True,
+    )
+    yield Metric(
+        f"group_{name}",
+        f"{words} of whole groups",
+        f"{words} over all pixels of a group (`image/group`: a volume, patient, scene), mean over those with the class",
+        of_classes,
+        by_class=True,
+        of_groups=True,
+        is_headline=True,
+    )
+
+
 # By small, medium and large.
 _SIZE_DEFINITIONS = {
     "image": ("images below 256² pixels", "from 256² to below 1024² pixels", "from 1024² pixels"),
@@ -117,6 +142,16 @@ _ROWS = (
         for what, definitions in _SIZE_DEFINITIONS.items()
         for index, (size, definition) in enumerate(zip(SIZES, definitions, strict=True))
     ),
+    *_of_groups("IoU", "iou", metrics.class_iou),
+    *_of_groups("Dice", "dice", metrics.class_dice),
+    Metric(
+        "groups",
+        "number of groups",
+        "volumes, patients or scenes that were evaluated",
+        lambda sums: len(sums.groups),
+        most=np.inf,
+        of_groups=True,
+    ),
     Metric("images", "number of images", "images that were evaluated", lambda sums: sums.count, most=np.inf),
     Metric(
         "pixels",
@@ -166,6 +201,8 @@ def measure(class_names: Iterable[str], sums: Sums, deployed: Sums | None = None
     names = list(class_names)
     for metric in METRICS.values():
         if (metric.change_of and deployed is None) or (metric.of_objects and sums.objects is None):
+            continue
+        if metric.of_groups and not sums.groups:
             continue
         value = metric.compute(sums, deployed) if metric.change_of else metric.compute(sums)
         keys = [metric.key(name) for name in names] if metric.by_class else [metric.key()]

@@ -149,6 +149,11 @@ def mean_over_classes(values: np.ndarray) -> np.ndarray:
     return share(np.nansum(values, axis=-1), np.isfinite(values).sum(axis=-1))
 
 
+def mean_over_groups(values: np.ndarray) -> np.ndarray:
+    """[groups, C] → [C]: the mean over the groups in which a class occurs; NaN if it occurs in none."""
+    return mean_over_classes(values.T)
+
+
 def share(part: np.ndarray, whole: np.ndarray) -> np.ndarray:
     """part / whole, of any shape; NaN where the whole is 0."""
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 
 import numpy as np
 
@@ -30,6 +31,7 @@ class Sums:
       replicates: [REPLICATES, 3, C] totals of the bootstrap.
       count: number of images.
       images: mean IoU, name and seed of each image, or of those that are kept of many.
+      groups: [3, C] totals of the images of each group, such as the slices of a volume, by its name.
       objects: what was counted of objects; None where the model tells none apart.
     """
 
@@ -40,6 +42,7 @@ class Sums:
     replicates: np.ndarray
     count: int
     images: list[tuple[float, str, int]]
+    groups: dict[str, np.ndarray] = dataclasses.field(default_factory=dict)
     objects: ObjectSums | None = None
 
     @classmethod
@@ -54,7 +57,9 @@ class Sums:
         """[3, C] totals of all pixels."""
         return metrics.class_totals(self.confusion)
 
-    def add(self, name: str, seed: int, confusion: np.ndarray, boundary: np.ndarray, size: np.ndarray) -> None:
+    def add(
+        self, name: str, seed: int, confusion: np.ndarray, boundary: np.ndarray, size: np.ndarray, group: str = ""
+    ) -> None:
         """Adds an image.
 
         Args:
@@ -63,6 +68,7 @@ class Sums:
           confusion: [C, C].
           boundary: [3, C] totals.
           size: its height and width in pixels.
+          group: the volume, patient or scene that it is of; an empty string for none.
         """
         totals = metrics.class_totals(confusion)
         labeled = totals[1]
@@ -75,6 +81,8 @@ class Sums:
         self.replicates += metrics.bootstrap_weights(seed)[:, np.newaxis, np.newaxis] * totals
         self.count += 1
         self.images.append((float(metrics.mean_iou(totals)), name, seed))
+        if group:
+            self._add_groups({group: totals})
         self._forget()
 
     def add_objects(self, name: str, seed: int, overlaps: np.ndarray, scores: np.ndarray) -> None:
@@ -88,8 +96,9 @@ class Sums:
         if other.objects is not None:
             self.objects = self.objects or ObjectSums.zeros(len(self.confusion))
             self.objects.merge(other.objects)
+        self._add_groups(other.groups)
         for field in dataclasses.fields(self):
-            if field.name == "objects":
+            if field.name in ("objects", "groups"):
                 continue
             mine = getattr(self, field.name)
             mine += getattr(other, field.name)
@@ -99,6 +108,15 @@ class Sums:
     def named(self) -> list[tuple[float, str, int]]:
         """The images to name; they do not depend on the order in which images were added."""
         return self.images if self.count <= 3 * NAMED_IMAGES else _named(self.images)
+
+    @property
+    def group_totals(self) -> np.ndarray:
+        """[groups, 3, C] totals, in the order of the groups' names."""
+        return np.array([self.groups[name] for name in sorted(self.groups)]).reshape(-1, 3, len(self.confusion))
+
+    def _add_groups(self, groups: Mapping[str, np.ndarray]) -> None:
+        for name, totals in groups.items():
+            self.groups[name] = self.groups.get(name, 0) + totals
 
     def _forget(self) -> None:
         if len(self.images) > 6 * NAMED_IMAGES:  # Not at each image: it sorts.

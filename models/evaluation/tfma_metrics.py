@@ -36,7 +36,8 @@ class _Preprocessor(metric_types.Preprocessor):
         features = standard.get_features()
         image = _first(features, contract.IMAGE)
         name = contract.example_name(_first(features, contract.SOURCE_ID), image)
-        yield {_ELEMENT: (name, zlib.crc32(image), standard.get_predictions(model_name=self._model_name))}
+        group = _first(features, contract.GROUP).decode(errors="replace")
+        yield {_ELEMENT: (name, zlib.crc32(image), group, standard.get_predictions(model_name=self._model_name))}
 
 
 def _first(features: dict[str, Any], name: str) -> bytes:
@@ -54,8 +55,8 @@ class _Sum(beam.CombineFn):
         return Sums.zeros(self._num_classes)
 
     def add_input(self, accumulator: Sums, element: Any) -> Sums:
-        name, seed, measured = element[_ELEMENT]
-        accumulator.add(name, seed, measured[CONFUSION], measured[BOUNDARY], measured[IMAGE_SIZE])
+        name, seed, group, measured = element[_ELEMENT]
+        accumulator.add(name, seed, measured[CONFUSION], measured[BOUNDARY], measured[IMAGE_SIZE], group)
         if OVERLAPS in measured:
             accumulator.add_objects(name, seed, measured[OVERLAPS], measured[OBJECT_SCORES])
         return accumulator
@@ -76,7 +77,8 @@ class SegmentationMetrics(metric_types.Metric):
     Changes are measured for the candidate if there is a baseline. Arrays: `confusion_matrix` [C, C]; `image_names` and
     `image_mean_iou`, [images], or, with more than 3,000 images, those of the 1,000 worst, the 1,000 best and 1,000
     others. With objects also `object_counts` [images, 2], labeled and predicted ones of at most 3,000 images, and
-    `objects_by_area` [4, 32] of `ObjectSums`.
+    `objects_by_area` [4, 32] of `ObjectSums`. With groups also `group_names` [groups] and `group_totals`
+    [groups, 3, C], of each group's pixels.
     """
 
     def __init__(self, class_names: list[str], name: str = "segmentation"):
@@ -128,7 +130,10 @@ def _arrays(sums: Sums) -> dict[str, np.ndarray]:
         if objects
         else {}
     )
-    return of_objects | {
+    of_groups = {"group_names": np.array(sorted(sums.groups)), "group_totals": sums.group_totals} if sums.groups else {}
+    return {
+        **of_objects,
+        **of_groups,
         "confusion_matrix": sums.confusion,
         "image_names": np.array([name for name, _ in images]),
         "image_mean_iou": np.array([value for _, value in images]),

@@ -9,6 +9,7 @@ import pydantic
 from data.base.errors import UserError
 from data.base.section import Section, Share
 from data.decoding.image_type import ImageType
+from data.slicing import Slicing
 
 PixelType = Literal["uint8", "int8", "uint16", "int16", "uint32", "int32", "float32"]
 BandCount = Annotated[int, pydantic.Field(ge=1, le=64)]
@@ -41,6 +42,8 @@ class PreprocessingSettings(Section):
       nodata: the value of pixels without data; by default likewise. NaN always means this.
       window: pixels in each direction of the windows into which scenes were cut, as which `segpipe predict` then reads
         them; by default those of the conversion, and of other data the size of the input.
+      volume: how `predict` cuts volumes into images: axis, spacing and slices, as `segpipe convert --format volume` has
+        them; by default likewise.
     """
 
     height: Annotated[int, pydantic.Field(ge=16, le=4096)] = 128
@@ -52,6 +55,7 @@ class PreprocessingSettings(Section):
     bands: BandCount | Annotated[list[str], pydantic.Field(min_length=1, max_length=64)] | None = None
     nodata: float | None = None
     window: Annotated[int, pydantic.Field(ge=8)] | None = None
+    volume: Slicing | None = None
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> PreprocessingSettings:
@@ -79,7 +83,8 @@ class PreprocessingSettings(Section):
     def image_type(self) -> ImageType:
         """What the images have to be."""
         nodata = None if self.nodata is None or self.type == "float32" else self.nodata
-        return ImageType(self.type, self.num_bands, tuple(self.band_names), nodata)
+        volume = self.volume.model_dump(mode="json") if self.volume else None
+        return ImageType(self.type, self.num_bands, tuple(self.band_names), nodata, volume)
 
     @property
     def has_pictures(self) -> bool:
@@ -146,7 +151,8 @@ class PreprocessingSettings(Section):
           UserError: if something else is configured, or the bands are not there.
         """
         bands = list(found.names) or (None if found.is_usual else found.bands)
-        known: dict[str, Any] = {"type": found.type, "bands": bands, "nodata": found.nodata}
+        volume = Slicing(**found.volume) if found.volume else None
+        known: dict[str, Any] = {"type": found.type, "bands": bands, "nodata": found.nodata, "volume": volume}
         for name, value in known.items():
             configured = getattr(self, name)
             if name in self.model_fields_set and configured not in (None, value, getattr(found, name)):

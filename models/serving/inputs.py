@@ -17,6 +17,7 @@ from PIL import Image
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats.geotiff.scene import opened
+from data.formats.volume.files import NIFTI, is_part_of_series, volume_stem
 
 RESULTS_FILE = "predictions.jsonl"
 # Marks the images that predict writes, so that they are neither taken for photographs nor mistaken for someone else's.
@@ -106,7 +107,8 @@ def find_inputs(inputs: list[str], output: str) -> Inputs:
     a pattern. Links are followed.
 
     Args:
-      inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images and TFRecords below them.
+      inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images, volumes and TFRecords
+        below them. A folder with the files of a DICOM series is a volume itself.
       output: folder of the results, which are no inputs unless they are given by name.
 
     Returns:
@@ -163,7 +165,7 @@ def _matches(pattern: str) -> list[str]:
 
 
 def _below(folder: str, output: str, left_out: list[str]) -> Iterator[str]:
-    """All images and TFRecords below a folder, and folders that cannot be read, for whose reason they are tried."""
+    """All images, volumes and TFRecords below a folder, and folders that cannot be read, to be tried for the reason."""
     top, apart = os.path.realpath(folder), os.path.realpath(output)
     # Predicting into the folder itself, or into one above it, sets nothing apart.
     is_apart = apart != top and _is_below(apart, top)
@@ -181,6 +183,8 @@ def _below(folder: str, output: str, left_out: list[str]) -> Iterator[str]:
         visited.add(here)
         folders.sort()
         results[root] = [*results.get(os.path.dirname(root), []), Results(root)]
+        if any(is_part_of_series(os.path.join(root, name)) for name in names):
+            yield root
         for name in sorted(names):
             path = os.path.join(root, name)
             # macOS keeps notes on x.jpg in ._x.jpg.
@@ -200,7 +204,10 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _is_image(name: str) -> bool:
-    return Image.registered_extensions().get(pathlib.Path(name).suffix.lower()) in Image.OPEN
+    return (
+        name.lower().endswith(NIFTI)
+        or Image.registered_extensions().get(pathlib.Path(name).suffix.lower()) in Image.OPEN
+    )
 
 
 def _distinct(found: dict[str, tuple[str, str]]) -> list[str]:
@@ -214,7 +221,7 @@ def _distinct(found: dict[str, tuple[str, str]]) -> list[str]:
     def result_name(location: str) -> str:
         name, level = found[location][1], levels[location]
         if level == 0:
-            return os.path.splitext(name)[0]
+            return volume_stem(name)
         if level == 1:
             return name
         parents = pathlib.Path(location).parts[1:-1]

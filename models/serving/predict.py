@@ -25,15 +25,18 @@ from data.decoding.pictures import picture_of
 from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
 from data.formats.geotiff.polygons import pyogrio_raw
 from data.formats.geotiff.scene import Scene
+from data.formats.volume.files import is_volume
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 from models.serving.scenes.predict import find_scene, predict_scene
+from models.serving.volumes.prediction import mask_extension, predict_volume
 
 # What only models that tell objects apart have.
 _OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
+_OF_IMAGES = {"overlay", "height", "width"}
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 _SPECIAL = {
     stat.S_ISDIR: "a folder",
@@ -60,6 +63,7 @@ class Prediction:
       objects: each object's class, score, box (top, left, bottom, right) and area, in the order of their numbers.
       height: of the image, in pixels.
       width: of the image, in pixels.
+      shape: of a volume's array, which has no overlay; None for an image.
       class_shares: share of its pixels, by class name.
       confidence: mean probability of the predicted classes.
     """
@@ -75,6 +79,7 @@ class Prediction:
     objects: list[dict[str, Any]] | None = None
     height: int = 0
     width: int = 0
+    shape: list[int] | None = None
     class_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     confidence: float = 0.0
 
@@ -107,7 +112,7 @@ class _Output:
         return os.path.relpath(path, self._folder)
 
     def paths(self, name: str, kinds: Mapping[str, str]) -> dict[str, str]:
-        """Where the results of an image go, by their kinds, of which each has an extension.
+        """Where the results of an image, scene or volume go, by their kinds, of which each has an extension.
 
         Raises:
           BadImageError: if something else is there.
@@ -136,7 +141,8 @@ def predict(
     Of a GeoTIFF that lies somewhere on the ground it writes `NAME_mask.tif`, as `models.serving.scenes` says.
 
     A model that tells objects apart has `NAME_instances.png` and `NAME_panoptic.png` too, and all of its objects are
-    in the files of `data.writing.objects`. Each prediction is also a line of `predictions.jsonl`. One image at a time
+    in the files of `data.writing.objects`. Of a volume there is a mask of its own kind (`models.serving.volumes`) and
+    nothing else. Each prediction is also a line of `predictions.jsonl`. One image at a time
     is in memory.
 
     Args:
@@ -173,8 +179,9 @@ def predict(
         for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)
             kept = {"image", "error"} if prediction.error else fields.keys() - {"error"}
-            if not loaded.has_objects:
+            if not loaded.has_objects or prediction.shape:
                 kept -= _OF_OBJECTS
+            kept -= _OF_IMAGES if prediction.shape else {"shape"}
             kept -= {key for key, value in fields.items() if value == ""}
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
             lines.flush()
@@ -222,6 +229,9 @@ class _Predictor:
                 if (scene := find_scene(path, self.max_pixels)) is not None:
                     yield self._predict_scene(scene, stem)
                     continue
+                if is_volume(path):
+                    yield self._predict_volume(path, stem)
+                    continue
                 for name, content in _images(path, stem):
                     label = name if holds_records(path) else path
                     try:
@@ -263,10 +273,6 @@ class _Predictor:
         if self.files and objects is not None:
             self.files.add(image.name, self.output.below(paths["panoptic"]), class_ids, objects)
         self.annotations.add(AnnotatedImage(image.name, image.result, image.path, height, width, regions))
-        counts = np.zeros(len(self.model.label_map), np.int64)
-        for strip in strips(height, width):
-            counts += np.bincount(class_ids[strip].ravel(), minlength=len(counts))
-        shares = (counts / class_ids.size).round(6).tolist()
         return Prediction(
             image.label,
             **paths,
@@ -274,7 +280,8 @@ class _Predictor:
             objects=objects.described(self.model.label_map) if objects else None,
             height=height,
             width=width,
-            class_shares=dict(zip(self.model.label_map.names, shares, strict=True)),
+            shape=None,
+            class_shares=self._shares(class_ids, strips(height, width)),
             confidence=round(found.confidence, 6),
         )
 
@@ -294,6 +301,22 @@ class _Predictor:
             class_shares=dict(zip(self.model.label_map.names, shares, strict=False)),
             confidence=round(found.confidence, 6),
         )
+
+    def _predict_volume(self, path: str, result: str) -> Prediction:
+        paths = self.output.paths(result, {"mask": mask_extension(path)})
+        found = predict_volume(self.model, path, paths["mask"], lambda share: self.progress(path, share))
+        shape = list(found.class_ids.shape)
+        shares = self._shares(found.class_ids, [slice(index, index + 1) for index in range(shape[0])])
+        return Prediction(
+            path, mask=paths["mask"], shape=shape, class_shares=shares, confidence=round(found.confidence, 6)
+        )
+
+    def _shares(self, class_ids: np.ndarray, parts: Sequence[slice]) -> dict[str, float]:
+        """The share of each class, counted in parts of the first axis."""
+        counts = np.zeros(len(self.model.label_map), np.int64)
+        for part in parts:
+            counts += np.bincount(class_ids[part].ravel(), minlength=len(counts))
+        return dict(zip(self.model.label_map.names, (counts / class_ids.size).round(6).tolist(), strict=True))
 
 
 def _reason(error: Exception) -> str:

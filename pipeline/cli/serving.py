@@ -61,7 +61,8 @@ def predict(
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
 
     IMAGE is a file, a folder (all images below it), a quoted pattern, or a TFRecord file from `segpipe convert` (all
-    images in it). A name that exists is never taken for a pattern.
+    images in it). A name that exists is never taken for a pattern. It may also be a volume: a NIfTI file, a folder with
+    the files of a DICOM series, or a TIFF with several pages.
 
     \b
       segpipe predict --model output/my_run/serving --output predictions photo.jpg
@@ -70,6 +71,9 @@ def predict(
     photo.jpg becomes DIR/photo_mask.png and DIR/photo_overlay.png; below a folder, results lie as the images do. Where
     several images would share a name, it keeps the suffix (photo.jpg_mask.png) and, if need be, folders. Nothing is
     overwritten but earlier results, and no result is taken for an image, unless it is given by name.
+
+    A volume scan.nii.gz, or a DICOM series in the folder scan, becomes DIR/scan_mask.nii.gz with its affine and shape,
+    a stack of pages DIR/scan_mask.tif; the model's slices, spacing and neighbors are those that it learned from.
 
     With --write, people correct the predictions in a labeling tool instead of drawing (docs/serving.md says how each
     tool imports them). DIR/annotations_FORMAT must not exist, since it may hold corrections.

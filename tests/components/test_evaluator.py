@@ -28,7 +28,7 @@ NAMES = ("nothing", "cat", "dog")
 def evaluate(tmp_path, push):
     """Evaluates a model that finds cats in bright pixels, where all is labeled `nothing`; one dark image a slice."""
 
-    def run(gate, slices=(), has_baseline=False):
+    def run(gate, slices=(), has_baseline=False, groups=()):
         folder = tmp_path / "examples" / "Split-test"
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
@@ -37,6 +37,8 @@ def evaluate(tmp_path, push):
                 pixels[:4] = 255
                 mask = encode_png(np.zeros([16, 16], np.uint8))
                 example = contract.SegmentationExample(encode_png(pixels), "png", 16, 16, mask, f"image {index}", name)
+                if groups:
+                    example = dataclasses.replace(example, group=groups[index])
                 writer.write(example.serialize())
         examples = standard_artifacts.Examples()
         examples.uri, examples.split_names = str(tmp_path / "examples"), '["test"]'
@@ -106,6 +108,14 @@ def test_slices_may_be_called_anything(evaluate):
         ("a b/ü", 2),
         ("1.0", None),
     ]
+
+
+def test_groups_of_images_are_measured_as_wholes(evaluate):
+    bounds = {"mean_group_dice": 0.4, "group_iou": {"nothing": 0.7}, "groups": 3}
+    verdict = evaluate({"min": {"mean_iou": 0, **bounds}}, slices=("", "x", ""), groups=("a", "b", "a"))
+    assert verdict.reasons == ["number of groups is 2, 1 below 3 (gate.min.groups)"]
+    assert verdict.metrics["group_iou_nothing"] == 0.75
+    assert verdict.metrics["group_iou_dog"] is None
 
 
 def test_a_new_row_is_measured_configured_decides_and_is_worded(evaluate, monkeypatch):

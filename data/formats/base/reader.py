@@ -17,7 +17,8 @@ from data.decoding.images import BadImageError, EncodedImage, read_image
 from data.decoding.orientation import Orientation
 from data.label_map import LabelMap
 from data.listing.walking import printable
-from data.masks.class_ids import Mask, class_ids, read_mask
+from data.masks.class_ids import class_ids, read_mask
+from data.masks.files import Mask
 from data.masks.meaning import Meaning
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
@@ -36,7 +37,9 @@ class Source:
       slice: what to report it under separately, or an empty string.
       group: whatever must stay in one split, such as a patient or a scene, or an empty string.
       stated_split: the split that the data set itself says, or an empty string if it was dealt.
-      labels: what the reader took from a file that has the labels of many images, so that no worker opens it again.
+      labels: what the reader took from a file that has the labels of many images, so that no worker opens it again, or
+        found out about the whole data set.
+      file: a file that has many images, which one worker then reads one after the other, or an empty string.
     """
 
     source_id: str
@@ -47,6 +50,7 @@ class Source:
     group: str = ""
     stated_split: str = ""
     labels: str = ""
+    file: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ from data.formats.geotiff.scene import (
 from data.formats.geotiff.windows import REPORT_KEY, Window, windows
 from data.listing.dealing import Dealt, shares_that_work, stated_splits, working_split
 from data.listing.finding import find_pairs
-from data.listing.items import EXTENSIONS, find_items
+from data.listing.items import Items, find_items, image_extension
 from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
@@ -204,8 +204,7 @@ class GeotiffReader(MaskOptions, Reader):
         if polygons.is_vector(self.masks):
             return self._find_around_one_file()
         naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
-        extensions = (*EXTENSIONS, *polygons.EXTENSIONS)
-        found = find_pairs(self.folder, self.images, self.masks, naming, extensions)
+        found = find_pairs(self.folder, self.images, self.masks, naming, find_masks=_find_masks)
         stay = {image.name: placing(image.name).split for image, _ in found.pairs}
         pairs, same, other = without_repetitions(found.pairs, {name: split for name, split in stay.items() if split})
         is_error = self.unlabeled == "set-aside"
@@ -332,6 +331,15 @@ class _Found:
 def _input(scene: Scene, window: Window) -> str:
     """What reports call a window."""
     return f"{scene.path}#{window.name}"
+
+
+def _find_masks(folder: str, name: str, without: str) -> Items:
+    """Rasters and vector files below a folder."""
+    return find_items(folder, name, without, _mask_extension)
+
+
+def _mask_extension(path: str) -> str | None:
+    return os.path.splitext(path)[1] if polygons.is_vector(path) else image_extension(path)
 
 
 def _dealt(sources: Sequence[Source]) -> dict[str, Dealt]:

@@ -9,7 +9,7 @@ from models.evaluation.metric_table import METRICS, of_classes
 from models.evaluation.settings import GateSettings
 
 ROOT = pathlib.Path(__file__).parents[3]
-ARRAYS = ("confusion_matrix", "image_names", "image_mean_iou")
+ARRAYS = ("confusion_matrix", "image_names", "image_mean_iou", "group_names", "group_totals")
 
 
 def check(threshold, measured, deployed=None):
@@ -125,6 +125,13 @@ def test_a_verdict_comes_back_from_its_record():
     assert Verdict.from_json(verdict.to_json()) == verdict
     assert not verdict.passed
     assert len(verdict.reasons) == 2
+
+
+def test_without_groups_a_threshold_on_them_is_a_refusal_with_its_reason():
+    assert check(Threshold("mean_group_iou", 0, "gate.min.mean_group_iou"), {"": {"mean_iou": 1.0}}).reason == (
+        "mean IoU of whole groups could not be measured: these images contain nothing to measure it on "
+        "(gate.min.mean_group_iou)"
+    )
 
 
 def test_a_model_that_was_not_pushed_has_a_reason():

@@ -1,0 +1,1 @@
+"""How is a volume predicted on, and what is written of it?"""
