@@ -59,8 +59,10 @@ class PreprocessingSettings(Section):
 
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> PreprocessingSettings:
-        """The input of an exported model; what earlier releases had beside these settings does not count."""
-        return cls.model_validate({name: value for name, value in facts.items() if name in cls.model_fields})
+        """The input of an exported model, as it was; what earlier releases had beside these settings does not count."""
+        known = {name: value for name, value in facts.items() if name in cls.model_fields}
+        volume = Slicing.model_validate(known["volume"]) if known.get("volume") else None
+        return cls.model_construct(**{**known, "volume": volume})
 
     @property
     def num_channels(self) -> int:

@@ -1,4 +1,4 @@
-"""Which files does `predict` take, and what are their results called?"""
+"""Which files does `predict` take, what is in them, and what are their results called?"""
 
 from __future__ import annotations
 
@@ -8,14 +8,17 @@ import glob
 import json
 import os
 import pathlib
+import re
 import stat
 import unicodedata
 from collections.abc import Iterator
 
 from PIL import Image
 
+from data import contract
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
+from data.decoding.orientation import without_orientation
 from data.formats.geotiff.scene import opened
 from data.formats.volume.files import NIFTI, is_part_of_series, volume_stem
 
@@ -26,6 +29,14 @@ _MARK_IN_PNG = b"tEXt" + b"\0".join(part.encode() for part in MARK)
 # The mark comes right after the header.
 _HEAD_BYTES = 256
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+_NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
+_SPECIAL = {
+    stat.S_ISDIR: "a folder",
+    stat.S_ISFIFO: "a pipe",
+    stat.S_ISSOCK: "a socket",
+    stat.S_ISCHR: "a device",
+    stat.S_ISBLK: "a device",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,3 +254,51 @@ def _distinct(found: dict[str, tuple[str, str]]) -> list[str]:
             lowest = min(levels[location] for location in group)
             for location in group:
                 levels[location] += levels[location] == lowest
+
+
+def read_images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
+    """Name and content of an image file, or of every image in a TFRecord; content is empty where there is none.
+
+    Raises:
+      BadImageError: if it is no file, or holds nothing.
+    """
+    import tensorflow as tf  # Takes seconds, and finding files needs none of it.
+    from google.protobuf.message import DecodeError
+
+    mode = _mode(path)
+    # Reading from a pipe would wait.
+    if not stat.S_ISREG(mode):
+        what = next((what for is_it, what in _SPECIAL.items() if is_it(mode)), "something else")
+        raise BadImageError(f"it is {what}, not a file")
+    if not holds_records(path):
+        yield name, pathlib.Path(path).read_bytes()
+        return
+    index = -1
+    for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
+        try:
+            features = tf.train.Example.FromString(record.numpy()).features.feature
+            names = features[contract.SOURCE_ID].bytes_list.value
+            contents = features[contract.IMAGE].bytes_list.value
+        except DecodeError:
+            names, contents = [], []
+        if names and names[0]:
+            # So that it can leave neither the folder nor the line on the terminal.
+            record_name = _NO_NAME.sub("_", names[0].decode(errors="replace"))
+        else:
+            record_name = f"{name.partition('.tfrecord')[0]}_{index:05d}"
+        # Masks in TFRecords belong to the images as they are stored, so nothing turns these.
+        yield record_name, without_orientation(contents[0]) if contents else b""
+    if index < 0:
+        raise BadImageError("it holds no examples")
+
+
+def _mode(path: str) -> int:
+    try:
+        mode = os.stat(path).st_mode
+    except FileNotFoundError:
+        if os.path.islink(path):
+            raise BadImageError(f"it is a link to {os.readlink(path)}, which does not exist") from None
+        raise
+    if stat.S_ISDIR(mode):
+        os.listdir(path)  # Says why a folder could not be searched.
+    return mode

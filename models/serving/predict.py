@@ -6,21 +6,15 @@ import contextlib
 import dataclasses
 import json
 import os
-import pathlib
-import re
-import stat
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow as tf
-from google.protobuf.message import DecodeError
 from PIL import Image, PngImagePlugin
 
-from data import contract
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, read_image
-from data.decoding.orientation import without_orientation
 from data.decoding.pictures import picture_of
 from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
 from data.formats.geotiff.polygons import pyogrio_raw
@@ -29,7 +23,7 @@ from data.formats.volume.files import is_volume
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
-from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result
+from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result, read_images
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 from models.serving.scenes.predict import find_scene, predict_scene
 from models.serving.volumes.prediction import mask_extension, predict_volume
@@ -37,14 +31,6 @@ from models.serving.volumes.prediction import mask_extension, predict_volume
 # What only models that tell objects apart have.
 _OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
 _OF_IMAGES = {"overlay", "height", "width"}
-_NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
-_SPECIAL = {
-    stat.S_ISDIR: "a folder",
-    stat.S_ISFIFO: "a pipe",
-    stat.S_ISSOCK: "a socket",
-    stat.S_ISCHR: "a device",
-    stat.S_ISBLK: "a device",
-}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -232,7 +218,7 @@ class _Predictor:
                 if is_volume(path):
                     yield self._predict_volume(path, stem)
                     continue
-                for name, content in _images(path, stem):
+                for name, content in read_images(path, stem):
                     label = name if holds_records(path) else path
                     try:
                         if holds_records(path):
@@ -359,44 +345,3 @@ def _save(images: dict[str, Image.Image]) -> None:
             with contextlib.suppress(OSError):
                 os.remove(path)
         raise
-
-
-def _images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
-    """Name and content of an image file, or of every image in a TFRecord; content is empty where there is none."""
-    mode = _mode(path)
-    # Reading from a pipe would wait.
-    if not stat.S_ISREG(mode):
-        what = next((what for is_it, what in _SPECIAL.items() if is_it(mode)), "something else")
-        raise BadImageError(f"it is {what}, not a file")
-    if not holds_records(path):
-        yield name, pathlib.Path(path).read_bytes()
-        return
-    index = -1
-    for index, record in enumerate(tf.data.TFRecordDataset(path, contract.compression_type(path))):
-        try:
-            features = tf.train.Example.FromString(record.numpy()).features.feature
-            names = features[contract.SOURCE_ID].bytes_list.value
-            contents = features[contract.IMAGE].bytes_list.value
-        except DecodeError:
-            names, contents = [], []
-        if names and names[0]:
-            # So that it can leave neither the folder nor the line on the terminal.
-            record_name = _NO_NAME.sub("_", names[0].decode(errors="replace"))
-        else:
-            record_name = f"{name.partition('.tfrecord')[0]}_{index:05d}"
-        # Masks in TFRecords belong to the images as they are stored, so nothing turns these.
-        yield record_name, without_orientation(contents[0]) if contents else b""
-    if index < 0:
-        raise BadImageError("it holds no examples")
-
-
-def _mode(path: str) -> int:
-    try:
-        mode = os.stat(path).st_mode
-    except FileNotFoundError:
-        if os.path.islink(path):
-            raise BadImageError(f"it is a link to {os.readlink(path)}, which does not exist") from None
-        raise
-    if stat.S_ISDIR(mode):
-        os.listdir(path)  # Says why a folder could not be searched.
-    return mode

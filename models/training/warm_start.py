@@ -122,14 +122,14 @@ def _load(folder: str, member: int) -> _Deployed:
     facts = read_facts(folder)
     if facts is None:
         raise ValueError("it is not a model of segpipe")
-    label_map = LabelMap.model_validate(facts["label_map"])
-    shape = PreprocessingSettings.of_facts(facts["preprocessing"])
+    label_map, size = LabelMap.model_validate(facts["label_map"]), facts["preprocessing"]
+    channels = PreprocessingSettings.of_facts(size).num_channels
     # Where weights came from makes no difference to the network, and what was named then may be gone.
     settings = ModelSettings(**{name: value for name, value in facts["model"].items() if name != "encoder_weights"})
     if "enlargement" in settings.model_dump() and "enlargement" not in facts["model"]:
         settings = settings.model_copy(update={"enlargement": 1})  # Before there was such an option.
-    settings = settings.for_input(shape.height, shape.width)
-    input_shape = (shape.height, shape.width, shape.num_channels)
+    settings = settings.for_input(size["height"], size["width"])
+    input_shape = (size["height"], size["width"], channels)
     maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
     network = build_model(settings, input_shape, len(label_map) + maps, "float32")
     with plain_path(folder) as path:
@@ -141,7 +141,7 @@ def _load(folder: str, member: int) -> _Deployed:
             raise ValueError(f"it holds {count} weights, but its network now has {of_one * models}")
         reader = checkpoints.weights_checkpoint(network, member * of_one)
         reader.read(variables).assert_existing_objects_matched().expect_partial()
-    return _Deployed(label_map, maps, shape.num_channels, settings, _layers(network))
+    return _Deployed(label_map, maps, channels, settings, _layers(network))
 
 
 def _layers(model: keras.Model) -> dict[_Place, _Layer]:
