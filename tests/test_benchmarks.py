@@ -39,7 +39,7 @@ SIZES = {
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # Comparisons for the documentation, of which `quality` has nearly all; each trains several models.
-NIGHTLY = {"plan", "thin_structures", "architectures"}
+NIGHTLY = {"plan", "thin_structures", "instances", "architectures"}
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
 import contextlib, io, json, pathlib, runpy, sys, traceback
