@@ -7,11 +7,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import NamedTuple
 
 import numpy as np
 import tensorflow as tf
 
 from data.decoding import arrays
+from models.inputs import encoded
 from models.inputs.encoded import is_deep
 from models.inputs.settings import PreprocessingSettings
 
@@ -44,10 +46,8 @@ def decode(content: tf.Tensor, settings: PreprocessingSettings) -> tuple[tf.Tens
     chosen = settings.chosen_bands()
     bands = settings.num_channels if settings.has_pictures and chosen is None else settings.num_bands
     if settings.has_pictures:
-        start = tf.strings.substr(content, 0, len(arrays.MAGIC))
-        is_array = (start == arrays.MAGIC) | (tf.strings.substr(start, 0, 2) == arrays.GZIP_SIGNATURE)
         values = tf.cond(
-            is_array,
+            _is_array(content),
             lambda: tf.broadcast_to(*_broadcast(decode_array(content, settings.type, bands, may_be_gray=True), bands)),
             lambda: _decode_picture(content, settings.type, bands),
         )
@@ -66,6 +66,21 @@ def decode(content: tf.Tensor, settings: PreprocessingSettings) -> tuple[tf.Tens
     return tf.where(has_data, values, 0.0) if settings.may_lack_data else values, has_data
 
 
+def size_of(content: tf.Tensor) -> tf.Tensor:
+    """Height and width of an image that `decode` takes: [2] int32, from its header."""
+    of_any_type = "|".join(map(re.escape, arrays.TYPES))
+    return tf.cond(
+        _is_array(content),
+        lambda: tf.cast(_unpacked(content).shape(f"(?:{of_any_type})", r"\d{1,2}")[1][:2], tf.int32),
+        lambda: encoded.size_of(content),
+    )
+
+
+def _is_array(content: tf.Tensor) -> tf.Tensor:
+    start = tf.strings.substr(content, 0, len(arrays.MAGIC))
+    return (start == arrays.MAGIC) | (tf.strings.substr(start, 0, 2) == arrays.GZIP_SIGNATURE)
+
+
 def _broadcast(values: tf.Tensor, bands: int) -> tuple[tf.Tensor, tf.Tensor]:
     return values, tf.concat([tf.shape(values)[:2], [bands]], axis=0)
 
@@ -81,6 +96,38 @@ def _decode_picture(content: tf.Tensor, pixel_type: str, channels: int) -> tf.Te
     return tf.io.decode_image(content, channels, expand_animations=False)
 
 
+class _Array(NamedTuple):
+    """An array without gzip: its bytes, whether it is one, the header, and where the values start."""
+
+    content: tf.Tensor
+    is_array: tf.Tensor
+    header: tf.Tensor
+    start: tf.Tensor
+
+    def shape(self, of_type: str, count: str) -> tuple[tf.Tensor, tf.Tensor]:
+        """Whether the header has a type and number of bands, both patterns; and its shape, [3] int64, 0 if not."""
+        # As NumPy writes it. No more digits than can be multiplied.
+        pattern = (
+            rf"\{{'descr': '{of_type}', 'fortran_order': False, "
+            rf"'shape': \((\d{{1,6}}), (\d{{1,6}}), ({count})\), \}} *\n"
+        )
+        matches = tf.strings.regex_full_match(self.header, pattern)
+        numbers = tf.where(matches, tf.strings.regex_replace(self.header, pattern, r"\1 \2 \3"), "0 0 0")
+        return matches, tf.ensure_shape(tf.strings.to_number(tf.strings.split(numbers), tf.int64), [3])
+
+
+def _unpacked(content: tf.Tensor) -> _Array:
+    is_gzip = tf.strings.substr(content, 0, 2) == arrays.GZIP_SIGNATURE
+    content = tf.cond(is_gzip, lambda: tf.io.decode_compressed(content, "GZIP"), lambda: content)
+    size = tf.strings.length(content)
+    is_array = (tf.strings.substr(content, 0, len(_START)) == _START) & (size >= _PREFIX_BYTES)
+    content = tf.where(is_array, content, bytes(_PREFIX_BYTES))
+    size = tf.where(is_array, size, _PREFIX_BYTES)
+    length = tf.cast(tf.io.decode_raw(tf.strings.substr(content, len(_START), 2), tf.uint16)[0], tf.int32)
+    start = tf.minimum(_PREFIX_BYTES + length, size)
+    return _Array(content, is_array, tf.strings.substr(content, _PREFIX_BYTES, start - _PREFIX_BYTES), start)
+
+
 def decode_array(content: tf.Tensor, pixel_type: str, bands: int, may_be_gray: bool = False) -> tf.Tensor:
     """Decodes NumPy's format, gzipped or not.
 
@@ -93,33 +140,18 @@ def decode_array(content: tf.Tensor, pixel_type: str, bands: int, may_be_gray: b
     Returns:
       [h, w, bands] of that type.
     """
-    is_gzip = tf.strings.substr(content, 0, 2) == arrays.GZIP_SIGNATURE
-    content = tf.cond(is_gzip, lambda: tf.io.decode_compressed(content, "GZIP"), lambda: content)
-    size = tf.strings.length(content)
-    is_array = (tf.strings.substr(content, 0, len(_START)) == _START) & (size >= _PREFIX_BYTES)
-    content = tf.where(is_array, content, bytes(_PREFIX_BYTES))
-    size = tf.where(is_array, size, _PREFIX_BYTES)
-    length = tf.cast(tf.io.decode_raw(tf.strings.substr(content, len(_START), 2), tf.uint16)[0], tf.int32)
-    start = tf.minimum(_PREFIX_BYTES + length, size)
-    header = tf.strings.substr(content, _PREFIX_BYTES, start - _PREFIX_BYTES)
+    array = _unpacked(content)
     of_type = next(name for name in arrays.TYPES if np.dtype(name).name == pixel_type)
-    count = f"(?:1|{bands})" if may_be_gray else str(bands)
-    # As NumPy writes it. No more digits than can be multiplied.
-    pattern = (
-        rf"\{{'descr': '{re.escape(of_type)}', 'fortran_order': False, "
-        rf"'shape': \((\d{{1,6}}), (\d{{1,6}}), ({count})\), \}} *\n"
-    )
-    matches = tf.strings.regex_full_match(header, pattern)
-    numbers = tf.where(matches, tf.strings.regex_replace(header, pattern, r"\1 \2 \3"), "0 0 0")
-    shape = tf.ensure_shape(tf.strings.to_number(tf.strings.split(numbers), tf.int64), [3])
+    matches, shape = array.shape(re.escape(of_type), f"(?:1|{bands})" if may_be_gray else str(bands))
+    start, size = array.start, tf.strings.length(array.content)
     expected = tf.reduce_prod(shape) * np.dtype(of_type).itemsize
     is_whole = (expected > 0) & (expected == tf.cast(size - start, tf.int64))
-    shown = tf.strings.strip(tf.strings.substr(header, 0, _SHOWN_BYTES))
-    what = tf.where(is_array, tf.where(matches, "this one is damaged, with the header ", "this one has "), "")
+    shown = tf.strings.strip(tf.strings.substr(array.header, 0, _SHOWN_BYTES))
+    what = tf.where(array.is_array, tf.where(matches, "this one is damaged, with the header ", "this one has "), "")
     takes = f"{REFUSAL} images with {bands} band{'' if bands == 1 else 's'} of {pixel_type} in NumPy's format 1.0; "
-    message = tf.strings.join([takes, what, tf.where(is_array, shown, "this is none")])
+    message = tf.strings.join([takes, what, tf.where(array.is_array, shown, "this is none")])
     with tf.control_dependencies([tf.debugging.Assert(matches & is_whole, [message])]):
-        data = tf.strings.substr(content, start, size - start)
+        data = tf.strings.substr(array.content, start, size - start)
     values = tf.io.decode_raw(data, _READ_AS.get(pixel_type, tf.as_dtype(pixel_type)))
     return tf.reshape(tf.bitcast(values, tf.as_dtype(pixel_type)), shape)
 

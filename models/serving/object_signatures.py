@@ -8,7 +8,7 @@ import tensorflow as tf
 
 from data import contract
 from models.evaluation import in_graph
-from models.inputs import encoded, preprocessing
+from models.inputs import arrays, encoded, preprocessing
 from models.instances.grouping import Objects
 from models.instances.scale import OBJECT_MAPS, ObjectScale
 from models.serving import tiling
@@ -76,7 +76,7 @@ class ObjectServingModule(ServingModule):
         if self._resize == "none":
             return self._found_in_each(images, lambda image: self._maps_of(self._transformed_image(image)))
         maps = self._with_probabilities(self.logits(self.transform({contract.IMAGE: images})[preprocessing.IMAGE]))
-        sizes = tf.map_fn(encoded.size_of, images, fn_output_signature=tf.TensorSpec([2], tf.int32))
+        sizes = tf.map_fn(arrays.size_of, images, fn_output_signature=tf.TensorSpec([2], tf.int32))
         return self._found_in_each((maps, sizes), lambda item: self._without_padding(*item))
 
     def _found_in_each(self, batch: Any, maps_of: Any) -> dict[str, tf.Tensor]:

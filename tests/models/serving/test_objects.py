@@ -1,5 +1,6 @@
 """What users of a model that tells objects apart get: from predict, and from the server."""
 
+import gzip
 import io
 import json
 
@@ -14,12 +15,13 @@ from pycocotools.coco import COCO
 
 from data import contract
 from data.contract import SegmentationExample
+from data.decoding.arrays import encode_array
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects, is_edge, panoptic_colors, panoptic_ids
 from models.evaluation.objects.segments import keys, overlaps
-from models.inputs import preprocessing
+from models.inputs import arrays, preprocessing
 from models.instances.scale import ObjectScale
 from models.serving import signatures
 from models.serving.loaded_model import LoadedModel
@@ -180,7 +182,7 @@ def test_a_semantic_model_writes_no_objects(push, tmp_path):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP"])
+@pytest.mark.parametrize("kind", ["PNG", "JPEG", "BMP", "array", "gzipped array"])
 def test_what_is_found_in_padding_is_no_object(padding, kind):
     """Its padding is red with a center, as is a strip at the top of the image, whose other center is beyond its end."""
     image = np.zeros([10, 30, 3], np.uint8)
@@ -212,6 +214,9 @@ def test_what_is_found_in_padding_is_no_object(padding, kind):
 
 
 def _saved(image, kind):
+    if "array" in kind:  # Of four bands.
+        content = encode_array(np.concatenate([image, image[..., :1]], axis=-1))
+        return content if kind == "gzipped array" else gzip.decompress(content)
     buffer = io.BytesIO()
     Image.fromarray(image).save(buffer, kind, **({"quality": 100, "subsampling": 0} if kind == "JPEG" else {}))
     return buffer.getvalue()
@@ -225,7 +230,12 @@ def padding(tmp_path_factory):
         return tf.pad(values, [[5, 5], [0, 0], [0, 0]], constant_values=fill)
 
     def of_image(encoded):
-        pixels = tf.cast(tf.io.decode_image(encoded, 3, expand_animations=False), tf.int32)
+        pixels = tf.cond(
+            tf.reduce_any(tf.strings.substr(encoded, 0, 2) == [b"\x1f\x8b", b"\x93N"]),
+            lambda: arrays.decode_array(encoded, "uint8", 4)[..., :3],
+            lambda: tf.io.decode_image(encoded, 3, expand_animations=False),
+        )
+        pixels = tf.cast(pixels, tf.int32)
         channels = [padded(pixels[..., index : index + 1], fill) for index, fill in enumerate(RED)]
         shown = tf.concat(channels, axis=-1)
         # A center right above the object, and higher than its own.
