@@ -19,6 +19,8 @@ from data.slicing import Slicing
 
 # The key of the report of a conversion.
 IMAGE_KEY = "image"
+# The key of an earlier release, which scaled images to 8 bits by it.
+EARLIER_RANGE_KEY = "intensity_range"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,9 +68,18 @@ def of_report(report: dict[str, Any]) -> ImageType:
 
 
 def read_image_type(folder: str) -> ImageType | None:
-    """What images in a folder are; None if no conversion made it."""
+    """What images in a folder are; None if no conversion made it.
+
+    Raises:
+      UserError: if they have lost bits, so that a model of them would refuse images as they are.
+    """
     path = join(folder, REPORT_FILE)
-    return of_report(json.loads(read_bytes(path))) if exists(path) else None
+    if not exists(path):
+        return None
+    report = json.loads(read_bytes(path))
+    if EARLIER_RANGE_KEY in report and IMAGE_KEY not in report:
+        raise UserError(f"{folder} was converted by an earlier release, which scaled images to 8 bits; convert it anew")
+    return of_report(report)
 
 
 def noted_image_type(notes: Notes) -> ImageType | None:

@@ -170,14 +170,18 @@ class Config(Section):
         A bucket is not asked if `data.label_map` is set, which says that it may be out of reach from here.
 
         Raises:
-          UserError: if something else is configured: the model would take what it gets for something else.
+          UserError: if something else is configured: the model would take what it gets for something else. Or if an
+            earlier release made the images.
         """
         if is_remote(self.data.input) and self.data.label_map:
             return self
         try:
             folder = self.data.newest_input()
-            found = read_image_type(folder)
         except (UserError, OSError):  # It may be on the cluster only; what is wrong with it is said elsewhere.
+            return self
+        try:
+            found = read_image_type(folder)
+        except OSError:
             return self
         if found is None:
             return self

@@ -264,7 +264,10 @@ def test_spans_of_other_images_are_refused(tmp_path):
         run(tmp_path, tmp_path / "output", **resolve(tmp_path))
     write(s3=deep)
     run(tmp_path, tmp_path / "output", **resolve(tmp_path))
-    # Gray and colors of 8 bits go together, as do conversions of earlier releases, which made nothing else.
+    # Gray and colors of 8 bits go together, as do conversions of earlier releases if the images had no more.
     write(s1={"type": "uint8", "bands": 3}, s3=gray)
-    (tmp_path / "s2" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
+    (tmp_path / "s2" / "conversion.json").write_text("{}")
     run(tmp_path, tmp_path / "output", **resolve(tmp_path))
+    (tmp_path / "s2" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
+    with pytest.raises(UserError, match="s2 was converted by an earlier release, which scaled images to 8 bits; conv"):
+        run(tmp_path, tmp_path / "output", **resolve(tmp_path))

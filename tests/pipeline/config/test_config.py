@@ -232,6 +232,9 @@ def test_the_model_takes_images_as_they_were_converted(tmp_path, write):
         (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
         shape = config().with_image_type().preprocessing
         assert (shape.num_channels, shape.type, shape.is_usual) == (3, "uint8", True)
+    (tmp_path / "in" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
+    with pytest.raises(UserError, match="in was converted by an earlier release, which scaled images to 8 bits; conv"):
+        config().with_image_type()
     names = ["B02", "B03", "B04", "B08"]
     report = {"image": {"type": "uint16", "bands": 4, "names": names, "nodata": 0}}
     (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
