@@ -20,6 +20,7 @@ from tfx.utils import path_utils
 
 from data.base.files import copy_tree, is_folder
 from data.contract import IGNORE_LABEL
+from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import read_facts
 from models.serving.versions import fingerprint, servable_versions, version_path
 
@@ -54,7 +55,7 @@ def find_baseline(push_destination: str, candidate: str) -> int:
 
     Returns:
       The version; 0 if there is none, or if it cannot be compared, because of another task, other classes (or
-      others of them with objects), or older signatures.
+      others of them with objects), images of another type or other bands, or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
     others = [
@@ -65,8 +66,8 @@ def find_baseline(push_destination: str, candidate: str) -> int:
     newest = others[-1]
     if _comparable(version_path(push_destination, newest)) != _comparable(candidate):
         _LOG.warning(
-            "version %d has another task, other classes (or others with objects) or signatures; there is nothing to "
-            "compare with",
+            "version %d has another task, other classes (or others with objects), images (their type or bands) or "
+            "signatures; there is nothing to compare with",
             newest,
         )
         return NO_VERSION
@@ -76,12 +77,16 @@ def find_baseline(push_destination: str, candidate: str) -> int:
 def _comparable(model: str) -> Any:
     """What must be equal in two models that are compared."""
     facts = read_facts(model)
-    # An entry for "ignore" is no class.
-    return facts and (
+    if not facts:
+        return facts
+    image = PreprocessingSettings.of_facts(facts.get("preprocessing", {})).image_type
+    # An entry for "ignore" is no class, and of 8 bits each model takes gray and RGB.
+    return (
         facts.get("format"),
         facts.get("task", "semantic"),
         facts.get("things", []),
         [label["name"] for label in facts["label_map"] if label["id"] != IGNORE_LABEL],
+        "usual" if image.type == "uint8" and image.bands in (1, 3) else (image.type, image.bands, image.names),
     )
 
 

@@ -167,6 +167,17 @@ def test_an_entry_for_ignore_makes_no_other_classes(tmp_path):
     assert find_baseline(str(tmp_path / "serving"), candidate) == 2
 
 
+@pytest.mark.parametrize(
+    ("input_", "baseline"),
+    [({"channels": 1}, 2), ({"intensity_range": [0, 4095]}, 2), ({"type": "uint16"}, 0), ({"bands": 4}, 0)],
+)
+def test_a_model_of_images_of_another_type_or_bands_cannot_be_compared(tmp_path, input_, baseline):
+    candidate = save_model(tmp_path / "candidate", 1)
+    facts = pathlib.Path(save_model(tmp_path / "serving" / "2", 2), FACTS_PATH)
+    facts.write_text(json.dumps({**json.loads(facts.read_text()), "preprocessing": input_}))
+    assert find_baseline(str(tmp_path / "serving"), candidate) == baseline
+
+
 def test_a_model_that_is_deployed_is_not_pushed_again(push, tmp_path):
     push_model, destination = push
     save_model(tmp_path / "model" / "Format-Serving", 1)
