@@ -12,8 +12,9 @@ import tensorflow as tf
 
 from data.decoding import orientation, structure
 
-# The refusal of an image of more than 8 bits.
-NO_DEPTH = "the image has 16 bits per channel, and the model learned from images of 8"
+# What the refusal of an image of more than 8 bits begins with, also by models of earlier releases; and the refusal.
+IS_DEEP = "the image has 16 bits per channel"
+NO_DEPTH = f"{IS_DEEP}, and the model learned from images of 8"
 
 
 def _read(content: tf.Tensor, place: tf.Tensor | int, size: int) -> tf.Tensor:

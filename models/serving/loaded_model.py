@@ -19,7 +19,7 @@ from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects
 from models.inputs.arrays import REFUSAL
-from models.inputs.encoded import NO_DEPTH
+from models.inputs.encoded import IS_DEEP, NO_DEPTH
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import (
@@ -262,7 +262,7 @@ def _enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
 
 
 def _cannot_be_decoded(error: tf.errors.OpError) -> BadImageError:
-    if NO_DEPTH in str(error):
+    if IS_DEEP in str(error):
         return BadImageError(f"{NO_DEPTH}; send it in 8 bits")
     if refusal := re.search(REFUSAL + "[^]]*", str(error)):
         return BadImageError(refusal[0].replace("\\'", "'").strip())
