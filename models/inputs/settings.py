@@ -162,7 +162,8 @@ class PreprocessingSettings(Section):
         settings = self.model_copy(update=known)
         if "channels" not in self.model_fields_set and not settings.has_pictures:
             settings = settings.model_copy(update={"channels": found.bands})
-        settings.chosen_bands()
+        # Without `bands`, any number of channels would do for usual images, gray or RGB.
+        settings.model_copy(update={"bands": bands or 3}).chosen_bands()
         return settings
 
 

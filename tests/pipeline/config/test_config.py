@@ -232,6 +232,9 @@ def test_the_model_takes_images_as_they_were_converted(tmp_path, write):
         (tmp_path / "in" / "conversion.json").write_text(json.dumps(report))
         shape = config().with_image_type().preprocessing
         assert (shape.num_channels, shape.type, shape.is_usual) == (3, "uint8", True)
+        assert config("preprocessing.channels=1").with_image_type().preprocessing.num_channels == 1
+        with pytest.raises(UserError, match=r"preprocessing\.channels is 4, but the images are gray or RGB; leave"):
+            config("preprocessing.channels=4").with_image_type()
     (tmp_path / "in" / "conversion.json").write_text('{"intensity_range": [0, 4095]}')
     with pytest.raises(UserError, match="in was converted by an earlier release, which scaled images to 8 bits; conv"):
         config().with_image_type()
