@@ -146,10 +146,13 @@ def no_data(values: np.ndarray, nodata: float | None = None) -> np.ndarray:
     """
     import numpy as np
 
+    own = own_nodata(values.dtype, nodata)
+    if values.dtype.kind != "f" and own is None:
+        return np.zeros(values.shape[:2], bool)
     is_missing = np.zeros(values.shape, bool)
     if values.dtype.kind == "f":
         is_missing |= ~np.isfinite(values)
-    if (own := own_nodata(values.dtype, nodata)) is not None:
+    if own is not None:
         is_missing |= values == own
     return is_missing.any(axis=2) if values.ndim == 3 else is_missing
 

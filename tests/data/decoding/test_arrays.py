@@ -58,7 +58,9 @@ def test_no_data_is_what_is_not_finite_or_has_the_value():
     np.testing.assert_array_equal(no_data(values, -9999.0), [[True, False, False], [False, True, True]])
     np.testing.assert_array_equal(no_data(np.array([[0, 7]], np.uint16), 0), [[True, False]])
     for impossible in (-1, 0.5, 65536, float("nan"), None):
-        assert not no_data(np.array([[0, 7, 65535]], np.uint16), impossible).any()
+        for shape in ([1, 3], [1, 3, 1]):
+            found = no_data(np.array([0, 7, 65535], np.uint16).reshape(shape), impossible)
+            np.testing.assert_array_equal(found, [[False] * 3], strict=True)
 
 
 @pytest.mark.parametrize(
