@@ -10,7 +10,7 @@ from typing import Any
 
 import orjson
 
-from data.decoding.arrays import GZIP_SIGNATURE, MAX_BANDS, decode_array
+from data.decoding.arrays import GZIP_SIGNATURE, MAGIC, MAX_BANDS, array_shape, decode_array
 from data.decoding.images import BadImageError, upright_size
 from models.serving.signatures import IMAGES
 
@@ -85,40 +85,50 @@ def read_request(body: bytes, max_instances: int) -> PredictRequest:
     return PredictRequest(images, by_rows)
 
 
-def image_size(content: bytes, max_pixels: int) -> tuple[int, int]:
+def image_size(content: bytes, max_pixels: int, max_bands: int = MAX_BANDS) -> tuple[int, int]:
     """Height and width of an encoded image once it is upright, by its header, so that nothing too large is decoded.
 
     Args:
       content: the file.
       max_pixels: the limit.
+      max_bands: limit for arrays; 0 if the model takes none.
 
     Raises:
       BadRequestError: if it is none.
       TooManyPixelsError: if it has more pixels.
     """
+    is_array = content.startswith((GZIP_SIGNATURE, MAGIC))
+    if is_array and not max_bands:
+        raise BadRequestError("the model takes JPEG and PNG files, not arrays in NumPy's format")
     try:
         height, width = upright_size(content)
+        bands = array_shape(content)[2] if is_array else 0
     except BadImageError as error:
         raise BadRequestError(str(error)) from None
     if width * height > max_pixels:
         raise TooManyPixelsError(
             f"the image has {width}x{height} pixels; the limit is {max_pixels} (--max-pixels of the server)"
         )
+    if bands > max_bands:
+        raise BadRequestError(f"the array has {bands} bands; the model takes no more than {max_bands}")
     if content.startswith(GZIP_SIGNATURE):  # Whose bytes may unpack to more than the header says.
         try:
-            decode_array(content, max_pixels * MAX_BANDS)
+            decode_array(content, height * width * bands)
         except BadImageError as error:
             raise BadRequestError(f"the array is {error}") from None
     return height, width
 
 
-def image_sizes(images: list[bytes], max_pixels: int, max_request_pixels: int) -> list[tuple[int, int]]:
+def image_sizes(
+    images: list[bytes], max_pixels: int, max_request_pixels: int, max_bands: int = MAX_BANDS
+) -> list[tuple[int, int]]:
     """Height and width of each image of a request.
 
     Args:
       images: the files.
       max_pixels: limit for each.
       max_request_pixels: limit for all of them together.
+      max_bands: as for `image_size`.
 
     Raises:
       BadRequestError: if one is none; the message says which.
@@ -127,7 +137,7 @@ def image_sizes(images: list[bytes], max_pixels: int, max_request_pixels: int) -
     sizes = []
     for number, content in enumerate(images, start=1):
         try:
-            sizes.append(image_size(content, max_pixels))
+            sizes.append(image_size(content, max_pixels, max_bands))
         except BadRequestError as error:
             if len(images) == 1:
                 raise

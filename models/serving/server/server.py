@@ -248,7 +248,9 @@ class ModelServer:
             return body
         try:
             wanted = read_request(body, self._limits.max_instances)
-            sizes = image_sizes(wanted.images, self._limits.max_pixels, self._limits.max_request_pixels)
+            shape = self.follower.model.input
+            max_bands = 0 if shape.is_usual else max(shape.num_bands, shape.num_channels)
+            sizes = image_sizes(wanted.images, self._limits.max_pixels, self._limits.max_request_pixels, max_bands)
             answer = await asyncio.wait_for(self.batcher.segment(wanted.images, sizes), self._limits.answer_seconds)
         except TooManyPixelsError as error:
             return _error(413, str(error))

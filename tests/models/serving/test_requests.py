@@ -1,6 +1,7 @@
 """What the server takes as TF Serving does, and what it says about everything else."""
 
 import base64
+import gzip
 import io
 import json
 
@@ -8,6 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from data.decoding.arrays import encode_array
 from models.serving.server.requests import BadRequestError, TooManyPixelsError, image_sizes, read_request
 
 
@@ -146,3 +148,14 @@ def test_the_pixels_of_an_image_and_of_a_request_are_bounded():
         image_sizes([png(20, 30)] * 3, 600, 1799)
     with pytest.raises(BadRequestError, match="image 2 of 2: not a JPEG or PNG image"):
         image_sizes([png(20, 30), b"GIF89a"], 600, 1800)
+
+
+@pytest.mark.parametrize("unpack", [bytes, gzip.decompress])
+def test_arrays_are_refused_by_their_bands_before_they_are_unpacked(unpack):
+    content = unpack(encode_array(np.zeros([20, 30, 5], np.uint8)))
+    assert image_sizes([content], 600, 600, 5) == [(20, 30)]
+    for broken in (content, content[:-20]):
+        with pytest.raises(BadRequestError, match="the array has 5 bands; the model takes no more than 4"):
+            image_sizes([broken], 600, 600, 4)
+        with pytest.raises(BadRequestError, match="the model takes JPEG and PNG files, not arrays"):
+            image_sizes([broken], 600, 600, 0)
