@@ -271,11 +271,12 @@ def _whole_images(inputs: dict[str, Any], settings: PreprocessingSettings, has_o
     return outputs
 
 
-def _serialized(contents: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor]) -> tf.Tensor:
+def _serialized(contents: tf.Tensor, decode: Callable[[tf.Tensor], tf.Tensor], at_once: int | None = None) -> tf.Tensor:
     return tf.map_fn(
         lambda encoded: tf.io.serialize_tensor(decode(encoded)),
         contents,
         fn_output_signature=tf.TensorSpec([], tf.string),
+        parallel_iterations=at_once,
     )
 
 
@@ -307,10 +308,12 @@ def _deep_whole_images(images: tf.Tensor, settings: PreprocessingSettings) -> tu
     """As `_usual_whole_images`, of images of any type and bands; what has no data has the mean color."""
     channels, stored_type = settings.num_channels, tf.as_dtype(settings.stored_type)
 
+    # One at a time, as large images take four bytes and more for each value.
     sample, counts = tf.map_fn(
         lambda encoded: arrays.sample(*arrays.decode(encoded, settings)),
         images,
         fn_output_signature=arrays.sampled(channels),
+        parallel_iterations=1,
     )
     clip = arrays.clipping(sample, counts, settings)
 
@@ -320,7 +323,8 @@ def _deep_whole_images(images: tf.Tensor, settings: PreprocessingSettings) -> tu
         num_pixels = tf.cast(tf.shape(values)[0] * tf.shape(values)[1], tf.float64)
         return arrays.sums(clip(values), has_data) * num_pixels / 1e6
 
-    sums = tf.map_fn(sums_of, images, fn_output_signature=tf.TensorSpec([1 + 2 * channels], tf.float64))
+    signature = tf.TensorSpec([1 + 2 * channels], tf.float64)
+    sums = tf.map_fn(sums_of, images, fn_output_signature=signature, parallel_iterations=1)
     mean, scale = _mean_and_scale(sums, channels, tf.shape(images)[0])
     fill = tf.cast(fill_color(mean, stored_type), tf.float32)
 
@@ -328,7 +332,7 @@ def _deep_whole_images(images: tf.Tensor, settings: PreprocessingSettings) -> tu
         values, has_data = arrays.decode(encoded, settings)
         return tf.cast(tf.where(has_data, clip(values), fill[0]), stored_type)
 
-    return _serialized(images, read), mean, scale
+    return _serialized(images, read, at_once=1), mean, scale
 
 
 def objects_of(serialized: tf.Tensor) -> tf.Tensor:

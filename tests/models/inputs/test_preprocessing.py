@@ -3,7 +3,8 @@ import pytest
 import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
-from models.inputs.preprocessing import _decode_to_scale, _fit_mask, normalize, placement
+from models.inputs.preprocessing import _decode_to_scale, _deep_whole_images, _fit_mask, normalize, placement
+from models.inputs.settings import PreprocessingSettings
 
 
 @pytest.mark.parametrize(
@@ -96,3 +97,16 @@ def test_objects_are_resized_as_the_mask_is(resize):
     assert padded.any() == (resize == "pad")
     np.testing.assert_array_equal(objects[~padded], mask[~padded].astype(np.uint16) * 20_000)
     assert not objects[padded].any()
+
+
+def test_whole_images_of_many_bands_are_decoded_one_at_a_time():
+    settings = PreprocessingSettings(type="uint16", bands=13, channels=13, resize="none")
+    at_once = []
+
+    def trace(images):
+        _deep_whole_images(images, settings)
+        loops = [found for found in images.graph.get_operations() if found.type in ("While", "StatelessWhile")]
+        at_once.extend(loop.get_attr("parallel_iterations") for loop in loops)
+
+    tf.function(trace, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+    assert at_once == [1, 1, 1]
