@@ -57,6 +57,15 @@ class PreprocessingSettings(Section):
     window: Annotated[int, pydantic.Field(ge=8)] | None = None
     volume: Slicing | None = None
 
+    @pydantic.model_validator(mode="before")
+    @classmethod
+    def _refuse_a_range(cls, values: Any) -> Any:
+        if isinstance(values, dict) and "intensity_range" in values:
+            raise ValueError(
+                "images keep their values, so leave intensity_range out; preprocessing.percentiles clips extremes"
+            )
+        return values
+
     @classmethod
     def of_facts(cls, facts: dict[str, Any]) -> PreprocessingSettings:
         """The input of an exported model, as it was; what earlier releases had beside these settings does not count."""

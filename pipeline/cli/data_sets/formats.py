@@ -157,9 +157,12 @@ def _as_text(default: Any) -> str:
 
 
 def _explained(error: click.NoSuchOption, name: str) -> click.UsageError:
-    """Says which format has the option, if another has it."""
+    """Says which format has the option, if another has it, or what takes its place."""
     from data.formats import FORMATS
 
+    if error.option_name == "--intensity-range":
+        taken = "images keep their values, so leave it out; preprocessing.percentiles of a configuration clips extremes"
+        return click.UsageError(f"No such option: --intensity-range ({taken}).", error.ctx)
     owners = [owner for owner, reader in FORMATS.items() if any(error.option_name in o.opts for o in _options(reader))]
     if not owners:
         return error

@@ -43,6 +43,7 @@ def test_every_command_explains_itself(segpipe, command):
         (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
         (["convert", "--format", "oxford-pets", "only_one"], "Missing argument 'DEST'"),
         (["convert", "--format", "mask-folder", "--classes", "x", "a", "b"], "two classes"),
+        (["convert", "--format", "mask-folder", "--intensity-range", "0,9", "a", "b"], "images keep their values, so"),
         (["predict", "--model", "nowhere", "--output", "x", "a.jpg"], "nowhere is not a folder"),
     ],
 )

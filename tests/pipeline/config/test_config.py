@@ -257,6 +257,8 @@ def test_the_model_takes_images_as_they_were_converted(tmp_path, write):
     ):
         with pytest.raises(UserError, match=message):
             config(f"preprocessing.{override}").with_image_type()
+    with pytest.raises(UserError, match="preprocessing: images keep their values, so leave intensity_range out; pre"):
+        config("preprocessing.intensity_range=[0, 4095]")
     for override in ("channels=0", "channels=65", "channels=[]", "percentiles=[99, 1]", "percentiles=[0.55, 99]"):
         with pytest.raises(UserError, match=rf"preprocessing\.{override.partition('=')[0]}"):
             config(f"preprocessing.{override}")
