@@ -77,8 +77,10 @@ def _is_same_grid(scene: Scene, mask: Scene) -> bool:
         return True
     if CRS.from_wkt(scene.crs) != CRS.from_wkt(mask.crs):
         return False
-    most = _SAME * min(scene.resolution)
-    return all(abs(a - b) <= most for a, b in zip(scene.bounds(scene.whole), mask.bounds(mask.whole), strict=True))
+    # Of three corners, and not of bounds alone, which a raster that is stored upside down has as well.
+    corners = [[0, scene.width, 0], [0, 0, scene.height], [1, 1, 1]]
+    apart = (np.reshape(scene.transform, [2, 3]) - np.reshape(mask.transform, [2, 3])) @ corners
+    return bool(np.abs(apart).max() <= _SAME * min(scene.resolution))
 
 
 @contextlib.contextmanager

@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
 
 from data.contract import IGNORE_LABEL
 from data.decoding.arrays import decode_array
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 from tests.data.formats.geotiff.rasters import (
     LEFT,
     PIXEL,
+    TOP,
     noise,
     rectangle,
     write_geojson,
@@ -157,6 +159,21 @@ def test_a_mask_on_another_grid_is_warped_only_if_asked(tmp_path):
     assert (ids[:24, :16] == 0).all()
     assert (ids[:24, 16:32] == 1).all()
     assert (ids[24:] == IGNORE_LABEL).all()
+
+
+@pytest.mark.parametrize("scene_rises", [False, True])
+def test_a_mask_that_is_stored_upside_down_is_on_another_grid(tmp_path, scene_rises):
+    mask = np.random.default_rng(0).integers(0, 2, [48, 64]).astype(np.uint8)
+    write_scene(tmp_path, mask=mask)
+    path = tmp_path / ("images" if scene_rises else "masks") / "a.tif"
+    with rasterio.open(path, "r+") as raster:
+        raster.write(raster.read()[:, ::-1])
+        raster.transform = Affine(PIXEL, 0, LEFT, 0, PIXEL, TOP - 48 * PIXEL)
+    (entry,) = reader_of(tmp_path).listing().set_aside
+    assert "from 500000, 4999520" in entry.reason
+    assert "from 500000, 5000000" in entry.reason
+    _, ids = everything(tmp_path, warp=True)
+    assert np.array_equal(ids[::-1] if scene_rises else ids, mask)
 
 
 def test_a_mask_in_another_crs_is_warped_to_the_scene(tmp_path):
