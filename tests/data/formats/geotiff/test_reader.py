@@ -161,6 +161,18 @@ def test_a_mask_on_another_grid_is_warped_only_if_asked(tmp_path):
     assert (ids[24:] == IGNORE_LABEL).all()
 
 
+def test_a_warped_mask_with_a_mask_in_its_file_says_where_nothing_is(tmp_path):
+    write_scene(tmp_path)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write_raster(tmp_path / "masks" / "a.tif", np.ones([12, 16], np.uint8), pixel=20.0)
+        with rasterio.open(path, "r+") as raster:
+            raster.write_mask(np.arange(16) * np.ones([12, 1]) >= 4)
+    _, ids = everything(tmp_path, warp=True)
+    assert (ids[:24, 8:32] == 1).all()
+    assert (ids[:24, :8] == IGNORE_LABEL).all()
+    assert (ids[24:, :32] == IGNORE_LABEL).all()
+
+
 @pytest.mark.parametrize("scene_rises", [False, True])
 def test_a_mask_that_is_stored_upside_down_is_on_another_grid(tmp_path, scene_rises):
     mask = np.random.default_rng(0).integers(0, 2, [48, 64]).astype(np.uint8)
