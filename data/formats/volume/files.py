@@ -72,8 +72,10 @@ def volume_extension(path: str) -> str | None:
 
 
 def is_part_of_series(path: str) -> bool:
-    """Whether a file is a DICOM file, by its name or by what it begins with."""
-    return not path.lower().endswith((*NIFTI, *STACK)) and volume_extension(path) is not None
+    """Whether a file is a DICOM file, by its name or by what it begins with; hidden ones (macOS's notes) are not."""
+    if os.path.basename(path).startswith(".") or path.lower().endswith((*NIFTI, *STACK)):
+        return False
+    return volume_extension(path) is not None
 
 
 def volume_stem(name: str) -> str:

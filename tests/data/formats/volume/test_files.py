@@ -13,6 +13,7 @@ from PIL import Image
 from data.decoding.errors import BadImageError
 from data.formats.volume.files import is_series, open_volume
 from data.formats.volume.grid import Grid
+from data.formats.volume.recognition import recognize
 from data.formats.volume.slicer import Slicer
 from data.slicing import Slicing
 from tests.data.formats.volume.volumes import (
@@ -261,3 +262,14 @@ def test_masks_may_have_another_orientation_but_not_another_place(tmp_path):
         open_volume(write_nifti(tmp_path / "c.nii", VALUES, moved)).values_on(image)
     pages = open_volume(write_stack(tmp_path / "d.tif", VALUES.T.astype(np.uint8)))
     np.testing.assert_array_equal(pages.values_on(image), VALUES)
+
+
+def test_hidden_files_are_no_part_of_a_series(tmp_path):
+    write_series(tmp_path / "scan", np.zeros((3, 4, 5), np.uint16))
+    (tmp_path / "scan" / "._00.dcm").write_bytes(b"notes")
+    assert open_volume(str(tmp_path / "scan")).grid.shape == (5, 4, 3)
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "._01.dcm").write_bytes(b"notes")
+    assert not is_series(str(tmp_path / "photos"))
+    assert recognize(str(tmp_path), ["photos/a.png", "masks/a.png", "photos/._01.dcm", "masks/._01.dcm"]) is None
