@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import glob
+import importlib
 import os
 from collections.abc import Iterable
 
@@ -107,6 +108,7 @@ def open_volume(path: str, max_voxels: int = MAX_VOXELS) -> VolumeFile:
     """
     lower = path.lower()
     try:
+        importlib.import_module("nibabel")  # Turns the grids of all kinds.
         if lower.endswith(NIFTI):
             from data.formats.volume.nifti import NiftiFile
 
@@ -120,7 +122,7 @@ def open_volume(path: str, max_voxels: int = MAX_VOXELS) -> VolumeFile:
         return open_dicom(path, max_voxels)
     except ImportError as error:
         raise UserError(
-            f"{path} is read by the package {error.name}; install segpipe with its extra, segpipe[volumes]"
+            f"{path}: it is read by the package {error.name}, which is missing; pip install 'segpipe[volumes]'"
         ) from None
 
 

@@ -39,7 +39,7 @@ class NiftiFile(VolumeFile):
             affine = np.asarray(self.header.get_best_affine(), np.float64)
             dtype = self.header.get_data_dtype()
             slope, intercept = self.header.get_slope_inter()
-        except BadImageError:
+        except (BadImageError, ImportError):
             raise
         except Exception as error:  # nibabel raises nearly anything on broken headers.
             raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None

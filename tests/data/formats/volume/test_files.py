@@ -4,12 +4,14 @@ import gzip
 import itertools
 import os
 import pathlib
+import sys
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats.volume.files import is_series, open_volume
 from data.formats.volume.grid import Grid
@@ -273,3 +275,18 @@ def test_hidden_files_are_no_part_of_a_series(tmp_path):
     (tmp_path / "photos" / "._01.dcm").write_bytes(b"notes")
     assert not is_series(str(tmp_path / "photos"))
     assert recognize(str(tmp_path), ["photos/a.png", "masks/a.png", "photos/._01.dcm", "masks/._01.dcm"]) is None
+
+
+@pytest.mark.parametrize("package", ["nibabel", "pydicom"])
+def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch, package):
+    paths = [write_series(tmp_path / "scan", np.zeros((3, 4, 5), np.uint16))]
+    if package == "nibabel":
+        paths.append(write_nifti(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.int16)))
+        paths.append(write_stack(tmp_path / "a.tif", np.zeros((3, 4, 5), np.uint8)))
+    monkeypatch.setitem(sys.modules, package, None)
+    for path in paths:
+        with pytest.raises(UserError) as caught:
+            open_volume(path)
+        assert str(caught.value) == (
+            f"{path}: it is read by the package {package}, which is missing; pip install 'segpipe[volumes]'"
+        )
