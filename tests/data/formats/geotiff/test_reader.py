@@ -297,6 +297,17 @@ def test_small_scenes_get_small_windows(tmp_path):
     assert "300" in found.assumptions[0]
 
 
+@pytest.mark.parametrize("largest", [64, 1025])
+def test_many_scenes_that_were_cut_before_get_windows_of_their_size(tmp_path, largest):
+    for index in range(20):
+        write_scene(tmp_path, f"{index:02d}", height=48, width=largest if index == 19 else 64)
+    files = [f"{folder}/{index:02d}.tif" for folder in ("images", "masks") for index in range(20)]
+    found = GeotiffReader.recognize(str(tmp_path), files)
+    assert found is not None
+    assert found.options == {"window": 48 if largest == 64 else 32}
+    assert any("--format mask-folder" in said for said in found.assumptions) == (largest == 64)
+
+
 def test_polygons_are_recognized_by_their_attribute(tmp_path):
     write_scene(tmp_path, height=1100, width=40)
     (tmp_path / "masks" / "a.tif").unlink()
