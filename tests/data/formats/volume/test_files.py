@@ -290,3 +290,19 @@ def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch, packa
         assert str(caught.value) == (
             f"{path}: it is read by the package {package}, which is missing; pip install 'segpipe[volumes]'"
         )
+
+
+@pytest.mark.parametrize(("unit", "millimeters"), [("micron", 0.001), ("meter", 1000), ("mm", 1), ("unknown", 1)])
+def test_spacing_is_in_the_unit_that_the_header_says(tmp_path, unit, millimeters):
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), AFFINE)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    grid = open_volume(str(tmp_path / "a.nii")).grid
+    np.testing.assert_allclose(grid.spacing, np.array([2, 2, 3]) * millimeters)
+    assert Slicer(Slicing(spacing=(millimeters,) * 3), grid).shape == (8, 10, 18)
+
+
+def test_a_resampled_volume_may_not_be_larger_than_one_that_is_read():
+    slicer = Slicer(Slicing(spacing=(0.001, 0.001, 0.001)), Grid((10, 20, 30), np.eye(4)))
+    with pytest.raises(BadImageError, match="10000x20000x30000 voxels, which are more than the limit"):
+        _ = slicer.shape
