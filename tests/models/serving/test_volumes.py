@@ -124,3 +124,9 @@ def test_a_missing_package_is_the_error_of_the_files_that_need_it(models, tmp_pa
     volume, image = outcomes(models(), tmp_path / "in", output=tmp_path / "out")
     assert volume.error == "it is read by the package nibabel, which is missing; pip install 'segpipe[volumes]'"
     assert (pathlib.Path(image.image).name, image.error) == ("b.png", None)
+
+
+def test_annotations_are_of_images(models, tmp_path):
+    path = write_nifti(tmp_path / "scan.nii.gz", bright())
+    (found,) = predict(models(), {path: "scan"}, str(tmp_path / "out"), formats=["geojson"])
+    assert found.error == "--write is for images; of a volume, the mask is written"
