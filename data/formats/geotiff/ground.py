@@ -196,7 +196,8 @@ class Areas(Ground):
         for split in SPLITS:
             drawn = [area for area, value in zip(layer.polygons, layer.values, strict=True) if value == split]
             if drawn:
-                self._areas[split] = shapely.union_all(drawn)
+                # Outlines that were drawn by hand may cross themselves.
+                self._areas[split] = shapely.union_all(shapely.make_valid(drawn))
                 shapely.prepare(self._areas[split])
         if two := self._overlap():
             raise UserError(f"--split-by {path}: areas of {two[0]} and {two[1]} overlap")
