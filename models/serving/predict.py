@@ -290,6 +290,8 @@ class _Predictor:
 
     def _predict_volume(self, path: str, result: str) -> Prediction:
         paths = self.output.paths(result, {"mask": mask_extension(path)})
+        if self.annotations.are_wanted:
+            raise BadImageError("--write is for images; of a volume, the mask is written")
         found = predict_volume(self.model, path, paths["mask"], lambda share: self.progress(path, share))
         shape = list(found.class_ids.shape)
         shares = self._shares(found.class_ids, [slice(index, index + 1) for index in range(shape[0])])

@@ -110,7 +110,10 @@ class Ground(abc.ABC):
 
 
 class Blocks(Ground):
-    """Blocks of ground, each of which is dealt to a split by a hash of its place, so that it stays there for ever.
+    """Blocks of ground, each of which is dealt to a split by a hash of its place.
+
+    A block stays in its split when scenes are added, as long as the first scene by name, of which the CRS and the size
+    of blocks are taken, has the same CRS and pixel size.
 
     Args:
       size: width and height of a block of the ground that scenes share, in the units of its coordinates.
@@ -193,7 +196,8 @@ class Areas(Ground):
         for split in SPLITS:
             drawn = [area for area, value in zip(layer.polygons, layer.values, strict=True) if value == split]
             if drawn:
-                self._areas[split] = shapely.union_all(drawn)
+                # Outlines that were drawn by hand may cross themselves.
+                self._areas[split] = shapely.union_all(shapely.make_valid(drawn))
                 shapely.prepare(self._areas[split])
         if two := self._overlap():
             raise UserError(f"--split-by {path}: areas of {two[0]} and {two[1]} overlap")

@@ -77,13 +77,15 @@ def _is_same_grid(scene: Scene, mask: Scene) -> bool:
         return True
     if CRS.from_wkt(scene.crs) != CRS.from_wkt(mask.crs):
         return False
-    most = _SAME * min(scene.resolution)
-    return all(abs(a - b) <= most for a, b in zip(scene.bounds(scene.whole), mask.bounds(mask.whole), strict=True))
+    # Of three corners, and not of bounds alone, which a raster that is stored upside down has as well.
+    corners = [[0, scene.width, 0], [0, 0, scene.height], [1, 1, 1]]
+    apart = (np.reshape(scene.transform, [2, 3]) - np.reshape(mask.transform, [2, 3])) @ corners
+    return bool(np.abs(apart).max() <= _SAME * min(scene.resolution))
 
 
 @contextlib.contextmanager
 def _warped(scene: Scene, source: Any, path: str, warps: bool) -> Iterator[Any]:
-    from rasterio.enums import Resampling
+    from rasterio.enums import ColorInterp, Resampling
     from rasterio.transform import Affine
     from rasterio.vrt import WarpedVRT
 
@@ -98,8 +100,10 @@ def _warped(scene: Scene, source: Any, path: str, warps: bool) -> Iterator[Any]:
             f"its mask {path} is on another grid: {mask.describe_grid()}; the scene is {scene.describe_grid()}; --warp "
             "warps masks by nearest neighbor"
         )
-    # Beyond its edges a mask says nothing, and without a value for that, only another band can say so.
-    settings = {} if source.nodata is not None or mask.has_mask else {"add_alpha": True}
+    # Beyond its edges a mask says nothing, and without a value for that, only a band of alpha can say so. A mask in the
+    # file is lost in warping unless it becomes one.
+    says_so = source.nodata is not None or ColorInterp.alpha in source.colorinterp
+    settings = {} if says_so else {"add_alpha": True}
     with WarpedVRT(
         source,
         crs=scene.crs,

@@ -94,7 +94,8 @@ class GeotiffReader(MaskOptions, Reader):
         file has polygons with an attribute split.
       split: share of each split, such as train=0.8,eval=0.1,test=0.1, which is the default.
       block: pixels of a block in each direction; by default four windows. Blocks lie on multiples of this from the
-        origin of the CRS, so that a place stays in its split when scenes are added.
+        origin of the CRS, so that a place stays in its split when scenes are added, as long as the first scene by name
+        has the same CRS and pixel size.
       gap: pixels between windows of different splits; by default one window. It is taken from train.
       nodata: the value that stands for no data in all scenes; by default what each file says.
       max_pixels: scenes that are stored in larger blocks are set aside, as each has to be decoded at once.

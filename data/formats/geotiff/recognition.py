@@ -21,6 +21,8 @@ _STAND_IN = ".tif"
 # A scene has room for so many windows in a row, if they need not be smaller than the smallest.
 _WINDOWS_IN_A_ROW = 4
 _SMALLEST = 32
+# So many scenes, none of which has a longer side, were cut before; looking at some of very many is enough.
+_FEWEST_CHIPS, _LARGEST_CHIP, _MOST_LOOKS = 20, 1024, 200
 # Names of the attribute that holds classes, if there are several.
 _ATTRIBUTES = ("class", "class_name", "classname", "label", "category", "landcover", "land_cover", "type", "name")
 # An attribute with more values than these has names of things, not of classes.
@@ -32,9 +34,14 @@ class _Found:
     """Where scenes and masks are: `masks` is a vector file for all scenes, or empty."""
 
     layout: Layout | None
-    scene: str
+    scenes: list[str]
     masks: str
     first_mask: str
+
+    @property
+    def scene(self) -> str:
+        """The first by name."""
+        return min(self.scenes)
 
 
 def recognize_scenes(folder: str, files: list[str], window: int) -> Recognition | None:
@@ -63,7 +70,13 @@ def recognize_scenes(folder: str, files: list[str], window: int) -> Recognition 
         options["masks"] = found.masks
         if (images := found.scene.rpartition("/")[0] or ".") != "images":
             options["images"] = images.partition("/")[0]
-    if max(scene.height, scene.width) < _WINDOWS_IN_A_ROW * window:
+    if chip := _chip(folder, found.scenes):
+        options["window"] = chip
+        assumptions.append(
+            f"windows of {chip} pixels, if --window names no other number, since no scene has a side of more than "
+            f"{_LARGEST_CHIP}, so they were cut before; --format mask-folder takes them as plain images"
+        )
+    elif max(scene.height, scene.width) < _WINDOWS_IN_A_ROW * window:
         sizes = [window >> power for power in range(8)]
         room = [size for size in sizes if size * _WINDOWS_IN_A_ROW <= max(scene.height, scene.width)]
         options["window"] = max([_SMALLEST, *room[:1]])
@@ -90,7 +103,7 @@ def _find(folder: str, files: list[str]) -> _Found | None:
     if not rasters:
         return None
     if len(vectors) == 1 and len({file.rpartition("/")[0] for file in rasters}) == 1 and len(rasters) > 1:
-        return _Found(None, min(rasters), vectors[0], vectors[0])
+        return _Found(None, rasters, vectors[0], vectors[0])
     # So that masks that are vectors pair as rasters do.
     real = {os.path.splitext(file)[0] + _STAND_IN: file for file in vectors} | {file: file for file in rasters}
     others = [file for file in shown if file not in rasters and file not in vectors]
@@ -107,7 +120,23 @@ def _find(folder: str, files: list[str]) -> _Found | None:
     scenes = [file for file in of_images if file.lower().endswith(_EXTENSIONS)]
     if layout.images == layout.masks:
         scenes = [file for file in scenes if file not in of_masks]
-    return _Found(layout, min(scenes), "", min(of_masks)) if scenes and of_masks else None
+    return _Found(layout, scenes, "", min(of_masks)) if scenes and of_masks else None
+
+
+def _chip(folder: str, scenes: list[str]) -> int | None:
+    """The smallest side of scenes that were cut into small ones before; None if they were not."""
+    if len(scenes) < _FEWEST_CHIPS:
+        return None
+    sides: list[int] = []
+    for name in scenes[:: -(-len(scenes) // _MOST_LOOKS)]:
+        try:
+            with opened(join(folder, name)) as raster:
+                sides += raster.height, raster.width
+        except (BadImageError, OSError):  # The reader will say why.
+            continue
+        if max(sides) > _LARGEST_CHIP:
+            return None
+    return max(min(sides), _SMALLEST) if sides else None
 
 
 def _of(place: str, cut: Any, real: dict[str, str]) -> list[str]:

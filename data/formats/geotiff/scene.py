@@ -87,8 +87,8 @@ class Scene:
         size = f"{self.width}x{self.height} pixels"
         if not self.crs:
             return f"no CRS, {size}"
-        left, _, _, top = self.bounds(self.whole)
-        return f"{crs_name(self.crs)}, pixels of {pixel}, {size} from {left:.10g}, {top:.10g}"
+        _, _, x, _, _, y = self.transform
+        return f"{crs_name(self.crs)}, pixels of {pixel}, {size} from {x:.10g}, {y:.10g}"
 
 
 def crs_name(wkt: str) -> str:

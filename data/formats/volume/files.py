@@ -5,6 +5,7 @@ from __future__ import annotations
 import abc
 import functools
 import glob
+import importlib
 import os
 from collections.abc import Iterable
 
@@ -72,8 +73,10 @@ def volume_extension(path: str) -> str | None:
 
 
 def is_part_of_series(path: str) -> bool:
-    """Whether a file is a DICOM file, by its name or by what it begins with."""
-    return not path.lower().endswith((*NIFTI, *STACK)) and volume_extension(path) is not None
+    """Whether a file is a DICOM file, by its name or by what it begins with; hidden ones (macOS's notes) are not."""
+    if os.path.basename(path).startswith(".") or path.lower().endswith((*NIFTI, *STACK)):
+        return False
+    return volume_extension(path) is not None
 
 
 def volume_stem(name: str) -> str:
@@ -105,6 +108,7 @@ def open_volume(path: str, max_voxels: int = MAX_VOXELS) -> VolumeFile:
     """
     lower = path.lower()
     try:
+        importlib.import_module("nibabel")  # Turns the grids of all kinds.
         if lower.endswith(NIFTI):
             from data.formats.volume.nifti import NiftiFile
 
@@ -118,7 +122,7 @@ def open_volume(path: str, max_voxels: int = MAX_VOXELS) -> VolumeFile:
         return open_dicom(path, max_voxels)
     except ImportError as error:
         raise UserError(
-            f"{path} is read by the package {error.name}; install segpipe with its extra, segpipe[volumes]"
+            f"{path}: it is read by the package {error.name}, which is missing; pip install 'segpipe[volumes]'"
         ) from None
 
 

@@ -22,13 +22,15 @@ class Grid:
 
     Attributes:
       shape: of the array, three numbers.
-      affine: [4, 4], from indexes of the array to millimeters to the right, to the front and up (RAS).
+      affine: [4, 4], from indexes of the array to places to the right, to the front and up (RAS).
       is_placed: whether the file says where the voxels lie; a stack of pages does not.
+      unit: of the affine, in millimeters.
     """
 
     shape: tuple[int, int, int]
     affine: np.ndarray
     is_placed: bool = True
+    unit: float = 1.0
 
     @classmethod
     def of_pages(cls, width: int, height: int, pages: int) -> Grid:
@@ -59,12 +61,12 @@ class Grid:
         turned = nibabel.orientations.inv_ornt_aff(self.orientation, self.shape)
         shape = np.empty(3, int)
         shape[self.orientation[:, 0].astype(int)] = self.shape
-        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), self.affine @ turned, self.is_placed)
+        return Grid((int(shape[0]), int(shape[1]), int(shape[2])), self.affine @ turned, self.is_placed, self.unit)
 
     @functools.cached_property
     def spacing(self) -> np.ndarray:
         """[3] millimeters between voxels along the axes of the array."""
-        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0))
+        return np.sqrt((self.affine[:3, :3] ** 2).sum(axis=0)) * self.unit
 
     def to_canonical(self, values: np.ndarray) -> np.ndarray:
         """Turns an array of this grid so that its axes go to the right, to the front and up; a view."""
@@ -95,7 +97,8 @@ class Grid:
                 f"{_text(its.shape)}"
             )
         corners = np.array([[*place, 1] for place in np.ndindex(2, 2, 2)]) * [*(np.array(mine.shape) - 1), 1]
-        apart = np.linalg.norm((corners @ (mine.affine - its.affine).T)[:, :3], axis=1).max()
+        # Units are not compared: many tools keep the affine and lose its unit.
+        apart = np.linalg.norm((corners @ (mine.affine - its.affine).T)[:, :3], axis=1).max() * mine.unit
         if apart > _SAME * mine.spacing.min():
             raise BadImageError(
                 f"its mask lies elsewhere: by their affines, the same voxels are up to {apart:.4g} mm apart; resample "

@@ -17,6 +17,8 @@ from data.formats.volume.grid import Grid
 _GZIP = b"\x1f\x8b"
 # Of NIfTI-1 and NIfTI-2.
 _HEADER_BYTES = (348, 540)
+# Millimeters in meters and microns, by the codes of NIfTI; others are taken for millimeters.
+_UNITS = {1: 1000.0, 3: 0.001}
 # Enough of a compressed file to find the header in it.
 _HEAD = 8192
 
@@ -39,7 +41,7 @@ class NiftiFile(VolumeFile):
             affine = np.asarray(self.header.get_best_affine(), np.float64)
             dtype = self.header.get_data_dtype()
             slope, intercept = self.header.get_slope_inter()
-        except BadImageError:
+        except (BadImageError, ImportError):
             raise
         except Exception as error:  # nibabel raises nearly anything on broken headers.
             raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
@@ -52,7 +54,8 @@ class NiftiFile(VolumeFile):
                 "each volume as a file of its own"
             )
         check_claim(path, self.shape, dtype.itemsize, max_voxels, self._is_compressed)
-        self.grid = Grid((shape[0], shape[1], shape[2]), affine)
+        unit = _UNITS.get(int(self.header["xyzt_units"]) % 8, 1.0)
+        self.grid = Grid((shape[0], shape[1], shape[2]), affine, unit=unit)
         self.grid.check()
         self._scale = (1.0 if slope is None else slope, 0.0 if intercept is None else intercept)
         limits = np.iinfo(dtype) if dtype.kind in "iu" else None

@@ -38,7 +38,7 @@ def recognize(folder: str, files: list[str]) -> Recognition | None:
 def _is_dicom(folder: str, file: str) -> bool:
     extension = os.path.splitext(file)[1].lower()
     if extension in DICOM:
-        return True
+        return is_part_of_series(file)
     # Others without a known extension are opened, and a folder may hold very many.
     return not extension and os.path.dirname(file) != "" and is_part_of_series(join(folder, file))
 

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from data.decoding.errors import BadImageError
+from data.formats.volume.files import MAX_VOXELS
 from data.formats.volume.grid import Grid
 from data.slicing import Slicing
 
@@ -36,7 +37,7 @@ class Slicer:
         """The shape of `prepared`.
 
         Raises:
-          BadImageError: if the volume is to be resampled and does not say its spacing.
+          BadImageError: if the volume is to be resampled, and does not say its spacing or would become too large.
         """
         found = self.grid.canonical
         if self.slicing.spacing is None:
@@ -44,6 +45,12 @@ class Slicer:
         if not self.grid.is_placed:
             raise BadImageError("a stack of pages does not say its spacing in millimeters; leave --spacing out")
         sizes = np.round(np.array(found.shape) * found.spacing / np.array(self.slicing.spacing))
+        if not np.maximum(sizes, 1).prod() <= MAX_VOXELS:
+            shape = "x".join(f"{size:.0f}" for size in sizes)
+            raise BadImageError(
+                f"resampled by --spacing it would have {shape} voxels, which are more than the limit of {MAX_VOXELS}; "
+                "choose a larger spacing"
+            )
         right, front, up = np.maximum(sizes, 1).astype(int).tolist()
         return right, front, up
 

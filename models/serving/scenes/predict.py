@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping
 
 from data.decoding.errors import BadImageError
@@ -23,7 +24,7 @@ def find_scene(path: str, max_pixels: int) -> Scene | None:
     Raises:
       BadImageError: if it is a scene that cannot be read.
     """
-    if not path.lower().endswith(_EXTENSIONS):
+    if not path.lower().endswith(_EXTENSIONS) or not os.path.isfile(path):  # At a pipe, reading would wait.
         return None
     try:
         with opened(path) as raster:

@@ -12,6 +12,7 @@ from collections.abc import Callable
 import numpy as np
 from PIL import Image
 
+from data.base.errors import UserError
 from data.decoding.arrays import no_data
 from data.decoding.errors import BadImageError
 from data.decoding.images import encoded_values
@@ -50,10 +51,13 @@ def predict_volume(model: LoadedModel, path: str, target: str, progress: Callabl
       progress: called with the share that is done.
 
     Raises:
-      BadImageError: if it is none, is broken, or holds other values than the model takes.
+      BadImageError: if it is none, is broken, holds other values than the model takes, or a package is missing.
       OSError: if a file cannot be read or written.
     """
-    volume = open_volume(path)
+    try:
+        volume = open_volume(path)
+    except UserError as error:  # A package is missing, which files of other kinds do not need.
+        raise BadImageError(str(error).removeprefix(f"{path}: ")) from None
     found = segment_volume(model, volume, progress)
     content = _stack(found.class_ids) if target.endswith(STACK) else _nifti(volume, found.class_ids)
     os.makedirs(os.path.dirname(target) or os.curdir, exist_ok=True)

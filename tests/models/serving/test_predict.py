@@ -142,6 +142,7 @@ def test_each_file_that_is_no_image_is_a_line_and_the_others_go_on(model, here):
     (photos / "gone.jpg").symlink_to("nowhere.jpg")
     (photos / "round.jpg").symlink_to("round.jpg")
     os.mkfifo(photos / "pipe.jpg")
+    os.mkfifo(photos / "pipe.tif")
     save("photos/folder.jpg/inside.png")
     (photos / "bad.tfrecord").write_bytes(b"no record, but long enough")
     (photos / "short.tfrecord").write_bytes(b"no record")
@@ -156,6 +157,7 @@ def test_each_file_that_is_no_image_is_a_line_and_the_others_go_on(model, here):
         "photos/gone.jpg": "it is a link to nowhere.jpg, which does not exist",
         "photos/round.jpg": "Too many levels of symbolic links",
         "photos/pipe.jpg": "it is a pipe, not a file",
+        "photos/pipe.tif": "it is a pipe, not a file",
         "photos/bad.tfrecord": "corrupted record at 0",
         "photos/short.tfrecord": "it holds no examples",
         "missing.jpg": "No such file or directory",

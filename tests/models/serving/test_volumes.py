@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import sys
 
 import nibabel
 import numpy as np
@@ -114,3 +115,18 @@ def test_volumes_that_cannot_be_used_are_told_apart_from_the_others(models, tmp_
     assert "no numbers (NaN)" in found.pop("nan.nii.gz")
     assert "is one missing?" in found.pop("gap")
     assert found == {}
+
+
+def test_a_missing_package_is_the_error_of_the_files_that_need_it(models, tmp_path, monkeypatch):
+    write_nifti(tmp_path / "in" / "a.nii.gz", bright())
+    Image.new("L", (SIDE, SIDE)).save(tmp_path / "in" / "b.png")
+    monkeypatch.setitem(sys.modules, "nibabel", None)
+    volume, image = outcomes(models(), tmp_path / "in", output=tmp_path / "out")
+    assert volume.error == "it is read by the package nibabel, which is missing; pip install 'segpipe[volumes]'"
+    assert (pathlib.Path(image.image).name, image.error) == ("b.png", None)
+
+
+def test_annotations_are_of_images(models, tmp_path):
+    path = write_nifti(tmp_path / "scan.nii.gz", bright())
+    (found,) = predict(models(), {path: "scan"}, str(tmp_path / "out"), formats=["geojson"])
+    assert found.error == "--write is for images; of a volume, the mask is written"

@@ -110,6 +110,17 @@ def test_drawn_areas_are_the_splits(tmp_path):
     assert columns == {"train": {0, 16, 32, 48}, "eval": {80}, "test": {112, 128}}
 
 
+def test_an_area_may_cross_itself(tmp_path):
+    write_scene(tmp_path, height=64, width=160)
+    first, second, third, fourth = rectangle(0, 0, 80, 64)
+    drawn = [[first, third, second, fourth], rectangle(0, 0, 16, 64), rectangle(80, 0, 160, 64)]
+    areas = write_geojson(tmp_path / "areas.geojson", drawn, split=["train", "train", "test"])
+    found = listed(tmp_path, split_by=str(areas), gap=0)
+    columns = {split: {place[3] for place in places(found) if place[0] == split} for split in ("train", "test")}
+    assert columns["train"] >= {0}
+    assert columns["test"] == {80, 96, 112, 128, 144}
+
+
 @pytest.mark.parametrize(
     ("splits", "drawn", "says"),
     [

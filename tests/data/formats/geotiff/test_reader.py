@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from rasterio.transform import Affine
 
 from data.contract import IGNORE_LABEL
 from data.decoding.arrays import decode_array
@@ -13,6 +14,7 @@ from tests.conftest import ROOT
 from tests.data.formats.geotiff.rasters import (
     LEFT,
     PIXEL,
+    TOP,
     noise,
     rectangle,
     write_geojson,
@@ -159,6 +161,33 @@ def test_a_mask_on_another_grid_is_warped_only_if_asked(tmp_path):
     assert (ids[24:] == IGNORE_LABEL).all()
 
 
+def test_a_warped_mask_with_a_mask_in_its_file_says_where_nothing_is(tmp_path):
+    write_scene(tmp_path)
+    with rasterio.Env(GDAL_TIFF_INTERNAL_MASK=True):
+        path = write_raster(tmp_path / "masks" / "a.tif", np.ones([12, 16], np.uint8), pixel=20.0)
+        with rasterio.open(path, "r+") as raster:
+            raster.write_mask(np.arange(16) * np.ones([12, 1]) >= 4)
+    _, ids = everything(tmp_path, warp=True)
+    assert (ids[:24, 8:32] == 1).all()
+    assert (ids[:24, :8] == IGNORE_LABEL).all()
+    assert (ids[24:, :32] == IGNORE_LABEL).all()
+
+
+@pytest.mark.parametrize("scene_rises", [False, True])
+def test_a_mask_that_is_stored_upside_down_is_on_another_grid(tmp_path, scene_rises):
+    mask = np.random.default_rng(0).integers(0, 2, [48, 64]).astype(np.uint8)
+    write_scene(tmp_path, mask=mask)
+    path = tmp_path / ("images" if scene_rises else "masks") / "a.tif"
+    with rasterio.open(path, "r+") as raster:
+        raster.write(raster.read()[:, ::-1])
+        raster.transform = Affine(PIXEL, 0, LEFT, 0, PIXEL, TOP - 48 * PIXEL)
+    (entry,) = reader_of(tmp_path).listing().set_aside
+    assert "from 500000, 4999520" in entry.reason
+    assert "from 500000, 5000000" in entry.reason
+    _, ids = everything(tmp_path, warp=True)
+    assert np.array_equal(ids[::-1] if scene_rises else ids, mask)
+
+
 def test_a_mask_in_another_crs_is_warped_to_the_scene(tmp_path):
     from rasterio.warp import Resampling, calculate_default_transform, reproject
 
@@ -266,6 +295,17 @@ def test_small_scenes_get_small_windows(tmp_path):
     assert found is not None
     assert found.options == {"window": 64}
     assert "300" in found.assumptions[0]
+
+
+@pytest.mark.parametrize("largest", [64, 1025])
+def test_many_scenes_that_were_cut_before_get_windows_of_their_size(tmp_path, largest):
+    for index in range(20):
+        write_scene(tmp_path, f"{index:02d}", height=48, width=largest if index == 19 else 64)
+    files = [f"{folder}/{index:02d}.tif" for folder in ("images", "masks") for index in range(20)]
+    found = GeotiffReader.recognize(str(tmp_path), files)
+    assert found is not None
+    assert found.options == {"window": 48 if largest == 64 else 32}
+    assert any("--format mask-folder" in said for said in found.assumptions) == (largest == 64)
 
 
 def test_polygons_are_recognized_by_their_attribute(tmp_path):

@@ -4,15 +4,18 @@ import gzip
 import itertools
 import os
 import pathlib
+import sys
 
 import nibabel
 import numpy as np
 import pytest
 from PIL import Image
 
+from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.formats.volume.files import is_series, open_volume
 from data.formats.volume.grid import Grid
+from data.formats.volume.recognition import recognize
 from data.formats.volume.slicer import Slicer
 from data.slicing import Slicing
 from tests.data.formats.volume.volumes import (
@@ -261,3 +264,45 @@ def test_masks_may_have_another_orientation_but_not_another_place(tmp_path):
         open_volume(write_nifti(tmp_path / "c.nii", VALUES, moved)).values_on(image)
     pages = open_volume(write_stack(tmp_path / "d.tif", VALUES.T.astype(np.uint8)))
     np.testing.assert_array_equal(pages.values_on(image), VALUES)
+
+
+def test_hidden_files_are_no_part_of_a_series(tmp_path):
+    write_series(tmp_path / "scan", np.zeros((3, 4, 5), np.uint16))
+    (tmp_path / "scan" / "._00.dcm").write_bytes(b"notes")
+    assert open_volume(str(tmp_path / "scan")).grid.shape == (5, 4, 3)
+    (tmp_path / "photos").mkdir()
+    Image.new("L", (4, 4)).save(tmp_path / "photos" / "a.png")
+    (tmp_path / "photos" / "._01.dcm").write_bytes(b"notes")
+    assert not is_series(str(tmp_path / "photos"))
+    assert recognize(str(tmp_path), ["photos/a.png", "masks/a.png", "photos/._01.dcm", "masks/._01.dcm"]) is None
+
+
+@pytest.mark.parametrize("package", ["nibabel", "pydicom"])
+def test_a_missing_package_is_named_with_the_remedy(tmp_path, monkeypatch, package):
+    paths = [write_series(tmp_path / "scan", np.zeros((3, 4, 5), np.uint16))]
+    if package == "nibabel":
+        paths.append(write_nifti(tmp_path / "a.nii.gz", np.zeros((3, 4, 5), np.int16)))
+        paths.append(write_stack(tmp_path / "a.tif", np.zeros((3, 4, 5), np.uint8)))
+    monkeypatch.setitem(sys.modules, package, None)
+    for path in paths:
+        with pytest.raises(UserError) as caught:
+            open_volume(path)
+        assert str(caught.value) == (
+            f"{path}: it is read by the package {package}, which is missing; pip install 'segpipe[volumes]'"
+        )
+
+
+@pytest.mark.parametrize(("unit", "millimeters"), [("micron", 0.001), ("meter", 1000), ("mm", 1), ("unknown", 1)])
+def test_spacing_is_in_the_unit_that_the_header_says(tmp_path, unit, millimeters):
+    image = nibabel.Nifti1Image(np.zeros((4, 5, 6), np.uint8), AFFINE)
+    image.header.set_xyzt_units(unit)
+    nibabel.save(image, tmp_path / "a.nii")
+    grid = open_volume(str(tmp_path / "a.nii")).grid
+    np.testing.assert_allclose(grid.spacing, np.array([2, 2, 3]) * millimeters)
+    assert Slicer(Slicing(spacing=(millimeters,) * 3), grid).shape == (8, 10, 18)
+
+
+def test_a_resampled_volume_may_not_be_larger_than_one_that_is_read():
+    slicer = Slicer(Slicing(spacing=(0.001, 0.001, 0.001)), Grid((10, 20, 30), np.eye(4)))
+    with pytest.raises(BadImageError, match="10000x20000x30000 voxels, which are more than the limit"):
+        _ = slicer.shape
