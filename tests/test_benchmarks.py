@@ -38,8 +38,8 @@ SIZES = {
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
-# Comparisons for the documentation, of which `quality` has nearly all; each trains several models.
-NIGHTLY = {"plan", "thin_structures", "instances", "architectures"}
+# Comparisons for the documentation, each of which trains several models, and what starts many processes.
+NIGHTLY = {"plan", "thin_structures", "instances", "architectures", "quality", "fixed_cost"}
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
 import contextlib, io, json, pathlib, runpy, sys, traceback

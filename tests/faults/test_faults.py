@@ -40,9 +40,9 @@ CASES = [
 ]
 # One of each kind, and those in which most could go wrong.
 SOME = {
-    ("kill", "Transform", "middle"), ("kill", "Trainer", "end"), ("kill", "Pusher", "end"),
-    ("interrupt", "Evaluator", "middle"), ("full", "Trainer", "start"), ("read-only", "Pusher", "start"),
-    ("clock", "Pusher", "start"), ("vanish", "Evaluator", "start"), ("truncated", "train", "start"),
+    ("kill", "Trainer", "end"), ("interrupt", "Evaluator", "middle"), ("full", "Trainer", "start"),
+    ("read-only", "Pusher", "start"), ("clock", "Pusher", "start"), ("vanish", "Evaluator", "start"),
+    ("truncated", "train", "start"),
 }  # fmt: skip
 FAKETIME = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1"
 
