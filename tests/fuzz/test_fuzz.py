@@ -243,7 +243,9 @@ def test_predictions(folder, predictor, data):
     target = predict._Output(str(output), [str(path)], ["photo"])
     formats = data.draw(st.sampled_from([(), tuple(WRITERS)]))
     with annotation_folders(str(output), formats, predictor.label_map, 1.0) as annotations:
-        predicting = predict._Predictor(predictor, target, annotations, None, 1_000_000, lambda image, share: None)
+        predicting = predict._Predictor(
+            predictor, target, annotations, None, 1_000_000, lambda image, share: None, False
+        )
         found = list(predicting.predictions({str(path): "photo"}))
     assert found or path.suffix == ".tfrecord"
     masks = set()
