@@ -146,7 +146,14 @@ def decode_array(content: tf.Tensor, pixel_type: str, bands: int, may_be_gray: b
     start, size = array.start, tf.strings.length(array.content)
     expected = tf.reduce_prod(shape) * np.dtype(of_type).itemsize
     is_whole = (expected > 0) & (expected == tf.cast(size - start, tf.int64))
-    shown = tf.strings.strip(tf.strings.substr(array.header, 0, _SHOWN_BYTES))
+    # A header of the wrong length holds pixels, which no message can.
+    shown = tf.strings.unicode_transcode(
+        tf.strings.strip(tf.strings.substr(array.header, 0, _SHOWN_BYTES)),
+        "UTF-8",
+        "UTF-8",
+        replacement_char=ord("?"),
+        replace_control_characters=True,
+    )
     what = tf.where(array.is_array, tf.where(matches, "this one is damaged, with the header ", "this one has "), "")
     takes = f"{REFUSAL} images with {bands} band{'' if bands == 1 else 's'} of {pixel_type} in NumPy's format 1.0; "
     message = tf.strings.join([takes, what, tf.where(array.is_array, shown, "this is none")])
