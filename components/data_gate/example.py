@@ -15,10 +15,9 @@ from data.decoding.errors import BadImageError
 from data.decoding.image_type import ImageType
 from data.decoding.images import stored_values
 from data.decoding.pictures import picture
+from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
 from data.label_map import LabelMap
 from data.near_duplicates import perceptual_hash
-
-_PNG = b"\x89PNG\r\n\x1a\n"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -131,7 +130,7 @@ def _check_objects(example: tf.train.Example, mask: np.ndarray, label_map: Label
         )
     content = _single_bytes(example, name)
     # As in `_decode_mask`: 16 bits, grayscale.
-    if not content.startswith(_PNG) or content[24:26] != b"\x10\x00":
+    if not content.startswith(PNG_SIGNATURE) or content[24:26] != b"\x10\x00":
         raise ValueError(f"{name} is not a PNG with one 16-bit channel, which holds the numbers of objects")
     try:
         numbers = tf.io.decode_png(content, 1, tf.uint16).numpy()[..., 0]
@@ -177,7 +176,7 @@ def _hash(image: np.ndarray, images: ImageType) -> int | None:
 def _decode_image(content: bytes, images: ImageType) -> np.ndarray:
     """[height, width, bands], once it is clear that the transform graph takes it."""
     name = contract.IMAGE
-    is_jpeg, is_png = content.startswith(b"\xff\xd8\xff"), content.startswith(_PNG)
+    is_jpeg, is_png = content.startswith(JPEG_SIGNATURE), content.startswith(PNG_SIGNATURE)
     if not (is_jpeg or is_png or content.startswith((arrays.GZIP_SIGNATURE, arrays.MAGIC))):
         raise ValueError(f"{name} is neither a JPEG nor a PNG image nor an array in NumPy's format")
     try:
@@ -204,7 +203,7 @@ def _decode_image(content: bytes, images: ImageType) -> np.ndarray:
 def _decode_mask(content: bytes) -> np.ndarray:
     """[height, width, 1] uint8, once it is clear that decoding it changes no class id."""
     # The header's first chunk: width, height, then bit depth and color type, which is 0 for grayscale.
-    if not content.startswith(_PNG) or content[24:26] != b"\x08\x00":
+    if not content.startswith(PNG_SIGNATURE) or content[24:26] != b"\x08\x00":
         raise ValueError(f"{contract.MASK} is not a PNG with one 8-bit channel, which holds class ids")
     try:
         return tf.io.decode_image(content, expand_animations=False).numpy()
