@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pydantic
@@ -13,11 +13,11 @@ from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.images import BadImageError, looks_flat
 from data.formats.base.dealt import SplitOptions
 from data.formats.base.dense import check_objects, number_objects
+from data.formats.base.paired import PairOptions
 from data.formats.base.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.finding import Found, find_pairs
 from data.listing.items import Item, image_stem
 from data.listing.layout import find_layout
-from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
@@ -28,7 +28,7 @@ _OBJECT_FOLDERS = ("instances", "instance", "instance_masks", "objects")
 _EXACT = (".png", ".tif", ".tiff")
 
 
-class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
+class MaskFolderReader(PairOptions, SplitOptions, MaskOptions, MaskedImagesReader):
     """Folders images/ and masks/, with files of the same names and any subfolders.
 
     Masks hold class ids, or the colors of --labels. Links to files and folders are followed.
@@ -39,18 +39,9 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
     or train_old, since nothing says which split it belongs to.
 
     Attributes:
-      folder: holds `images` and `masks`, or folders that do.
-      images: folder with the images, below SOURCE or below its folders; `.` for SOURCE itself.
-      masks: folder with the masks, likewise; it may be the same one if prefixes or suffixes tell them apart.
-      image_prefix: what the images' names begin with and the masks' do not; other files are left out.
-      image_suffix: what they end in, before the extension, such as _leftImg8bit.
-      mask_prefix: what the masks' names begin with, such as mask_; other files are left out.
-      mask_suffix: what they end in, before the extension, such as _mask or _gtFine_labelIds.
       objects: folder with masks that number the objects, named as the masks are; 0 is none, 65535 several that nobody
         told apart. If it is the folder of the masks too, there are no others, and each object is of the second of two
         classes.
-      unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
-        only left out.
     """
 
     looks_for: ClassVar[str] = (
@@ -59,15 +50,7 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
     )
     is_fallback: ClassVar[bool] = True
 
-    folder: str
-    images: FolderBelow = "images"
-    masks: FolderBelow = "masks"
-    image_prefix: Affix = ""
-    image_suffix: Affix = ""
-    mask_prefix: Affix = ""
-    mask_suffix: Affix = ""
     objects: FolderBelow = ""
-    unlabeled: Literal["set-aside", "ignore"] = "set-aside"
 
     @pydantic.model_validator(mode="after")
     def _check_objects(self) -> MaskFolderReader:
@@ -89,11 +72,10 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         return Recognition(reasons, options, needs_labels=True, assumptions=layout.assumptions)
 
     def listing(self) -> Listing:
-        naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
-        found = find_pairs(self.folder, self.images, self.masks, naming)
+        found = find_pairs(self.folder, self.images, self.masks, self.naming)
         stay = self.stated_splits({image.name: image.file.path for image, _ in found.pairs})
         pairs, same, other = without_repetitions(found.pairs, stay)
-        numbered, unnumbered, others_of_objects = self._masks_of_objects(pairs, naming, found)
+        numbered, unnumbered, others_of_objects = self._masks_of_objects(pairs, found)
         listed = [
             Source(
                 image.name,
@@ -120,7 +102,7 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
         return Listing(sources, [SetAside(*one) for one in set_aside], [SetAside(*one) for one in ignored], remedy)
 
     def _masks_of_objects(
-        self, pairs: Sequence[tuple[Item, Item]], naming: Naming, of_masks: Found
+        self, pairs: Sequence[tuple[Item, Item]], of_masks: Found
     ) -> tuple[dict[str, str], list[tuple[str, str]], list[tuple[str, str]]]:
         """Paths of the masks of objects by that of their image.
 
@@ -128,14 +110,13 @@ class MaskFolderReader(SplitOptions, MaskOptions, MaskedImagesReader):
 
         Args:
           pairs: the images with masks that are read.
-          naming: how names differ.
           of_masks: all that was found of images and masks, which is not told again.
         """
         if not self.objects:
             return {}, [], []
         if self.objects == self.masks:
             return {image.file.path: mask.file.path for image, mask in pairs}, [], []
-        found = find_pairs(self.folder, self.images, self.objects, naming)
+        found = find_pairs(self.folder, self.images, self.objects, self.naming)
         numbered = {image.file.path: mask.file.path for image, mask in found.pairs}
         unusable = [entry for entry in found.unusable if entry not in of_masks.unusable]
         known = {path for path, _ in unusable}

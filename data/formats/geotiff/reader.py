@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pydantic
@@ -18,6 +18,7 @@ from data.contract import IGNORE_LABEL
 from data.decoding.arrays import no_data, note_bands
 from data.decoding.errors import BadImageError, why_unusable
 from data.decoding.images import encoded_values
+from data.formats.base.paired import PairOptions
 from data.formats.base.reader import (
     MAX_PIXELS,
     LabeledImage,
@@ -45,9 +46,7 @@ from data.formats.geotiff.windows import REPORT_KEY, Window, windows
 from data.listing.dealing import Dealt, shares_that_work, stated_splits, working_split
 from data.listing.finding import find_pairs
 from data.listing.items import Items, find_items, image_extension
-from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
-from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.files import Mask
 from data.masks.meaning import MaskOptions
@@ -60,7 +59,7 @@ _NOTHING_LABELED = "no pixel of it is labeled"
 _LOG = logging.getLogger("segpipe.geotiff")
 
 
-class GeotiffReader(MaskOptions, Reader):
+class GeotiffReader(PairOptions, MaskOptions, Reader):
     """Satellite and aerial scenes: folders images/ and masks/ with GeoTIFFs of any size and number of bands.
 
     Each scene is cut into windows; those at its last row and column are shifted inside, and a smaller scene is one. A
@@ -73,14 +72,7 @@ class GeotiffReader(MaskOptions, Reader):
     train, val and test stay in these.
 
     Attributes:
-      folder: holds `images` and `masks`, or folders that do.
-      images: folder with the scenes, below SOURCE or below its folders; `.` for SOURCE itself.
       masks: folder with the masks, likewise; or a vector file below SOURCE.
-      image_prefix: what the scenes' names begin with and the masks' do not; other files are left out.
-      image_suffix: what they end in, before the extension, such as _sat.
-      mask_prefix: what the masks' names begin with; other files are left out.
-      mask_suffix: what they end in, before the extension, such as _mask.
-      unlabeled: whether scenes without a mask count as unusable or are only left out.
       transparent: the class of pixels where a mask has no data, as its nodata value, alpha band or mask says, such as
         background where that value is 0; by default they are ignored.
       attribute: of polygons, the one that holds the name of their class, or a value of --labels; without it all are of
@@ -111,14 +103,6 @@ class GeotiffReader(MaskOptions, Reader):
         "masks are which class"
     )
 
-    folder: str
-    images: FolderBelow = "images"
-    masks: FolderBelow = "masks"
-    image_prefix: Affix = ""
-    image_suffix: Affix = ""
-    mask_prefix: Affix = ""
-    mask_suffix: Affix = ""
-    unlabeled: Literal["set-aside", "ignore"] = "set-aside"
     attribute: str = ""
     warp: bool = False
     window: int = pydantic.Field(256, ge=8, le=8192, title="PIXELS")
@@ -204,8 +188,7 @@ class GeotiffReader(MaskOptions, Reader):
         """Names, scenes and masks; and what else is there."""
         if polygons.is_vector(self.masks):
             return self._find_around_one_file()
-        naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
-        found = find_pairs(self.folder, self.images, self.masks, naming, find_masks=_find_masks)
+        found = find_pairs(self.folder, self.images, self.masks, self.naming, find_masks=_find_masks)
         stay = {image.name: placing(image.name).split for image, _ in found.pairs}
         pairs, same, other = without_repetitions(found.pairs, {name: split for name, split in stay.items() if split})
         is_error = self.unlabeled == "set-aside"
@@ -224,7 +207,7 @@ class GeotiffReader(MaskOptions, Reader):
         if not os.path.isfile(path):
             raise UserError(f"--masks {self.masks}: {path} is not a file")
         found = find_items(join(self.folder, self.images), "")
-        affixes = Affixes(self.image_prefix, self.image_suffix)
+        affixes = self.naming.images
         named = [(affixes.cut(item.name), item.file.path) for item in found.items if not item.file.missing]
         return _Found(
             [(name, image, path) for name, image in named if name],

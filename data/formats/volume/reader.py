@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from typing import ClassVar, Literal
+from typing import ClassVar
 
 import numpy as np
 import pydantic
@@ -15,15 +15,14 @@ from data.decoding.errors import BadImageError
 from data.decoding.images import encoded_values
 from data.decoding.notes import note
 from data.formats.base.dealt import SplitOptions
+from data.formats.base.paired import PairOptions
 from data.formats.base.reader import LabeledImage, Listing, Reader, Recognition, SetAside, Source
 from data.formats.volume.files import MAX_VOXELS, VolumeFile, common_type, open_volume
 from data.formats.volume.finding import find_volumes
 from data.formats.volume.recognition import recognize
 from data.formats.volume.slicer import Slicer
 from data.listing.finding import find_pairs
-from data.listing.naming import Affix, Affixes, Naming
 from data.listing.pairing import without_repetitions
-from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import class_ids
 from data.masks.files import Mask
@@ -33,7 +32,7 @@ from data.slicing import Slicing
 _LOADING = threading.Lock()
 
 
-class VolumeReader(Slicing, SplitOptions, MaskOptions, Reader):
+class VolumeReader(PairOptions, Slicing, SplitOptions, MaskOptions, Reader):
     """Folders images/ and masks/ with volumes of the same names: NIfTI, DICOM series, TIFF stacks.
 
     A volume is a file .nii or .nii.gz, a TIFF with several pages, or a folder with the files of a DICOM series. Its
@@ -47,15 +46,6 @@ class VolumeReader(Slicing, SplitOptions, MaskOptions, Reader):
     What is predicted on with `segpipe predict` is turned, resampled and cut in the same way.
 
     Attributes:
-      folder: holds `images` and `masks`, or folders that do.
-      images: folder with the volumes, below SOURCE or below its folders; `.` for SOURCE itself.
-      masks: folder with the masks, likewise; it may be the same one if prefixes or suffixes tell them apart.
-      image_prefix: what the volumes' names begin with and the masks' do not; other files are left out.
-      image_suffix: what they end in, before the extension, such as _0000.
-      mask_prefix: what the masks' names begin with, such as mask_; other files are left out.
-      mask_suffix: what they end in, before the extension, such as _seg.
-      unlabeled: whether volumes without a mask count as unusable, of which --max-set-aside allows only a few, or are
-        only left out.
       max_voxels: volumes with more voxels are set aside.
     """
 
@@ -64,14 +54,6 @@ class VolumeReader(Slicing, SplitOptions, MaskOptions, Reader):
         "folders of DICOM files) of the same names, or with names that differ in a suffix such as _seg"
     )
 
-    folder: str
-    images: FolderBelow = "images"
-    masks: FolderBelow = "masks"
-    image_prefix: Affix = ""
-    image_suffix: Affix = ""
-    mask_prefix: Affix = ""
-    mask_suffix: Affix = ""
-    unlabeled: Literal["set-aside", "ignore"] = "set-aside"
     max_voxels: int = pydantic.Field(MAX_VOXELS, ge=1, title="N")
 
     @classmethod
@@ -90,8 +72,7 @@ class VolumeReader(Slicing, SplitOptions, MaskOptions, Reader):
         return Slicing(axis=self.axis, spacing=self.spacing, slices=self.slices)
 
     def listing(self) -> Listing:
-        naming = Naming(Affixes(self.image_prefix, self.image_suffix), Affixes(self.mask_prefix, self.mask_suffix))
-        found = find_pairs(self.folder, self.images, self.masks, naming, find_volumes)
+        found = find_pairs(self.folder, self.images, self.masks, self.naming, find_volumes)
         stay = self.stated_splits({image.name: image.file.path for image, _ in found.pairs})
         pairs, same, other = without_repetitions(found.pairs, stay)
         broken: list[tuple[str, str]] = []
