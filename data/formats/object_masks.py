@@ -52,6 +52,7 @@ class ObjectMasksReader(SplitOptions, MaskedImagesReader):
     Where objects overlap, the one whose file comes later is above. An image without objects has one black mask.
 
     Attributes:
+      folder: holds a folder for each image, or `images` and `masks`.
       classes: the names of what is around the objects, and of the objects.
       unlabeled: whether images without a mask count as unusable, of which --max-set-aside allows only a few, or are
         only left out.
