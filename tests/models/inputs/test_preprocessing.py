@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 import tensorflow as tf
+from tensorflow_transform import beam as tft_beam
 
 from data.contract import IGNORE_LABEL
 from models.inputs.preprocessing import _decode_to_scale, _deep_whole_images, _fit_mask, normalize, placement
@@ -99,7 +100,7 @@ def test_objects_are_resized_as_the_mask_is(resize):
     assert not objects[padded].any()
 
 
-def test_whole_images_of_many_bands_are_decoded_one_at_a_time():
+def test_whole_images_of_many_bands_are_decoded_one_at_a_time(tmp_path):
     settings = PreprocessingSettings(type="uint16", bands=13, channels=13, resize="none")
     at_once = []
 
@@ -108,5 +109,7 @@ def test_whole_images_of_many_bands_are_decoded_one_at_a_time():
         loops = [found for found in images.graph.get_operations() if found.type in ("While", "StatelessWhile")]
         at_once.extend(loop.get_attr("parallel_iterations") for loop in loops)
 
-    tf.function(trace, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
+    # Transform's analyzers ask its context for a temporary directory.
+    with tft_beam.Context(temp_dir=str(tmp_path)):
+        tf.function(trace, autograph=False).get_concrete_function(tf.TensorSpec([None], tf.string))
     assert at_once == [1, 1, 1]
