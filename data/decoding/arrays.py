@@ -154,7 +154,7 @@ def no_data(values: np.ndarray, nodata: float | None = None) -> np.ndarray:
         is_missing |= ~np.isfinite(values)
     if own is not None:
         is_missing |= values == own
-    return is_missing.any(axis=2) if values.ndim == 3 else is_missing
+    return np.logical_or.reduce(is_missing, axis=2) if values.ndim == 3 else is_missing
 
 
 def own_nodata(dtype: np.dtype, nodata: float | None) -> np.generic | None:
