@@ -39,7 +39,10 @@ SIZES = {
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # Comparisons for the documentation, each of which trains several models, and what starts many processes.
-NIGHTLY = {"plan", "thin_structures", "instances", "architectures", "quality", "fixed_cost"}
+NIGHTLY = {
+    *("plan", "thin_structures", "instances", "architectures", "quality"),
+    *("fixed_cost", "memory", "workers", "coco", "evaluate_memory"),
+}
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
 import contextlib, io, json, pathlib, runpy, sys, traceback

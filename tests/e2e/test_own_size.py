@@ -16,6 +16,8 @@ from models.serving.predict import predict
 from models.serving.signatures import feature_spec
 from pipeline.runners.local import run_locally
 
+pytestmark = pytest.mark.one_line
+
 
 @pytest.fixture(scope="module")
 def output(tmp_path_factory):

@@ -25,6 +25,7 @@ from pipeline.records.runs import load_runs
 from pipeline.retraining.retrain import retrain
 from pipeline.runners.local import RunFailedError, run_locally
 
+pytestmark = pytest.mark.one_line
 # Part of a URL at which nobody answers.
 KEY = "T0PSECRET"
 WRITE = "import sys; open(sys.argv[1], 'a').write(sys.stdin.read() + chr(10))"
@@ -140,7 +141,6 @@ def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_afte
     assert numbers(config.push_destination) == [7, filled.run.pushed_version]
 
 
-@pytest.mark.one_line
 def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     folder, make, first = retrained
     assert (first.outcome, first.run.state, first.drift) == ("ran", "pushed", None)
@@ -189,7 +189,6 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert list(servable_versions(make().push_destination)) == [*deployed, moved.run.pushed_version]
 
 
-@pytest.mark.one_line
 def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, failing_report, tmp_path):
     make = schedule(tmp_path)
     config = make(train={"epochs": 3})

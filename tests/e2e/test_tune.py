@@ -11,6 +11,7 @@ from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs, load_trials
 from pipeline.runners.local import run_locally
 
+pytestmark = pytest.mark.one_line
 TUNE = {
     "trials": 3,
     "epochs": 2,

@@ -78,15 +78,16 @@ def metadata(folder: pathlib.Path, task: str, key: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def first(volume: pathlib.Path, run_locally: Any, tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
-    """The artifacts of a first run, of the configuration as it is."""
-    return run_locally(compile_pipeline(tmp_path_factory.mktemp("compiled") / "pipeline.yaml", volume))
+    """The artifacts of a first run, of the configuration's own model and fewer epochs."""
+    compiled = tmp_path_factory.mktemp("compiled") / "pipeline.yaml"
+    return run_locally(compile_pipeline(compiled, volume, "--set", "gate.min={iou: {}}"), epochs=12, min_mean_iou=0.5)
 
 
 def test_a_run_ends_with_a_pushed_model_and_a_report(first: pathlib.Path, volume: pathlib.Path) -> None:
     (version,) = versions(volume)
     assert metadata(first, "Pusher", "pushed_model")["pushed_version"] == version
     verdict = json.loads(metadata(first, "Evaluator", "evaluation")["verdict"])
-    assert verdict["metrics"]["mean_iou"] > 0.8
+    assert verdict["metrics"]["mean_iou"] > 0.5
     assert verdict["baseline_metrics"] is None
     report = (first / "Report" / "report" / "report.html").read_text()
     assert "brain-mri" in report
@@ -161,7 +162,7 @@ def test_a_killed_step_leaves_nothing_and_the_next_run_compares_with_the_deploye
     verdict = json.loads(again.artifacts["Evaluator", "evaluation"]["metadata"]["verdict"])
     old, new = versions(volume)
     assert verdict["baseline_version"] == int(old)
-    assert verdict["baseline_metrics"]["mean_iou"] > 0.8
+    assert verdict["baseline_metrics"]["mean_iou"] > 0.5
     assert again.artifacts["Pusher", "pushed_model"]["metadata"]["pushed_version"] == new
     assert any(key.endswith("report.html") for key in again.keys("Report"))
 
