@@ -567,9 +567,9 @@ def test_a_name_without_group_is_named(tmp_path):
 
 def test_a_pattern_that_takes_years_is_stopped(tmp_path):
     source = pairs(tmp_path, "a" * 60)
-    start = time.monotonic()
+    start = time.process_time()
     assert "takes more than 1 second for aaa" in message(source, group_by="(a|a|aa)+b")
-    assert time.monotonic() - start < 20
+    assert time.process_time() - start < 20
 
 
 @pytest.mark.parametrize("way", ["{}", "{}.jpg", "images/{}.jpg", "./images/{}.jpg", "/{}"])

@@ -95,9 +95,9 @@ def test_holes_are_joined_by_cuts_that_meet_no_other_hole():
 def test_many_regions_of_a_large_mask_take_little_time():
     """They are found and simplified all at once, in a fraction of a second for thousands."""
     mask = smooth(0, 700, 700, size=2.0).astype(np.uint8)
-    start = time.monotonic()
+    start = time.process_time()
     regions = find_regions(mask, CLASSES, 1.0)
-    assert time.monotonic() - start < 5
+    assert time.process_time() - start < 5
     assert len(regions) > 3000
     found = np.zeros_like(mask)
     for region in regions:
