@@ -118,6 +118,7 @@ def four_images(size):
         ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 80),
     ],
 )
+@pytest.mark.one_line
 def test_four_images_are_learned_by_heart(model, learning_rate, most_steps):
     size = 48
     keras.utils.set_random_seed(0)

@@ -163,6 +163,7 @@ def test_each_image_is_judged_by_the_model_that_did_not_learn_from_it(undisturbe
         assert doubt.cross_entropy == pytest.approx(-np.log(probabilities).mean(), rel=1e-3)
 
 
+@pytest.mark.one_line
 def test_a_run_that_is_killed_goes_on_with_the_model_it_was_at(train, undisturbed, tmp_path):
     _, expected = undisturbed
     folder, settings = tmp_path / "killed", {"folds": FOLDS}

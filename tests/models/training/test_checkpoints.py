@@ -66,6 +66,7 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_on
     assert train(folder, settings)[1] == undisturbed
 
 
+@pytest.mark.one_line
 def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(train, tmp_path):
     settings = {
         **{"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "optimizer": "sgd"},
@@ -81,6 +82,7 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
     assert train(folder, settings, signal.SIGKILL, undisturbed["steps"] + 1) == (0, undisturbed)
 
 
+@pytest.mark.one_line
 def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5, "model": {"depth": 1}}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
@@ -97,6 +99,7 @@ def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     assert train(folder, settings)[1] == undisturbed
 
 
+@pytest.mark.one_line
 def test_a_run_by_minutes_goes_on_for_the_time_that_was_left(train, tmp_path):
     settings = {"minutes": 0.2, "small_sizes": 0.8, "checkpoint_steps": 1, "ema_momentum": 0.5, "model": {"depth": 1}}
     assert train(tmp_path, settings, signal.SIGTERM, 1)[0] == 128 + signal.SIGTERM
@@ -160,6 +163,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
 
 
+@pytest.mark.one_line
 def test_two_workers_train_as_one_and_the_first_alone_saves(train, tmp_path):
     # Without dropout, which each worker draws for itself.
     settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "model": {"dropout": 0}}

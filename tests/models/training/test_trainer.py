@@ -39,6 +39,7 @@ distribution_strategy(TrainSettings(devices="gpu"))
 """
 
 
+@pytest.mark.one_line
 def test_a_gpu_that_is_not_there_is_missed(warm_python):
     finished = warm_python("-c", _TRAIN_ON_A_GPU, CUDA_VISIBLE_DEVICES="-1")
     assert finished.returncode == 1
@@ -104,6 +105,7 @@ print(json.dumps(result))
 """
 
 
+@pytest.mark.one_line
 def test_two_replicas_train_as_one(warm_python):
     finished = warm_python("-c", _TRAIN_ON_TWO_DEVICES)
     assert finished.returncode == 0, finished.stderr[-3000:]
@@ -242,6 +244,7 @@ def test_the_traced_step_takes_the_momentum_of_the_moving_average_as_it_is():
         np.testing.assert_allclose(average, momentum * before + (1 - momentum) * weight.numpy(), rtol=1e-6)
 
 
+@pytest.mark.one_line
 def test_the_statistics_of_batch_normalization_are_the_mean_of_more_and_more_batches():
     config = TrainerConfig(
         preprocessing=PreprocessingSettings(height=32, width=32),
