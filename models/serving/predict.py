@@ -26,7 +26,9 @@ from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_co
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result, read_images
 from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
 from models.serving.scenes.predict import find_scene, predict_scene
-from models.serving.volumes.prediction import mask_extension, predict_volume
+from models.serving.volumes.masks import values_of_masks
+from models.serving.volumes.measures import Measures, measure_file, surface_distance
+from models.serving.volumes.prediction import SegmentedVolume, mask_extension, predict_volume
 
 # What only models that tell objects apart have.
 _OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
@@ -52,6 +54,8 @@ class Prediction:
       shape: of a volume's array, which has no overlay; None for an image.
       class_shares: share of its pixels, by class name.
       confidence: mean probability of the predicted classes.
+      measures: of a volume, by its mask of people, if it has one that fits.
+      measures_error: why the mask could not be used.
     """
 
     image: str
@@ -68,6 +72,8 @@ class Prediction:
     shape: list[int] | None = None
     class_shares: dict[str, float] = dataclasses.field(default_factory=dict)
     confidence: float = 0.0
+    measures: Measures | None = None
+    measures_error: str = ""
 
 
 class _Output:
@@ -121,6 +127,8 @@ def predict(
     formats: Sequence[str] = (),
     tolerance: float = 1.0,
     polygons: bool = False,
+    masks: Mapping[str, str] | None = None,
+    labels: str = "",
 ) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
@@ -141,15 +149,21 @@ def predict(
       formats: of labeling tools, for which annotations are written as well, by their names in `data.writing.WRITERS`.
       tolerance: how far outlines in annotations may lie from the edges of pixels, in pixels.
       polygons: write `NAME_polygons.gpkg` for each scene as well.
+      masks: paths of masks that people made of volumes, by the volumes' paths; these predictions are measured.
+      labels: a file that says which of these masks' values are which class; by default they are class ids.
 
     Raises:
       UserError: if there is no model, the folder cannot be made, annotations or someone else's files are there already,
-        or the package for polygons is missing.
+        the package for polygons or distances is missing, or `labels` has other classes than the model.
     """
     if polygons:
         pyogrio_raw()
+    if masks:
+        surface_distance()
     loaded = load_model(model)
-    target = _Output(output, list(inputs), list(inputs.values()))
+    masks = masks or {}
+    references = _References(masks, values_of_masks(loaded.label_map, labels))
+    target = _Output(output, [*inputs, *masks.values()], list(inputs.values()))
     path = os.path.join(output, RESULTS_FILE)
     with contextlib.ExitStack() as stack:
         files = None
@@ -161,13 +175,14 @@ def predict(
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress, polygons)
+        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress, polygons, references)
         for prediction in predictor.predictions(inputs):
             fields = dataclasses.asdict(prediction)
             kept = {"image", "error"} if prediction.error else fields.keys() - {"error"}
             if not loaded.has_objects or prediction.shape:
                 kept -= _OF_OBJECTS
             kept -= _OF_IMAGES if prediction.shape else {"shape"}
+            kept -= {"measures"} if prediction.measures is None else set()
             kept -= {key for key, value in fields.items() if value == ""}
             lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
             lines.flush()
@@ -200,6 +215,19 @@ class _Image:
 
 
 @dataclasses.dataclass(frozen=True)
+class _References:
+    """The masks of people that predictions of volumes are measured by.
+
+    Attributes:
+      masks: their paths by those of the volumes.
+      values: the class id of each value that they may hold.
+    """
+
+    masks: Mapping[str, str]
+    values: Mapping[int, int]
+
+
+@dataclasses.dataclass(frozen=True)
 class _Predictor:
     model: LoadedModel
     output: _Output
@@ -208,6 +236,7 @@ class _Predictor:
     max_pixels: int
     progress: Callable[[str, float], None]
     polygons: bool
+    references: _References
 
     def predictions(self, inputs: dict[str, str]) -> Iterator[Prediction]:
         for path, stem in inputs.items():
@@ -267,6 +296,7 @@ class _Predictor:
             height=height,
             width=width,
             shape=None,
+            measures=None,
             class_shares=self._shares(class_ids, strips(height, width)),
             confidence=round(found.confidence, 6),
         )
@@ -295,9 +325,26 @@ class _Predictor:
         found = predict_volume(self.model, path, paths["mask"], lambda share: self.progress(path, share))
         shape = list(found.class_ids.shape)
         shares = self._shares(found.class_ids, [slice(index, index + 1) for index in range(shape[0])])
+        measures, reason = self._measured(path, found)
         return Prediction(
-            path, mask=paths["mask"], shape=shape, class_shares=shares, confidence=round(found.confidence, 6)
+            path,
+            mask=paths["mask"],
+            shape=shape,
+            class_shares=shares,
+            confidence=round(found.confidence, 6),
+            measures=measures,
+            measures_error=reason,
         )
+
+    def _measured(self, path: str, found: SegmentedVolume) -> tuple[Measures | None, str]:
+        """The measures of a volume that has a mask, or why there are none."""
+        mask = self.references.masks.get(path)
+        if not mask:
+            return None, ""
+        try:
+            return measure_file(path, found, mask, self.model.label_map.names, self.references.values), ""
+        except Exception as error:  # As for predictions, the others go on.
+            return None, _reason(error)
 
     def _shares(self, class_ids: np.ndarray, parts: Sequence[slice]) -> dict[str, float]:
         """The share of each class, counted in parts of the first axis."""

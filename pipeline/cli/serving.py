@@ -7,7 +7,7 @@ import os
 import re
 import sys
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from data.base.errors import UserError
 from data.base.files import is_remote
 from data.writing import WRITERS
 from pipeline.cli.common import EXIT_FAILED, quiet
+
+if TYPE_CHECKING:
+    from models.serving.volumes.measures import Measures
 
 
 @click.command(no_args_is_help=True)
@@ -48,6 +51,17 @@ from pipeline.cli.common import EXIT_FAILED, quiet
     help="How far outlines in annotations may lie from the edges of the mask's pixels; 0 keeps each pixel.",
 )
 @click.option("--polygons", is_flag=True, help="Of scenes, a GeoPackage with the polygons of each class as well.")
+@click.option(
+    "--masks",
+    metavar="DIR",
+    help="Masks that people made of the volumes, called as these: predictions are measured by them. For a single "
+    "volume, it may be the file.",
+)
+@click.option(
+    "--labels",
+    metavar="FILE",
+    help="Which values of these masks are which class, as for `segpipe convert`; by default, values are class ids.",
+)
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
 def predict(
     model: str,
@@ -56,6 +70,8 @@ def predict(
     formats: tuple[str, ...],
     tolerance: float,
     polygons: bool,
+    masks: str | None,
+    labels: str | None,
     inputs: tuple[str, ...],
 ) -> int:
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
@@ -75,6 +91,13 @@ def predict(
     A volume scan.nii.gz, or a DICOM series in the folder scan, becomes DIR/scan_mask.nii.gz with its affine and shape,
     a stack of pages DIR/scan_mask.tif; the model's slices, spacing and neighbors are those that it learned from.
 
+    With --masks, volumes are compared with masks of people, voxel by voxel: Dice, IoU and the 95th percentile of the
+    distance between surfaces in millimeters, by class, in DIR/predictions.jsonl, and their means over the volumes at
+    the end (docs/volumes.md). Names of masks may have a prefix or a suffix, such as _seg, in common.
+
+    \b
+      segpipe predict --model output/my_run/serving --output predictions scans/ --masks masks/
+
     With --write, people correct the predictions in a labeling tool instead of drawing (docs/serving.md says how each
     tool imports them). DIR/annotations_FORMAT must not exist, since it may hold corrections.
 
@@ -91,6 +114,8 @@ def predict(
     """
     if not is_remote(model) and not os.path.isdir(model):
         raise UserError(f"--model {model} is not a folder")
+    if labels and not masks:
+        raise UserError("--labels says what the values of --masks mean; give the masks too")
     from data.writing.folders import check_free, folder_of
 
     check_free(output, formats)
@@ -103,10 +128,21 @@ def predict(
     if found.left_out:
         count = len(found.left_out)
         click.echo(f"{count} results of predict, or files in its output folder, are not taken for images", err=True)
+    paired = {}
+    if masks:
+        from models.serving.volumes.masks import find_masks
+
+        of_people = find_masks(found.files, masks)
+        paired = of_people.paths
+        for remark in of_people.remarks:
+            click.echo(_shown(remark), err=True)
     total = "" if any(".tfrecord" in path for path in found.files) else f"/{len(found.files)}"
-    bad = count = 0
+    bad = count = unfit = 0
+    measured: list[Measures] = []
     progress = _Progress()
-    predictions = run_prediction(model, found.files, output, max_pixels, progress.show, formats, tolerance, polygons)
+    predictions = run_prediction(
+        model, found.files, output, max_pixels, progress.show, formats, tolerance, polygons, paired, labels or ""
+    )
     for count, prediction in enumerate(predictions, start=1):
         progress.clear()
         bad += prediction.error is not None
@@ -114,10 +150,34 @@ def predict(
         counts = [f"{count} of {name}" for name, count in (prediction.object_counts or {}).items()]
         outcome = prediction.error or ", ".join(counts + shares)
         click.echo(f"[{count}{total}] {_shown(prediction.image)}: {outcome}", err=prediction.error is not None)
+        measured += [prediction.measures] if prediction.measures else []
+        if prediction.measures_error:
+            unfit += 1
+            click.echo(f"{_shown(prediction.image)} is not measured: {prediction.measures_error}", err=True)
     click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
     for name in dict.fromkeys(formats):
         click.echo(f"Annotations for {name} are in {folder_of(output, name)}")
-    return EXIT_FAILED if bad else 0
+    _echo_means(measured)
+    return EXIT_FAILED if bad or unfit else 0
+
+
+def _echo_means(measured: list[Measures]) -> None:
+    """Prints the means over volumes, a line for each class."""
+    from models.serving.volumes.measures import DICE, DISTANCE, IOU, means
+
+    if measured:
+        click.echo(f"Means over the volumes that were measured ({len(measured)}):")
+    distance = "95th percentile of surface distances"
+    kinds = ((DICE, "Dice", ".4f", ""), (IOU, "IoU", ".4f", ""), (DISTANCE, distance, ".2f", " mm"))
+    for name, found in means(measured).items():
+        shown = []
+        for key, words, style, unit in kinds:
+            if key in found:
+                value, count = found[key]
+                # A class that is missing has no distance, which must not look like a good one.
+                of_some = f" ({count} of {len(measured)})" if count < len(measured) else ""
+                shown.append(f"{words} {value:{style}}{unit}{of_some}")
+        click.echo(f"  {name}: {', '.join(shown) or 'in no volume'}")
 
 
 class _Progress:

@@ -19,6 +19,7 @@ from data.formats.base.paired import PairOptions
 from data.formats.base.reader import LabeledImage, Listing, Reader, Recognition, SetAside, Source
 from data.formats.volume.files import MAX_VOXELS, VolumeFile, common_type, open_volume
 from data.formats.volume.finding import find_volumes
+from data.formats.volume.grid import Grid
 from data.formats.volume.recognition import recognize
 from data.formats.volume.slicer import Slicer
 from data.listing.finding import find_pairs
@@ -152,12 +153,28 @@ def _load(
     except (BadImageError, OSError) as error:
         return error
     try:
-        labels = _whole_numbers(open_volume(mask, max_voxels).values_on(volume.grid))
+        labels = read_labels(mask, volume.grid, max_voxels)
     except UnreachableError:
         raise
     except (BadImageError, OSError) as error:
         return BadImageError(f"its mask: {error}")
     return slicer, values, slicer.prepared_labels(labels)
+
+
+def read_labels(path: str, grid: Grid, max_voxels: int = MAX_VOXELS) -> np.ndarray:
+    """All voxels of a mask as its file has them, whole numbers, in the order of its volume's array.
+
+    Args:
+      path: a NIfTI file, a TIFF stack, a DICOM segmentation, or a folder with the files of a series.
+      grid: of the volume.
+      max_voxels: larger masks are refused.
+
+    Raises:
+      BadImageError: if it lies elsewhere, holds other numbers, or is broken.
+      OSError: if it cannot be read.
+      UserError: if the package that reads it is not installed.
+    """
+    return _whole_numbers(open_volume(path, max_voxels).values_on(grid))
 
 
 def _whole_numbers(labels: np.ndarray) -> np.ndarray:

@@ -30,10 +30,12 @@ class SegmentedVolume:
     Attributes:
       class_ids: uint8, in the order of the volume's own array.
       confidence: the mean probability of the predicted classes.
+      no_data: bool, likewise: the voxels that have no value; None if all have one.
     """
 
     class_ids: np.ndarray
     confidence: float
+    no_data: np.ndarray | None = None
 
 
 def mask_extension(path: str) -> str:
@@ -80,7 +82,9 @@ def segment_volume(model: LoadedModel, volume: VolumeFile, progress: Callable[[f
       BadImageError: if its voxels cannot be read, or are not what the model takes.
     """
     slicer = Slicer(model.input.volume or Slicing(), volume.grid)
-    values = in_type(slicer.prepared(volume.values()), model.input.type)
+    stored = volume.values()
+    missing = no_data(stored.reshape(len(stored), -1), model.input.nodata).reshape(stored.shape)
+    values = in_type(slicer.prepared(stored), model.input.type)
     class_ids = np.zeros(slicer.shape, np.uint8)
     confidences = []
     for index in range(slicer.count):
@@ -91,7 +95,11 @@ def segment_volume(model: LoadedModel, volume: VolumeFile, progress: Callable[[f
             slicer.put(class_ids, index, found.class_ids)
             confidences.append(found.confidence)
         progress((index + 1) / slicer.count)
-    return SegmentedVolume(slicer.restored(class_ids), float(np.mean(confidences)) if confidences else 0.0)
+    return SegmentedVolume(
+        slicer.restored(class_ids),
+        float(np.mean(confidences)) if confidences else 0.0,
+        missing if missing.any() else None,
+    )
 
 
 def in_type(values: np.ndarray, wanted: str) -> np.ndarray:
