@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import dataclasses
 import errno
@@ -39,7 +40,7 @@ from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.decoding import image_type, orientation
+from data.decoding import image_type, orientation, tiff
 from data.decoding.errors import why_unusable
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
@@ -290,10 +291,24 @@ def _deal(sources: list[Source], shards: int | None) -> Iterator[tuple[str, str,
 
 
 def _mean_bytes(sources: list[Source]) -> float:
-    """Size of an image with its mask, estimated from a sample; 0 if they are not files."""
+    """Size of an image with its mask, estimated from a sample; 0 if they are not files.
+
+    Of a file that many examples are parts of, such as a scene and its mask, each has an equal share.
+    """
+    parts = collections.Counter(
+        name for source in sources for path in (source.image, source.mask) for name in _possible_files(path)
+    )
     sample = sources[:: max(1, len(sources) // _SAMPLED)]
-    paths = [path for source in sample for path in (source.image, source.mask)]
-    return sum(file.size for path in paths for file in find(glob.escape(path))) / len(sample)
+    total = 0.0
+    for path in (path for source in sample for path in (source.image, source.mask)):
+        sizes = ([file.size / parts[name] for file in find(glob.escape(name))] for name in _possible_files(path))
+        total += sum(next(filter(None, sizes), []))
+    return total / len(sample)
+
+
+def _possible_files(path: str) -> list[str]:
+    """A path, and that of the file of which it may name a part, such as `scene.tif#r00000_c00256`."""
+    return list(dict.fromkeys((path, path.rpartition("#")[0] or path)))
 
 
 def _all_notes(written: list[_Shard]) -> Notes:
@@ -352,7 +367,8 @@ def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_cl
     found = f"fewer than one in a million pixels are of {names}, probably none"
     never = f"{found}: {on_missing_class}. A run needs each class in train"
     of_images = image_type.remarks(image_type.of_report(report))
-    return [*([never] if absent else []), *orientation.remarks(notes), *of_images, *object_masks.remarks(notes)]
+    of_files = [*orientation.remarks(notes), *tiff.remarks(notes)]
+    return [*([never] if absent else []), *of_files, *of_images, *object_masks.remarks(notes)]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

@@ -138,7 +138,10 @@ def _read_header(file: IO[bytes]) -> tuple[tuple[int, int, int], np.dtype]:
 
 
 def no_data(values: np.ndarray, nodata: float | None = None) -> np.ndarray:
-    """Which pixels have no data in at least one band: [height, width] bool.
+    """Which pixels have no data: [height, width] bool.
+
+    Those that have the value for no data in all bands, or, if that can be no measurement (`may_be_measured`), in any;
+    and those that are not finite in any band.
 
     Args:
       values: [height, width] or [height, width, bands].
@@ -146,15 +149,23 @@ def no_data(values: np.ndarray, nodata: float | None = None) -> np.ndarray:
     """
     import numpy as np
 
+    values = values[..., np.newaxis] if values.ndim == 2 else values
     own = own_nodata(values.dtype, nodata)
-    if values.dtype.kind != "f" and own is None:
-        return np.zeros(values.shape[:2], bool)
-    is_missing = np.zeros(values.shape, bool)
+    is_missing = np.zeros(values.shape[:2], bool)
     if values.dtype.kind == "f":
-        is_missing |= ~np.isfinite(values)
+        is_missing |= ~np.isfinite(values).all(axis=2)
     if own is not None:
-        is_missing |= values == own
-    return np.logical_or.reduce(is_missing, axis=2) if values.ndim == 3 else is_missing
+        is_missing |= (np.all if may_be_measured(own) else np.any)(values == own, axis=2)
+    return is_missing
+
+
+def may_be_measured(own: np.generic) -> bool:
+    """Whether a band may have the value for no data where there is data: 0, and all that unsigned integers have.
+
+    A dark pixel may be 0 in one band, and a bright one 255. A value such as -9999 is out of the range of what is
+    measured, and would be taken for a measurement if the pixel counted for the sake of its other bands.
+    """
+    return own.dtype.kind in "bu" or own == 0
 
 
 def own_nodata(dtype: np.dtype, nodata: float | None) -> np.generic | None:

@@ -71,10 +71,12 @@ def _encoded(values: np.ndarray, nodata: float | None, kept: bytes | None = None
         raise BadImageError(f"it has no pixels: its shape is {list(values.shape)}")
     is_missing = no_data(values, nodata)
     if is_missing.all():
-        raise BadImageError("it has no pixel with data: in each, a band is NaN, infinite or the value for no data")
+        raise BadImageError("it has no pixel with data: all are NaN, infinite or the value for no data")
     own = own_nodata(values.dtype, nodata)
     if values.dtype.kind == "f":
-        values = values if own is None else np.where(values == own, values.dtype.type(np.nan), values)
+        if own is not None:
+            of_bands = is_missing if values.ndim == 2 else is_missing[..., np.newaxis]
+            values = np.where(of_bands & (values == own), values.dtype.type(np.nan), values)
         own = None
     is_picture = values.ndim == 2 or values.shape[2] == 3
     if kept is not None:
@@ -294,7 +296,10 @@ def _decode_by_pillow(content: bytes, max_pixels: int) -> _Decoded:
             "read in all its bits"
         )
     values = _values(image)
-    if of_tiff := tiff.read_header(content):  # Which Pillow has turned, and forgotten how.
+    if of_tiff := tiff.read_header(content):
+        if image.mode == "RGBA":
+            tiff.note_opacity(np.asarray(image)[..., 3])
+        # Which Pillow has turned, and forgotten how.
         return _Decoded(orientation.turned_back(values, of_tiff.turn), of_tiff.turn, nodata=of_tiff.nodata)
     exif: Any = image.info.get("exif")
     return _Decoded(values, orientation.block_orientation(exif) if isinstance(exif, bytes) else 1)

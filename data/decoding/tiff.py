@@ -24,6 +24,7 @@ from PIL.TiffImagePlugin import (
 
 from data.decoding import orientation
 from data.decoding.errors import BadImageError
+from data.decoding.notes import Notes, note
 
 _SIGNED = 2
 _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = range(4)
@@ -31,6 +32,10 @@ _WHITE_IS_ZERO, _BLACK_IS_ZERO, _RGB, _PALETTE = range(4)
 _COLORS = {_RGB: 3, 5: 4, 6: 3, 8: 3}
 _NAMES = {_PALETTE: "a palette", 5: "CMYK", 6: "YCbCr", 8: "Lab"}
 _PREMULTIPLIED, _ALPHA = 1, 2
+# What is noted about a band that may be opacity, and about opacity that may be a band.
+UNSAID_BAND, MANY_OPACITIES = "image_unsaid_band", "image_many_opacities"
+# Of opacity at least so much is 0 or full.
+_FEWEST_PLAIN = 0.5
 # GDAL's tag for the value that stands for no data, as text.
 _NODATA = 42113
 # What GDAL says of a file without its name; the error that follows says it with the name.
@@ -46,6 +51,7 @@ class TiffHeader:
       width: as stored, in pixels.
       samples: per pixel, alpha among them.
       bands: places of the samples that are not alpha.
+      is_unsaid: whether there are red, green, blue and a fourth band of which it does not say what it is.
       is_premultiplied: whether colors are multiplied by alpha.
       photometric: what the samples stand for, as TIFF numbers it.
       is_picture: whether Pillow reads it in all its bits and bands.
@@ -57,6 +63,7 @@ class TiffHeader:
     width: int
     samples: int
     bands: tuple[int, ...]
+    is_unsaid: bool
     is_premultiplied: bool
     photometric: int
     is_picture: bool
@@ -98,6 +105,7 @@ def read_header(content: bytes) -> TiffHeader | None:
             int(tags[IMAGEWIDTH]),
             samples,
             bands,
+            photometric == _RGB and len(bands) == _COLORS[_RGB] + 1,
             _PREMULTIPLIED in extra,
             photometric,
             not is_deep and len(bands) == _COLORS.get(photometric, 1),
@@ -160,8 +168,34 @@ def read_values(content: bytes, header: TiffHeader) -> np.ndarray:
         while error.__cause__ is not None:
             error = error.__cause__  # type: ignore[assignment]
         raise BadImageError(f"unreadable: {str(error) or type(error).__name__}") from None
+    if header.is_unsaid:
+        note(UNSAID_BAND)
     if header.photometric == _WHITE_IS_ZERO:
         if values.dtype.kind == "u":
             return np.iinfo(values.dtype).max - values
         return -values.astype(np.float64)
     return values
+
+
+def note_opacity(opacity: np.ndarray) -> None:
+    """Notes if what a file calls opacity, [height, width] uint8, is probably a band: GDAL calls each fourth one so."""
+    if np.count_nonzero((opacity == 0) | (opacity == 255)) < _FEWEST_PLAIN * opacity.size:
+        note(MANY_OPACITIES)
+
+
+def remarks(notes: Notes) -> list[str]:
+    """What the user should know about bands that are opacity, or are not, by what their files say."""
+    found = []
+    if UNSAID_BAND in notes.counts:
+        found.append(
+            f"{notes.counts[UNSAID_BAND]} images, such as {notes.first[UNSAID_BAND]}, have a fourth band beside red, "
+            "green and blue, and do not say what it is: it is learned from; if it is opacity (alpha), leave it out "
+            "with preprocessing.channels: [1, 2, 3]"
+        )
+    if MANY_OPACITIES in notes.counts:
+        found.append(
+            f"{notes.counts[MANY_OPACITIES]} images, such as {notes.first[MANY_OPACITIES]}, say that a band is opacity "
+            "(alpha), so it is not learned from, but most of it is neither 0 nor full; if it is near infrared, let the "
+            "files say so, as `gdal_edit.py -colorinterp_4 undefined FILE` does"
+        )
+    return found

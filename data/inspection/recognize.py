@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import functools
 import os
@@ -109,7 +108,7 @@ def recognize(
     needs_labels = recognition.needs_labels and not {"labels", "classes"} & set(given)
     labels = {"labels": _ANY_LABELS} if needs_labels else {}
     settings = {"folder": folder, **recognition.options, **given, **labels}
-    reader, options, listing, assumptions = _listed(kind, settings, "split" in given, is_addition)
+    reader, options, listing, assumptions = _listed(kind, settings, given, is_addition)
     options = {key: value for key, value in options.items() if key != "folder" and key not in labels}
     recognized = Recognized(
         folder, name, reader, options, None, recognition.reasons, (*recognition.assumptions, *assumptions), listing
@@ -162,33 +161,35 @@ def _needs_labels(kind: type[Reader], folder: str, given: Mapping[str, Any]) -> 
 
 
 def _listed(
-    kind: type[Reader], settings: dict[str, Any], is_dealt: bool, is_addition: bool
+    kind: type[Reader], settings: dict[str, Any], given: Mapping[str, Any], is_addition: bool
 ) -> tuple[Reader, dict[str, Any], Listing, tuple[str, ...]]:
-    """A reader, its options, what it lists, and what was assumed: shares that leave no split empty, unless given."""
+    """A reader, its options, what it lists, and what was assumed: options that leave no split empty, unless given."""
     reader = kind.model_validate(settings)
     listing = reader.listing()
-    listing.check_any()
     if is_addition:
+        listing.check_any()
         return reader, settings, listing, ()
     counts = {split: sum(source.split == split for source in listing.sources) for split in SPLITS}
     empty = [split for split, count in counts.items() if not count]
     few = [split for split, count in counts.items() if count < _FEWEST_IN_SPLIT * len(listing.sources)]
-    if few and not is_dealt:
-        with contextlib.suppress(ValueError):
-            shares = reader.working_split(listing.sources)
+    if (empty or few) and "split" not in given:
+        for filling in reader.fillings(listing.sources):
             # Folders of splits that are all there stay as they are.
-            if shares and (empty or len(shares) == len(SPLITS)):
-                filling = {**settings, "split": share_text(shares)}
+            if not empty and (filling.keys() != {"split"} or len(filling["split"]) < len(SPLITS)):
+                break
+            if filling.keys() & given.keys():
+                continue
+            filling = {**filling, "split": share_text(filling["split"])}
+            other = kind.model_validate({**settings, **filling})
+            dealt = other.listing()
+            is_filled = {source.split for source in dealt.sources} == set(SPLITS)
+            # Of few images a small share may be one, and nothing has to be assumed.
+            if is_filled and [one.split for one in dealt.sources] != [one.split for one in listing.sources]:
                 has = "no image" if empty else "hardly an image"
-                why = (
-                    f"{' and '.join(empty or few)} would have {has} with the usual shares; {filling['split']} fills "
-                    "all splits"
-                )
-                other = kind.model_validate(filling)
-                dealt = other.listing()
-                # Of few images a small share may be one, and nothing has to be assumed.
-                if [source.split for source in dealt.sources] != [source.split for source in listing.sources]:
-                    return other, filling, dealt, (why,)
+                options = " ".join(f"--{name.replace('_', '-')} {value}" for name, value in filling.items())
+                why = f"{' and '.join(empty or few)} would have {has} with the usual shares; {options} fills all splits"
+                return other, {**settings, **filling}, dealt, (why,)
+    listing.check_any()
     if not empty:
         return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())

@@ -6,6 +6,8 @@ import contextlib
 import itertools
 import json
 import os
+import pathlib
+import sqlite3
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
     from data.label_map import LabelMap
 
+GEOPACKAGE_SIGNATURE = b"SQLite format 3\0"
 _TILE = 256
 # Polygons that are in memory at once.
 _POLYGONS_AT_ONCE = 10_000
@@ -95,7 +98,7 @@ def scene_mask(path: str, scene: Scene, label_map: LabelMap, software: str) -> I
         raise
 
 
-def write_polygons(mask: str, path: str, label_map: LabelMap) -> None:
+def write_polygons(mask: str, path: str, label_map: LabelMap, software: str) -> None:
     """A GeoPackage of the connected pixels of each class, in the CRS of the mask, with their edges as they are.
 
     Features have the attributes `class` and `class_id`; there are none of a class that is called background.
@@ -104,6 +107,7 @@ def write_polygons(mask: str, path: str, label_map: LabelMap) -> None:
       mask: path of what `scene_mask` wrote.
       path: where.
       label_map: the classes.
+      software: who writes it, for `geopackage_software`.
 
     Raises:
       UserError: if the package for vector files is not installed.
@@ -138,6 +142,7 @@ def write_polygons(mask: str, path: str, label_map: LabelMap) -> None:
                     geometry_type="Polygon",
                     crs=source.crs.to_wkt() if source.crs else None,
                     append=not is_first,
+                    layer_options={"DESCRIPTION": software},
                 )
                 is_first = False
         os.replace(partial, path)
@@ -146,3 +151,13 @@ def write_polygons(mask: str, path: str, label_map: LabelMap) -> None:
     finally:
         with contextlib.suppress(OSError):
             os.remove(partial)
+
+
+def geopackage_software(path: str) -> str:
+    """Who wrote a GeoPackage, as `write_polygons` says it; empty if it is none, or says nothing."""
+    try:
+        with contextlib.closing(sqlite3.connect(f"{pathlib.Path(path).absolute().as_uri()}?mode=ro", uri=True)) as file:
+            found = file.execute("SELECT description FROM gpkg_contents LIMIT 1").fetchone()
+    except sqlite3.Error:
+        return ""
+    return str(found[0] or "") if found else ""

@@ -59,7 +59,8 @@ def decode(content: tf.Tensor, settings: PreprocessingSettings) -> tuple[tf.Tens
         has_data &= tf.reduce_all(tf.math.is_finite(values), axis=-1, keepdims=True)
     own = arrays.own_nodata(np.dtype(settings.type), settings.nodata)
     if own is not None:
-        has_data &= tf.reduce_all(values != tf.constant(own), axis=-1, keepdims=True)
+        of_bands = tf.reduce_all if arrays.may_be_measured(own) else tf.reduce_any
+        has_data &= ~of_bands(values == tf.constant(own), axis=-1, keepdims=True)
     values = tf.cast(values, tf.float32)
     if chosen is not None:
         values = tf.gather(values, chosen, axis=-1)

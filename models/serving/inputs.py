@@ -11,24 +11,29 @@ import pathlib
 import re
 import stat
 import unicodedata
+import zlib
 from collections.abc import Iterator
 
 from PIL import Image
 
 from data import contract
 from data.base.errors import UserError
+from data.decoding.arrays import GZIP_SIGNATURE
 from data.decoding.errors import BadImageError
 from data.decoding.orientation import without_orientation
 from data.formats.geotiff.scene import opened
 from data.formats.volume.files import NIFTI, is_part_of_series, volume_stem
+from data.writing.scenes import GEOPACKAGE_SIGNATURE, geopackage_software
 
 RESULTS_FILE = "predictions.jsonl"
 # Marks the images that predict writes, so that they are neither taken for photographs nor mistaken for someone else's.
 MARK = ("Software", "segpipe predict")
 _MARK_IN_PNG = b"tEXt" + b"\0".join(part.encode() for part in MARK)
-# The mark comes right after the header.
-_HEAD_BYTES = 256
+# The mark comes right after the header of a PNG, and in that of a NIfTI file, of which more is compressed in less.
+_HEAD_BYTES = 1024
 _TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
+# Places of the description in the headers of NIfTI-1 and NIfTI-2.
+_DESCRIPTIONS, _DESCRIPTION_BYTES, _NIFTI_BYTES = (148, 240), 80, 540
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 _SPECIAL = {
     stat.S_ISDIR: "a folder",
@@ -92,9 +97,23 @@ def is_result(path: str) -> bool:
             return False
         with open(path, "rb") as file:
             head = file.read(_HEAD_BYTES)
-        return _is_marked_tiff(path) if head.startswith(_TIFF_SIGNATURES) else _MARK_IN_PNG in head
+        if head.startswith(_TIFF_SIGNATURES):
+            return _is_marked_tiff(path)
+        if head.startswith(GEOPACKAGE_SIGNATURE):
+            return geopackage_software(path) == MARK[1]
+        return _MARK_IN_PNG in head or _is_marked_nifti(head)
     except OSError:  # Whoever reads it will say why.
         return False
+
+
+def _is_marked_nifti(head: bytes) -> bool:
+    if head.startswith(GZIP_SIGNATURE):
+        try:
+            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _NIFTI_BYTES)
+        except zlib.error:
+            return False
+    texts = (head[start : start + _DESCRIPTION_BYTES] for start in _DESCRIPTIONS)
+    return any(text.rstrip(b"\0") == MARK[1].encode() for text in texts)
 
 
 def _is_marked_tiff(path: str) -> bool:

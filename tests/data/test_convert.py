@@ -17,9 +17,9 @@ from PIL import Image
 from data import contract
 from data.base.errors import UserError
 from data.base.files import UnreachableError, exists, read_bytes
-from data.convert import _WriteShard, convert
+from data.convert import _deal, _WriteShard, convert
 from data.decoding.images import EncodedImage
-from data.formats import LabeledImage
+from data.formats import LabeledImage, Source
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
@@ -362,6 +362,16 @@ def test_shards_hold_100_megabytes_or_1000_examples(tmp_path, monkeypatch):
     monkeypatch.setattr("data.convert.EXAMPLES_PER_SHARD", 4)
     convert(MaskFolderReader(folder=str(folder), labels=LABELS, split=THIRDS), str(tmp_path / "more"))
     assert len(list((tmp_path / "more").glob("train-*"))) == -(-counts["train"] // 4)
+
+
+def test_a_file_that_many_examples_share_counts_once(tmp_path, monkeypatch):
+    """Windows of a scene, which has one large mask."""
+    (tmp_path / "scene.tif").write_bytes(bytes(6_000))
+    (tmp_path / "mask.tif").write_bytes(bytes(4_000))
+    scene, mask = str(tmp_path / "scene.tif"), str(tmp_path / "mask.tif")
+    sources = [Source(str(index), "train", f"{scene}#r{index}", mask) for index in range(100)]
+    monkeypatch.setattr("data.convert._BYTES_PER_SHARD", 2_500)
+    assert [len(shard) for _, _, shard in _deal(sources, None)] == [25] * 4
 
 
 def test_each_shard_has_its_share_of_every_part_of_the_listing(tmp_path):

@@ -132,7 +132,7 @@ def test_usual_images_need_no_remark(folder, tmp_path):
 
 def test_any_number_of_bands_and_what_has_no_data(folder, tmp_path):
     values = bands_of()
-    values[1][2, 3, 5] = 0
+    values[1][2, 3], values[1][3, 4, 5] = 0, 0  # The latter is dark in one band.
     source = folder([geotiff(pixels) for pixels in values])
     report = convert(reader(source, nodata=0), str(tmp_path / "out"))
     assert report["image"] == {"type": "uint16", "bands": 13, "nodata": 0}

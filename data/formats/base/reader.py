@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
+from collections.abc import Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -191,6 +192,15 @@ class Reader(Section, abc.ABC):
         """
         del sources
         return {}
+
+    def fillings(self, sources: list[Source]) -> Iterator[dict[str, Any]]:
+        """Options with which no split may be empty, `split` among them, in the order in which to try them."""
+        try:
+            shares = self.working_split(sources) if sources else {}
+        except ValueError:
+            return
+        if shares:
+            yield {"split": shares}
 
     def read_mask(self, path: str, max_pixels: int) -> Mask:
         """The pixels of a mask, of which classes are proposed; of one that is too large, some of them.

@@ -13,6 +13,8 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import numpy as np
+
 from data.base.errors import UserError
 from data.contract import SPLITS
 from data.decoding.errors import BadImageError
@@ -23,6 +25,8 @@ from data.splits import split_of
 
 # The part of a window by which borders may be missed, as coordinates are rounded.
 _ROUNDED = 1e-6
+# Frames of neighboring scenes may share less of their ground, as they grow when they are projected.
+_LEAST_SHARED = 0.01
 BLOCKS, WEST_EAST, NORTH_SOUTH = "blocks", "west-east", "north-south"
 # On the ground that belongs to no split.
 NOWHERE = ""
@@ -81,6 +85,43 @@ def place(name: str, scene: Scene, window: Window, crs: str) -> Box:
                 f"it is {scene.describe_grid()}, which is nowhere in {crs_name(crs)}, that of the first scene"
             )
     return Box("", bounds)
+
+
+@dataclasses.dataclass(frozen=True)
+class Shared:
+    """Ground that scenes of different splits have in common.
+
+    Attributes:
+      names: of the two scenes that share most.
+      share: how much of the smaller one that is.
+      count: how many scenes share ground with one of another split.
+    """
+
+    names: tuple[str, str]
+    share: float
+    count: int
+
+
+def shared_ground(boxes: Mapping[str, Box], splits: Mapping[str, str]) -> Shared | None:
+    """What is wrong with splits that a data set states; None if no scenes of different splits share ground.
+
+    Args:
+      boxes: where each scene is, by name; its frame, as which parts of it have data would take reading it.
+      splits: by name; scenes without one are dealt, and so in a split different from these.
+    """
+    names = [name for name, box in boxes.items() if not box.plane]
+    bounds = np.array([boxes[name].bounds for name in names]).reshape(-1, 4)
+    of_split = np.array([splits.get(name, "") for name in names])
+    areas = (bounds[:, 2:] - bounds[:, :2]).prod(axis=1)
+    count, most, pair = 0, _LEAST_SHARED, None
+    for index, (low, high) in enumerate(zip(bounds[:, :2], bounds[:, 2:], strict=True)):
+        sides = np.minimum(high, bounds[:, 2:]) - np.maximum(low, bounds[:, :2])
+        common = np.maximum(sides, 0).prod(axis=1) / np.minimum(areas[index], areas)
+        common[of_split == of_split[index]] = 0
+        count += bool((common > _LEAST_SHARED).any())
+        if common.max() > most:
+            most, pair = float(common.max()), (names[index], names[int(common.argmax())])
+    return Shared(pair, most, count) if pair else None
 
 
 class Ground(abc.ABC):

@@ -20,6 +20,8 @@ from data.masks.meaning import Meaning
 
 # How far corners of two grids may lie apart that are the same, in pixels: tools round coordinates.
 _SAME = 0.1
+# Of a mask of which not all pixels are kept.
+_READ_AT_ONCE = 2**24
 
 
 @contextlib.contextmanager
@@ -58,11 +60,15 @@ def read_values(path: str, max_pixels: int) -> Mask:
     """
     with opened(path) as source:
         step = max(1, math.ceil((source.width * source.height / max_pixels) ** 0.5))
-        size = -(-source.height // step), -(-source.width // step)
-        mask, hidden = _read(source, None, size)
+        # Fewer pixels at once would come from overviews in the file, which may be averages, and so of no class.
+        rows = max(1, _READ_AT_ONCE // (source.width * step)) * step
+        strips = []
+        for top in range(0, source.height, rows):
+            mask, hidden = _read(source, ((top, min(top + rows, source.height)), (0, source.width)))
+            strips.append((mask.pixels[::step, ::step], hidden[::step, ::step]))
+    pixels, hidden = (np.concatenate(parts) for parts in zip(*strips, strict=True))
     if hidden.all():
         raise BadImageError("all of its pixels have the value for no data")
-    pixels = mask.pixels.copy()
     pixels[hidden] = pixels[~hidden][0]
     return dataclasses.replace(mask, pixels=pixels)
 
@@ -116,13 +122,12 @@ def _warped(scene: Scene, source: Any, path: str, warps: bool) -> Iterator[Any]:
         yield warped
 
 
-def _read(source: Any, window: Any, size: tuple[int, int] | None = None) -> tuple[Mask, np.ndarray]:
-    """A window, or with a size all of it with fewer pixels."""
+def _read(source: Any, window: Any) -> tuple[Mask, np.ndarray]:
     from rasterio.enums import ColorInterp
 
     bands = [number for number, kind in enumerate(source.colorinterp, start=1) if kind != ColorInterp.alpha] or [1]
-    values = source.read(bands, window=window, out_shape=size and (len(bands), *size))
-    hidden = source.read_masks(1, window=window, out_shape=size) == 0
+    values = source.read(bands, window=window)
+    hidden = source.read_masks(1, window=window) == 0
     lossy = "TIFF with JPEG inside" if "jpeg" in str(source.profile.get("compress", "")).lower() else ""
     if len(bands) == 3 and values.dtype == np.uint8:
         return Mask(np.ascontiguousarray(np.moveaxis(values, 0, -1)), lossy=lossy), hidden

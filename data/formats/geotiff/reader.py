@@ -7,7 +7,7 @@ import json
 import logging
 import os
 from collections.abc import Callable, Iterator, Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pydantic
@@ -30,7 +30,7 @@ from data.formats.base.reader import (
     Source,
 )
 from data.formats.geotiff import polygons
-from data.formats.geotiff.ground import BLOCKS, NORTH_SOUTH, WEST_EAST, common_crs, divided, place
+from data.formats.geotiff.ground import BLOCKS, NORTH_SOUTH, WEST_EAST, Box, common_crs, divided, place, shared_ground
 from data.formats.geotiff.masks import ids_of_mask, opened_mask, read_values
 from data.formats.geotiff.recognition import recognize_scenes
 from data.formats.geotiff.scene import (
@@ -42,7 +42,7 @@ from data.formats.geotiff.scene import (
     read_header,
     read_window,
 )
-from data.formats.geotiff.windows import REPORT_KEY, Window, windows
+from data.formats.geotiff.windows import REPORT_KEY, Window, strips, windows
 from data.listing.dealing import Dealt, shares_that_work, stated_splits, working_split
 from data.listing.finding import find_pairs
 from data.listing.items import Items, find_items, image_extension
@@ -50,7 +50,7 @@ from data.listing.pairing import without_repetitions
 from data.listing.split_folders import placing
 from data.masks.files import Mask
 from data.masks.meaning import MaskOptions
-from data.splits import DEFAULT_SHARES, Shares
+from data.splits import DEFAULT_SHARES, Shares, share_text
 
 # By default a block has so many windows in a row.
 _WINDOWS_OF_BLOCK = 4
@@ -134,26 +134,24 @@ class GeotiffReader(PairOptions, MaskOptions, Reader):
     def listing(self) -> Listing:
         found = self._find()
         stay = stated_splits({name: image for name, image, _ in found.pairs}, self.split)
-        set_aside, ignored, scenes, masks = [*found.set_aside], [*found.ignored], {}, {}
-        for name, image, mask in found.pairs:
-            try:
-                scenes[name], masks[name] = look_at_scene(image, self.max_pixels), mask
-            except (BadImageError, OSError) as error:
-                set_aside.append(SetAside(image, why_unusable(error)))
-        for name, reason in differing_bands(scenes).items():
-            set_aside.append(SetAside(scenes.pop(name).path, reason))
-        crs = common_crs(scenes.values())
-        for name in list(scenes):
-            try:
-                place(name, scenes[name], scenes[name].whole, crs)
-            except BadImageError as error:
-                set_aside.append(SetAside(scenes.pop(name).path, str(error)))
+        scenes, boxes, crs, unusable = self._placed(found)
+        masks = {name: mask for name, _, mask in found.pairs}
+        set_aside, ignored = [*found.set_aside, *unusable], [*found.ignored]
         nowhere = [scene.path for scene in scenes.values() if not scene.crs]
         if nowhere:
             _LOG.warning(
                 "%d of %d scenes, such as %s, have no CRS: they are read as plain pixels, and each as a ground of its "
                 "own",
                 *(len(nowhere), len(scenes), nowhere[0]),
+            )
+        if stay and (found_twice := shared_ground(boxes, stay)):
+            one, two = found_twice.names
+            _LOG.warning(
+                "%s (%s) and %s (%s) share %.0f%% of their ground, and %d of %d scenes share some with another split: "
+                "what is measured there was learned from, unless only the dates are to differ; --split %s divides "
+                "the ground instead of these folders",
+                *(scenes[one].path, stay.get(one, "dealt"), scenes[two].path, stay.get(two, "dealt")),
+                *(100 * found_twice.share, found_twice.count, len(scenes), share_text(DEFAULT_SHARES)),
             )
         gap = self.window if self.gap is None else self.gap
         ground, facts = divided(
@@ -183,6 +181,26 @@ class GeotiffReader(PairOptions, MaskOptions, Reader):
                     ignored.append(SetAside(source.image, _NOTHING_LABELED))
         grid = {"window": self.window, "overlap": self.overlap, "gap": gap}
         return Listing(sources, set_aside, ignored, found.remedy, {REPORT_KEY: {"count": len(scenes), **grid, **facts}})
+
+    def _placed(self, found: _Found) -> tuple[dict[str, Scene], dict[str, Box], str, list[SetAside]]:
+        """The scenes that can be used, where they are, the CRS that this is in, and what is set aside."""
+        scenes: dict[str, Scene] = {}
+        set_aside = []
+        for name, image, _ in found.pairs:
+            try:
+                scenes[name] = look_at_scene(image, self.max_pixels)
+            except (BadImageError, OSError) as error:
+                set_aside.append(SetAside(image, why_unusable(error)))
+        for name, reason in differing_bands(scenes).items():
+            set_aside.append(SetAside(scenes.pop(name).path, reason))
+        crs = common_crs(scenes.values())
+        boxes = {}
+        for name in list(scenes):
+            try:
+                boxes[name] = place(name, scenes[name], scenes[name].whole, crs)
+            except BadImageError as error:
+                set_aside.append(SetAside(scenes.pop(name).path, str(error)))
+        return scenes, boxes, crs, set_aside
 
     def _find(self) -> _Found:
         """Names, scenes and masks; and what else is there."""
@@ -297,6 +315,27 @@ class GeotiffReader(PairOptions, MaskOptions, Reader):
           ValueError: if there are too few blocks.
         """
         return working_split(_dealt(sources), self.split) if self.split_by == BLOCKS else {}
+
+    def fillings(self, sources: list[Source]) -> Iterator[dict[str, Any]]:
+        """Blocks with other shares; or strips, which need less ground, in smaller windows if need be."""
+        yield from super().fillings(sources)
+        if self.split_by != BLOCKS or self.block or any(source.stated_split for source in sources):
+            return
+        scenes, boxes, _, _ = self._placed(self._find())
+        placed = [(scenes[name], box) for name, box in boxes.items() if not box.plane]
+        if not placed:
+            return
+        first, box = placed[0]
+        bounds = np.array([box.bounds for _, box in placed])
+        width, height = (bounds[:, 2:].max(axis=0) - bounds[:, :2].min(axis=0)) / box.size
+        lengths = {WEST_EAST: round(width * first.width), NORTH_SOUTH: round(height * first.height)}
+        for split_by in sorted(lengths, key=lambda axis: -lengths[axis]):
+            if found := strips(lengths[split_by], self.window):
+                window, overlap, split = found
+                options = {"window": window, "overlap": overlap, "gap": window - overlap}
+                usual = {"window": self.window, "overlap": self.overlap, "gap": window}
+                changed = {name: value for name, value in options.items() if value != usual[name]}
+                yield {"split_by": split_by, **changed, "split": split}
 
 
 class _Found:

@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from data.base.files import is_remote
 from data.decoding.errors import BadImageError
+from data.decoding.notes import note
+from data.decoding.tiff import UNSAID_BAND, note_opacity
 from data.formats.geotiff.windows import Window
 
 if TYPE_CHECKING:  # Neither is needed to list the formats.
@@ -243,12 +245,18 @@ def read_window(source: rasterio.DatasetReader, scene: Scene, window: Window) ->
       rasterio.errors.RasterioError: if they cannot be decoded; in `opened`, this is a BadImageError.
     """
     import numpy as np
+    from rasterio.enums import ColorInterp
 
+    kinds = [source.colorinterp[number - 1] for number in scene.bands]
+    if not scene.names and kinds[:3] == [ColorInterp.red, ColorInterp.green, ColorInterp.blue] and len(kinds) == 4:
+        note(UNSAID_BAND)
     values: Any = source.read(list(scene.bands), window=window.slices)
     values = values[0] if len(scene.bands) == 1 else np.ascontiguousarray(np.moveaxis(values, 0, -1))
     hidden = np.zeros(values.shape[:2], bool)
     if scene.has_mask:
-        hidden = source.read_masks(1, window=window.slices) == 0
+        opacity = source.read_masks(1, window=window.slices)
+        hidden = opacity == 0
+        note_opacity(opacity)
     return values, hidden
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import math
 from collections.abc import Iterator
 
 from data.base.files import exists, join, read_bytes
@@ -11,6 +12,9 @@ from data.contract import REPORT_FILE
 
 # The key of the report of a conversion.
 REPORT_KEY = "scenes"
+# Of strips: the smallest windows, the parts of a window by which the next one is moved, the usual share of eval and of
+# test, and what both may have.
+_SMALLEST, _STEPS, _USUAL, _MOST_HELD_OUT = 16, (1, 2, 4), 0.15, 0.5
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,6 +63,30 @@ def windows(height: int, width: int, window: int, overlap: int) -> Iterator[Wind
     for row in positions(height, window, overlap):
         for column in positions(width, window, overlap):
             yield Window(row, column, min(window, height), min(window, width))
+
+
+def strips(length: int, window: int) -> tuple[int, int, dict[str, float]] | None:
+    """How ground is cut into a strip for each split, of which train has half at least.
+
+    Windows stay as large as they can: rather than become smaller, they overlap, and the gap between splits becomes the
+    part of a window that is not overlapped.
+
+    Args:
+      length: of the ground, across the strips, in pixels.
+      window: the largest length of windows.
+
+    Returns:
+      Windows, how much of one the next one covers too, which leaves the gap, and the shares of the splits; None if the
+      ground is too small.
+    """
+    sizes = [window >> power for power in range(8) if window >> power >= _SMALLEST]
+    for size, step in ((size, size // parts) for size in sizes for parts in _STEPS):
+        # A window lies in a strip wherever the grid begins, and in eval a gap is left to test.
+        needed = {"eval": size + 2 * step, "test": size + step}
+        shares = {split: max(_USUAL, math.ceil(100 * part / length) / 100) for split, part in needed.items()}
+        if sum(shares.values()) <= _MOST_HELD_OUT:
+            return size, size - step, {"train": round(1 - sum(shares.values()), 2), **shares}
+    return None
 
 
 def window_of(folder: str) -> int | None:

@@ -61,5 +61,5 @@ def predict_scene(
     with scene_mask(paths["mask"], scene, model.label_map, software) as write:
         found = segment_scene(scene.path, scene, model.segment_whole, Sight.of(model), nodata, write, progress)
     if "polygons" in paths:
-        write_polygons(paths["mask"], paths["polygons"], model.label_map)
+        write_polygons(paths["mask"], paths["polygons"], model.label_map, software)
     return found

@@ -57,6 +57,14 @@ def test_no_data_is_what_is_not_finite_or_has_the_value():
     np.testing.assert_array_equal(no_data(values), [[True, False, False], [False, True, False]])
     np.testing.assert_array_equal(no_data(values, -9999.0), [[True, False, False], [False, True, True]])
     np.testing.assert_array_equal(no_data(np.array([[0, 7]], np.uint16), 0), [[True, False]])
+
+    # What may be measured too stands for no data only in all bands.
+    dark = np.array([[[0, 0], [0, 7], [9, 9]]])
+    for dtype in (np.uint8, np.uint16, np.int16, np.float32):
+        np.testing.assert_array_equal(no_data(dark.astype(dtype), 0), [[True, False, False]])
+    np.testing.assert_array_equal(no_data(np.array([[[255, 255, 255], [255, 255, 3]]], np.uint8), 255), [[True, False]])
+    np.testing.assert_array_equal(no_data(np.array([[[-9999, 5]]], np.int16), -9999), [[True]])
+    np.testing.assert_array_equal(no_data(np.array([[[0, np.nan]]], np.float32), 0), [[True]])
     for impossible in (-1, 0.5, 65536, float("nan"), None):
         for shape in ([1, 3], [1, 3, 1]):
             found = no_data(np.array([0, 7, 65535], np.uint16).reshape(shape), impossible)
@@ -88,6 +96,8 @@ def test_values_become_what_the_contract_stores(dtype, bands, file_format):
 
 def test_values_without_data():
     values = np.arange(70, dtype=np.uint16).reshape(5, 7, 2)
+    values[0, 2] = 4
+    values[0, 3, 0] = 4
     with collecting("x") as notes:
         image = encoded_values(values, nodata=4.0)
         note_bands(["red", "near infrared"])
@@ -101,9 +111,11 @@ def test_values_without_data():
     with collecting("x") as notes:
         image = encoded_values(values.astype(np.float64), nodata=4.0)
     found = decode_array(image.encoded, LIMIT)
-    assert np.argwhere(np.isnan(found)).tolist() == [[0, 2, 0]]
+    assert np.argwhere(np.isnan(found)).tolist() == [[0, 2, 0], [0, 2, 1], [0, 3, 0]]
     assert found.dtype == np.float32
-    assert np.argwhere(image.no_data).tolist() == [[0, 2]]
+    assert np.argwhere(image.no_data).tolist() == [[0, 2], [0, 3]]
+    found = decode_array(encoded_values(np.array([[[0, 0], [0, 7]]], np.float32), nodata=0).encoded, LIMIT)
+    np.testing.assert_array_equal(found, [[[np.nan, np.nan], [0, 7]]])
     assert not any(kind.startswith("image_nodata") for kind in notes.counts)
     for hollow in (np.full([2, 2], np.nan), np.zeros([2, 2, 4], np.uint16)):
         with pytest.raises(BadImageError, match="no pixel with data"):

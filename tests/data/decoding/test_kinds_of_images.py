@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import re
 import warnings
 import zlib
 
@@ -11,9 +12,10 @@ import tensorflow as tf
 from PIL import Image
 from rasterio.io import MemoryFile
 
+from data.convert import remarks
 from data.decoding.arrays import decode_array
 from data.decoding.images import BadImageError, read_image, upright_size
-from data.decoding.notes import collecting
+from data.decoding.notes import Notes, collecting
 from tests.data.decoding.files import chunk, png, tiff
 
 LIMIT = 10_000
@@ -222,8 +224,36 @@ def test_what_has_no_data():
     image = read_image(png(GRAY), (7, 5), LIMIT, nodata=int(GRAY[0, 0]))
     assert image.encoded == png(GRAY)
     np.testing.assert_array_equal(image.no_data, GRAY[0, 0] == GRAY)
-    image = read_image(geotiff(COLORS, nodata=int(GRAY[2, 2])), (7, 5), LIMIT)
-    np.testing.assert_array_equal(image.no_data, (GRAY[2, 2] == COLORS).any(axis=2))
+    dark = COLORS.copy()
+    dark[0, 0], dark[1, 1, 0] = 0, 0
+    image = read_image(geotiff(dark, nodata=0), (7, 5), LIMIT)
+    assert np.argwhere(image.no_data).tolist() == [[0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("bands", "options", "said"),
+    [
+        (
+            np.dstack([COLORS, GRAY]),
+            {"photometric": "RGB"},
+            "2 images, such as a.tif, have a fourth band .* not say",
+        ),
+        # GDAL's default for four bands of 8 bits.
+        (np.dstack([COLORS, GRAY]), {}, "2 images, such as a.tif, say that a band is opacity .* near infrared"),
+        (np.dstack([COLORS, np.where(GRAY > 99, 255, 0).astype(np.uint8)]), {}, None),
+        (np.dstack([COLORS, GRAY]), {"photometric": "MINISBLACK"}, None),
+        (COLORS, {}, None),
+    ],
+)
+def test_what_is_a_band_and_what_opacity_is_said_where_it_is_in_doubt(bands, options, said):
+    notes = Notes()
+    for name in ("b.tif", "a.tif"):
+        with collecting(name) as noted:
+            read_image(geotiff(bands, **options), (7, 5), LIMIT)
+        notes.add(noted)
+    lines = remarks({"splits": {}, "notes": notes.to_json()})
+    assert len(lines) == bool(said)
+    assert not said or re.match(said, lines[0])
 
 
 @pytest.mark.parametrize("compress", ["none", "lzw", "deflate", "zstd"])

@@ -533,9 +533,10 @@ def test_numbered_nuclei_are_not_taken_for_classes(pets):
         recognize(str(nuclei))
 
 
-def test_ground_too_small_for_blocks_names_another_division(pets):
-    with pytest.raises(UserError, match="--split-by west-east"):
-        recognize(str(pathlib.Path(pets).parent / "sentinel2"))
+def test_ground_too_small_for_blocks_is_divided_in_another_way(pets):
+    found = recognize(str(pathlib.Path(pets).parent / "sentinel2"))
+    assert found.options["split_by"] == "north-south"
+    assert all(found.count(split) for split in SPLITS)
 
 
 def test_nothing_heavy_is_imported(tmp_path):

@@ -10,7 +10,7 @@ import rasterio
 
 from data.formats.geotiff.scene import look_at_scene
 from data.label_map import LabelMap
-from data.writing.scenes import scene_mask, write_polygons
+from data.writing.scenes import GEOPACKAGE_SIGNATURE, geopackage_software, scene_mask, write_polygons
 from tests.data.formats.geotiff.rasters import LEFT, PIXEL, TOP, noise, write_raster
 
 LABELS = LabelMap.model_validate(
@@ -74,7 +74,8 @@ def test_polygons_cover_the_pixels_of_their_class(tmp_path):
     ids = np.zeros([60, 80], np.uint8)
     ids[10:40, 20:50], ids[20:30, 30:40], ids[50:, :] = 1, 2, 255
     target, path = written(tmp_path, ids), str(tmp_path / "polygons.gpkg")
-    write_polygons(target, path, LABELS)
+    write_polygons(target, path, LABELS, "some program")
+    assert geopackage_software(path) == "some program"
     meta, _, geometries, (names, numbers) = pyogrio.raw.read(path)
     polygons = shapely.from_wkb(geometries)
     assert meta["crs"] == "EPSG:32633"
@@ -92,5 +93,19 @@ def test_a_mask_of_background_alone_has_no_polygons(tmp_path):
 
     path = str(tmp_path / "polygons.gpkg")
     for _ in range(2):
-        write_polygons(written(tmp_path, np.zeros([20, 20], np.uint8)), path, LABELS)
+        write_polygons(written(tmp_path, np.zeros([20, 20], np.uint8)), path, LABELS, "some program")
     assert len(pyogrio.raw.read(path)[2]) == 0
+    assert geopackage_software(path) == "some program"
+
+
+def test_geopackages_of_others_and_other_files_say_no_program(tmp_path):
+    import pyogrio.raw
+
+    path = str(tmp_path / "a 100%?#.gpkg")
+    pyogrio.raw.write(
+        path, np.array([b"\1\1\0\0\0" + bytes(16)], object), [], [], geometry_type="Point", crs="EPSG:32633"
+    )
+    assert geopackage_software(path) == ""
+    for content in (b"", GEOPACKAGE_SIGNATURE + bytes(2000), b"text"):
+        pathlib.Path(path).write_bytes(content)
+        assert geopackage_software(path) == ""

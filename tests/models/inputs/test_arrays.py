@@ -77,13 +77,18 @@ def test_what_is_broken_or_something_else_is_refused():
         decode(tf.constant(header_of(descr="<f8")))
 
 
-@pytest.mark.parametrize(("name", "nodata"), [("<f4", None), ("<i2", -3), ("<u2", 0), ("|u1", None)])
+@pytest.mark.parametrize(
+    ("name", "nodata"),
+    [*(("<f4", None), ("<f4", 0), ("<f4", -9999), ("<i2", -3), ("<i2", 0)), *(("<u2", 0), ("|u1", None), ("|u1", 255))],
+)
 def test_what_has_no_data_is_found_as_in_python(name, nodata):
     values = values_of(name, 4)
-    values[1:3, 2, 1] = np.nan if nodata is None and name == "<f4" else nodata or 0
+    missing = np.nan if nodata is None and name == "<f4" else nodata or 0
+    values[1:3, 2, 1] = values[3, 4] = values[4, :2, 1:] = missing
     shape = PreprocessingSettings(type=np.dtype(name).name, bands=4, channels=[3, 1], nodata=nodata)
     found, has_data = arrays.decode(tf.constant(encode_array(values)), shape)
     expected = ~no_data(values, nodata)
+    assert expected.all() == (nodata is None and name != "<f4")
     np.testing.assert_array_equal(has_data[..., 0], expected)
     np.testing.assert_array_equal(found.numpy()[expected], values[..., [2, 0]][expected].astype(np.float32))
     assert np.isfinite(found).all()

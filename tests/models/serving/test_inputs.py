@@ -3,6 +3,8 @@
 import os
 import pathlib
 
+import nibabel
+import numpy as np
 import pytest
 from PIL import Image, PngImagePlugin
 
@@ -139,6 +141,18 @@ def test_results_without_a_mark_are_known_from_their_list(here):
         '{"image": "x.jpg", "mask": "photos/x_mask.png", "overlay": "other/photos/sub/y_overlay.png"}\n{"image": "a'
     )
     assert set(files("photos")) == {"photos/x.jpg", "photos/sub/x_mask.png"}
+
+
+@pytest.mark.parametrize("kind", [nibabel.Nifti1Image, nibabel.Nifti2Image])
+@pytest.mark.parametrize("end", [".nii", ".nii.gz"])
+def test_volumes_have_the_mark_in_their_headers(here, kind, end):
+    for name, mark in (("result", MARK[1]), ("scan", "segpipe predict, corrected"), ("other", "")):
+        image = kind(np.random.default_rng(0).integers(0, 3, [8, 8, 8]).astype(np.uint8), np.eye(4))
+        image.header["descrip"] = mark
+        image.to_filename(f"{name}{end}")
+    assert set(files(".")) == {f"./scan{end}", f"./other{end}"}
+    pathlib.Path(f"cut{end}").write_bytes(pathlib.Path(f"result{end}").read_bytes()[:30])
+    assert not is_result(f"cut{end}")
 
 
 def test_pipes_are_listed_and_not_opened(here):

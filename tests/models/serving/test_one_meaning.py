@@ -74,9 +74,9 @@ def deep() -> np.ndarray:
 
 
 def bands() -> np.ndarray:
-    """13 bands, in the first of which a corner has no data."""
+    """13 bands; a corner has no data, and another one is dark in the first band."""
     values = np.stack([(smooth(HEIGHT, WIDTH) * 9000 + 100 * band + 900) for band in range(13)], axis=2)
-    values[:5, :7, 0] = 0
+    values[:5, :7], values[-5:, -7:, 0] = 0, 0
     return values.astype(np.uint16)
 
 
@@ -301,6 +301,7 @@ def test_statistics_are_those_of_pixels_with_data(trained):
 def test_pixels_without_data_become_the_mean_and_are_ignored(trained):
     values = trained.kind.values()
     is_missing = no_data(values, trained.kind.nodata)
+    assert np.count_nonzero(is_missing) == {"bands": 35, "floats": 17}.get(trained.kind.values.__name__, 0)
     report = json.loads((trained.converted / "conversion.json").read_text())
     assert report["image"] == trained.kind.image_type
     share = report["splits"]["train"]["ignored_pixel_share"]

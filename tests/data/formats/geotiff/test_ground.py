@@ -142,6 +142,24 @@ def test_folders_of_splits_count_more_than_the_ground(tmp_path):
     assert {place[:2] for place in places(found)} == {("train", "train/a"), ("eval", "val/a"), ("test", "test/a")}
 
 
+def test_folders_of_splits_on_the_same_ground_are_warned_of(tmp_path, caplog):
+    for index, name in enumerate(("train/a", "train/b", "eval/c", "test/d")):
+        write_scene(tmp_path, name, height=64, width=64, left=LEFT + index * 64 * PIXEL)
+    listed(tmp_path)
+    assert not caplog.text  # Neighbors touch.
+    write_scene(tmp_path, "test/e", height=64, width=32, left=LEFT + 8 * PIXEL)
+    write_scene(tmp_path, "test/f", height=64, width=64, left=LEFT + 32 * PIXEL)
+    found = listed(tmp_path)
+    assert {source.split for source in found.sources} == {"train", "eval", "test"}
+    (said,) = caplog.messages
+    assert f"{tmp_path}/images/test/e.tif (test) and {tmp_path}/images/train/a.tif (train) share 100%" in said
+    assert "4 of 6 scenes" in said
+    assert "--split train=0.8,eval=0.1,test=0.1 divides the ground" in said
+    caplog.clear()
+    listed(tmp_path, split="train=0.8,eval=0.1,test=0.1")
+    assert not caplog.text
+
+
 def test_scenes_that_lie_nowhere_are_each_a_ground_of_its_own(tmp_path, caplog):
     for name in ("a", "b"):
         write_scene(tmp_path, name, height=160, width=160, crs=None, image=noise(160, 160))
@@ -159,3 +177,12 @@ def test_too_few_blocks_say_what_to_do(tmp_path):
     write_scene(tmp_path)
     reader = GeotiffReader.model_validate({"folder": str(tmp_path), "classes": "a,b", "window": SIDE})
     assert "--split-by west-east" in reader.fill_splits(reader.listing().sources)
+
+
+def test_strips_are_proposed_with_what_has_to_change(tmp_path):
+    write_scene(tmp_path, height=64, width=200)
+    reader = GeotiffReader.model_validate({"folder": str(tmp_path), "classes": "a,b", "window": SIDE})
+    filling = {"split_by": "west-east", "split": {"train": 0.6, "eval": 0.24, "test": 0.16}}
+    assert list(reader.fillings([])) == [filling]
+    for options in ({"block": 32}, {"split_by": "north-south"}):
+        assert not list(reader.model_copy(update=options).fillings([]))

@@ -5,10 +5,14 @@ import json
 import numpy as np
 import pytest
 import rasterio
+from rasterio.enums import Resampling
 from rasterio.transform import Affine
 
 from data.contract import IGNORE_LABEL
 from data.decoding.arrays import decode_array
+from data.decoding.notes import collecting
+from data.decoding.tiff import MANY_OPACITIES, UNSAID_BAND
+from data.formats.geotiff.masks import read_values
 from data.formats.geotiff.reader import GeotiffReader
 from tests.conftest import ROOT
 from tests.data.formats.geotiff.rasters import (
@@ -69,7 +73,8 @@ def test_a_window_says_where_it_is_and_what_its_bands_are(tmp_path):
 def test_no_data_of_scene_and_mask_is_ignored(tmp_path):
     image, mask = noise(32, 96), np.ones([32, 96], np.uint8)
     image[:, 32:] = 0
-    image[:8, :8, 2] = 0
+    image[:8, :8] = 0
+    image[9:12, :8, 2] = 0  # Dark in one band.
     mask[20:, :4] = 7
     write_raster(tmp_path / "images" / "a.tif", image, nodata=0)
     write_raster(tmp_path / "masks" / "a.tif", mask, nodata=7)
@@ -93,10 +98,23 @@ def test_where_a_mask_has_no_data_may_be_a_class(tmp_path):
 
 def test_an_option_says_what_stands_for_no_data(tmp_path):
     image = noise(32, 32)
-    image[0, 0] = 255
+    image[0, 0], image[1, 1, 0] = 255, 255
     write_scene(tmp_path, image=image)
     reader = reader_of(tmp_path, nodata=255)
-    assert reader.read(reader.listing().sources[0]).class_ids[0, 0] == IGNORE_LABEL
+    ids = reader.read(reader.listing().sources[0]).class_ids
+    assert np.argwhere(ids == IGNORE_LABEL).tolist() == [[0, 0]]
+
+
+def test_what_is_without_data_in_8_bits_is_what_gdal_says(tmp_path):
+    image = np.random.default_rng(0).integers(0, 3, [32, 32, 3]).astype(np.uint8)
+    write_scene(tmp_path, image=image, mask=np.ones([32, 32], np.uint8))
+    path = write_raster(tmp_path / "images" / "a.tif", image, photometric="RGB", nodata=0)
+    reader = reader_of(tmp_path)
+    with rasterio.open(path) as raster:
+        is_valid = raster.dataset_mask() == 255
+    assert 0 < np.count_nonzero(~is_valid) < np.count_nonzero((image == 0).any(axis=2))
+    labeled = reader.read(reader.listing().sources[0])
+    assert np.array_equal(labeled.class_ids != IGNORE_LABEL, is_valid)
 
 
 def test_not_a_number_is_no_data(tmp_path):
@@ -124,6 +142,25 @@ def test_an_alpha_band_is_none_of_the_bands(tmp_path):
     assert (labeled.class_ids[16:] == 0).all()
 
 
+@pytest.mark.parametrize(
+    ("options", "names", "said"),
+    [
+        ({}, (), [MANY_OPACITIES]),  # GDAL calls the fourth band of 8 bits so.
+        ({"photometric": "RGB"}, (), [UNSAID_BAND]),
+        ({"photometric": "RGB"}, ("red", "green", "blue", "near infrared"), []),
+        ({"photometric": "MINISBLACK"}, (), []),
+    ],
+)
+def test_a_fourth_band_that_may_be_opacity_is_noted(tmp_path, options, names, said):
+    image = noise(32, 32, 4, np.uint8)
+    write_scene(tmp_path, image=image, mask=np.zeros([32, 32], np.uint8))
+    write_raster(tmp_path / "images" / "a.tif", image, names=names, **options)
+    reader = reader_of(tmp_path)
+    with collecting("a") as notes:
+        reader.read(reader.listing().sources[0])
+    assert [kind for kind in (MANY_OPACITIES, UNSAID_BAND) if kind in notes.counts] == said
+
+
 def test_ids_with_gaps_are_given_by_a_label_map(tmp_path):
     mask = np.array([[1, 8], [4, 0]], np.uint8).repeat(16, 0).repeat(16, 1)
     write_scene(tmp_path, image=noise(32, 32), mask=mask, nodata=0)
@@ -131,6 +168,19 @@ def test_ids_with_gaps_are_given_by_a_label_map(tmp_path):
     labels.write_text("- {name: a, value: 1}\n- {name: b, value: 4}\n- {name: c, value: 8}\n")
     _, ids = everything(tmp_path, labels=str(labels))
     assert ids[::16, ::16].tolist() == [[0, 2], [1, IGNORE_LABEL]]
+
+
+def test_of_a_large_mask_pixels_are_taken_and_not_its_overviews(tmp_path, monkeypatch):
+    mask = np.random.default_rng(0).choice([0, 4], [75, 90]).astype(np.uint8)
+    path = write_raster(tmp_path / "a.tif", mask)
+    with rasterio.open(path, "r+") as raster:
+        raster.build_overviews([2, 4], Resampling.average)
+    with rasterio.open(path) as raster:
+        assert set(np.unique(raster.read(1, out_shape=(25, 30)))) > {0, 4}
+    for at_once in (1, 1000, 10**6):
+        monkeypatch.setattr("data.formats.geotiff.masks._READ_AT_ONCE", at_once)
+        assert np.array_equal(read_values(str(path), 75 * 90 // 9).pixels, mask[::3, ::3])
+        assert np.array_equal(read_values(str(path), 75 * 90).pixels, mask)
 
 
 def test_a_value_of_no_class_sets_its_window_aside(tmp_path):
@@ -189,7 +239,7 @@ def test_a_mask_that_is_stored_upside_down_is_on_another_grid(tmp_path, scene_ri
 
 
 def test_a_mask_in_another_crs_is_warped_to_the_scene(tmp_path):
-    from rasterio.warp import Resampling, calculate_default_transform, reproject
+    from rasterio.warp import calculate_default_transform, reproject
 
     write_scene(tmp_path, height=64, width=64)
     path = tmp_path / "masks" / "a.tif"

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from data.formats.geotiff.windows import positions, windows
+from data.formats.geotiff.windows import positions, strips, windows
 
 
 def test_the_last_windows_are_shifted_inside():
@@ -30,3 +30,23 @@ def test_each_pixel_is_in_a_window(height, width, window, overlap):
         names.add(one.name)
     assert seen.min() >= 1
     assert len(names) == len(list(windows(height, width, window, overlap)))
+
+
+@pytest.mark.parametrize("offset", [0, 7, 15])
+@pytest.mark.parametrize(("length", "window"), [(100, 32), (100, 16), (330, 64), (600, 128), (5000, 256)])
+def test_each_strip_has_windows_wherever_the_grid_begins(length, window, offset):
+    size, overlap, shares = strips(length, window)
+    assert sum(shares.values()) == pytest.approx(1)
+    assert shares["train"] >= 0.5
+    gap = size - overlap
+    borders = [shares["train"] * length, (shares["train"] + shares["eval"]) * length]
+    starts = [offset + start for start in positions(length - offset, size, overlap)]
+    assert any(start + size + gap <= borders[0] for start in starts)
+    assert any(borders[0] <= start and start + size + gap <= borders[1] for start in starts)
+    assert any(borders[1] <= start for start in starts)
+
+
+def test_strips_have_the_largest_windows_that_fit():
+    assert strips(5000, 256) == (256, 0, {"train": 0.69, "eval": 0.16, "test": 0.15})
+    assert strips(100, 32) == (16, 12, {"train": 0.56, "eval": 0.24, "test": 0.2})
+    assert strips(80, 32) is None
