@@ -244,7 +244,14 @@ def test_predictions(folder, predictor, data):
     formats = data.draw(st.sampled_from([(), tuple(WRITERS)]))
     with annotation_folders(str(output), formats, predictor.label_map, 1.0) as annotations:
         predicting = predict._Predictor(
-            predictor, target, annotations, None, 1_000_000, lambda image, share: None, False
+            predictor,
+            target,
+            annotations,
+            None,
+            1_000_000,
+            lambda image, share: None,
+            False,
+            predict._References({}, {}),
         )
         found = list(predicting.predictions({str(path): "photo"}))
     assert found or path.suffix == ".tfrecord"
