@@ -16,7 +16,7 @@ from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, SPLITS
 from data.decoding.notes import Notes, collecting
 from data.formats import FORMATS, Listing, Reader, Recognition, Source
-from data.formats.base.reader import MAX_PIXELS
+from data.formats.base.reader import MAX_PIXELS, reasons_of
 from data.input_files import find_input_files
 from data.inspection.class_names import find_name_files
 from data.inspection.classes import propose_classes
@@ -193,7 +193,7 @@ def _listed(
     if not empty:
         return reader, settings, listing, ()
     found = ", ".join(f"{split} {count}" for split, count in counts.items())
-    reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in listing.set_aside[:5])
+    reasons = reasons_of(listing.set_aside)
     lost = f"\nImages that cannot be used ({len(listing.set_aside)}):{reasons}" if reasons else ""
     raise UserError(f"{' and '.join(empty)} would be empty ({found}): {reader.fill_splits(listing.sources)}{lost}")
 

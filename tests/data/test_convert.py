@@ -19,7 +19,7 @@ from data.base.errors import UserError
 from data.base.files import UnreachableError, exists, read_bytes
 from data.convert import _deal, _WriteShard, convert
 from data.decoding.images import EncodedImage
-from data.formats import LabeledImage, Source
+from data.formats import LabeledImage, Listing, SetAside, Source
 from data.formats.brain_mri import SLABS, BrainMriReader
 from data.formats.mask_folder import MaskFolderReader
 from data.formats.oxford_pets import OxfordPetsReader
@@ -274,6 +274,16 @@ def test_an_image_outside_the_split_folders_is_an_error(tmp_path):
         "test",
         "train",
         "eval",
+    ]
+
+
+def test_a_reason_that_many_inputs_have_is_said_once():
+    entries = [SetAside(f"{name}.png", "it is cut off" if name in "ac" else "it has no mask") for name in "abcd"]
+    with pytest.raises(UserError) as caught:
+        Listing([], entries).check_any()
+    assert str(caught.value).splitlines()[1:] == [
+        "  a.png and 1 more: it is cut off",
+        "  b.png and 1 more: it has no mask",
     ]
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -24,6 +24,7 @@ from data.masks.meaning import Meaning
 
 PixelLimit = Annotated[int, pydantic.Field(ge=1, title="N")]
 MAX_PIXELS = 100_000_000
+_MOST_REASONS = 10
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +89,17 @@ class SetAside:
         object.__setattr__(self, "reason", readable(self.reason))
 
 
+def reasons_of(entries: Iterable[SetAside]) -> str:
+    """Why inputs cannot be used, a line for each of the first reasons, with the first input that has it."""
+    inputs: dict[str, list[str]] = {}
+    for entry in entries:
+        inputs.setdefault(entry.reason, []).append(entry.input)
+    return "".join(
+        f"\n  {first}{f' and {len(others)} more' if others else ''}: {reason}"
+        for reason, (first, *others) in [*inputs.items()][:_MOST_REASONS]
+    )
+
+
 @dataclasses.dataclass(frozen=True)
 class Listing:
     """What a data set holds, as far as can be said without opening an image.
@@ -107,9 +119,9 @@ class Listing:
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
     def check_any(self) -> None:
-        """Raises a UserError if there is no example; says why, by the first inputs that are none."""
+        """Raises a UserError if there is no example; says why."""
         if not self.sources:
-            reasons = "".join(f"\n  {one.input}: {one.reason}" for one in (self.set_aside or self.ignored)[:10])
+            reasons = reasons_of(self.set_aside or self.ignored)
             raise UserError(f"no image with its labels was found{reasons}")
 
 

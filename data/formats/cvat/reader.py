@@ -19,7 +19,15 @@ from data.base.errors import UserError
 from data.base.files import UnreachableError, join, read_bytes
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import AnnotatedImagesReader, name_of, without_repeated_images
-from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source, set_aside_duplicates
+from data.formats.base.reader import (
+    LabeledImage,
+    Listing,
+    Recognition,
+    SetAside,
+    Source,
+    reasons_of,
+    set_aside_duplicates,
+)
 from data.formats.cvat.mask_export import (
     LabelMapOfExport,
     Masks,
@@ -174,10 +182,9 @@ class CvatReader(AnnotatedImagesReader):
         """Raises a UserError if what the files have cannot be meant as masks."""
         files = ", ".join(self.exports.xml[:3]) + (" and others" if len(self.exports.xml) > 3 else "")
         if not found.sources and found.set_aside:
-            missing = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:5])
             raise UserError(
                 f"none of the images that {files} names is there; export the task with its images, or put them into "
-                f"{below(os.path.dirname(self.exports.xml[0]), 'images')}{missing}"
+                f"{below(os.path.dirname(self.exports.xml[0]), 'images')}{reasons_of(found.set_aside)}"
             )
         if not found.drawn and self._unlabeled != "background":
             not_drawn = kinds_of(found.not_drawn.elements())

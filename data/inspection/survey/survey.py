@@ -16,6 +16,7 @@ from data.decoding.errors import why_unusable
 from data.decoding.image_type import ImageType, noted_image_type
 from data.decoding.notes import Notes, collecting
 from data.formats import SetAside, Source
+from data.formats.base.reader import reasons_of
 from data.inspection.survey.inputs import Content, Inputs, file_kind
 from data.inspection.survey.measures import SIZES, Measures, measure
 from data.inspection.survey.processes import Processes
@@ -234,9 +235,8 @@ def survey(origin: str, processes: Processes, progress: Callable[[int, int | Non
     with contextlib.suppress(UserError):  # The conversion ends with it; here the images are shown all the same.
         found.image_type = noted_image_type(found.notes)
     if not found.images:
-        reasons = "".join(f"\n  {entry.input}: {entry.reason}" for entry in found.set_aside[:10])
-        remedy = proposal(found.notes, found.label_map)
-        raise UserError(f"{origin}: none of the {len(found.set_aside)} inputs can be used:{reasons}{remedy}")
+        why = reasons_of(found.set_aside) + proposal(found.notes, found.label_map)
+        raise UserError(f"{origin}: none of the {len(found.set_aside)} inputs can be used:{why}")
     return found
 
 

@@ -158,7 +158,7 @@ def test_an_error_that_no_reader_should_raise_sets_one_input_aside():
 
 
 def test_data_of_which_nothing_can_be_used_is_an_error():
-    with pytest.raises(UserError, match=r"made: none of the 2 inputs can be used:\n  train/0: "):
+    with pytest.raises(UserError, match=r"made: none of the 2 inputs can be used:\n  train/0 and 1 more: "):
         survey_of({"train/0": (noise(0), None), "eval/0": (noise(1), None)})
     with pytest.raises(UserError, match="no image with its labels was found"):
         survey_of({})
