@@ -5,6 +5,7 @@ import os
 import socket
 import time
 
+import pytest
 import yaml
 from rich.console import Console
 
@@ -22,6 +23,7 @@ def states(result):
     return {component.name: component.state for component in result.components}
 
 
+@pytest.mark.nightly  # Faults in the Trainer and training itself nearly show it.
 def test_a_run_killed_in_the_trainer_is_finished_by_the_next(small_config, segpipe, tmp_path):
     # Sizes that change leave time to kill it: their steps are traced anew.
     config = small_config(tmp_path / "output", train={"epochs": 12, "checkpoint_steps": 5, "small_sizes": 0.8})

@@ -113,9 +113,11 @@ def four_images(size):
     [
         ({"encoder": "plain", "filters": 8}, 0.01, 40),
         ({"encoder": "efficientnet_lite0"}, 0.003, 40),
-        ({"encoder": "vgg16", "decoder": "segnet", "filters": 16}, 0.003, 80),
-        ({"encoder": "resnet50", "filters": 16}, 0.003, 50),
-        ({"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 80),
+        pytest.param({"encoder": "vgg16", "decoder": "segnet", "filters": 16}, 0.003, 80, marks=pytest.mark.nightly),
+        pytest.param({"encoder": "resnet50", "filters": 16}, 0.003, 50, marks=pytest.mark.nightly),
+        pytest.param(
+            {"encoder": "resnet50", "decoder": "deeplab_v3_plus", "filters": 32}, 0.003, 80, marks=pytest.mark.nightly
+        ),
     ],
 )
 @pytest.mark.one_line

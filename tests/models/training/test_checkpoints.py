@@ -67,6 +67,7 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_on
 
 
 @pytest.mark.one_line
+@pytest.mark.nightly
 def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(train, tmp_path):
     settings = {
         **{"checkpoint_steps": 4, "cache": "none", "ema_momentum": 0.9, "optimizer": "sgd"},
@@ -164,6 +165,7 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
 
 
 @pytest.mark.one_line
+@pytest.mark.nightly
 def test_two_workers_train_as_one_and_the_first_alone_saves(train, tmp_path):
     # Without dropout, which each worker draws for itself.
     settings = {"checkpoint_steps": 4, "epochs": 3, "ema_momentum": 0.5, "model": {"dropout": 0}}
