@@ -38,7 +38,7 @@ CASES = [
     *((kind, component, "start") for kind in ("full", "read-only", "clock", "vanish") for component in COMPONENTS),
     *(("truncated", split, "start") for split in ("train", "eval", "test", "newest")),
 ]
-# One of each kind; but the first of them where the next run has little left to do.
+# One of each kind; all but the first happen where the next run has little left to do.
 SOME = {
     ("kill", "Trainer", "end"), ("interrupt", "Pusher", "middle"), ("full", "Pusher", "start"),
     ("read-only", "Pusher", "start"), ("clock", "Pusher", "start"), ("vanish", "Pusher", "start"),
