@@ -16,7 +16,7 @@ help:
 	@echo "make test-flink        conversion and runs on a Flink cluster of this machine (needs root; fetches Flink)"
 	@echo "make test-spark        a conversion and a run on a Spark cluster of this machine (needs root; fetches Spark)"
 	@echo "make test-faults       kills, full disks and more in each component, 100 times (needs root; half an hour)"
-	@echo "make test-fuzz         20,000 data sets, and 2,000 hostile inputs of each kind (make test: a fortieth)"
+	@echo "make test-fuzz         20,000 data sets, and 2,000 hostile inputs of each kind (make test: 300 and 30)"
 	@echo "make nightly           all of the above, in full, on both TFX lines"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
 	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about sixteen minutes)"

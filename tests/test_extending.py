@@ -12,6 +12,7 @@ from models.encoders import ENCODERS
 from models.losses import LOSSES
 from pipeline.runners.beam import RUNNERS
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parent.parent
 ROOMS = ("data", "models", "components", "pipeline", "kubeflow")
 CODE = {path: path.read_text() for room in ROOMS for path in (ROOT / room).rglob("*.py")}

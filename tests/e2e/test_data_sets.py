@@ -136,6 +136,7 @@ def test_a_second_span_is_trained_on_and_measured_apart(small_config, brain_mri,
     assert run(config).state == "unchanged"
 
 
+@pytest.mark.nightly
 def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat16(
     small_config, brain_mri, tmp_path, monkeypatch
 ):

@@ -19,6 +19,7 @@ from pipeline.records.runs import load_runs
 from pipeline.runners.local import RunFailedError, run_locally
 from tests.conftest import unavailable
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parent.parent.parent
 PASSWORD = 'not "a\\word'
 
@@ -205,6 +206,7 @@ def test_a_wrong_password_and_a_server_that_is_down_are_named(server, config, se
         server.start()
 
 
+@pytest.mark.nightly
 def test_an_outage_fails_the_run_and_the_next_goes_on_through_a_restart(server, config, segpipe, monkeypatch, tmp_path):
     from components import data_gate
 

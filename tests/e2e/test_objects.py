@@ -19,6 +19,7 @@ from models.serving import signatures
 from pipeline.runners.local import run_locally
 from tests.scenes import NAMES, write_scenes
 
+pytestmark = pytest.mark.one_line
 IS_THING = np.array([False, False, True, True])
 
 

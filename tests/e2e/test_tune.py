@@ -11,7 +11,7 @@ from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs, load_trials
 from pipeline.runners.local import run_locally
 
-pytestmark = pytest.mark.one_line
+pytestmark = [pytest.mark.one_line, pytest.mark.nightly]
 TUNE = {
     "trials": 3,
     "epochs": 2,

@@ -14,6 +14,8 @@ from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import run_locally
 
+pytestmark = pytest.mark.one_line
+
 
 def run(config):
     return run_locally(config, Console(file=open(os.devnull, "w")))

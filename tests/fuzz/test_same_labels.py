@@ -1,6 +1,6 @@
 """Whatever a data set's masks are stored as, and however it is laid out: what was meant is read, or refused.
 
-`make test` reads 1,000 data sets, `make test-fuzz` 20,000.
+`make test` reads 300 data sets, `make test-fuzz` 20,000.
 """
 
 from __future__ import annotations

@@ -112,7 +112,7 @@ def four_images(size):
     ("model", "learning_rate", "most_steps"),
     [
         ({"encoder": "plain", "filters": 8}, 0.01, 40),
-        ({"encoder": "efficientnet_lite0"}, 0.003, 40),
+        pytest.param({"encoder": "efficientnet_lite0"}, 0.003, 40, marks=pytest.mark.nightly),
         pytest.param({"encoder": "vgg16", "decoder": "segnet", "filters": 16}, 0.003, 80, marks=pytest.mark.nightly),
         pytest.param({"encoder": "resnet50", "filters": 16}, 0.003, 50, marks=pytest.mark.nightly),
         pytest.param(

@@ -14,6 +14,7 @@ from models.settings import ModelSettings
 from models.training.settings import TrainerConfig, TrainSettings
 from models.training.trainer import compiled_model
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[2]
 
 

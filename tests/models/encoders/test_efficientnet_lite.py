@@ -14,6 +14,7 @@ from models.network import build_model
 from models.settings import ModelSettings
 from tests.conftest import unavailable
 
+pytestmark = pytest.mark.one_line
 # What efficientnet-lite-pytorch 0.1.0 computes for the picture of `picture`: the mean of the maps' absolute values, and
 # the first four channels in the last row and column, at each of the strides 2, 4, 8, 16 and 32.
 PYTORCH = (

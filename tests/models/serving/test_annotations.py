@@ -17,6 +17,8 @@ from models.serving.inputs import find_inputs
 from models.serving.predict import predict
 from tests.conftest import ROOT
 
+pytestmark = pytest.mark.one_line
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, push):

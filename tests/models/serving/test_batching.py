@@ -17,6 +17,7 @@ from models.serving.server.batching import Batcher, BusyError
 from models.serving.server.server import Limits, ModelServer, serve
 from tests.models.serving.test_requests import text
 
+pytestmark = pytest.mark.one_line
 SECONDS = 0.2
 
 

@@ -15,6 +15,8 @@ from PIL import Image
 from models.serving.inputs import find_inputs
 from models.serving.predict import predict
 
+pytestmark = pytest.mark.one_line
+
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory, push):

@@ -17,6 +17,8 @@ from models.serving.predict import predict
 from models.serving.scenes.windows import Sight, segment_scene
 from tests.data.formats.geotiff.rasters import noise, write_raster
 
+pytestmark = pytest.mark.one_line
+
 
 def brightest(encoded, height, width):
     """The number of the band that is the brightest, but of a pixel at the edge of the window 3."""

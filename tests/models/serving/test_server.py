@@ -25,6 +25,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[3]
 SIZE = 16
 # Generous: what must be bounded takes a second or two.
@@ -191,7 +192,6 @@ def test_health_and_metrics(server):
     assert "segpipe_batch_images_bucket" in text
 
 
-@pytest.mark.one_line
 @pytest.mark.parametrize(
     ("body", "status", "message"),
     [
@@ -221,7 +221,6 @@ def test_a_bad_request_gets_its_status_and_costs_little(server, body, status, me
     is_alive(server)
 
 
-@pytest.mark.one_line
 def test_what_is_not_there_is_not_found(server):
     for path in ("/v1/models/other", "/v1/models/segpipe/versions/7", "/elsewhere"):
         status, _, content = server.request("GET", path)
@@ -230,7 +229,6 @@ def test_what_is_not_there_is_not_found(server):
     assert (status, headers["Allow"]) == (405, "POST")
 
 
-@pytest.mark.one_line
 def test_a_slow_client_is_let_go(server):
     with socket.create_connection(("127.0.0.1", server.port), SECONDS) as slow:
         slow.sendall(b"POST /v1/models/segpipe:predict HTTP/1.1\r\nHost: here\r\nContent-Length: 1000\r\n\r\n{")
@@ -243,7 +241,6 @@ def test_a_slow_client_is_let_go(server):
     is_alive(server)
 
 
-@pytest.mark.one_line
 def test_one_bad_image_fails_for_its_client_alone(server):
     """However they are batched: the others get their answers."""
     found = []
@@ -260,7 +257,6 @@ def test_one_bad_image_fails_for_its_client_alone(server):
     assert found == [True] * 160
 
 
-@pytest.mark.one_line
 def test_too_many_requests_are_sent_away(destination):
     server = Server(destination, "--max-waiting", "1", "--max-batch", "1")
     body = json.dumps({"instances": [encoded(picture(200, (2000, 2000)))]})
@@ -341,7 +337,6 @@ def test_it_finishes_what_it_has_begun(destination):
     assert (answers[0][0], len(answers[0][2]["predictions"])) == (200, 24)
 
 
-@pytest.mark.one_line
 def test_a_mistake_is_answered_with_one_line(segpipe, destination, tmp_path):
     for arguments, message in {
         ("--model", str(tmp_path / "nowhere")): "is not a folder",

@@ -13,6 +13,7 @@ from models.serving.inputs import find_inputs
 from models.serving.predict import predict
 from tests.data.formats.volume.volumes import SERIES_AFFINE, write_nifti, write_series, write_stack
 
+pytestmark = pytest.mark.one_line
 SIDE = 8
 
 

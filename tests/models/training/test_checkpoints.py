@@ -21,6 +21,7 @@ from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[3]
 SCRIPT = pathlib.Path(__file__).with_name("resumable_training.py")
 STEPS = 30  # 5 epochs of 22 examples in batches of 4.
@@ -45,6 +46,7 @@ def newest_step(folder):
     return max(int(path.stem.rsplit("-", 1)[1]) for path in (folder / "checkpoints" / "steps").glob("*.index"))
 
 
+@pytest.mark.nightly
 def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(train, tmp_path):
     settings = {"checkpoint_steps": 4}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
@@ -66,7 +68,6 @@ def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_on
     assert train(folder, settings)[1] == undisturbed
 
 
-@pytest.mark.one_line
 @pytest.mark.nightly
 def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(train, tmp_path):
     settings = {
@@ -83,7 +84,6 @@ def test_a_run_goes_on_without_cache_and_with_a_moving_average_and_stops_early(t
     assert train(folder, settings, signal.SIGKILL, undisturbed["steps"] + 1) == (0, undisturbed)
 
 
-@pytest.mark.one_line
 def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     settings = {"checkpoint_steps": 4, "small_sizes": 0.8, "ema_momentum": 0.5, "model": {"depth": 1}}
     _, undisturbed = train(tmp_path / "undisturbed", settings)
@@ -100,7 +100,6 @@ def test_a_run_goes_on_before_at_and_after_a_change_of_size(train, tmp_path):
     assert train(folder, settings)[1] == undisturbed
 
 
-@pytest.mark.one_line
 def test_a_run_by_minutes_goes_on_for_the_time_that_was_left(train, tmp_path):
     settings = {"minutes": 0.2, "small_sizes": 0.8, "checkpoint_steps": 1, "ema_momentum": 0.5, "model": {"depth": 1}}
     assert train(tmp_path, settings, signal.SIGTERM, 1)[0] == 128 + signal.SIGTERM
@@ -164,7 +163,6 @@ def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_p
     assert [os.path.exists(folder) for folder in folders] == [True, False, True]
 
 
-@pytest.mark.one_line
 @pytest.mark.nightly
 def test_two_workers_train_as_one_and_the_first_alone_saves(train, tmp_path):
     # Without dropout, which each worker draws for itself.

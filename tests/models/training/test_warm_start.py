@@ -20,6 +20,7 @@ from models.training.settings import TrainerConfig, TrainSettings
 from models.training.trainer import compiled_model
 from models.training.warm_start import warm_start
 
+pytestmark = pytest.mark.one_line
 # Encoders of users, in a file that may be gone one day.
 OWN = """
 import keras

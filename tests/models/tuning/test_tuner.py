@@ -11,6 +11,7 @@ from models.training import trainer
 from models.tuning import tuner
 from models.tuning.search_space import from_choices
 
+pytestmark = pytest.mark.one_line
 SPACE = {"train.learning_rate": {"low": 0.001, "high": 0.1}}
 
 

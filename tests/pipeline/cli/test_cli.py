@@ -4,6 +4,7 @@ import sys
 
 import pytest
 
+pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[3]
 
 

@@ -22,6 +22,7 @@ from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from pipeline.cli import cli
 
+pytestmark = pytest.mark.one_line
 EXTENDING = (pathlib.Path(__file__).parents[3] / "docs" / "extending.md").read_text()
 # The documented formats, of masks and of objects.
 FORMATS_OF_ONES_OWN = EXTENDING.partition("### A dataset format\n")[2]

@@ -14,6 +14,7 @@ from models.settings import ModelSettings
 NAMES = [name for name, kind in ENCODERS.items() if issubclass(kind, KerasEncoder)]
 
 
+@pytest.mark.one_line
 @pytest.mark.parametrize(
     ("encoder", "decoder", "channels"),
     [
@@ -29,6 +30,7 @@ def test_every_encoder_works_with_its_decoders_and_any_channels(encoder, decoder
     assert model.output_shape == (None, 48, 37, 3)
 
 
+@pytest.mark.one_line
 @pytest.mark.parametrize("name", NAMES)
 def test_features_are_where_their_strides_and_offsets_say(name):
     image = keras.Input((64, 96, 1))
@@ -40,6 +42,7 @@ def test_features_are_where_their_strides_and_offsets_say(name):
     assert strides[0] == (4 if name == "convnext_tiny" else 2)
 
 
+@pytest.mark.one_line
 @pytest.mark.parametrize("name", ["efficientnet_v2_b0", "mobilenet_v3_large"])
 def test_the_last_stage_is_dilated_for_an_output_stride_of_16(name):
     encoder = ENCODERS[name](enlargement=1)
@@ -105,6 +108,7 @@ def test_with_weights_of_keras_the_maps_are_those_of_keras(name, tmp_path):
         np.testing.assert_allclose(found, expected, atol=1e-4 * np.abs(expected).max())
 
 
+@pytest.mark.one_line
 def test_a_gray_image_gives_the_maps_that_it_gives_in_rgb(tmp_path):
     kind = ENCODERS["efficientnet_v2_b0"]
     original = randomized(keras.applications.EfficientNetV2B0(include_top=False, weights=None, input_shape=(32, 32, 3)))

@@ -17,6 +17,7 @@ import pytest
 from data.base.errors import UserError
 from pipeline.runners.kubeflow.client import Server
 
+pytestmark = pytest.mark.one_line
 PREFIX = "/apis/v2beta1"
 PIPELINE = """\
 pipelineInfo: {name: brain-mri}
