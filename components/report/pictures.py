@@ -19,9 +19,8 @@ from data.decoding.pictures import picture_of
 from data.label_map import LabelMap
 from data.writing.objects import is_edge
 from models.evaluation.objects.segments import Segments, keys, overlaps
-from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
-from models.serving.signatures import CLASS_IDS, INSTANCE_IDS
+from models.serving.signatures import CLASS_IDS, INSTANCE_IDS, SERVING, load
 
 # Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
 _GROUP = 12
@@ -106,7 +105,7 @@ def draw(model: str, facts: dict[str, Any], examples: str, choices: list[Choice]
       choices: which images, in the order of the result.
     """
     by_name = {choice.name: choice for choice in choices}
-    serve = tf.saved_model.load(model).signatures["serving_default"]
+    serve = load(model).signatures[SERVING["original"]]
     found = {}
     for name, features in _named_examples(examples):
         if name in by_name and name not in found:
@@ -129,17 +128,14 @@ def _picture(choice: Choice, features: Any, serve: Any, facts: dict[str, Any]) -
     label = tf.io.decode_png(features[contract.MASK].bytes_list.value[0], 1).numpy()[..., 0]
     height, width = label.shape
     outputs = serve(tf.constant([without_orientation(encoded)]))
-    place = placement(height, width, shape.height, shape.width, shape.resize)
-    top, left, inner_height, inner_width = map(int, place)
-    inside = np.s_[top : top + inner_height, left : left + inner_width]
-    prediction = outputs[CLASS_IDS].numpy()[0][inside]
+    prediction = outputs[CLASS_IDS].numpy()[0]
     size = _fit(width, height, SIDES[0])
     objects = None
     if facts.get("things"):
         numbers = tf.io.decode_png(features[contract.INSTANCES].bytes_list.value[0], 1, tf.uint16).numpy()[..., 0]
-        whole = [_resized(values, (width, height)) for values in (prediction, outputs[INSTANCE_IDS].numpy()[0][inside])]
+        own = outputs[INSTANCE_IDS].numpy()[0]
         is_thing = [label["name"] in facts["things"] for label in facts["label_map"]]
-        objects = _pictured(label, numbers.astype(np.int32), whole[0], whole[1], np.array(is_thing), size)
+        objects = _pictured(label, numbers.astype(np.int32), prediction, own, np.array(is_thing), size)
     return Picture(
         choice,
         np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2)),

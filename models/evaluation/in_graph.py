@@ -12,10 +12,6 @@ import tensorflow as tf
 from data.contract import CROWD, IGNORE_LABEL
 from models.evaluation import metrics
 from models.evaluation.objects import segments
-from models.inputs import preprocessing
-
-# Numbers in a band of rows of logits, 64 MB.
-_BAND = 2**24
 
 
 def confusion_matrices(labels: tf.Tensor, class_ids: tf.Tensor, num_classes: int) -> tf.Tensor:
@@ -77,42 +73,6 @@ def _boundary(regions: tf.Tensor, width: tf.Tensor) -> tf.Tensor:
     sums = tf.cumsum(tf.cumsum(tf.pad(tf.cast(regions, tf.int32), [[0, 0], margin, margin]), axis=1), axis=2)
     square = sums[:, side:, side:] - sums[:, :-side, side:] - sums[:, side:, :-side] + sums[:, :-side, :-side]
     return regions & (square < side**2)
-
-
-def class_ids_at_size(
-    logits: tf.Tensor, height: tf.Tensor, width: tf.Tensor, resize: preprocessing.Resize
-) -> tf.Tensor:
-    """Class ids of an image at its own size, from logits that are resized bilinearly.
-
-    Args:
-      logits: [model height, model width, C] of one image.
-      height: of the image.
-      width: of the image.
-      resize: how the image was brought to the model's size.
-
-    Returns:
-      [height, width] uint8.
-    """
-    top, left, inner_height, inner_width = preprocessing.placement(
-        height, width, logits.shape[0], logits.shape[1], resize
-    )
-    inside = logits[top : top + inner_height, left : left + inner_width]
-    wide = tf.image.resize(inside, [inner_height, width])
-    # Rows by hand, as tf.image.resize does it, in bands: of a large image with many classes the whole takes gigabytes.
-    rows = (tf.range(tf.cast(height, tf.float32)) + 0.5) * tf.cast(inner_height / height, tf.float32) - 0.5
-    rows = tf.clip_by_value(rows, 0.0, tf.cast(inner_height - 1, tf.float32))
-    band = tf.maximum(1, _BAND // (width * logits.shape[-1]))
-
-    def next_band(first: tf.Tensor, bands: tf.TensorArray) -> tuple[tf.Tensor, tf.TensorArray]:
-        positions = rows[first : first + band]
-        above = tf.cast(positions, tf.int32)
-        below = tf.minimum(above + 1, inner_height - 1)
-        weights = (positions - tf.floor(positions))[:, tf.newaxis, tf.newaxis]
-        values = tf.gather(wide, above) * (1 - weights) + tf.gather(wide, below) * weights
-        return first + band, bands.write(first // band, tf.cast(tf.argmax(values, axis=-1), tf.uint8))
-
-    bands = tf.TensorArray(tf.uint8, 0, dynamic_size=True, infer_shape=False, element_shape=[None, None])
-    return tf.while_loop(lambda first, _: first < height, next_band, (0, bands), parallel_iterations=1)[1].concat()
 
 
 def segment_overlaps(

@@ -32,6 +32,7 @@ from models.serving.signatures import (
     OBJECT_CLASSES,
     OBJECT_COUNT,
     OBJECT_SCORES,
+    SERVING,
     load,
     read_facts,
 )
@@ -131,24 +132,33 @@ class LoadedModel:
         """Whether images are segmented at their own size, and one after the other."""
         return self.input.resize == "none"
 
-    def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> list[Segmentation]:
-        """Segments images at once, as the signature for clients does.
+    def segment(
+        self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]], at_original_size: bool = False
+    ) -> list[Segmentation]:
+        """Segments images at once, as a signature for clients does.
 
         Args:
           images: as `ServingModule.serve_images` takes them.
           sizes: height and width of each.
+          at_original_size: rather than at the model's.
 
         Raises:
           BadImageError: if one of them cannot be decoded.
         """
+        # Where images keep their size, the two are the same.
+        has_own_size = self.keeps_size or at_original_size
+        name = SERVING["original" if at_original_size and not self.keeps_size else "model"]
+        if name not in self.signatures:  # The model is of an earlier release.
+            found = self.segment(images, sizes)
+            return [self._enlarged(item, *size) for item, size in zip(found, sizes, strict=True)]
         try:
-            found = self.signatures["serving_default"](tf.constant(list(images)))
+            found = self.signatures[name](tf.constant(list(images)))
         except _UNDECODABLE as error:
             raise _cannot_be_decoded(error) from None
         outputs = {name: values.numpy() for name, values in found.items()}
         class_ids, confidence = outputs[CLASS_IDS], outputs[CONFIDENCE]
-        # Without resizing, each map has its image's size, and the batch has the size of the largest.
-        areas = [np.s_[:height, :width] if self.keeps_size else np.s_[:, :] for height, width in sizes]
+        # Where each map has its image's size, the batch has that of the largest.
+        areas = [np.s_[:height, :width] if has_own_size else np.s_[:, :] for height, width in sizes]
         objects = [_objects_of(outputs, i, area) if self.has_objects else None for i, area in enumerate(areas)]
         return [Segmentation(class_ids[i][area], confidence[i][area], objects[i]) for i, area in enumerate(areas)]
 
@@ -157,8 +167,8 @@ class LoadedModel:
     ) -> WholeImage:
         """Segments one image, with class ids at its own size.
 
-        Beside the decoded image and the class ids, it takes memory for a row of tiles, or for the model's input; with
-        objects, for the model's maps of the whole image.
+        Beside the decoded image, it takes memory for the class ids and a row of tiles; if the model resizes images, for
+        class ids, confidence and a band of logits; with objects, for the maps of the whole image.
 
         Args:
           encoded: as `ServingModule.serve_images` takes it.
@@ -172,18 +182,21 @@ class LoadedModel:
         # Models of earlier releases have no such steps.
         if self.keeps_size and hasattr(self._model, "next_band"):
             return self._segment_by_bands(encoded, progress)
-        (found,) = self.segment([encoded], [(height, width)])
+        (found,) = self.segment([encoded], [(height, width)], at_original_size=True)
+        return WholeImage(found.class_ids, float(found.confidence.mean(dtype=np.float64)), found.objects)
+
+    def _enlarged(self, found: Segmentation, height: int, width: int) -> Segmentation:
         shape = self.input
         top, left, inner_height, inner_width = (
             int(value) for value in placement(height, width, shape.height, shape.width, shape.resize)
         )
         inside = np.s_[top : top + inner_height, left : left + inner_width]
-        confidence = float(found.confidence[inside].mean(dtype=np.float64))
-        class_ids, objects = _enlarge(found.class_ids[inside], height, width), found.objects
+        class_ids, confidence = (_enlarge(maps[inside], height, width) for maps in (found.class_ids, found.confidence))
+        objects = found.objects
         if objects is not None:
             numbers = _enlarge(objects.numbers[inside], height, width)
             objects = FoundObjects.measured(numbers, objects.class_ids, objects.scores)
-        return WholeImage(class_ids, confidence, objects)
+        return Segmentation(class_ids, confidence, objects)
 
     def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> WholeImage:
         try:

@@ -11,7 +11,7 @@ from models.evaluation import in_graph
 from models.inputs import arrays, encoded, preprocessing
 from models.instances.grouping import Objects
 from models.instances.scale import OBJECT_MAPS, ObjectScale
-from models.serving import tiling
+from models.serving.own_size import resizing, tiling
 from models.serving.signatures import (
     BOUNDARY,
     CLASS_IDS,
@@ -72,21 +72,53 @@ class ObjectServingModule(ServingModule):
         `object_areas` (pixels) [batch, objects] int32, `object_scores` [batch, objects] float32 from 0 to 1, and
         `object_boxes` [batch, objects, 4] int32: top, left, bottom and right, the last two exclusive.
         """
-        images = encoded.upright(image_bytes)
-        if self._resize == "none":
-            return self._found_in_each(images, lambda image: self._maps_of(self._transformed_image(image)))
-        maps = self._with_probabilities(self.logits(self.transform({contract.IMAGE: images})[preprocessing.IMAGE]))
-        sizes = tf.map_fn(arrays.size_of, images, fn_output_signature=tf.TensorSpec([2], tf.int32))
-        return self._found_in_each((maps, sizes), lambda item: self._without_padding(*item))
+        return self._serve(image_bytes, at_original_size=False)
 
-    def _found_in_each(self, batch: Any, maps_of: Any) -> dict[str, tf.Tensor]:
-        def one(item: tf.Tensor) -> dict[str, tf.RaggedTensor | tf.Tensor]:
-            maps = maps_of(item)
-            objects = self._scale.group(maps)
-            chosen = tf.one_hot(objects.class_ids, self._num_classes)
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
+    def serve_images_at_original_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `serve_images`, at each image's own size: each pixel gets the object of the model's pixel below it."""
+        if self._resize == "none":
+            return self.serve_images(image_bytes)
+        return self._serve(image_bytes, at_original_size=True)
+
+    def _serve(self, image_bytes: tf.Tensor, at_original_size: bool) -> dict[str, tf.Tensor]:
+        if self._resize == "none":
+            return self._found_in_each(
+                encoded.upright(image_bytes),
+                lambda image: self._found(self._maps_of(self._transformed_image(image))),
+            )
+        images, logits = self.seen(image_bytes)
+        maps = self._with_probabilities(logits)
+        sizes = tf.map_fn(arrays.size_of, images, fn_output_signature=tf.TensorSpec([2], tf.int32))
+
+        def one(item: tuple[tf.Tensor, tf.Tensor]) -> tuple[Objects, tf.Tensor]:
+            objects, confidence = self._found(self._without_padding(*item))
+            if not at_original_size:
+                return objects, confidence
+            size = item[1]
+            return self._at_size(objects, size), resizing.nearest(confidence, size, self._input_size, self._resize)
+
+        return self._found_in_each((maps, sizes), one)
+
+    def _found(self, maps: tf.Tensor) -> tuple[Objects, tf.Tensor]:
+        """The objects of an image, and the probability of each pixel's class."""
+        objects = self._scale.group(maps)
+        chosen = tf.one_hot(objects.class_ids, self._num_classes)
+        return objects, tf.reduce_sum(maps[..., : self._num_classes] * chosen, axis=-1)
+
+    def _at_size(self, objects: Objects, size: tf.Tensor) -> Objects:
+        return resizing.objects_at_size(objects, size, self._input_size, self._resize)
+
+    @property
+    def _input_size(self) -> tuple[int, int]:
+        return self.model.input_shape[1:3]
+
+    def _found_in_each(self, batch: Any, found_in: Any) -> dict[str, tf.Tensor]:
+        def one(item: Any) -> dict[str, tf.RaggedTensor | tf.Tensor]:
+            objects, confidence = found_in(item)
             found = {
                 CLASS_IDS: tf.cast(objects.class_ids, tf.uint8),
-                CONFIDENCE: tf.reduce_sum(maps[..., : self._num_classes] * chosen, axis=-1),
+                CONFIDENCE: confidence,
                 INSTANCE_IDS: objects.numbers,
                 OBJECT_CLASSES: objects.object_classes,
                 OBJECT_SCORES: objects.scores,
@@ -154,14 +186,7 @@ class ObjectServingModule(ServingModule):
         label, numbers = tf.io.decode_png(mask, 1)[..., 0], tf.io.decode_png(instances, 1, tf.uint16)[..., 0]
         size = tf.shape(label)
         found = self._scale.group(self._without_padding(maps, size))
-        _, height, width, _ = self.model.input_shape
-        place = preprocessing.placement(size[0], size[1], height, width, self._resize)
-        both = tf.stack([found.class_ids, found.numbers], axis=-1)
-        inside = both[place[0] : place[0] + place[2], place[1] : place[1] + place[3]]
-        class_ids, own = tf.unstack(tf.image.resize(inside, size, method="nearest"), axis=-1)
-        return self._measured_objects(
-            mask, label, numbers, Objects(own, class_ids, found.object_classes, found.scores, found.boxes, found.areas)
-        )
+        return self._measured_objects(mask, label, numbers, self._at_size(found, size))
 
     def _measured_objects(
         self, mask: tf.Tensor, label: tf.Tensor, numbers: tf.Tensor, found: Objects

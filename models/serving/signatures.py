@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import tensorflow as tf
@@ -13,12 +13,14 @@ from data import contract
 from data.base.files import join, read_bytes, write_text
 from data.base.links import plain_path
 from models.evaluation import in_graph
-from models.inputs import encoded, preprocessing
+from models.inputs import arrays, encoded, preprocessing
 from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import ObjectScale
-from models.serving import tiling
+from models.serving.own_size import resizing, tiling
 
-# The evaluator's signatures, by the resolution at which predictions and labels are compared.
+# The signatures for clients, by the size of the maps that they get, and the evaluator's, by that at which predictions
+# and labels are compared.
+SERVING = {"model": "serving_default", "original": "serving_at_original_size"}
 EVALUATION = {"model": "examples", "original": "examples_at_original_size"}
 # Inputs and outputs of the signatures.
 IMAGES = "image_bytes"
@@ -80,6 +82,16 @@ class ServingModule(tf.Module):
         )
         if resize == "none":
             self._export_bands()
+        else:
+            # Likewise.
+            self.seen = tf.function(
+                self._seen, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)], autograph=False
+            )
+
+    def _seen(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        """The images upright, still encoded, and their logits at the model's size."""
+        upright = encoded.upright(image_bytes)
+        return upright, self.logits(self.transform({contract.IMAGE: upright})[preprocessing.IMAGE])
 
     def _export_bands(self) -> None:
         """`serve_images` in steps, for whoever wants one large image in little memory and to see how far it is.
@@ -123,11 +135,27 @@ class ServingModule(tf.Module):
 
         With tiles, height and width are those of the largest image; outside the others, class 255 with confidence 0.
         """
-        image_bytes = encoded.upright(image_bytes)
         if self._resize == "none":
-            return self._each_at_its_size(image_bytes)
-        logits = self.logits(self.transform({contract.IMAGE: image_bytes})[preprocessing.IMAGE])
-        return {CLASS_IDS: _class_ids(logits), CONFIDENCE: tf.reduce_max(tf.nn.softmax(logits), axis=-1)}
+            return self._each_at_its_size(encoded.upright(image_bytes))
+        _, logits = self.seen(image_bytes)
+        return {CLASS_IDS: resizing.class_ids(logits), CONFIDENCE: resizing.confidence(logits)}
+
+    @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)])
+    def serve_images_at_original_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
+        """As `serve_images`, at each image's own size, as the evaluator measures it there: logits resized bilinearly.
+
+        Height and width are those of the largest image; outside the others, class 255 with confidence 0.
+        """
+        if self._resize == "none":
+            return self.serve_images(image_bytes)
+        upright, logits = self.seen(image_bytes)
+        maps = [(resizing.class_ids, tf.uint8), (resizing.confidence, tf.float32)]
+
+        def one(item: tuple[tf.Tensor, tf.Tensor]) -> list[tf.Tensor]:
+            of_image, image = item
+            return resizing.maps_at_size(of_image, arrays.size_of(image), self._resize, maps)
+
+        return self._in_each((logits, upright), one)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
     def serve_examples(self, examples: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -144,7 +172,7 @@ class ServingModule(tf.Module):
             return self._measure_each(examples, self._measure_by_tiles)
         features = tf.io.parse_example(examples, feature_spec())
         transformed = self.transform(features)
-        class_ids = _class_ids(self.logits(transformed[preprocessing.IMAGE]))
+        class_ids = resizing.class_ids(self.logits(transformed[preprocessing.IMAGE]))
         return self._measured(features, transformed[preprocessing.LABEL], class_ids)
 
     @tf.function(autograph=False, input_signature=[tf.TensorSpec([None], tf.string, name=EXAMPLES)])
@@ -166,8 +194,8 @@ class ServingModule(tf.Module):
     def _measure_resized(self, logits_and_mask: tuple[tf.Tensor, tf.Tensor]) -> dict[str, tf.Tensor]:
         logits, mask = logits_and_mask
         label = tf.io.decode_png(mask, 1)[..., 0]
-        height, width = tf.unstack(tf.shape(label))
-        class_ids = in_graph.class_ids_at_size(logits, height, width, self._resize)
+        maps = [(resizing.class_ids, tf.uint8)]
+        (class_ids,) = resizing.maps_at_size(logits, tf.shape(label), self._resize, maps)
         return self._measured_one(mask, label, class_ids)
 
     def _measure_by_tiles(self, example: tf.Tensor) -> dict[str, tf.Tensor]:
@@ -191,14 +219,20 @@ class ServingModule(tf.Module):
         }
 
     def _each_at_its_size(self, image_bytes: tf.Tensor) -> dict[str, tf.Tensor]:
-        def one(image: tf.Tensor) -> tuple[tf.RaggedTensor, ...]:
-            maps = self._predict_by_tiles(self.transform({contract.IMAGE: image[tf.newaxis]}))
-            return tuple(tf.RaggedTensor.from_tensor(values) for values in maps)
+        return self._in_each(
+            image_bytes, lambda image: self._predict_by_tiles(self.transform({contract.IMAGE: image[tf.newaxis]}))
+        )
+
+    def _in_each(self, batch: Any, maps_of: Callable[[Any], Sequence[tf.Tensor]]) -> dict[str, tf.Tensor]:
+        """Class ids and confidence of images of several sizes, padded to the largest."""
+
+        def one(item: Any) -> tuple[tf.RaggedTensor, ...]:
+            return tuple(tf.RaggedTensor.from_tensor(values) for values in maps_of(item))
 
         # One at a time, as an image of 12 million pixels takes 36 MB once decoded.
         class_ids, confidence = tf.map_fn(
             one,
-            image_bytes,
+            batch,
             fn_output_signature=tuple(
                 tf.RaggedTensorSpec([None, None], dtype, ragged_rank=1) for dtype in (tf.uint8, tf.float32)
             ),
@@ -219,10 +253,6 @@ class ServingModule(tf.Module):
         return pixels, transformed[preprocessing.MEAN], transformed[preprocessing.SCALE]
 
 
-def _class_ids(logits: tf.Tensor) -> tf.Tensor:
-    return tf.cast(tf.argmax(logits, axis=-1), tf.uint8)
-
-
 def feature_spec(has_objects: bool = False) -> dict[str, Any]:
     """How to parse the features that the transform graph reads, with or without masks of objects."""
     spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
@@ -231,7 +261,7 @@ def feature_spec(has_objects: bool = False) -> dict[str, Any]:
 
 
 def export(model: Any, transform: Any, folder: str, facts: dict[str, Any], objects: ObjectScale | None = None) -> None:
-    """Saves a model with the signature `serving_default` and those in `EVALUATION`, for batches of any size.
+    """Saves a model with the signatures in `SERVING` and `EVALUATION`, for batches of any size.
 
     Args:
       model: the trained model, in float32.
@@ -249,7 +279,8 @@ def export(model: Any, transform: Any, folder: str, facts: dict[str, Any], objec
 
         module = ObjectServingModule(model, transform, shape.resize, objects, shape.stored_type)
     signatures = {
-        "serving_default": module.serve_images,
+        SERVING["model"]: module.serve_images,
+        SERVING["original"]: module.serve_images_at_original_size,
         EVALUATION["model"]: module.serve_examples,
         EVALUATION["original"]: module.serve_examples_at_original_size,
     }

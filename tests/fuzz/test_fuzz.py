@@ -314,9 +314,14 @@ def body(image, **keys):
     return json.dumps({"instances": [{"b64": base64.b64encode(image).decode()}], **keys}).encode()
 
 
-BODIES = [body(IMAGES[0]), body(MASKS[0], signature_name="serving_default"), json.dumps({"instances": []}).encode()]
+BODIES = [
+    body(IMAGES[0]),
+    body(MASKS[0], signature_name="serving_at_original_size"),
+    json.dumps({"instances": []}).encode(),
+]
 PATHS = [
     "/v1/models/segpipe:predict",
+    "/v1/models/segpipe:show",
     "/v1/models/segpipe",
     "/v1/models/segpipe/versions/1:predict",
     "/metrics",
@@ -327,8 +332,8 @@ PATHS = [
 @pytest.mark.one_line
 @hypothesis.settings(fuzz(FEW))
 @hypothesis.given(
-    mutated([path.encode() for path in PATHS]) | st.sampled_from([PATHS[0].encode()] * 4),
-    mutated(BODIES)
+    mutated([path.encode() for path in PATHS]) | st.sampled_from([path.encode() for path in PATHS[:2]]),
+    mutated([*BODIES, *IMAGES])
     | st.builds(body, mutated(IMAGES))
     | VALUES.map(lambda value: json.dumps({"instances": value}, default=str).encode()),
 )

@@ -28,6 +28,7 @@ class Answer:
 class _Request:
     images: Sequence[bytes]
     sizes: Sequence[tuple[int, int]]
+    at_original_size: bool
     # Done before there is an answer if nobody waits for it any more.
     answer: asyncio.Future[Answer]
     # By image, as they come from the model.
@@ -53,7 +54,7 @@ class Batcher:
 
     Args:
       current_model: returns the model to answer with.
-      max_batch: images that go through the model at once; one if the model segments images at their own size.
+      max_batch: images that go through the model at once; one where maps have the images' own sizes.
       max_batch_pixels: pixels of these images, unless there is only one.
       max_waiting: requests that may wait.
       observe: called with the number of images in each batch.
@@ -79,8 +80,15 @@ class Batcher:
         """Requests that are not in a batch yet."""
         return len(self._queue)
 
-    async def segment(self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]]) -> Answer:
+    async def segment(
+        self, images: Sequence[bytes], sizes: Sequence[tuple[int, int]], at_original_size: bool = False
+    ) -> Answer:
         """Segments the images of one request; if this is canceled, what is left of them is not computed.
+
+        Args:
+          images: as `LoadedModel.segment` takes them.
+          sizes: likewise.
+          at_original_size: likewise.
 
         Raises:
           BusyError: if too many requests are waiting.
@@ -88,7 +96,7 @@ class Batcher:
         """
         if len(self._queue) >= self._max_waiting:
             raise BusyError
-        request = _Request(images, sizes, asyncio.get_running_loop().create_future())
+        request = _Request(images, sizes, at_original_size, asyncio.get_running_loop().create_future())
         self._queue.append(request)
         self._has_come.set()
         try:
@@ -113,15 +121,18 @@ class Batcher:
     def _answer(self, requests: list[_Request], loop: asyncio.AbstractEventLoop) -> None:
         model = self._current_model()
         images = [_Image(request, index) for request in requests for index in range(len(request.images))]
-        for batch in self._batches(images, 1 if model.keeps_size else self._max_batch):
+        for batch in self._batches(images, model.keeps_size):
             self._segment(model, batch, loop)
 
-    def _batches(self, images: list[_Image], most: int) -> Iterator[list[_Image]]:
+    def _batches(self, images: list[_Image], keeps_size: bool) -> Iterator[list[_Image]]:
         batch: list[_Image] = []
         pixels = 0
         for image in images:
             height, width = image.size
-            if batch and (len(batch) == most or pixels + height * width > self._max_batch_pixels):
+            # Such an answer is as large as the image, and a batch's has the size of the largest.
+            is_alone = keeps_size or image.request.at_original_size
+            most = 1 if is_alone or (batch and batch[0].request.at_original_size) else self._max_batch
+            if batch and (len(batch) >= most or pixels + height * width > self._max_batch_pixels):
                 yield batch
                 batch, pixels = [], 0
             batch.append(image)
@@ -134,7 +145,11 @@ class Batcher:
             return
         self._observe(len(batch))
         try:
-            found = model.segment([image.request.images[image.index] for image in batch], [item.size for item in batch])
+            found = model.segment(
+                [image.request.images[image.index] for image in batch],
+                [item.size for item in batch],
+                batch[0].request.at_original_size,
+            )
         except Exception as error:
             if len(batch) > 1:
                 # One by one, so that only the faulty ones fail, and by their own names.

@@ -12,9 +12,8 @@ import orjson
 
 from data.decoding.arrays import GZIP_SIGNATURE, MAGIC, MAX_BANDS, array_shape, decode_array
 from data.decoding.images import BadImageError, upright_size
-from models.serving.signatures import IMAGES
+from models.serving.signatures import IMAGES, SERVING
 
-_SIGNATURE = "serving_default"
 _FORM = '{"instances": [{"b64": "…"}, …]}, with JPEG or PNG files, or arrays in NumPy\'s format, in base64'
 # What absl::Base64Unescape, which TF Serving calls, passes over, and takes for padding.
 _SPACE, _PADDING = b" \t\n\v\f\r", b"=."
@@ -39,10 +38,12 @@ class PredictRequest:
     Attributes:
       images: encoded images, by their looks.
       by_rows: whether they came as `instances` (rows) rather than `inputs` (columns).
+      at_original_size: whether maps at the images' own sizes are asked for, rather than at the model's.
     """
 
     images: list[bytes]
     by_rows: bool
+    at_original_size: bool
 
 
 def read_request(body: bytes, max_instances: int) -> PredictRequest:
@@ -61,9 +62,9 @@ def read_request(body: bytes, max_instances: int) -> PredictRequest:
         raise BadRequestError(f"the request is not JSON: {error}; send {_FORM}") from None
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise BadRequestError(f"the request must be {_FORM}")
-    name = request.get("signature_name")
-    if name not in (None, "", _SIGNATURE):
-        raise BadRequestError(f"signature_name must be {_SIGNATURE} or be left out")
+    name = request.get("signature_name") or SERVING["model"]
+    if name not in SERVING.values():
+        raise BadRequestError(f"signature_name must be {' or '.join(SERVING.values())}, or be left out")
     by_rows = "instances" in request
     key = "instances" if by_rows else "inputs"
     values = request[key]
@@ -82,7 +83,7 @@ def read_request(body: bytes, max_instances: int) -> PredictRequest:
         _image(value[IMAGES] if is_named else value, f"{key}[{index}]")
         for index, (value, is_named) in enumerate(zip(values, are_named, strict=True))
     ]
-    return PredictRequest(images, by_rows)
+    return PredictRequest(images, by_rows, name == SERVING["original"])
 
 
 def image_size(content: bytes, max_pixels: int, max_bands: int = MAX_BANDS) -> tuple[int, int]:

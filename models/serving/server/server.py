@@ -22,9 +22,16 @@ from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
 from data.decoding.pictures import picture_of
 from data.label_map import LabelMap
+from data.writing.objects import is_edge
 from models.serving.server.batching import Answer, Batcher, BusyError
 from models.serving.server.follower import Follower
-from models.serving.server.requests import BadRequestError, TooManyPixelsError, image_sizes, read_request
+from models.serving.server.requests import (
+    BadRequestError,
+    PredictRequest,
+    TooManyPixelsError,
+    image_sizes,
+    read_request,
+)
 
 _LOG = logging.getLogger("segpipe.model_server")
 _PAGE = pathlib.Path(__file__).with_name("page.html")
@@ -118,6 +125,7 @@ class ModelServer:
                         web.get(f"{path}/metadata", self._metadata),
                         web.post(f"{path}:predict", self._predict),
                         web.post(f"{path}:read", self._read),
+                        web.post(f"{path}:show", self._show),
                     )
                 ),
             ]
@@ -165,7 +173,7 @@ class ModelServer:
         except Exception:
             _LOG.exception("%s %s", request.method, request.path)
             response = _error(500, "internal error; see the server's log")
-        if request.path.endswith(":predict"):
+        if request.path.endswith((":predict", ":show")):
             self._metrics.requests.labels(response.status).inc()
             self._metrics.seconds.observe(time.monotonic() - started)
         return response
@@ -246,12 +254,31 @@ class ModelServer:
         body = await self._receive(request)
         if not isinstance(body, bytes):
             return body
+        return await self._answer(
+            lambda: read_request(body, self._limits.max_instances),
+            lambda answer, wanted: _encode(answer, wanted.by_rows),
+        )
+
+    async def _show(self, request: web.Request) -> web.Response:
+        """An image's segmentation at its own size, in few bytes, for the page."""
+        self._check_version(request)
+        body = await self._receive(request)
+        if not isinstance(body, bytes):
+            return body
+        wanted = PredictRequest([body], by_rows=True, at_original_size=True)
+        return await self._answer(lambda: wanted, lambda answer, _: _shown(answer))
+
+    async def _answer(
+        self, read: Callable[[], PredictRequest], encode: Callable[[Answer, PredictRequest], bytes]
+    ) -> web.Response:
         try:
-            wanted = read_request(body, self._limits.max_instances)
+            wanted = read()
             shape = self.follower.model.input
             max_bands = 0 if shape.is_usual else max(shape.num_bands, shape.num_channels)
             sizes = image_sizes(wanted.images, self._limits.max_pixels, self._limits.max_request_pixels, max_bands)
-            answer = await asyncio.wait_for(self.batcher.segment(wanted.images, sizes), self._limits.answer_seconds)
+            answer = await asyncio.wait_for(
+                self.batcher.segment(wanted.images, sizes, wanted.at_original_size), self._limits.answer_seconds
+            )
         except TooManyPixelsError as error:
             return _error(413, str(error))
         except (BadRequestError, BadImageError) as error:
@@ -261,7 +288,7 @@ class ModelServer:
         except asyncio.TimeoutError:
             return _error(504, f"no answer within {self._limits.answer_seconds:g} s")
         # Not on the event loop, which others wait for.
-        text = await asyncio.to_thread(_encode, answer, wanted.by_rows)
+        text = await asyncio.to_thread(encode, answer, wanted)
         return web.Response(
             body=text, content_type="application/json", headers={VERSION_HEADER: str(answer.model.version)}
         )
@@ -274,6 +301,23 @@ def _encode(answer: Answer, by_rows: bool) -> bytes:
         content = {"outputs": {name: [row[name] for row in rows] for name in rows[0]}}
     # orjson takes contiguous arrays only; what was cut from a larger map is not contiguous.
     return orjson.dumps(content, default=lambda array: array.tolist(), option=orjson.OPT_SERIALIZE_NUMPY)
+
+
+def _shown(answer: Answer) -> bytes:
+    """Of the only image: class ids and edges of objects as PNG files in base64, and what there is of each class."""
+    (found,) = answer.segmentations
+    names = answer.model.label_map.names
+    shares = np.bincount(found.class_ids.ravel(), minlength=len(names)) / found.class_ids.size
+    content = {
+        "class_ids": base64.b64encode(encode_png(found.class_ids)).decode(),
+        "shares": dict(zip(names, shares.tolist(), strict=True)),
+        "confidence": float(found.confidence.mean(dtype=np.float64)),
+    }
+    if found.objects is not None:
+        edges = is_edge(found.objects.numbers).astype(np.uint8)
+        content["edges"] = base64.b64encode(encode_png(edges)).decode()
+        content["objects"] = found.objects.counts(answer.model.label_map)
+    return orjson.dumps(content)
 
 
 def _json(content: dict[str, Any]) -> web.Response:

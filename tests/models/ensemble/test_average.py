@@ -5,7 +5,7 @@ import tensorflow as tf
 
 from models.ensemble.average import average
 from models.network import build_model
-from models.serving import tiling
+from models.serving.own_size import tiling
 from models.settings import ModelSettings
 
 SHAPE, CLASSES = (16, 12, 1), 3

@@ -35,27 +35,6 @@ def test_boundary_totals_are_those_of_the_reference(shape):
     assert (found.numpy().sum(axis=(0, 2)) > 0).all()
 
 
-@pytest.mark.parametrize("resize", ["stretch", "pad"])
-@pytest.mark.parametrize(("height", "width"), [(100, 37), (33, 200), (16, 24), (5, 9)])
-def test_logits_are_resized_as_tensorflow_does_it(resize, height, width, monkeypatch):
-    monkeypatch.setattr(in_graph, "_BAND", 3 * width * 7)  # Several bands of seven rows.
-    logits = np.random.default_rng(0).normal(size=[16, 24, 3]).astype(np.float32)
-    inside = logits
-    if resize == "pad":
-        scale = min(16 / height, 24 / width)
-        rows, columns = max(1, round(height * scale)), max(1, round(width * scale))
-        top, left = (16 - rows) // 2, (24 - columns) // 2
-        inside = logits[top : top + rows, left : left + columns]
-    resized = tf.image.resize(inside, [height, width]).numpy()
-    found = tf.function(in_graph.class_ids_at_size)(tf.constant(logits), height, width, resize).numpy()
-    assert (found.dtype, found.shape) == (np.uint8, (height, width))
-    # Where two logits are all but equal, rounding may decide otherwise.
-    first, second = np.sort(resized, axis=-1)[..., -1], np.sort(resized, axis=-1)[..., -2]
-    clear = first - second > 1e-4
-    assert clear.mean() > 0.99
-    np.testing.assert_array_equal(found[clear], resized.argmax(axis=-1)[clear])
-
-
 def test_sizes_come_from_the_header():
     masks = [tf.io.encode_png(np.zeros([*size, 1], np.uint8)).numpy() for size in ((300, 2), (1, 70_000))]
     assert in_graph.image_sizes(tf.constant(masks)).numpy().tolist() == [[300, 2], [1, 70_000]]

@@ -1,6 +1,7 @@
 """What nobody waits for is not computed; with a real model that is slowed down."""
 
 import asyncio
+import functools
 import io
 import json
 import signal
@@ -29,10 +30,10 @@ class SlowModel(LoadedModel):
         super().__init__(str(folder), 1)
         self.calls, self.delay = [], SECONDS
 
-    def segment(self, images, sizes):
+    def segment(self, images, sizes, at_original_size=False):
         self.calls.append(list(sizes))
         time.sleep(self.delay)
-        return super().segment(images, sizes)
+        return super().segment(images, sizes, at_original_size)
 
 
 def png(height, width=20):
@@ -79,9 +80,15 @@ def while_running(started, job):
 def test_images_at_their_own_size_go_one_by_one_and_others_within_a_bound_of_pixels(slow, slow_tiled):
     sizes = [(20, 20), (30, 20), (40, 20), (5, 20)]
     images = [png(*size) for size in sizes]
-    for model, expected, shapes in ((slow_tiled, [1, 1, 1, 1], sizes), (slow, [2, 2], [(16, 16)] * 4)):
+    for model, at_original_size, expected, shapes in (
+        (slow_tiled, False, [1, 1, 1, 1], sizes),
+        (slow, False, [2, 2], [(16, 16)] * 4),
+        (slow, True, [1, 1, 1, 1], sizes),
+    ):
+        model.calls.clear()
         started = batcher(model, max_batch_pixels=1000)
-        answer = while_running(started, lambda started=started: started.segment(images, sizes))
+        segment = functools.partial(started.segment, images, sizes, at_original_size)
+        answer = while_running(started, segment)
         assert [len(call) for call in model.calls] == expected
         assert [item.class_ids.shape for item in answer.segmentations] == shapes
 

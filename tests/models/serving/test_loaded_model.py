@@ -66,6 +66,21 @@ def test_an_image_by_bands_equals_the_signature(tiled, size):
     assert len(shares) == max(1, 1 + -(-(size[0] - 16) // 12))
 
 
+def test_a_model_of_an_earlier_release_has_the_steps_of_its_pixels(tmp_path, push):
+    push(tmp_path / "serving", 1, 2)
+    model = LoadedModel(str(tmp_path / "serving" / "1"))
+    image = np.zeros([48, 32, 3], np.uint8)
+    image[:15, 10:] = 255
+    encoded = encode_png(image)
+    smooth = model.segment_whole(encoded, 48, 32)
+    model.signatures = {name: found for name, found in model.signatures.items() if "serving_at" not in name}
+    model._model = None
+    stepped = model.segment_whole(encoded, 48, 32)
+    (small,) = model.segment([encoded], [(48, 32)])
+    np.testing.assert_array_equal(stepped.class_ids, small.class_ids.repeat(3, 0).repeat(2, 1))
+    assert stepped.confidence == pytest.approx(smooth.confidence, abs=0.1)
+
+
 def test_a_damaged_image_is_told_by_bands(tiled):
     with pytest.raises(BadImageError, match="cannot be decoded"):
         LoadedModel(str(tiled)).segment_whole(BRIGHT[:-20], 20, 30)

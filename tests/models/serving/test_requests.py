@@ -65,8 +65,15 @@ def test_base64_is_read_as_tensorflow_serving_reads_it(content, written):
 )
 def test_every_form_of_a_request(request_, by_rows, signature):
     found = read(**request_, **signature)
-    assert (found.images, found.by_rows) == ([b"one", b"two"], by_rows)
+    assert (found.images, found.by_rows, found.at_original_size) == ([b"one", b"two"], by_rows, False)
     assert read_request(b"\xef\xbb\xbf" + json.dumps(request_).encode(), 64) == found
+
+
+def test_maps_at_the_original_size_are_a_signature_of_their_own():
+    instances = [{"b64": text(b"one")}]
+    assert read(instances=instances, signature_name="serving_at_original_size").at_original_size
+    with pytest.raises(BadRequestError, match="must be serving_default or serving_at_original_size, or be left out"):
+        read(instances=instances, signature_name="examples")
 
 
 IMAGE = text(png(20, 30))

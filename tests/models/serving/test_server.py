@@ -20,10 +20,15 @@ import zlib
 
 import numpy as np
 import pytest
+import tensorflow as tf
 from PIL import Image
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
+
+from data.contract import SegmentationExample
+from data.decoding.images import encode_png
+from models.serving.loaded_model import LoadedModel
 
 pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[3]
@@ -149,6 +154,52 @@ def test_the_page_lets_the_server_read_what_a_browser_cannot(server):
     for broken in (b"", tiff[:100], b"no image", png_header(20_000, 20_000)):
         status, _, found = server.request("POST", "/v1/models/segpipe:read", broken)
         assert (status, list(found)) == (400, ["error"])
+
+
+def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination):
+    """At the image's own size: REST, the page, predict by bands, and the evaluator, of a model that sees 16x16."""
+    generator = np.random.default_rng(0)
+    model = LoadedModel(str(destination / "1"), 1)
+    images = [
+        np.array(Image.fromarray(generator.integers(0, 256, [5, 4, 3]).astype(np.uint8)).resize(size[::-1]))
+        for size in ((40, 61), (90, 20), (7, 9))
+    ]
+    pngs = [encode_png(image) for image in images]
+    body = json.dumps({"signature_name": "serving_at_original_size", "instances": [encoded(png) for png in pngs]})
+    status, _, found = server.request("POST", "/v1/models/segpipe:predict", body)
+    assert status == 200
+    by_signature = model.signatures["serving_at_original_size"](tf.constant(pngs))
+    for index, (image, png) in enumerate(zip(images, pngs, strict=True)):
+        height, width, _ = image.shape
+        class_ids = np.array(found["predictions"][index]["class_ids"], np.uint8)
+        confidence = np.array(found["predictions"][index]["confidence"])
+        assert class_ids.shape == confidence.shape == (height, width)
+        # A step of the model's pixels would be as long as the image's are many.
+        steps = _enlarged(model.segment([png], [(height, width)])[0].class_ids, height, width)
+        assert (steps != class_ids).any() or height < 16
+        status, _, shown = server.request("POST", "/v1/models/segpipe:show", png)
+        assert status == 200
+        by_page = np.array(Image.open(io.BytesIO(base64.b64decode(shown["class_ids"]))))
+        by_bands = model.segment_whole(png, height, width)
+        padded = by_signature["class_ids"].numpy()[index]
+        for other in (by_page, by_bands.class_ids, padded[:height, :width]):
+            np.testing.assert_array_equal(other, class_ids)
+        assert (padded[height:] == 255).all()
+        assert (padded[:, width:] == 255).all()
+        assert list(shown["shares"]) == ["nothing", "cat", "dog"]
+        assert shown["shares"]["cat"] == pytest.approx((class_ids == 1).mean())
+        assert shown["confidence"] == pytest.approx(confidence.mean(), abs=1e-5)
+        assert by_bands.confidence == pytest.approx(confidence.mean(), abs=1e-5)
+        # All is right, and nothing wrong, of labels that are the map.
+        example = SegmentationExample(png, "png", height, width, encode_png(class_ids), "one").serialize()
+        matrix = model.signatures["examples_at_original_size"](tf.constant([example]))["confusion_matrix"].numpy()[0]
+        np.testing.assert_array_equal(matrix, np.diag(np.bincount(class_ids.ravel(), minlength=3)))
+    for broken in (b"", b"no image", png_header(20_000, 20_000)):
+        assert server.request("POST", "/v1/models/segpipe:show", broken)[0] in (400, 413)
+
+
+def _enlarged(class_ids, height, width):
+    return np.array(Image.fromarray(class_ids).resize((width, height), Image.Resampling.NEAREST))
 
 
 def is_alive(server):

@@ -8,7 +8,7 @@ import pytest
 import tensorflow as tf
 
 from models.inputs.preprocessing import fill_color
-from models.serving import tiling
+from models.serving.own_size import tiling
 
 MEAN, SCALE = tf.constant([[90.0, 100.0, 110.0]]), tf.constant([[0.02, 0.03, 0.04]])
 
@@ -85,7 +85,7 @@ _PEAK = """
 import pathlib, re
 import numpy as np
 import tensorflow as tf
-from models.serving import tiling
+from models.serving.own_size import tiling
 
 def peak():
     return int(re.findall(r"VmHWM:\\s+(\\d+) kB", pathlib.Path("/proc/self/status").read_text())[0]) / 1000
