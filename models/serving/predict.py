@@ -342,7 +342,7 @@ class _Predictor:
         if not mask:
             return None, ""
         try:
-            return measure_file(path, found, mask, self.model.label_map.names, self.references.values), ""
+            return measure_file(found, mask, self.model.label_map.names, self.references.values), ""
         except Exception as error:  # As for predictions, the others go on.
             return None, _reason(error)
 

@@ -10,7 +10,6 @@ import numpy as np
 from data.base.errors import UserError
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
-from data.formats.volume.files import open_volume
 from data.formats.volume.reader import read_labels
 from data.masks.used_values import UsedValues
 from models.evaluation.metrics import class_dice, class_iou, class_totals, confusion_matrix
@@ -41,14 +40,11 @@ def surface_distance() -> Any:
     return surface_distance
 
 
-def measure_file(
-    path: str, found: SegmentedVolume, mask: str, names: Sequence[str], values: Mapping[int, int]
-) -> Measures:
+def measure_file(found: SegmentedVolume, mask: str, names: Sequence[str], values: Mapping[int, int]) -> Measures:
     """Measures the prediction of a volume by a mask, which may be turned, or a DICOM segmentation.
 
     Args:
-      path: of the volume.
-      found: its prediction.
+      found: the prediction.
       mask: path of the mask.
       names: of the model's classes, by id.
       values: the class id of each value of the mask; 255 is ignored unless it is among them.
@@ -57,16 +53,15 @@ def measure_file(
       BadImageError: if the mask is not one of this volume, holds other values, is broken, or a package is missing.
       OSError: if a file cannot be read.
     """
-    grid = open_volume(path).grid
     try:
-        labels = _class_ids(read_labels(mask, grid), values)
+        labels = _class_ids(read_labels(mask, found.grid), values)
     except UserError as error:  # A package is missing, which masks of other kinds do not need.
         raise BadImageError(str(error)) from None
     except BadImageError as error:
         raise BadImageError(f"{mask}: {error}") from None
     if found.no_data is not None:
         labels[found.no_data] = IGNORE_LABEL
-    return measure(labels, found.class_ids, names, grid.spacing if grid.is_placed else None)
+    return measure(labels, found.class_ids, names, found.grid.spacing if found.grid.is_placed else None)
 
 
 def measure(

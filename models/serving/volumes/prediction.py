@@ -17,6 +17,7 @@ from data.decoding.arrays import no_data
 from data.decoding.errors import BadImageError
 from data.decoding.images import encoded_values
 from data.formats.volume.files import STACK, VolumeFile, open_volume
+from data.formats.volume.grid import Grid
 from data.formats.volume.slicer import Slicer
 from data.slicing import Slicing
 from models.serving.inputs import MARK
@@ -30,11 +31,13 @@ class SegmentedVolume:
     Attributes:
       class_ids: uint8, in the order of the volume's own array.
       confidence: the mean probability of the predicted classes.
+      grid: of the volume.
       no_data: bool, likewise: the voxels that have no value; None if all have one.
     """
 
     class_ids: np.ndarray
     confidence: float
+    grid: Grid
     no_data: np.ndarray | None = None
 
 
@@ -98,6 +101,7 @@ def segment_volume(model: LoadedModel, volume: VolumeFile, progress: Callable[[f
     return SegmentedVolume(
         slicer.restored(class_ids),
         float(np.mean(confidences)) if confidences else 0.0,
+        volume.grid,
         missing if missing.any() else None,
     )
 

@@ -92,21 +92,25 @@ def test_means_are_over_the_volumes_that_have_a_value():
     assert found == {"cat": {DICE: (0.75, 2), DISTANCE: (2.0, 1)}}
 
 
+def measured(volume, class_ids, mask, no_data=None):
+    return measure_file(SegmentedVolume(class_ids, 1.0, open_volume(volume).grid, no_data), mask, NAMES, VALUES)
+
+
 def test_a_mask_in_another_orientation_gives_the_same(tmp_path):
     affine = np.array([[0, 0, 2.0, -7], [-1.5, 0, 0, 3], [0, 3, 0, 11], [0, 0, 0, 1]])
     scan = write_nifti(tmp_path / "scan.nii.gz", np.zeros((20, 22, 24), np.uint8), affine)
-    label, found = box(5, 4, 6), SegmentedVolume(box(5, 4, 3), 1.0)
+    label, prediction = box(5, 4, 6), box(5, 4, 3)
     straight = write_nifti(tmp_path / "straight.nii.gz", label, affine)
     # The same places, but for other axes: [k, i, j], with i counted from the other end.
     backward = np.array([[0.0, -1, 0, 19], [0, 0, 1, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
     turned = write_nifti(tmp_path / "turned.nii", label[::-1].transpose(2, 0, 1).copy(), affine @ backward)
-    expected = measure(label, found.class_ids, NAMES, (1.5, 3, 2))
+    expected = measure(label, prediction, NAMES, (1.5, 3, 2))
     assert expected["cat"][DISTANCE] == 6
     for mask in (straight, turned):
-        assert measure_file(scan, found, mask, NAMES, VALUES) == expected
+        assert measured(scan, prediction, mask) == expected
     # And if the volume is turned: places are the same, whatever the order of the array.
-    class_ids = SegmentedVolume(found.class_ids[::-1].transpose(2, 0, 1), 1.0)
-    assert measure_file(turned, class_ids, straight, NAMES, VALUES)["cat"] == expected["cat"]
+    class_ids = prediction[::-1].transpose(2, 0, 1)
+    assert measured(turned, class_ids, straight)["cat"] == expected["cat"]
 
 
 def test_a_segmentation_measures_a_series(tmp_path):
@@ -116,7 +120,7 @@ def test_a_segmentation_measures_a_series(tmp_path):
     mask = write_segmentation(tmp_path / "p1.dcm", {1: label == 1})
     grid = open_volume(series).grid
     prediction = np.roll(grid.moved(label.T, grid), 2, axis=2)
-    found = measure_file(series, SegmentedVolume(prediction, 1.0), mask, NAMES, VALUES)
+    found = measured(series, prediction, mask)
     # Two slices that are 3 mm apart.
     assert found["cat"][DISTANCE] == 6
 
@@ -124,7 +128,7 @@ def test_a_segmentation_measures_a_series(tmp_path):
 def test_a_stack_has_no_spacing_and_so_no_distance(tmp_path):
     label = box(1, 1, 1, size=(3, 3, 3), shape=(8, 8, 8))
     scan, mask = (write_stack(tmp_path / name, label) for name in ("scan.tif", "mask.tif"))
-    found = measure_file(scan, SegmentedVolume(label.T, 1.0), mask, NAMES, VALUES)
+    found = measured(scan, label.T, mask)
     assert found["cat"] == {DICE: 1, IOU: 1}
 
 
@@ -134,7 +138,7 @@ def test_voxels_without_a_value_are_ignored(tmp_path):
     scan, mask = (write_nifti(tmp_path / name, label) for name in ("scan.nii", "mask.nii"))
     missing = np.zeros(label.shape, bool)
     missing[11:14] = True
-    found = measure_file(scan, SegmentedVolume(prediction, 1.0, missing), mask, NAMES, VALUES)
+    found = measured(scan, prediction, mask, missing)
     assert found["cat"] == {DICE: 1, IOU: 1, DISTANCE: 0}
 
 
@@ -151,7 +155,7 @@ def test_a_mask_that_does_not_fit_is_one_sentence(tmp_path, values, affine, mess
     scan = write_nifti(tmp_path / "scan.nii", box(5, 5, 5))
     mask = write_nifti(tmp_path / "mask.nii", values, affine)
     with pytest.raises(BadImageError) as raised:
-        measure_file(scan, SegmentedVolume(box(5, 5, 5), 1.0), mask, NAMES, VALUES)
+        measured(scan, box(5, 5, 5), mask)
     assert str(raised.value).startswith(f"{mask}: ")
     assert message in str(raised.value)
 
