@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import os
 import shutil
+import statistics
 import subprocess
+import time
 
 from data.base.memory import usable_memory
 from models.encoders import ENCODERS
@@ -21,12 +23,14 @@ class Machine:
       memory: bytes.
       gpus: memory of each GPU, bytes.
       pretrained: encoders whose ImageNet weights are on this machine.
+      core_speed: of its cores, against those that `numbers` has the speeds of.
     """
 
     cores: int
     memory: int
     gpus: tuple[int, ...] = ()
     pretrained: frozenset[str] = frozenset()
+    core_speed: float = 1.0
 
     @property
     def words(self) -> str:
@@ -42,16 +46,48 @@ class Machine:
 
     @property
     def speed(self) -> float:
-        """How many times as fast as two processor cores it trains."""
+        """How many times as fast it trains as the two processor cores that `numbers` has the speeds of."""
         if self.gpus:
             return float(numbers.GPU_SPEED * len(self.gpus))
-        return min(self.cores, numbers.MOST_CORES) / 2
+        return self.core_speed * min(self.cores, numbers.MOST_CORES) / 2
 
 
 def this_machine() -> Machine:
     """The machine that this runs on. GPUs are those that NVIDIA's driver lists, and CUDA_VISIBLE_DEVICES leaves."""
     pretrained = {name for name in (numbers.PRETRAINED,) if name in ENCODERS and _has_weights(name)}
-    return Machine(len(os.sched_getaffinity(0)), usable_memory(), _gpus(), frozenset(pretrained))
+    cores, gpus = len(os.sched_getaffinity(0)), _gpus()
+    return Machine(cores, usable_memory(), gpus, frozenset(pretrained), 1.0 if gpus else _core_speed(cores))
+
+
+def _core_speed(cores: int) -> float:
+    """How fast processor cores train, by a convolution and its gradient, which takes a second.
+
+    Cores that are sold as the same differ fivefold: in what they compute at once, in whether they have bfloat16, and in
+    how much of a core of the machine each is.
+    """
+    import tensorflow as tf
+
+    from models.training.settings import TrainSettings
+    from models.training.trainer import resolve_precision
+
+    dtype = "float32" if resolve_precision(TrainSettings()) == "float32" else "bfloat16"
+    kernel = tf.Variable(tf.fill([3, 3, 32, 32], tf.constant(0.01, dtype)))
+    images = tf.ones([8 * min(cores, numbers.MOST_CORES), 64, 64, 32], dtype)
+
+    @tf.function(autograph=False)
+    def step() -> tf.Tensor:
+        with tf.GradientTape() as tape:
+            maps = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME"))
+            loss = tf.reduce_sum(tf.nn.conv2d(maps, kernel, 1, "SAME"))
+        return tape.gradient(loss, kernel)
+
+    step().numpy()
+    end, seconds = time.perf_counter() + 1, []
+    while not seconds or time.perf_counter() < end:
+        started = time.perf_counter()
+        step().numpy()
+        seconds.append(time.perf_counter() - started)
+    return numbers.CONVOLUTION_SECONDS / statistics.median(seconds)
 
 
 def _has_weights(encoder: str) -> bool:

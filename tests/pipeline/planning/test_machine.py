@@ -20,6 +20,7 @@ def test_it_is_this_one(monkeypatch, tmp_path):
     assert 10**8 < machine.memory < 10**14
     assert machine.gpus == ()
     assert machine.pretrained <= set(ENCODERS)
+    assert 0.01 < machine.core_speed < 20
 
 
 def test_gpus_are_those_that_the_driver_lists_and_the_environment_leaves(monkeypatch, tmp_path):
@@ -39,6 +40,7 @@ def test_gpus_are_those_that_the_driver_lists_and_the_environment_leaves(monkeyp
 def test_speed_counts_cores_or_gpus():
     assert Machine(2, 1).speed == 1
     assert Machine(8, 1).speed == 4
+    assert Machine(8, 1, core_speed=0.25).speed == 1
     assert Machine(8, 1, (1, 1)).speed == 2 * Machine(8, 1, (1,)).speed > 8
 
 
