@@ -61,7 +61,6 @@ def fit(
     Raises:
       TrainingError: if the loss is no longer a finite number; nothing of that step is saved.
     """
-    rates = learning_rates(settings, pace.small_sizes)
     curves = _Curves(logs) if logs else None
     distribute = strategy.experimental_distribute_dataset
 
@@ -81,12 +80,14 @@ def fit(
                 training_batches(stage), evaluation_batches(stage), at_most=0.6 * settings.minutes
             )
             pace.measured(stage, step_seconds, evaluation_steps * test_seconds, _TIMED_STEPS)
+        pace.begin_schedule()
         if pace.seconds > 30 * settings.minutes:
             _LOG.warning(
                 "train.minutes: %g is short for this model on this machine: %.1f were over before the first step",
                 settings.minutes,
                 pace.seconds / 60,
             )
+    rates = learning_rates(settings, pace.small_sizes)
     model = None
     for stage, (halvings, _) in enumerate(pace.stages):
         if stage < pace.stage:

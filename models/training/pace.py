@@ -12,6 +12,9 @@ from models.training.settings import TrainSettings
 
 # Of a training by minutes: about the share of the time that evaluations may take, and the longest one between two.
 _EVALUATION_SHARE, _BETWEEN_EVALUATIONS = 0.1, 0.05
+# `small_sizes: auto` by minutes: below so many images of the full size that would fit, the share of the training in
+# which they are small. What few steps cannot teach at the full size, many at half of it can.
+_SHORT_SMALL_SIZES = {2_500: 0.7, 10_000: 0.4}
 # The largest share of a training by minutes that its warm-up takes.
 _LONGEST_WARMUP = 0.1
 # Steps and evaluations over which their time is averaged, and how much longer than the average one may count: a pause
@@ -233,6 +236,19 @@ class ByMinutes(Pace):
     def unmeasured(self) -> range:
         return range(0) if self.is_finished else range(self.stage, len(self.stages))
 
+    def begin_schedule(self) -> None:
+        """Decides how long images are small, once all stages are measured and if nothing is trained yet."""
+        if self._settings.small_sizes != "auto" or self.step:
+            return
+        images = self._seconds_left / self._costs[len(self.stages) - 1].step * self._settings.batch_size
+        share = next((share for below, share in _SHORT_SMALL_SIZES.items() if images < below), self.small_sizes)
+        self._set_small_sizes(share)
+
+    def _set_small_sizes(self, share: float) -> None:
+        if self.small_sizes:
+            ends = [(halvings, end / self.small_sizes * share) for halvings, end in self.stages[:-1]]
+            self.stages = [*ends, self.stages[-1]]
+
     def measured(self, stage: int, step_seconds: float, evaluation_seconds: float, steps: int) -> None:
         """Tells how long a step and an evaluation of a stage take, by a few steps."""
         self._costs[stage] = _Cost(step_seconds, evaluation_seconds / step_seconds, steps)
@@ -252,10 +268,11 @@ class ByMinutes(Pace):
         self._costs[self._trained].add_evaluation(self._clock() - self._began)
 
     def _state(self) -> list[float]:
-        return [self._progress, self.seconds, self._evaluations]
+        return [self._progress, self.seconds, self._evaluations, self.small_sizes]
 
     def _set_state(self, state: Sequence[float]) -> None:
         self._progress, self._before, self._evaluations = float(state[0]), float(state[1]), round(state[2])
+        self._set_small_sizes(float(state[3]))
 
     def _advance(self) -> bool:
         stage = self._trained = self.stage

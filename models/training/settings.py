@@ -16,6 +16,9 @@ from models.losses import LOSSES, Loss, PixelLoss, RegionLoss
 from models.losses.cross_entropy import CrossEntropy
 from models.settings import ModelSettings, Task
 
+# `small_sizes: auto` of a training that is long enough.
+_SMALL_SIZES = 0.2
+
 
 class TrainSettings(Section):
     """The training run.
@@ -39,7 +42,7 @@ class TrainSettings(Section):
       small_sizes: share of the epochs (by `minutes`: of the steps), the first ones, in which images and labels have a
         quarter of the height and width, then half; these are many times as fast (progressive resizing: Tan and Le,
         "EfficientNetV2", 2021, section 4). Sizes at which the model's coarsest maps would have a single row or column
-        are left out.
+        are left out. `auto` is 0.2, and by `minutes` more if few images of the full size fit into them.
       optimizer: one of Keras' optimizers; `sgd` has a Nesterov momentum of 0.9.
       schedule: how the learning rate falls after the warm-up and the epochs at small sizes: along a `cosine` or a
         `polynomial` of degree 0.9 to zero, `exponential` to a hundredth, or not at all (`constant`).
@@ -83,7 +86,7 @@ class TrainSettings(Section):
     }
     class_weights: Literal["none", "median_frequency", "root_median_frequency"] = "root_median_frequency"
     sampling: Literal["uniform", "class_balanced"] = "uniform"
-    small_sizes: Share = 0.2
+    small_sizes: Literal["auto"] | Share = "auto"
     optimizer: Literal["adamw", "adam", "sgd", "lion"] = "adamw"
     schedule: Literal["cosine", "polynomial", "exponential", "constant"] = "cosine"
     learning_rate: Annotated[float, pydantic.Field(gt=0, le=10)] = 4e-3
@@ -187,7 +190,8 @@ class TrainerConfig(Section):
 
         By epochs, each has whole ones.
         """
-        half, quarter = self.train.small_sizes, self.train.small_sizes / 2
+        half = _SMALL_SIZES if self.train.small_sizes == "auto" else self.train.small_sizes
+        quarter = half / 2
         if not self.train.minutes:
             epochs = int(half * self.train.epochs)
             half, quarter = epochs / self.train.epochs, epochs // 2 / self.train.epochs

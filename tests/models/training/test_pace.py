@@ -92,6 +92,30 @@ def test_the_whole_schedule_fits_into_the_time(minutes):
     assert training.evaluation_seconds < 0.15 * training.now
 
 
+@pytest.mark.parametrize(
+    ("minutes", "asked", "expected"), [(4, "auto", 0.7), (15, "auto", 0.4), (40, "auto", 0.2), (4, 0.2, 0.2)]
+)
+def test_images_stay_small_for_longer_where_few_of_the_full_size_fit(minutes, asked, expected):
+    """240, 900 and 2,400 steps of 8 images."""
+    stages = [(2, 0.1), (1, 0.2), (0, 1.0)]
+    training = Training(minutes, stages, small_sizes=asked)
+    training.measure()
+    training.pace.begin_schedule()
+    assert training.pace.small_sizes == pytest.approx(expected)
+    training.run(until=100)
+    # Killed: the next process times the stages that are left, and keeps what was decided.
+    before = training.pace
+    training.pace = training.started(stages, 20)
+    training.pace.go_on(before.step, before.state)
+    training.measure()
+    training.pace.begin_schedule()
+    np.testing.assert_allclose(training.pace.stages, before.stages)
+    training.run()
+    assert training.now == pytest.approx(60 * minutes, abs=4.1)
+    shares = np.array(training.steps) / sum(training.steps)
+    np.testing.assert_allclose(shares, [expected / 2, expected / 2, 1 - expected], atol=0.05)
+
+
 @pytest.mark.parametrize("slowness", [0.4, 1.7, 5])
 @pytest.mark.parametrize("at", [5, 200, 500])
 def test_a_machine_that_gets_slower_or_faster_changes_the_steps_but_not_the_end(slowness, at):
