@@ -82,7 +82,8 @@ def _core_speed(cores: int) -> float:
         return tape.gradient(loss, kernel)
 
     step().numpy()
-    end, seconds = time.perf_counter() + 1, []
+    seconds: list[float] = []
+    end = time.perf_counter() + 1
     while not seconds or time.perf_counter() < end:
         started = time.perf_counter()
         step().numpy()

@@ -62,7 +62,9 @@ def read_request(body: bytes, max_instances: int) -> PredictRequest:
         raise BadRequestError(f"the request is not JSON: {error}; send {_FORM}") from None
     if not isinstance(request, dict) or ("instances" in request) == ("inputs" in request):
         raise BadRequestError(f"the request must be {_FORM}")
-    name = request.get("signature_name") or SERVING["model"]
+    name = request.get("signature_name")
+    if name in (None, ""):
+        name = SERVING["model"]
     if name not in SERVING.values():
         raise BadRequestError(f"signature_name must be {' or '.join(SERVING.values())}, or be left out")
     by_rows = "instances" in request
