@@ -41,7 +41,7 @@ SIZES = {
 # Comparisons for the documentation, each of which trains several models, and what starts many processes.
 NIGHTLY = {
     *("plan", "thin_structures", "instances", "architectures", "quality"),
-    *("fixed_cost", "memory", "workers", "coco", "stored_bytes", "evaluate_memory"),
+    *("ingest", "transform", "fixed_cost", "memory", "workers", "coco", "stored_bytes", "evaluate_memory"),
 }
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """

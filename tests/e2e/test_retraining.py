@@ -189,6 +189,7 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert list(servable_versions(make().push_destination)) == [*deployed, moved.run.pushed_version]
 
 
+@pytest.mark.nightly
 def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, failing_report, tmp_path):
     make = schedule(tmp_path)
     config = make(train={"epochs": 3})
