@@ -167,8 +167,8 @@ class LoadedModel:
     ) -> WholeImage:
         """Segments one image, with class ids at its own size.
 
-        Beside the decoded image, it takes memory for the class ids and a row of tiles; if the model resizes images, for
-        class ids, confidence and a band of logits; with objects, for the maps of the whole image.
+        Beside the decoded image and the class ids, it takes memory for a row of tiles, or for a band of logits; with
+        objects, for the maps of the whole image.
 
         Args:
           encoded: as `ServingModule.serve_images` takes it.
@@ -179,8 +179,8 @@ class LoadedModel:
         Raises:
           BadImageError: if it cannot be decoded.
         """
-        # Models of earlier releases have no such steps.
-        if self.keeps_size and hasattr(self._model, "next_band"):
+        # Models of earlier releases may have no such steps, and those that tell objects apart have none.
+        if hasattr(self._model, "next_band"):
             return self._segment_by_bands(encoded, progress)
         (found,) = self.segment([encoded], [(height, width)], at_original_size=True)
         return WholeImage(found.class_ids, float(found.confidence.mean(dtype=np.float64)), found.objects)
@@ -200,16 +200,18 @@ class LoadedModel:
 
     def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> WholeImage:
         try:
-            count, size, pixels, *constants, sums, row_weights = self._model.begin_bands(tf.constant(encoded))
+            count, size, *state = self._model.begin_bands(tf.constant(encoded))
         except _UNDECODABLE as error:
             raise _cannot_be_decoded(error) from None
         height, width = (int(side) for side in size)
         class_ids = np.empty([height, width], np.uint8)
         total, top = 0.0, 0
         for index in range(int(count)):
-            rows, confidence, sums, row_weights = self._model.next_band(
-                pixels, *constants, tf.constant(index), sums, row_weights
-            )
+            if self.keeps_size:
+                rows, confidence, *sums = self._model.next_band(*state[:3], tf.constant(index), *state[3:])
+                state[3:] = sums
+            else:
+                rows, confidence = self._model.next_band(*state, tf.constant(height), tf.constant(index))
             # A small image was enlarged to a tile.
             rows, confidence = rows.numpy()[: height - top, :width], confidence.numpy()[: height - top, :width]
             class_ids[top : top + len(rows)] = rows

@@ -80,13 +80,12 @@ class ServingModule(tf.Module):
             input_signature=[tf.TensorSpec([None, *model.input_shape[1:]], tf.float32)],
             autograph=False,
         )
-        if resize == "none":
-            self._export_bands()
-        else:
+        if resize != "none":
             # Likewise.
             self.seen = tf.function(
                 self._seen, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)], autograph=False
             )
+        self._export_bands()
 
     def _seen(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The images upright, still encoded, and their logits at the model's size."""
@@ -94,13 +93,36 @@ class ServingModule(tf.Module):
         return upright, self.logits(self.transform({contract.IMAGE: upright})[preprocessing.IMAGE])
 
     def _export_bands(self) -> None:
-        """`serve_images` in steps, for whoever wants one large image in little memory and to see how far it is.
+        """`serve_images_at_original_size` in steps, for one large image in little memory, and to see how far it is.
 
-        `begin_bands`: an encoded image → the number of bands, height and width of the image, and what
-        `next_band` takes: pixels, mean, scale, sums and row weights, as in `tiling.Tiling`.
-        `next_band`: these and, after the scale, which band → the next rows of `class_ids` and of `confidence`, which
-        may be wider than a small image, and the sums and row weights for the band after it.
+        `begin_bands`: an encoded image → the number of bands, height and width of the image, and what `next_band`
+        takes. With tiles: pixels, mean, scale, sums and row weights, as in `tiling.Tiling`; else the logits of
+        `resizing.begin`.
+        `next_band`: these and which band (with tiles, after the scale; else, after the image's height) → the next rows
+        of `class_ids` and of `confidence`. With tiles they may be wider than a small image, and the sums and row
+        weights for the band after it follow.
         """
+        if self._resize == "none":
+            self._export_bands_of_tiles()
+        else:
+            self._export_resized_bands()
+
+    def _export_resized_bands(self) -> None:
+        def begin(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            upright, logits = self.seen(image_bytes[tf.newaxis])
+            size = arrays.size_of(upright[0])
+            count, wide = resizing.begin(logits[0], size, self._resize)
+            return count, size, wide
+
+        def band(wide: tf.Tensor, height: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+            logits = resizing.band(wide, height, index)
+            return resizing.class_ids(logits), resizing.confidence(logits)
+
+        self.begin_bands = tf.function(begin, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        number, wide = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None, self._num_classes], tf.float32)
+        self.next_band = tf.function(band, input_signature=[wide, number, number], autograph=False)
+
+    def _export_bands_of_tiles(self) -> None:
         _, height, width, channels = self.model.input_shape
         tiles = tiling.Tiling(self.logits, self._num_classes, (height, width))
 
