@@ -324,7 +324,8 @@ def inject(bench: Bench, kind: str, component: str, when: str) -> dict[str, Any]
         (bench.folder / "disk" / "filler").unlink(missing_ok=True)
         if kind == "read-only":
             for place in places:
-                subprocess.run(["umount", str(place)], check=True)
+                # Lazily: the server may be loading a version from there.
+                subprocess.run(["umount", "--lazy", str(place)], check=True)
         bench.runner.set_clock("+0")
     assert mark.exists(), "the fault did not happen"
     return result
