@@ -2,13 +2,15 @@
 
 What TFX's InfraValidator does with a TF Serving container, without Docker: a fresh process serves the SavedModel with
 segpipe's own server, which must answer real requests over HTTP within limits of time and memory. Its answers must be
-what the evaluator measured.
+what the evaluator measured. Exports beside the SavedModel may not lose more than they may: a version serves in each of
+its forms, or is not pushed.
 """
 
 from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import http.client
 import itertools
 import json
@@ -22,6 +24,7 @@ import sys
 import tempfile
 import threading
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -36,6 +39,7 @@ from data.base.files import join, list_files, write_text
 from data.contract import IGNORE_LABEL, IMAGE, compression_type
 from data.decoding.images import upright_size
 from data.decoding.orientation import without_orientation
+from models.exports.exports import lossy, read_exports
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, INSTANCE_IDS, OBJECT_COUNT, read_facts
@@ -44,6 +48,7 @@ _LOG = logging.getLogger("segpipe.serving_check")
 # Custom properties of the artifact; the first is the one that TFX's Pusher reads.
 BLESSED_PROPERTY = "blessed"
 REASON_PROPERTY = "reason"
+EXPORTS_PROPERTY = "exports"
 _REQUESTS = 16
 _TIMEOUT_SECONDS = 600
 _ENOUGH_SECONDS = 60
@@ -56,6 +61,7 @@ class ServingCheckSpec(component_spec.ComponentSpec):
     PARAMETERS = {
         "max_latency_seconds": component_spec.ExecutionParameter(type=float),
         "max_memory_megabytes": component_spec.ExecutionParameter(type=int),
+        "max_export_losses": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {
         "model": component_spec.ChannelParameter(type=standard_artifacts.Model),
@@ -77,13 +83,22 @@ class Executor(base_executor.BaseExecutor):
         model = artifact_utils.get_single_instance(input_dict["model"])
         blessing = artifact_utils.get_single_instance(output_dict["blessing"])
         examples = artifact_utils.get_split_uri(input_dict["examples"], "eval")
-        measured = serve_in_fresh_process(path_utils.serving_model_path(model.uri), examples)
-        reason = refusal(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"])
+        folder = path_utils.serving_model_path(model.uri)
+        measured = serve_in_fresh_process(folder, examples)
+        exports = read_exports(folder)
+        reasons = [
+            refusal(measured, exec_properties["max_latency_seconds"], exec_properties["max_memory_megabytes"]),
+            *lossy(exports, json.loads(exec_properties.get("max_export_losses", "{}"))),
+        ]
+        reason = "; ".join(filter(None, reasons))
         _LOG.info("%s", reason or "serves in {latency_seconds} s, {memory_megabytes} MB".format(**measured))
         write_text(join(blessing.uri, "measured.json"), json.dumps(measured, indent=2))
         write_text(join(blessing.uri, "INFRA_NOT_BLESSED" if reason else "INFRA_BLESSED"), reason)
         blessing.set_int_custom_property(BLESSED_PROPERTY, 0 if reason else 1)
         blessing.set_string_custom_property(REASON_PROPERTY, reason)
+        if exports:
+            values = {name: dataclasses.asdict(item) for name, item in exports.items()}
+            blessing.set_string_custom_property(EXPORTS_PROPERTY, json.dumps(values))
 
 
 def serve_in_fresh_process(model: str, examples: str) -> dict[str, Any]:
@@ -247,6 +262,7 @@ class ServingCheck(base_component.BaseComponent):
         examples: types.BaseChannel,
         max_latency_seconds: float,
         max_memory_megabytes: int,
+        max_export_losses: Mapping[str, float] | None = None,
     ):
         """Constructs the check.
 
@@ -255,6 +271,7 @@ class ServingCheck(base_component.BaseComponent):
           examples: tf.Examples that keep the data contract; images of the `eval` split are sent.
           max_latency_seconds: limit on the 99th percentile of requests with one image, once the model is warm.
           max_memory_megabytes: limit on the peak resident memory of the serving process.
+          max_export_losses: exports that the model must hold, and how much mean IoU each may lose.
         """
         super().__init__(
             spec=ServingCheckSpec(
@@ -262,6 +279,7 @@ class ServingCheck(base_component.BaseComponent):
                 examples=examples,
                 max_latency_seconds=max_latency_seconds,
                 max_memory_megabytes=max_memory_megabytes,
+                max_export_losses=json.dumps(max_export_losses) if max_export_losses else None,
                 blessing=types.Channel(type=standard_artifacts.InfraBlessing),
             )
         )

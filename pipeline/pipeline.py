@@ -15,6 +15,7 @@ from tfx.proto import example_gen_pb2, pusher_pb2, transform_pb2
 from components.data_gate import DataGate
 from components.deployed_model import DeployedModel
 from components.evaluator import Evaluator
+from components.exporter import Exporter
 from components.import_example_gen import ImportExampleGen
 from components.pusher import Pusher
 from components.report.component import Report
@@ -142,14 +143,20 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         hyperparameters=tuner.outputs["best_hyperparameters"] if tuner else None,
     )
 
+    # The same model in other forms beside it, where they are asked for.
+    exporter, model = None, trainer.outputs["model"]
+    if config.export.formats:
+        exporter = Exporter(model=model, examples=example_gen.outputs["examples"], formats=config.export.formats)
+        model = exporter.outputs["exported_model"]
+
     # What production serves now, for the evaluator to compare with.
-    deployed_model = DeployedModel(model=trainer.outputs["model"], push_destination=config.push_destination)
+    deployed_model = DeployedModel(model=model, push_destination=config.push_destination)
 
     # Every metric on `test`, overall and by slice; blesses a model that reaches the gate's thresholds. The newest
     # span's test examples are measured apart, and decide nothing.
     evaluator = Evaluator(
         examples=example_gen.outputs["examples"],
-        model=trainer.outputs["model"],
+        model=model,
         baseline_model=deployed_model.outputs["baseline"],
         eval_config=evaluation_config(label_map.names, EVALUATION[config.evaluation.resolution]),
         thresholds=config.thresholds,
@@ -158,17 +165,18 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         newest_split=NEWEST_SPLIT,
     )
 
-    # Does the exported model answer real requests in a fresh process, within limits?
+    # Does the model answer real requests in a fresh process, within limits, and is each export as good as it?
     serving_check = ServingCheck(
-        model=trainer.outputs["model"],
+        model=model,
         examples=example_gen.outputs["examples"],
         max_latency_seconds=config.serving.max_latency_seconds,
         max_memory_megabytes=config.serving.max_memory_megabytes,
+        max_export_losses=config.export.max_losses,
     )
 
     # Only what both have blessed is pushed, as a new version.
     pusher = Pusher(
-        model=trainer.outputs["model"],
+        model=model,
         model_blessing=evaluator.outputs["blessing"],
         infra_blessing=serving_check.outputs["blessing"],
         push_destination=pusher_pb2.PushDestination(
@@ -180,7 +188,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
     report = Report(
         examples=example_gen.outputs["examples"],
         data_statistics=data_gate.outputs["statistics"],
-        model=trainer.outputs["model"],
+        model=model,
         model_run=trainer.outputs["model_run"],
         baseline_model=deployed_model.outputs["baseline"],
         evaluation=evaluator.outputs["evaluation"],
@@ -199,6 +207,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         transform,
         *([tuner] if tuner else []),
         trainer,
+        *([exporter] if exporter else []),
         deployed_model,
         evaluator,
         serving_check,

@@ -62,3 +62,8 @@ def _keys(model: Any, location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         model = getattr(getattr(model, "model_fields", {}).get(part), "annotation", None)
     return list(getattr(model, "model_fields", {}))
+
+
+def one_line(error: BaseException) -> str:
+    """The first line of an error's message, or its type if it has none."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -18,9 +18,11 @@ class Decoder(Section):
 
     Attributes:
       output_stride: the largest stride that it asks of the encoder, 32 or 16.
+      not_exported: why its networks cannot be brought into other forms than the SavedModel; "" if they can.
     """
 
     output_stride: ClassVar[int] = 32
+    not_exported: ClassVar[str] = ""
 
     def check_encoder(self, encoder: Encoder) -> None:
         """Raises a ValueError if it cannot work on an encoder's maps."""

@@ -3,7 +3,7 @@ Architecture for Image Segmentation", 2017)."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 from data.base.section import Share
 from models.decoders.decoder import Decoder
@@ -24,6 +24,8 @@ class SegNet(Decoder):
     Attributes:
       dropout: share of the channels dropped at the two deepest levels.
     """
+
+    not_exported: ClassVar[str] = "its pooling indices take operations on bits that other formats lack"
 
     dropout: Share = 0.0
 

@@ -108,7 +108,7 @@ def _read_image(
     )
 
 
-def _fit_mask(values: tf.Tensor, height: int, width: int, resize: Resize, padding: int) -> tf.Tensor:
+def fit_mask(values: tf.Tensor, height: int, width: int, resize: Resize, padding: int) -> tf.Tensor:
     """A mask of any size as [height, width, 1], with the same values and `padding` around them."""
     shape = tf.shape(values)
     top, left, new_height, new_width = placement(shape[0], shape[1], height, width, resize)
@@ -168,7 +168,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
 
     pixels, mean, scale = (_usual_pixels if settings.is_usual else _deep_pixels)(inputs[contract.IMAGE], settings)
     label = tf.map_fn(
-        lambda encoded: _fit_mask(_decode(encoded, 1), height, width, resize, contract.IGNORE_LABEL),
+        lambda encoded: fit_mask(_decode(encoded, 1), height, width, resize, contract.IGNORE_LABEL),
         inputs[contract.MASK],
         fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint8),
     )
@@ -181,7 +181,7 @@ def preprocessing_fn(inputs: dict[str, Any], custom_config: dict[str, Any]) -> d
     }
     if has_objects:
         objects = tf.map_fn(
-            lambda encoded: _fit_mask(_decode_objects(encoded), height, width, resize, 0),
+            lambda encoded: fit_mask(_decode_objects(encoded), height, width, resize, 0),
             inputs[contract.INSTANCES].values,
             fn_output_signature=tf.TensorSpec([height, width, 1], tf.uint16),
         )

@@ -12,12 +12,13 @@ import tensorflow as tf
 from google.protobuf import json_format
 from tensorflow.core.protobuf import saved_model_pb2
 
-from data.base.errors import UserError
+from data.base.errors import UserError, one_line
 from data.base.files import join, read_bytes
 from data.decoding.arrays import encode_array
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects
+from models.exports.exports import check_files
 from models.inputs.arrays import REFUSAL
 from models.inputs.encoded import IS_DEEP, NO_DEPTH
 from models.inputs.preprocessing import placement
@@ -97,7 +98,7 @@ class LoadedModel:
       version: its number.
 
     Raises:
-      UserError: if it is not a segpipe model.
+      UserError: if it is not a segpipe model, or holds a damaged export.
       Exception: nearly anything, if it is damaged.
     """
 
@@ -105,6 +106,7 @@ class LoadedModel:
         facts = read_facts(folder)
         if facts is None:
             raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
+        check_files(folder)
         self.folder, self.version, self.facts = folder, version, facts
         self.label_map = LabelMap.model_validate(facts["label_map"])
         self.input = PreprocessingSettings.of_facts(facts["preprocessing"])
@@ -243,11 +245,6 @@ def load_model(path: str) -> LoadedModel:
         raise
     except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
         raise UserError(f"{folder} cannot be used: {type(error).__name__}: {one_line(error)}") from None
-
-
-def one_line(error: BaseException) -> str:
-    """The first line of an error's message, or its type if it has none."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def strips(height: int, width: int) -> list[slice]:

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from PIL import Image, PngImagePlugin
 
-from data.base.errors import UserError
+from data.base.errors import UserError, one_line
 from data.decoding.images import BadImageError, read_image
 from data.decoding.pictures import picture_of
 from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
@@ -24,7 +24,7 @@ from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result, read_images
-from models.serving.loaded_model import LoadedModel, load_model, one_line, strips
+from models.serving.loaded_model import LoadedModel, load_model, strips
 from models.serving.scenes.predict import find_scene, predict_scene
 from models.serving.volumes.masks import values_of_masks
 from models.serving.volumes.measures import Measures, measure_file, surface_distance

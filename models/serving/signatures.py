@@ -82,15 +82,24 @@ class ServingModule(tf.Module):
         )
         if resize != "none":
             # Likewise.
-            self.seen = tf.function(
-                self._seen, input_signature=[tf.TensorSpec([None], tf.string, name=IMAGES)], autograph=False
-            )
+            images = [tf.TensorSpec([None], tf.string, name=IMAGES)]
+            self.pixels = tf.function(self._pixels, input_signature=images, autograph=False)
+            self.seen = tf.function(self._seen, input_signature=images, autograph=False)
         self._export_bands()
+
+    def _pixels(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor, tf.Tensor]:
+        """The images upright, still encoded; what `normalize` takes of them: pixels at the model's size, mean, scale.
+
+        Apart from `seen` for exports, which begin with these pixels.
+        """
+        upright = encoded.upright(image_bytes)
+        transformed = self.transform({contract.IMAGE: upright})
+        return upright, *(transformed[name] for name in (preprocessing.PIXELS, preprocessing.MEAN, preprocessing.SCALE))
 
     def _seen(self, image_bytes: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         """The images upright, still encoded, and their logits at the model's size."""
-        upright = encoded.upright(image_bytes)
-        return upright, self.logits(self.transform({contract.IMAGE: upright})[preprocessing.IMAGE])
+        upright, *pixels_mean_scale = self.pixels(image_bytes)
+        return upright, self.logits(preprocessing.normalize(*pixels_mean_scale))
 
     def _export_bands(self) -> None:
         """`serve_images_at_original_size` in steps, for one large image in little memory, and to see how far it is.

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import datetime
 import getpass
+import hashlib
 import json
 import logging
 import socket
@@ -83,13 +84,15 @@ def rolled_back_path(destination: str, version: int) -> str:
 
 
 def fingerprint(model: str) -> str:
-    """What tells one SavedModel from another: TensorFlow's own fingerprint of graph, signatures and weights.
+    """What tells one model from another: its exports, and TensorFlow's fingerprint of graph, signatures and weights.
 
     Raises:
       NotAModelError: if the folder is no complete SavedModel, or one without a fingerprint (TensorFlow before 2.12).
     """
     # Only here, as it loads TensorFlow, which whoever asks for numbers and paths alone need not wait for.
     from tensorflow.core.protobuf import fingerprint_pb2
+
+    from models.exports.exports import read_exports
 
     try:
         found = fingerprint_pb2.FingerprintDef.FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
@@ -98,7 +101,9 @@ def fingerprint(model: str) -> str:
     if not exists(join(model, GRAPH_FILE)):
         raise NotAModelError(f"{model} is not a SavedModel: it has no {GRAPH_FILE}")
     # The checkpoint's hash covers the checksums of all weights.
-    return f"{found.saved_model_checksum:x}-{found.checkpoint_hash:x}"
+    exports = "".join(item.sha256 for _, item in sorted(read_exports(model).items()))
+    suffix = f"-{hashlib.sha256(exports.encode()).hexdigest()[:16]}" if exports else ""
+    return f"{found.saved_model_checksum:x}-{found.checkpoint_hash:x}{suffix}"
 
 
 def model_folder(path: str) -> str:

@@ -7,7 +7,7 @@ import sys
 import click
 
 from data.base.errors import UserError
-from pipeline.cli import convert, kubeflow, records, run, serving
+from pipeline.cli import convert, export, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
 
@@ -48,6 +48,7 @@ for _command in (
     records.clean,
     serving.predict,
     serving.serve,
+    export.export,
 ):
     cli.add_command(_command)
 

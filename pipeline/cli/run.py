@@ -38,6 +38,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     config.load_label_map()
     config.beam.check()  # Before TFX is loaded, which takes a while.
     config.prepare_weights()
+    config.prepare_exports()
     for caveat in (*config.data.notices(), *config.beam.caveats()):
         click.echo(caveat, err=True)
     click.echo("Loading TFX …", err=True)

@@ -21,6 +21,8 @@ from data.label_map import LabelMap
 from models.evaluation.gate import Threshold
 from models.evaluation.metric_table import METRICS
 from models.evaluation.settings import WATCHED, EvaluationSettings, GateSettings
+from models.exports import FORMATS
+from models.exports.settings import ExportSettings
 from models.inputs.settings import PreprocessingSettings
 from models.serving.settings import PushSettings, ServingSettings
 from models.settings import ModelSettings, Task
@@ -57,6 +59,7 @@ class Config(Section):
     tune: TuneSettings | None = None
     evaluation: EvaluationSettings = EvaluationSettings()
     gate: GateSettings = GateSettings()
+    export: ExportSettings = ExportSettings()
     serving: ServingSettings = ServingSettings()
     report: ReportSettings = ReportSettings()
     push: PushSettings = PushSettings()
@@ -82,6 +85,19 @@ class Config(Section):
             of_objects = [one.key for one in self.thresholds if METRICS[one.metric].of_objects]
             if of_objects:
                 raise ValueError(f"{of_objects[0]} is about objects; set task: instance or task: panoptic")
+        return self
+
+    @pydantic.model_validator(mode="after")
+    def _check_exports(self) -> Config:
+        if self.export.formats:
+            if self.has_objects:
+                raise ValueError(
+                    f"export: with task: {self.task}, objects are grouped outside the network, so that no export could "
+                    "tell them apart; leave export out"
+                )
+            for model in self.models:
+                if reason := model.chosen_decoder.not_exported:
+                    raise ValueError(f"export: decoder {model.decoder} cannot be exported: {reason}; leave export out")
         return self
 
     @property
@@ -214,6 +230,11 @@ class Config(Section):
         """
         for model in self.models:
             model.prepare_weights()
+
+    def prepare_exports(self) -> None:
+        """Raises a UserError if a package is missing that exports are made with."""
+        for name in self.export.formats:
+            FORMATS[name].require_packages()
 
     def trainer_config(self, label_map: LabelMap) -> TrainerConfig:
         """What the trainer needs of all this."""

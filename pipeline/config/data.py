@@ -72,6 +72,19 @@ class DataSettings(Section):
             *find(glob.escape(self.label_map or os.path.join(folder, LABEL_MAP_FILE))),
         ]
 
+    def files_by_split(self) -> dict[str, list[str]]:
+        """Paths of the TFRecords of each split.
+
+        Raises:
+          UserError: as `newest_input`.
+        """
+        self.newest_input()
+        _, of_split = self._folders()
+        return {
+            split: [file.path for place in places for file in _files_in(place).of_split[split]]
+            for split, places in of_split.items()
+        }
+
     def notices(self) -> list[str]:
         """What a person should know about the input, one line for each folder: the files that are left out."""
         _, of_split = self._folders()

@@ -71,6 +71,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     config.data.newest_input()  # Raises if there is none.
     config.beam.check()
     config.prepare_weights()
+    config.prepare_exports()
     pipeline = create_pipeline(config)
     components = [component.id for component in pipeline.components]
     if last:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import logging
 import threading
 
-from data.base.errors import UserError
+from data.base.errors import UserError, one_line
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join
-from models.serving.loaded_model import LoadedModel, one_line
+from models.serving.loaded_model import LoadedModel
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
 _LOG = logging.getLogger("segpipe.model_server")

@@ -4,7 +4,7 @@ import tensorflow as tf
 from tensorflow_transform.graph_context import TFGraphContext
 
 from data.contract import IGNORE_LABEL
-from models.inputs.preprocessing import _decode_to_scale, _deep_whole_images, _fit_mask, normalize, placement
+from models.inputs.preprocessing import _decode_to_scale, _deep_whole_images, fit_mask, normalize, placement
 from models.inputs.settings import PreprocessingSettings
 
 
@@ -91,9 +91,9 @@ def test_normalize():
 def test_objects_are_resized_as_the_mask_is(resize):
     """Where the numbers of objects are the class ids, they stay so."""
     class_ids = np.random.default_rng(0).integers(0, 4, [30, 50]).astype(np.uint8)
-    mask = _fit_mask(tf.constant(class_ids[..., np.newaxis]), 16, 24, resize, 255).numpy()
+    mask = fit_mask(tf.constant(class_ids[..., np.newaxis]), 16, 24, resize, 255).numpy()
     numbers = class_ids.astype(np.uint16) * 20_000
-    objects = _fit_mask(tf.constant(numbers[..., np.newaxis]), 16, 24, resize, 0).numpy()
+    objects = fit_mask(tf.constant(numbers[..., np.newaxis]), 16, 24, resize, 0).numpy()
     padded = mask == IGNORE_LABEL
     assert padded.any() == (resize == "pad")
     np.testing.assert_array_equal(objects[~padded], mask[~padded].astype(np.uint16) * 20_000)

@@ -1,0 +1,58 @@
+"""ONNX, which ONNX Runtime, Triton, TensorRT and OpenVINO read."""
+
+from __future__ import annotations
+
+import json
+import logging
+from typing import TYPE_CHECKING, Any
+
+from models.exports.export_format import DESCRIPTION, ExportFormat, Segment, cores
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from models.exports.network import Network
+
+# The newest that tf2onnx is tested with, and old enough for what is deployed.
+_OPSET = 17
+
+
+class ONNX(ExportFormat):
+    """In 32-bit floats; the description is one of the file's `metadata_props`."""
+
+    file = "model.onnx"
+    packages = ("tf2onnx", "onnx", "onnxruntime")
+
+    def convert(self, network: Network, images: list[np.ndarray], description: dict[str, Any]) -> bytes:
+        import onnx
+        import tf2onnx
+
+        logging.getLogger("tf2onnx").setLevel(logging.ERROR)
+        model, _ = tf2onnx.convert.from_function(
+            network.segment, input_signature=network.segment.input_signature, opset=_OPSET
+        )
+        for values in (model.graph.input, model.graph.output):
+            for value in values:
+                value.type.tensor_type.shape.dim[0].dim_param = "batch"
+        onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(description)})
+        return model.SerializeToString()
+
+    def load(self, path: str) -> Segment:
+        session = _session(path)
+
+        def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            class_ids, confidence = session.run(["class_ids", "confidence"], {"pixels": pixels})
+            return class_ids, confidence
+
+        return segment
+
+    def description(self, path: str) -> dict[str, Any]:
+        return json.loads(_session(path).get_modelmeta().custom_metadata_map[DESCRIPTION])
+
+
+def _session(path: str) -> Any:
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = cores()
+    return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
