@@ -50,6 +50,8 @@ setuptools.setup(
             *("gcp-storage-emulator", "hypothesis", "pytest", "pytest-xdist", "scikit-learn", "selenium"),
             "kfp-kubernetes>=1,<3",
         ],
+        # Other forms of a model, and what runs them.
+        "export": ["ai-edge-litert>=2", "onnx>=1.17", "onnxruntime>=1.20", "tf2onnx>=1.17"],
         # Masks and predictions as polygons in vector files.
         "geo": ["pyogrio>=0.9"],
         "kubeflow": ["kfp>=2.5,<3"],

@@ -323,7 +323,9 @@ def push() -> Callable[..., None]:
 
         images = tf.map_fn(read, features[IMAGE], fn_output_signature=tf.float32)
         if MASK not in features:
-            return {preprocessing.IMAGE: images}
+            rows = [tf.shape(images)[0], 3]
+            statistics = {preprocessing.MEAN: tf.zeros(rows), preprocessing.SCALE: tf.ones(rows)}
+            return {preprocessing.PIXELS: images, **statistics}
         labels = tf.zeros([tf.shape(images)[0], size, size], tf.int64)
         return {preprocessing.IMAGE: evaluated_as(images), preprocessing.LABEL: labels}
 

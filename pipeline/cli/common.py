@@ -66,6 +66,7 @@ def _measured(result: Run) -> list[str]:
     """The metric by which models of the task are compared, and mean IoU if that is another one."""
     from models.evaluation.metric_table import METRICS, of_classes
     from models.evaluation.settings import WATCHED
+    from models.exports.exports import SAVED_MODEL
 
     watched = WATCHED[result.configuration.get("task", "semantic")]
     by_class = result.class_iou
@@ -102,6 +103,11 @@ def _measured(result: Run) -> list[str]:
             f"{what} the test split of the newest span, {result.newest_span}: "
             f"{format_iou(result.newest_mean_iou)}{against}"
         )
+    if result.exports:
+        found = {name: format_iou(item.mean_iou) for name, item in result.exports.items()}
+        reference = found.pop(SAVED_MODEL)
+        shown = ", ".join(f"{name} {value}" for name, value in found.items())
+        lines.append(f"Exports, mean IoU at the model's size: {shown} (the SavedModel: {reference})")
     return lines
 
 

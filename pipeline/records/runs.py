@@ -16,6 +16,7 @@ from data.base.files import read_bytes
 from data.base.locking import is_locked
 from models.evaluation.gate import Check, Verdict, why_not_pushed
 from models.evaluation.metric_table import of_classes
+from models.exports.exports import Measured
 from models.tuning.search_space import from_choices
 from pipeline.records.metadata import Database, Store
 
@@ -64,6 +65,7 @@ class Run:
       newest_mean_iou: on the newest span's own test split.
       newest_baseline_mean_iou: the deployed model's on that split.
       checks: the gate's thresholds with what was measured.
+      exports: what was measured of the SavedModel and its exports, by name; empty where none were asked for.
       reasons: why the model was refused or what failed.
       pushed_version: the version that holds this run's model, or None.
       pushed_path: that version's folder, or None.
@@ -93,6 +95,7 @@ class Run:
     newest_mean_iou: float | None
     newest_baseline_mean_iou: float | None
     checks: list[Check]
+    exports: dict[str, Measured]
     reasons: list[str]
     pushed_version: int | None
     pushed_path: str | None
@@ -215,6 +218,8 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     is_pushed = pushed is not None and _flag(pushed, "pushed")
     has_pushed = is_pushed and any(item.name == "Pusher" and item.state != "cached" for item in components)
 
+    serving = artifacts.get("InfraBlessing")
+    exports = json.loads(text_property(serving, "exports") or "{}") if serving else {}
     state: State
     reasons: list[str] = []
     failure = text_property(context, FAILURE)
@@ -229,7 +234,6 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         state = "pushed" if has_pushed else "unchanged"
     else:
         state = "refused"
-        serving = artifacts.get("InfraBlessing")
         serving_reason = text_property(serving, "reason") if serving else ""
         reasons = why_not_pushed(verdict, serving_reason, text_property(pushed, "reason"))
     return Run(
@@ -250,6 +254,7 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         newest_mean_iou=newest.metrics.get("mean_iou") if newest else None,
         newest_baseline_mean_iou=((newest.baseline_metrics if newest else None) or {}).get("mean_iou"),
         checks=verdict.checks,
+        exports={name: Measured(**values) for name, values in exports.items()},
         reasons=reasons,
         pushed_version=int(text_property(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=text_property(pushed, "pushed_destination") if pushed and is_pushed else None,

@@ -1,8 +1,12 @@
+import dataclasses
+import json
 import re
 
 import pytest
+from tfx.types import artifact_utils, standard_artifacts
 
-from components.serving_check import refusal, serve_in_fresh_process
+from components.serving_check import EXPORTS_PROPERTY, Executor, refusal, serve_in_fresh_process
+from models.exports.exports import FOLDER, SAVED_MODEL, Measured
 
 
 @pytest.mark.parametrize(
@@ -32,6 +36,34 @@ def examples(tmp_path, brain_mri):
 def test_a_folder_without_model_does_not_serve(tmp_path, examples):
     measured = serve_in_fresh_process(str(tmp_path), str(examples))
     assert "segpipe.json is missing" in measured["error"]
+
+
+def test_an_export_that_loses_too_much_is_a_reason_too(tmp_path, examples):
+    folder = tmp_path / "model" / "Format-Serving"
+    (folder / FOLDER).mkdir(parents=True)
+    measured = {SAVED_MODEL: Measured(0.8, 1.0, 5.0), "tflite_int8": Measured(0.7, 0.9, 2.0)}
+    content = {name: dataclasses.asdict(item) for name, item in measured.items()}
+    (folder / FOLDER / "exports.json").write_text(json.dumps(content))
+    model, data, blessing = (
+        standard_artifacts.Model(),
+        standard_artifacts.Examples(),
+        standard_artifacts.InfraBlessing(),
+    )
+    model.uri, data.uri, blessing.uri = (str(tmp_path / name) for name in ("model", "data", "blessing"))
+    data.split_names = artifact_utils.encode_split_names(["eval"])
+    (tmp_path / "data").mkdir()
+    examples.rename(tmp_path / "data" / "Split-eval")
+    properties = {
+        "max_latency_seconds": 5.0,
+        "max_memory_megabytes": 4096,
+        "max_export_losses": '{"tflite_int8": 0.03, "onnx": 0.01}',
+    }
+    Executor().Do({"model": [model], "examples": [data]}, {"blessing": [blessing]}, properties)
+    assert (tmp_path / "blessing" / "INFRA_NOT_BLESSED").read_text() == (
+        "the model does not serve: assets.extra/segpipe.json is missing; the export tflite_int8 has a mean IoU of "
+        "0.7000, 0.1000 below the SavedModel's 0.8000; export.max_loss_int8 is 0.03; the export onnx is missing"
+    )
+    assert json.loads(blessing.get_string_custom_property(EXPORTS_PROPERTY)) == content
 
 
 def test_without_images_nothing_can_be_said(tmp_path, examples):

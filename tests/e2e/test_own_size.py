@@ -1,5 +1,6 @@
 """A whole run on images that stay at their own size: patches in training, tiles in evaluation and serving."""
 
+import io
 import os
 
 import numpy as np
@@ -11,9 +12,11 @@ from rich.console import Console
 
 from data import contract
 from models.evaluation import metrics
+from models.exports.exports import check_exports
 from models.inputs.preprocessing import pixels_of
 from models.serving.predict import predict
 from models.serving.signatures import feature_spec
+from pipeline.cli.common import print_summary
 from pipeline.runners.local import run_locally
 
 pytestmark = pytest.mark.one_line
@@ -30,6 +33,7 @@ def pushed(small_config, output):
         output,
         preprocessing={"height": 64, "width": 48, "resize": "none"},
         train={"epochs": 3, "sampling": "class_balanced"},
+        export=["tflite_int8", "onnx"],
     )
     return run_locally(config, Console(file=open(os.devnull, "w")))
 
@@ -51,6 +55,20 @@ def features(brain_mri):
 def test_a_model_of_patches_is_pushed(pushed):
     assert pushed.state == "pushed"
     assert pushed.mean_iou > 0.5
+
+
+def test_its_exports_are_measured_and_pushed_with_it(pushed, output):
+    found = check_exports(pushed.pushed_path)
+    assert list(found) == ["saved_model", "tflite_int8", "onnx"]
+    assert pushed.exports == found
+    # The SavedModel blends tiles that overlap.
+    assert found["saved_model"].mean_iou == pytest.approx(pushed.mean_iou, abs=0.1)
+    assert found["onnx"].mean_iou == pytest.approx(found["saved_model"].mean_iou, abs=1e-3)
+    assert found["tflite_int8"].mean_iou > found["saved_model"].mean_iou - 0.03
+    text = io.StringIO()
+    print_summary(Console(file=text, width=200), pushed)
+    shown = [f"{found[name].mean_iou:.4f}" for name in ("tflite_int8", "onnx", "saved_model")]
+    assert "tflite_int8 {}, onnx {} (the SavedModel: {})".format(*shown) in text.getvalue()
 
 
 def test_normalization_is_that_of_all_pixels_of_the_train_split(pushed, output, brain_mri):

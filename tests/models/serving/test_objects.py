@@ -244,7 +244,7 @@ def padding(tmp_path_factory):
     def transform(features):
         spec = tf.TensorSpec([20, 30, None], tf.int32)
         pixels = tf.map_fn(of_image, features[contract.IMAGE], fn_output_signature=spec)
-        found = {preprocessing.IMAGE: (tf.ensure_shape(tf.cast(pixels, tf.float32), [None, 20, 30, 3]) - 100) / 50}
+        found = transformed(tf.ensure_shape(pixels, [None, 20, 30, 3]))
         if contract.MASK in features:
             for name, values, fill, dtype in (
                 (preprocessing.LABEL, features[contract.MASK], 255, tf.uint8),
@@ -260,6 +260,16 @@ def padding(tmp_path_factory):
         return found
 
     return _exported("pad", transform, (20, 30), tmp_path_factory)
+
+
+def transformed(pixels):
+    """The features of an image whose colors have the mean 100 and the standard deviation 50."""
+    rows = [tf.shape(pixels)[0], 3]
+    mean, scale = tf.fill(rows, 100.0), tf.fill(rows, 1 / 50)
+    image = preprocessing.normalize(pixels, mean, scale)
+    found = (image, pixels, mean, scale)
+    names = (preprocessing.IMAGE, preprocessing.PIXELS, preprocessing.MEAN, preprocessing.SCALE)
+    return dict(zip(names, found, strict=True))
 
 
 def _exported(resize, transform, size, tmp_path_factory):
@@ -290,7 +300,7 @@ def resizing(tmp_path_factory):
             )
 
         pixels = resized(contract.IMAGE, lambda encoded: tf.cast(tf.io.decode_png(encoded, 3), tf.int32))
-        found = {preprocessing.IMAGE: (tf.ensure_shape(tf.cast(pixels, tf.float32), [None, *size, 3]) - 100) / 50}
+        found = transformed(tf.ensure_shape(pixels, [None, *size, 3]))
         if contract.MASK in features:
             found[preprocessing.LABEL] = resized(
                 contract.MASK, lambda encoded: tf.cast(tf.io.decode_png(encoded, 1), tf.int32)
