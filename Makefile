@@ -5,7 +5,7 @@ SAMPLE := output/brain_mri_tfrecords
 BENCHMARKS := ingest coco transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve
 
 .PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
-	test-some-faults test-fuzz nightly audit bench clean
+	test-fuzz nightly audit bench clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
@@ -62,11 +62,6 @@ test-spark: .venv/ready
 test-faults: .venv/ready
 	@tools/install_for_tests.sh
 	@.venv/bin/pytest --numprocesses 2 -m faults tests/faults
-
-# One of each kind, for CI.
-test-some-faults: .venv/ready
-	@tools/install_for_tests.sh
-	@.venv/bin/pytest -m some_faults tests/faults
 
 test-fuzz: .venv/ready
 	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz

@@ -31,6 +31,8 @@ FRUITS = ROOT.parent / "shared" / "data" / "fruits_coco"
 _LIMIT_SECONDS = 1800
 # They go on from one run; those of the report come before those that push another model.
 _SHARING_FIRST = ("e2e/test_report.py", "e2e/test_run.py")
+# Files of labels and annotations are read and written without TFX.
+_WITHOUT_TFX = ("data/annotations", "data/formats", "data/inspection", "data/writing", "fuzz")
 # Tests that take longest: they come first, so that no process is left with one of them at the end.
 _LONGEST = (
     "faults", "e2e/test_retraining", "test_benchmarks", "e2e/test_report", "e2e/test_run", "e2e",
@@ -57,12 +59,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first; what needs a browser or other tools runs on one TFX line."""
+    """The longest come first; what needs a browser or other tools, or nothing of TFX, runs on one TFX line."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         if "labeling_tools" in fixtures:
             item.add_marker("labeling_tools")
-        if "browser" in fixtures or "labeling_tools" in fixtures:
+        path = str(item.path.relative_to(ROOT / "tests"))
+        if "browser" in fixtures or "labeling_tools" in fixtures or path.startswith(_WITHOUT_TFX):
             item.add_marker("one_line")
 
     def place(item: pytest.Item) -> int:

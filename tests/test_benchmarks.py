@@ -36,12 +36,14 @@ SIZES = {
         *("--filters", "2", "--height", "32", "--width", "48"),
     ),
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
+    "inference": ("--networks", "1", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # Comparisons for the documentation, each of which trains several models, and what starts many processes.
 NIGHTLY = {
-    *("plan", "thin_structures", "instances", "architectures", "quality"),
+    *("plan", "thin_structures", "instances", "architectures", "quality", "inference"),
     *("ingest", "transform", "fixed_cost", "memory", "workers", "coco", "stored_bytes", "evaluate_memory"),
+    *("input_pipeline", "serve", "evaluate"),
 }
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """

@@ -81,8 +81,9 @@ def make_exports(
       UserError: if there is no test image, or no training image for a form that needs some.
     """
     formats = {name: FORMATS[name]() for name in names}
-    # The first of the tiles of a large image: as many images as possible should have a say.
-    images = [network.pixels(image)[0] for image in itertools.islice(training, CALIBRATION_IMAGES)]
+    # Of large images one tile each, so that many images have a say, and not always the corner.
+    tiles = (network.pixels(image) for image in itertools.islice(training, CALIBRATION_IMAGES))
+    images = [tiles_of[index % len(tiles_of)] for index, tiles_of in enumerate(tiles)]
     if not images and any(form.is_quantized for form in formats.values()):
         raise UserError("an export in integers takes training images, to find the ranges of values; there are none")
     runtimes = {SAVED_MODEL: _by_tensorflow(network)}
