@@ -33,6 +33,9 @@ class TrainSettings(Section):
         into as many folds by a hash of the examples' names or groups; each model learns from all folds but one, and
         that one takes the place of the eval split. 0 or 1 trains one model, on the splits as they are, and so does each
         trial of the tuner.
+      test_time_flips: the exported model also looks at each image mirrored, and averages: `horizontal` takes twice as
+        long to serve, `both` (vertically, too) four times. Evaluation, gate and exports have that model; training and
+        the choice of its best weights do not.
       batch_size: images per step, on all replicas together.
       loss: a name in `models.losses.LOSSES` or the import path of your own; or a sum of several, each name with its
         weight or its options.
@@ -80,6 +83,7 @@ class TrainSettings(Section):
     epochs: Annotated[int, pydantic.Field(ge=1)] = 60
     minutes: Annotated[float, pydantic.Field(ge=0, allow_inf_nan=False)] = 0.0
     folds: Annotated[int, pydantic.Field(ge=0, le=20)] = 0
+    test_time_flips: Literal["none", "horizontal", "both"] = "none"
     batch_size: Annotated[int, pydantic.Field(ge=1)] = 8
     loss: Annotated[dict[str, pydantic.SerializeAsAny[Loss]], pydantic.Field(min_length=1)] = {
         "cross_entropy": CrossEntropy()

@@ -106,7 +106,8 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         facts = {**_facts(config), "initial_weights": initial_weights, "trained_epochs": round(epochs, 2)}
         if facts["held_out"]:
             folds.write_doubts(members, models, fn_args.model_run_dir)
-    signatures.export(average(models, len(label_map)), transform, fn_args.serving_model_dir, facts, config.objects)
+    whole = average(models, len(label_map), settings.test_time_flips)
+    signatures.export(whole, transform, fn_args.serving_model_dir, facts, config.objects)
     checkpoints.mark_exported(folder)
 
 

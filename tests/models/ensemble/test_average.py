@@ -66,3 +66,29 @@ def test_maps_of_objects_are_averaged_as_they_are():
     probabilities = np.mean([tf.nn.softmax(maps[..., :CLASSES]) for maps in each], axis=0)
     np.testing.assert_allclose(tf.nn.softmax(found[..., :CLASSES]), probabilities, atol=1e-6)
     np.testing.assert_allclose(found[..., CLASSES:], np.mean([maps[..., CLASSES:] for maps in each], axis=0), atol=1e-5)
+
+
+@pytest.mark.parametrize(("flips", "views"), [("horizontal", [[], [2]]), ("both", [[], [2], [1], [1, 2]])])
+def test_mirrored_images_are_averaged_too(models, flips, views):
+    images = np.random.default_rng(0).normal(size=[2, *SHAPE]).astype(np.float32)
+
+    def probabilities(model, axes):
+        return tf.reverse(tf.nn.softmax(model(tf.reverse(images, axes))), axes)
+
+    expected = np.mean([probabilities(model, axes) for model in models for axes in views], axis=0)
+    together = average(models, CLASSES, flips)
+    np.testing.assert_allclose(tf.exp(together(images)), expected, atol=1e-6)
+    assert [id(weight) for weight in together.weights] == [id(weight) for model in models for weight in model.weights]
+    mirrored = together(images[:, :, ::-1])[:, :, ::-1]
+    np.testing.assert_allclose(mirrored, together(images), atol=1e-5)
+
+
+def test_ways_to_centers_are_mirrored_back():
+    """A model whose maps say of each pixel where the middle of the image is, as it sees it."""
+    image = keras.Input(SHAPE)
+    rows, columns = np.mgrid[: SHAPE[0], : SHAPE[1]].astype(np.float32)
+    ways = np.stack([7.5 - rows, 5.5 - columns], axis=-1)
+    maps = np.concatenate([np.zeros([*SHAPE[:2], CLASSES + 1], np.float32), ways], axis=-1)
+    model = keras.Model(image, keras.layers.Lambda(lambda images: tf.zeros_like(images[..., :1]) + maps)(image))
+    found = average([model], CLASSES, "both")(np.zeros([1, *SHAPE], np.float32))
+    np.testing.assert_allclose(found[0, ..., CLASSES + 1 :], ways, atol=1e-5)

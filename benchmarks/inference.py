@@ -1,0 +1,185 @@
+"""Each network in each form, one image at a time and in batches: milliseconds an image, and peak memory of the process.
+
+The forms are the network in TensorFlow, ONNX Runtime, LiteRT in floats and in integers, and, for U-Net, the same
+network in PyTorch, eager and compiled (`tools/pytorch.sh` installs it). Each runs in a process of its own on all
+cores; all take pixels in 8 bits. Weights are random, which changes no time. `--table 1` prints a table as well.
+"""
+
+import json
+import multiprocessing
+import os
+import pathlib
+import statistics
+import subprocess
+import sys
+import time
+from typing import Any
+
+from common import ROOT, arguments, peak_megabytes, report, scratch
+
+_CLASSES = 3
+_NETWORKS: dict[str, dict[str, Any]] = {
+    "unet": {"encoder": "plain"},
+    "efficientnet_lite0": {"encoder_weights": "none"},
+    "efficientnet_lite0, enlargement 1, filters 8": {"encoder_weights": "none", "enlargement": 1, "filters": 8},
+    "mobilenet_v3_large": {"encoder": "mobilenet_v3_large", "encoder_weights": "none"},
+    "resnet50": {"encoder": "resnet50", "encoder_weights": "none"},
+    "deeplab_v3_plus on resnet50": {"encoder": "resnet50", "decoder": "deeplab_v3_plus", "encoder_weights": "none"},
+}
+_SIZES = ((128, 128), (256, 256), (512, 1024))
+_FORMS = ("onnx", "tflite", "tflite_int8")
+_PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
+
+
+def main() -> None:
+    """Measures and prints."""
+    sizes = arguments(__doc__, networks=len(_NETWORKS), sizes=len(_SIZES), batch=16, seconds=2.0, table=0)
+    rows = []
+    for name, settings in list(_NETWORKS.items())[: sizes.networks]:
+        for height, width in _SIZES[: sizes.sizes]:
+            row: dict[str, Any] = {"network": name, "size": f"{height}x{width}"}
+            with scratch() as folder:
+                shape = (height, width, 3)
+                runs = {"saved_model": _alone(_saved_model, settings, shape, sizes.batch, sizes.seconds)}
+                _alone(_convert, settings, shape, str(folder))
+                for form in _FORMS:
+                    runs[form] = _alone(_exported, form, str(folder), shape, sizes.batch, sizes.seconds)
+            if name == "unet" and _PYTORCH.exists():
+                for kind in ("eager", "compiled"):
+                    runs[f"pytorch_{kind}"] = _pytorch(kind, shape, sizes.batch, sizes.seconds)
+            rows.append({**row, "runs": runs})
+            print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
+    first = rows[0]["runs"]
+    report(
+        "inference",
+        1000 / first["tflite_int8"]["milliseconds"],
+        "images/s of U-Net in LiteRT in integers, one at a time",
+        "the SavedModel's network in TensorFlow",
+        1000 / first["saved_model"]["milliseconds"],
+        **vars(sizes),
+        rows=rows,
+    )
+    if sizes.table:
+        _print_table(rows)
+
+
+def _alone(function: Any, *args: Any) -> Any:
+    """Calls a function in a process that has imported nothing, so that its memory is the runtime's."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        return pool.apply(function, args)
+
+
+def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
+    """What an export is made from, as `models.exports.network.Network` has it, without a trained model."""
+    import types
+
+    import numpy as np
+    import tensorflow as tf
+
+    from models.inputs.preprocessing import normalize
+    from models.network import build_model
+    from models.settings import ModelSettings
+
+    model = build_model(ModelSettings.model_validate(settings), shape, _CLASSES, "float32")
+    mean, scale = (np.full([1, 3], value, np.float32) for value in (120, 0.02))
+
+    def segment(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
+        logits = model(normalize(pixels, mean, scale), training=False)
+        return {
+            "class_ids": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
+            "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
+        }
+
+    signature = [tf.TensorSpec([None, *shape], tf.uint8, name="pixels")]
+    return types.SimpleNamespace(
+        segment=tf.function(segment, input_signature=signature, autograph=False), saved_model=model
+    )
+
+
+def _saved_model(settings: dict[str, Any], shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
+    network = _network(settings, shape)
+    return _timed(lambda pixels: network.segment(pixels)["class_ids"].numpy(), shape, batch, seconds)
+
+
+def _convert(settings: dict[str, Any], shape: tuple[int, int, int], folder: str) -> None:
+    import numpy as np
+
+    from models.exports import FORMATS
+
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 2)  # The converters' chatter.
+    network = _network(settings, shape)
+    images = list(np.random.default_rng(0).integers(0, 256, [4, *shape]).astype(np.uint8))
+    for form in _FORMS:
+        content = FORMATS[form]().convert(network, images, {})
+        pathlib.Path(folder, FORMATS[form].file).write_bytes(content)
+
+
+def _exported(form: str, folder: str, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
+    from models.exports import FORMATS
+
+    return _timed(FORMATS[form]().load(str(pathlib.Path(folder, FORMATS[form].file))), shape, batch, seconds)
+
+
+def _timed(segment: Any, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
+    """Milliseconds an image, alone and in a batch, and peak memory in megabytes."""
+    import numpy as np
+
+    pixels = np.random.default_rng(0).integers(0, 256, [batch, *shape]).astype(np.uint8)
+    found = {}
+    for name, images in (("milliseconds", pixels[:1]), ("milliseconds_in_batches", pixels)):
+        segment(images)  # So that all is warm.
+        took: list[float] = []
+        while len(took) < 3 or sum(took) < seconds:
+            started = time.perf_counter()
+            segment(images)
+            took.append(time.perf_counter() - started)
+        found[name] = round(1000 * statistics.median(took) / len(images), 3)
+    return {**found, "peak_megabytes": round(peak_megabytes())}
+
+
+_IN_PYTORCH = """
+import json, os, sys
+import torch
+from inference import _timed
+from plain_pytorch import UNet
+
+kind, shape, batch, seconds = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
+torch.set_num_threads(len(os.sched_getaffinity(0)))
+model = UNet(3, 32, 3).eval().to(memory_format=torch.channels_last)
+if kind == "compiled":
+    model = torch.compile(model)
+
+def segment(pixels):
+    with torch.inference_mode():
+        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub(120).mul(0.02)
+        logits = model(images.contiguous(memory_format=torch.channels_last))
+        confidence, class_ids = logits.softmax(dim=1).max(dim=1)
+        return class_ids.byte().numpy(), confidence.numpy()
+
+print(json.dumps(_timed(segment, shape, batch, seconds)))
+"""
+
+
+def _pytorch(kind: str, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
+    command = [str(_PYTORCH), "-c", _IN_PYTORCH, kind, json.dumps(shape), str(batch), str(seconds)]
+    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def _print_table(rows: list[dict[str, Any]]) -> None:
+    forms = list(dict.fromkeys(form for row in rows for form in row["runs"]))
+    print("| network | size | " + " | ".join(forms) + " |")
+    print("|---" * (2 + len(forms)) + "|")
+    for row in rows:
+        cells = [
+            "{milliseconds:.0f} / {milliseconds_in_batches:.0f} ({peak_megabytes})".format(**row["runs"][form])
+            if form in row["runs"]
+            else ""
+            for form in forms
+        ]
+        print(f"| {row['network']} | {row['size']} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
