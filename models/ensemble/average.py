@@ -56,7 +56,7 @@ class _Mean(keras.layers.Layer):
                     with tf.control_dependencies([total]):
                         waiting = tf.identity(images)
                 logs, more = self._split(self._seen(model, waiting, axes), axes)
-                total = logs if total is None else keras.ops.logaddexp(total, logs)
+                total = logs if total is None else _log_of_sum(total, logs)
                 rest = more if rest is None or more is None else rest + more
         count = len(self._models) * len(self._views)
         total -= np.log(count).astype(np.float32)
@@ -74,3 +74,12 @@ class _Mean(keras.layers.Layer):
         # In a mirrored image the way to the center leads to the other side.
         signs = tf.constant([1.0, -1.0 if 1 in axes else 1.0, -1.0 if 2 in axes else 1.0])
         return tf.nn.log_softmax(maps[..., : self._num_classes]), maps[..., self._num_classes :] * signs
+
+
+def _log_of_sum(one: tf.Tensor, other: tf.Tensor) -> tf.Tensor:
+    """The logarithm of the sum of two numbers that are given by theirs.
+
+    Not `tf.math.log1p`, on which Keras' `logaddexp` is built: ONNX has no such operation.
+    """
+    larger = tf.maximum(one, other)
+    return larger + tf.math.log(tf.exp(one - larger) + tf.exp(other - larger))

@@ -19,6 +19,7 @@ from PIL import Image
 from data import contract
 from data.base.errors import UserError
 from data.decoding.images import encode_png
+from models.ensemble.average import average
 from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
 from models.exports import FORMATS
 from models.exports.exports import (
@@ -263,3 +264,15 @@ def test_the_programs_of_the_docs_run(exported, network, tmp_path, runtime, file
     found = np.asarray(Image.fromarray(mask).resize(expected.shape[::-1], Image.Resampling.NEAREST))
     assert (found == expected).mean() > 0.9
     assert sum(ast.literal_eval(printed).values()) == expected.size
+
+
+@pytest.mark.one_line
+def test_several_models_and_mirrored_images_are_exported_too(tmp_path, monkeypatch):
+    one = small.build_model
+    monkeypatch.setattr(small, "build_model", lambda *options: average([one(*options), one(*options)], 3, "horizontal"))
+    small.make_model(tmp_path / "model")
+    (tmp_path / "exports").mkdir()
+    network = Network(str(tmp_path / "model"))
+    found = make_exports(network, ["onnx", "tflite"], str(tmp_path / "exports"), [], network.seen(small.examples(2)))
+    assert found["onnx"].agreement > 0.999
+    assert found["tflite"].agreement > 0.999
