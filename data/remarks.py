@@ -10,7 +10,6 @@ from data.contract import SPLITS
 from data.decoding import image_type, orientation, tiff
 from data.decoding.notes import Notes
 from data.formats import Reader, Source, object_masks
-from data.formats.base.dealt import SplitOptions
 from data.masks.consistency import GRAY_DOUBTFUL, GRAY_ONLY_VALUES
 
 _SHOWN = 10
@@ -52,8 +51,8 @@ def warnings(
 
 def _dealt_anew(reader: Reader, sources: Iterable[Source]) -> list[str]:
     """What --split has done to the splits that the data set states, if it has."""
-    shares = reader.split if isinstance(reader, SplitOptions) else None
-    if not shares:
+    shares = getattr(reader, "split", None)
+    if not isinstance(shares, Mapping):  # Not every format deals by shares.
         return []
     dealt: dict[str, collections.Counter[str]] = {}
     for source in sources:

@@ -6,14 +6,17 @@ import pathlib
 import re
 import shlex
 import shutil
+import typing
 
 import click
 import numpy as np
+import pydantic
 import pytest
 from click.testing import CliRunner
 from PIL import Image
 
 from pipeline.cli import cli
+from pipeline.config import Config
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCUMENTS = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -201,6 +204,30 @@ def test_they_can_be_run(folder, monkeypatch):
         "annotations_coco",
         "annotations_labelme",
     }
+
+
+def settings(section):
+    """All keys of a section of the configuration, dotted."""
+    for name, field in section.model_fields.items():
+        of_field = [kind for kind in (field.annotation, *typing.get_args(field.annotation)) if isinstance(kind, type)]
+        below = [kind for kind in of_field if issubclass(kind, pydantic.BaseModel)]
+        yield from [f"{name}.{key}" for kind in below for key in settings(kind)] if below else [name]
+
+
+def test_each_setting_is_documented():
+    """Where code is, which the names of most settings would not be by chance."""
+    text = "".join(path.read_text() for path in DOCUMENTS)
+    code = " ".join(re.findall(r"^```.*?^```$|^    .*$|`[^`]+`", text, re.MULTILINE | re.DOTALL))
+    found = list(settings(Config))
+    assert {"gate.against", "gate.best_of", "train.augmentation.rotation_degrees"} <= set(found)
+    assert [key for key in found if not re.search(rf"\b{key.rpartition('.')[2]}\b", code)] == []
+
+
+def test_help_says_where_each_section_is_documented():
+    shown = cli.commands["run"].help
+    assert [name for name in Config.model_fields if name not in ("artifacts", "task") and name not in shown] == []
+    named = set(re.findall(r"\b\w+\.md\b", shown))
+    assert named <= {path.name for path in DOCUMENTS}
 
 
 def test_there_are_as_many_as_there_seem_to_be():

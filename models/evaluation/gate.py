@@ -72,7 +72,8 @@ class Check:
         if self.metric not in METRICS:  # In an old record, or one of a metric that is gone.
             return self.metric + (f" on {self.slice}" if self.slice else "")
         of_slice = "each slice" if self.slice == EACH_SLICE else self.slice
-        return METRICS[self.metric].label(self.class_name, of_slice)
+        label = METRICS[self.metric].label(self.class_name, of_slice)
+        return f"{label} against the best version ({self.version})" if self.version else label
 
     @property
     def reason(self) -> str:
@@ -85,9 +86,8 @@ class Check:
         gap = f"is {self.value:{digits}}, {self.bound - self.value:{digits}} below {self.bound:.10g}"
         deployed = ""
         if metric and metric.change_of and self.deployed is not None:
-            whose = f"version {self.version}, the best one, had a" if self.version else "the deployed model's"
-            verb = "of" if self.version else "is"
-            deployed = f"; {whose} {METRICS[metric.change_of].words} {verb} {self.deployed:.4f}"
+            whose = "that version's" if self.version else "the deployed model's"
+            deployed = f"; {whose} {METRICS[metric.change_of].words} is {self.deployed:.4f}"
         return f"{self.label} {gap} ({self.key}){deployed}"
 
 

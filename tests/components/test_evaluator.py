@@ -88,7 +88,7 @@ def test_the_best_version_on_the_same_test_images_counts_if_asked_for(evaluate, 
     )
     assert verdict.best == Best(2, 0.4, [1])
     (reason,) = verdict.reasons
-    assert reason.startswith("change of mean IoU is -0.0250, 0.0050 below -0.02 (gate.regression); version 2, the best")
+    assert reason.startswith("change of mean IoU against the best version (2) is -0.0250, 0.0050 below -0.02 (gate.reg")
     folder = tmp_path / "examples" / "Split-test"
     records = [record.numpy() for record in tf.data.TFRecordDataset(str(folder / "test.tfrecord"))]
     (folder / "test.tfrecord").unlink()

@@ -192,8 +192,8 @@ def test_small_losses_do_not_add_up_against_the_best_version():
     (check,) = against(Best(17, 0.72, []))
     assert (check.passed, check.version, check.deployed) == (False, 17, 0.72)
     assert check.reason == (
-        "change of mean IoU is -0.0400, 0.0200 below -0.02 (gate.regression); version 17, the best one, had a mean IoU "
-        "of 0.7200"
+        "change of mean IoU against the best version (17) is -0.0400, 0.0200 below -0.02 (gate.regression); that "
+        "version's mean IoU is 0.7200"
     )
     # Where none is better than the deployed one, or none was measured, that is what counts.
     for best in (Best(17, 0.69, []), Best(0, None, [3])):
