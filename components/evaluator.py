@@ -44,6 +44,7 @@ from models.evaluation.gate import (
     with_min_mean_iou,
 )
 from models.evaluation.metric_table import METRICS
+from models.evaluation.settings import WATCHED
 from models.serving.signatures import EVALUATION
 
 # Custom property of the ModelEvaluation artifact: a `Verdict` as JSON.
@@ -109,7 +110,8 @@ class Executor(tfx_evaluator_executor.Executor):
         evaluation.set_string_custom_property(VERDICT_PROPERTY, verdict.to_json())
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
         blessing.set_int_custom_property(BASELINE_VERSION_PROPERTY, verdict.baseline_version)
-        kept = Measured(0, test_digest, resolution, verdict.metrics)
+        watched = {name: value for name, value in verdict.metrics.items() if name in WATCHED.values()}
+        kept = Measured(0, test_digest, resolution, watched)
         blessing.set_string_custom_property(MEASURED_PROPERTY, json.dumps(dataclasses.asdict(kept)))
         _bless(blessing, verdict.passed, artifact_utils.get_single_instance(input_dict[MODEL_KEY]))
 

@@ -114,7 +114,7 @@ class Measured:
       version: its number.
       test_digest: of the test examples, "" if nothing is known.
       resolution: as in `Verdict`.
-      metrics: by name; None for what could not be measured.
+      metrics: those by which models are compared, by name; None for what could not be measured.
     """
 
     version: int

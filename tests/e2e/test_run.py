@@ -119,7 +119,7 @@ def test_what_only_the_gate_changes_about_is_compared_with_what_is_deployed(
     assert lower.best == Best(0, None, [])
     assert "No other version was measured on this test split" in finished.stdout
     assert read_measured(config.push_destination, version) == Measured(
-        version, lower.test_digest, "model", first.metrics
+        version, lower.test_digest, "model", {"mean_iou": first.mean_iou}
     )
     # The version remains the first run's.
     assert [(item.version, item.run_id) for item in load_history(config)] == [(version, first.run_id)]

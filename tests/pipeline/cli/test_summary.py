@@ -3,6 +3,7 @@
 import dataclasses
 import io
 import json
+import logging
 import shlex
 import shutil
 
@@ -108,7 +109,8 @@ def test_what_is_called_deployed_is_deployed(printed, tmp_path):
     assert "\nDeployed model (version 1): 0.7700\n" in printed()
 
 
-def test_a_model_that_was_rolled_back_is_found_and_brought_back(printed, tmp_path):
+def test_a_model_that_was_rolled_back_is_found_and_brought_back(printed, tmp_path, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     destination = tmp_path / "serving"
     roll_back(str(destination), 1)
     text = printed()

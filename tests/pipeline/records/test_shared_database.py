@@ -1,8 +1,10 @@
 """Records in a real database of ML Metadata: runs in every state, and those of another TFX pipeline beside them."""
 
 import json
+import logging
 import os
 import pathlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -15,8 +17,9 @@ from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.base.errors import UserError
-from models.serving.versions import version_path
-from pipeline.cli.records import history
+from models.serving.versions import deployed_version, version_path
+from pipeline.cli.records import history, rollback
+from pipeline.cli.run import retrain
 from pipeline.records.lineage import load_history, repeated_version, trace
 from pipeline.records.metadata import database_of
 from pipeline.records.recording import begin_run, forget_pushes, record_failure
@@ -147,8 +150,9 @@ def test_runs_of_another_pipeline_are_none_of_ours(config, recorder):
     assert load_history(config)[0].state == "removed"
 
 
-def test_the_history_shows_how_losses_add_up(config, recorder):
+def test_the_history_shows_how_losses_add_up(config, recorder, monkeypatch):
     """On the same test images at the same size; what was measured on others begins anew."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
     measured = [(0.70, "a", "model"), (0.69, "a", "model"), (0.5, "b", "model"), (0.68, "a", "model"),
                 (0.9, "a", "original"), (0.71, "a", "model"), (0.3, "", "model"), (0.7, "", "model")]  # fmt: skip
     for version, (mean_iou, digest, resolution) in enumerate(measured, start=1):
@@ -173,6 +177,20 @@ def test_a_run_knows_the_version_that_it_repeats(config, recorder):
     assert repeated_version(database_of(config), config.model_copy(update={"gate": gate})) is None
     elsewhere = config.push.model_copy(update={"destination": f"{config.output}/elsewhere"})
     assert repeated_version(database_of(config), config.model_copy(update={"push": elsewhere})) is None
+
+
+def test_an_unchanged_retrain_after_a_rollback_says_how_to_go_back(config, recorder, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    recorder.run("1", 1)
+    recorder.run("2", 2)
+    arguments = ["--config", written(config)]
+    output = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output
+    assert output.splitlines() == ["Nothing has changed since run 2 (pushed); nothing was trained."]
+    assert CliRunner().invoke(rollback, arguments, catch_exceptions=False).exit_code == 0
+    *_, where, command = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output.splitlines()
+    assert f"was rolled back, to {config.push_destination}/.rolled-back/2; version 1 is deployed now." in where
+    assert CliRunner().invoke(rollback, shlex.split(command)[-3:], catch_exceptions=False).exit_code == 0
+    assert deployed_version(config.push_destination) == 2
 
 
 def written(config):
