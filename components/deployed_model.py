@@ -6,6 +6,8 @@ exists on open-source Kubeflow Pipelines, whose compiler refuses resolvers.
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import logging
 from typing import Any
 
@@ -20,14 +22,17 @@ from tfx.utils import path_utils
 
 from data.base.files import copy_tree, is_folder
 from data.contract import IGNORE_LABEL
+from models.evaluation.gate import Measured
 from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import read_facts
-from models.serving.versions import fingerprint, servable_versions, version_path
+from models.serving.versions import fingerprint, read_measured, servable_versions, version_path
 
 _LOG = logging.getLogger("segpipe.deployed_model")
 # Custom property of the artifact: the version at the push destination, 0 for none.
 VERSION_PROPERTY = "version"
 NO_VERSION = 0
+# And what was measured of the last versions when they were pushed: a list of `Measured` as JSON.
+MEASURED_PROPERTY = "measured"
 
 
 class DeployedModelSpec(component_spec.ComponentSpec):
@@ -38,32 +43,36 @@ class DeployedModelSpec(component_spec.ComponentSpec):
         "baseline_version": component_spec.ExecutionParameter(type=int, optional=True),
         # A version may be replaced in its place.
         "baseline_fingerprint": component_spec.ExecutionParameter(type=str, optional=True),
+        "repeated_version": component_spec.ExecutionParameter(type=int, optional=True),
+        "compared_versions": component_spec.ExecutionParameter(type=int, optional=True),
+        "measured": component_spec.ExecutionParameter(type=str, optional=True),
     }
     INPUTS = {"model": component_spec.ChannelParameter(type=standard_artifacts.Model)}
     OUTPUTS = {"baseline": component_spec.ChannelParameter(type=standard_artifacts.Model)}
 
 
-def find_baseline(push_destination: str, candidate: str) -> int:
-    """The version to compare a candidate with: the newest one that is not the candidate itself.
+def find_baseline(push_destination: str, candidate: str, repeated_version: int = NO_VERSION) -> int:
+    """The version to compare a candidate with: the deployed one, even if that is the candidate itself.
 
-    A candidate that already stands at the destination is compared with what it replaced, so a rerun with nothing new
-    asks the same question as the run that pushed it.
+    Only a run that repeats the one that pushed the candidate, with nothing new, asks the same question as that one did:
+    the candidate against what it replaced.
 
     Args:
       push_destination: folder of numbered versions.
       candidate: folder of the candidate's SavedModel.
+      repeated_version: the version that a run of the same data, configuration, code and packages pushed, if any did.
 
     Returns:
       The version; 0 if there is none, or if it cannot be compared, because of another task, other classes (or
       others of them with objects), images of another type or other bands, or older signatures.
     """
     candidate_fingerprint = fingerprint(candidate)
-    others = [
-        version for version, other in servable_versions(push_destination).items() if other != candidate_fingerprint
-    ]
-    if not others:
+    present = servable_versions(push_destination)
+    if present and repeated_version == max(present):
+        present = {version: other for version, other in present.items() if other != candidate_fingerprint}
+    if not present:
         return NO_VERSION
-    newest = others[-1]
+    newest = max(present)
     if _comparable(version_path(push_destination, newest)) != _comparable(candidate):
         _LOG.warning(
             "version %d has another task, other classes (or others with objects), images (their type or bands) or "
@@ -72,6 +81,28 @@ def find_baseline(push_destination: str, candidate: str) -> int:
         )
         return NO_VERSION
     return newest
+
+
+def measured_versions(push_destination: str, candidate: str, count: int) -> list[Measured]:
+    """What was measured of the newest versions that a candidate can be compared with, oldest first.
+
+    Args:
+      push_destination: folder of numbered versions.
+      candidate: folder of the candidate's SavedModel, which is not among them.
+      count: how many versions.
+    """
+    if not count:
+        return []
+    candidate_fingerprint, what = fingerprint(candidate), _comparable(candidate)
+    others = [
+        version for version, other in servable_versions(push_destination).items() if other != candidate_fingerprint
+    ]
+    comparable = [other for other in others[-count:] if _comparable(version_path(push_destination, other)) == what]
+    return [read_measured(push_destination, version) for version in comparable]
+
+
+def _measured_text(push_destination: str, candidate: str, count: int) -> str:
+    return json.dumps([dataclasses.asdict(one) for one in measured_versions(push_destination, candidate, count)])
 
 
 def _comparable(model: str) -> Any:
@@ -104,8 +135,13 @@ class Driver(base_driver.BaseDriver, portable_base_driver.BaseDriver):  # Both, 
         properties = dict(execution_info.exec_properties)
         model = artifact_utils.get_single_instance(list(execution_info.input_dict["model"]))
         destination = properties["push_destination"]
-        version = find_baseline(destination, path_utils.serving_model_path(model.uri))
+        repeated = properties.get("repeated_version") or NO_VERSION
+        candidate = path_utils.serving_model_path(model.uri)
+        version = find_baseline(destination, candidate, repeated)
+        # The answer counts for the cache, not what led to it.
+        properties["repeated_version"] = NO_VERSION
         properties["baseline_version"] = version
+        properties["measured"] = _measured_text(destination, candidate, properties.get("compared_versions") or 0)
         properties["baseline_fingerprint"] = fingerprint(version_path(destination, version)) if version else ""
         result = driver_output_pb2.DriverOutput()
         for name, value in properties.items():
@@ -123,11 +159,13 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         destination = exec_properties["push_destination"]
-        version = exec_properties.get("baseline_version")
+        version, measured = exec_properties.get("baseline_version"), exec_properties.get("measured")
         if version is None:  # Orchestrators without drivers, which must not cache this component.
-            model = artifact_utils.get_single_instance(input_dict["model"])
-            version = find_baseline(destination, path_utils.serving_model_path(model.uri))
+            candidate = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
+            version = find_baseline(destination, candidate)
+            measured = _measured_text(destination, candidate, exec_properties.get("compared_versions") or 0)
         baseline = artifact_utils.get_single_instance(output_dict["baseline"])
+        baseline.set_string_custom_property(MEASURED_PROPERTY, measured or "[]")
         baseline.set_int_custom_property(VERSION_PROPERTY, version)
         if version == NO_VERSION:
             _LOG.info("nothing to compare with at %s; the absolute thresholds decide", destination)
@@ -148,17 +186,27 @@ class DeployedModel(base_component.BaseComponent):
     EXECUTOR_SPEC = executor_spec.ExecutorClassSpec(Executor)
     DRIVER_CLASS = Driver
 
-    def __init__(self, model: types.BaseChannel, push_destination: str):
+    def __init__(
+        self,
+        model: types.BaseChannel,
+        push_destination: str,
+        repeated_version: int | None = None,
+        compared_versions: int = 0,
+    ):
         """Constructs the component.
 
         Args:
           model: the candidate.
           push_destination: folder of numbered versions, where Pusher pushes.
+          repeated_version: the version that a run of the same data, configuration, code and packages pushed.
+          compared_versions: how many of the newest versions the gate looks at, beside the deployed one.
         """
         super().__init__(
             spec=DeployedModelSpec(
                 model=model,
                 push_destination=push_destination,
+                repeated_version=repeated_version,
+                compared_versions=compared_versions,
                 baseline=types.Channel(type=standard_artifacts.Model),
             )
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import json
 import math
 import os
 from typing import Any
 
 import numpy as np
+import tensorflow as tf
 import tensorflow_model_analysis as tfma
 from google.protobuf import json_format
 from tfx import types
@@ -27,16 +29,32 @@ from tfx.types.standard_component_specs import (
 )
 from tfx.utils import json_utils
 
-from components.deployed_model import VERSION_PROPERTY, has_model
-from data.base.files import write_text
-from models.evaluation.gate import NewestSpan, Threshold, Verdict, decide, with_min_mean_iou
+from components.deployed_model import MEASURED_PROPERTY, VERSION_PROPERTY, has_model
+from data.base.files import list_files, write_text
+from data.contract import compression_type
+from models.evaluation.gate import (
+    REGRESSION_KEY,
+    Best,
+    Measured,
+    NewestSpan,
+    Threshold,
+    Verdict,
+    best_of,
+    decide,
+    with_min_mean_iou,
+)
+from models.evaluation.metric_table import METRICS
+from models.evaluation.settings import WATCHED
 from models.serving.signatures import EVALUATION
 
 # Custom property of the ModelEvaluation artifact: a `Verdict` as JSON.
 VERDICT_PROPERTY = "verdict"
+# Custom property of the ModelBlessing: the deployed version that the model was compared with, 0 for none.
+BASELINE_VERSION_PROPERTY = "baseline_version"
 THRESHOLDS_KEY = "thresholds"
 MIN_MEAN_IOU_KEY = "min_mean_iou"
 NEWEST_SPLIT_KEY = "newest_split"
+AGAINST_BEST_KEY = "against_best"
 
 
 class EvaluatorSpec(component_spec.ComponentSpec):
@@ -47,6 +65,7 @@ class EvaluatorSpec(component_spec.ComponentSpec):
         THRESHOLDS_KEY: component_spec.ExecutionParameter(type=str),
         MIN_MEAN_IOU_KEY: component_spec.ExecutionParameter(type=float, optional=True),
         NEWEST_SPLIT_KEY: component_spec.ExecutionParameter(type=str, optional=True),
+        AGAINST_BEST_KEY: component_spec.ExecutionParameter(type=int, optional=True),
     }
     INPUTS = standard_component_specs.EvaluatorSpec.INPUTS
     OUTPUTS = standard_component_specs.EvaluatorSpec.OUTPUTS
@@ -75,16 +94,25 @@ class Executor(tfx_evaluator_executor.Executor):
         deployed = read_metrics(evaluation.uri, tfma.BASELINE_KEY) if has_baseline else None
         eval_config = json_format.Parse(exec_properties[EVAL_CONFIG_KEY], tfma.EvalConfig())
         signature = eval_config.model_specs[0].signature_name
+        resolution = next(key for key, name in EVALUATION.items() if name == signature)
+        test_digest = digest(input_dict, json_utils.loads(exec_properties[EXAMPLE_SPLITS_KEY]))
+        best = _best(baseline, thresholds, test_digest, resolution) if exec_properties.get(AGAINST_BEST_KEY) else None
         verdict = Verdict(
             metrics=_numbers(measured[""]),
             baseline_metrics=_numbers(deployed[""]) if deployed else None,
-            checks=decide(thresholds, measured, deployed),
+            checks=decide(thresholds, measured, deployed, best),
             baseline_version=baseline.get_int_custom_property(VERSION_PROPERTY),
-            resolution=next(key for key, name in EVALUATION.items() if name == signature),
+            resolution=resolution,
             newest_span=self._measure_newest_span(input_dict, evaluation, exec_properties),
+            test_digest=test_digest,
+            best=best,
         )
         evaluation.set_string_custom_property(VERDICT_PROPERTY, verdict.to_json())
         blessing = artifact_utils.get_single_instance(output_dict[BLESSING_KEY])
+        blessing.set_int_custom_property(BASELINE_VERSION_PROPERTY, verdict.baseline_version)
+        watched = {name: value for name, value in verdict.metrics.items() if name in WATCHED.values()}
+        kept = Measured(0, test_digest, resolution, watched)
+        blessing.set_string_custom_property(MEASURED_PROPERTY, json.dumps(dataclasses.asdict(kept)))
         _bless(blessing, verdict.passed, artifact_utils.get_single_instance(input_dict[MODEL_KEY]))
 
     def _measure_newest_span(
@@ -104,6 +132,25 @@ class Executor(tfx_evaluator_executor.Executor):
             metrics=_numbers(read_metrics(apart.uri, tfma.CANDIDATE_KEY if has_baseline else "")[""]),
             baseline_metrics=_numbers(read_metrics(apart.uri, tfma.BASELINE_KEY)[""]) if has_baseline else None,
         )
+
+
+def digest(input_dict: Any, splits: list[str]) -> str:
+    """A digest of the examples that are measured, the same in whatever order and files they are."""
+    total = 0
+    for split in splits:
+        for folder in artifact_utils.get_split_uris(input_dict[EXAMPLES_KEY], split):
+            for file in list_files(folder):
+                for record in tf.data.TFRecordDataset(file, compression_type=compression_type(file)):
+                    total += int.from_bytes(hashlib.sha256(record.numpy()).digest(), "big")
+    return f"{total % 2**64:016x}"
+
+
+def _best(baseline: types.Artifact, thresholds: list[Threshold], test_digest: str, resolution: str) -> Best:
+    """The best of the versions that `DeployedModel` found, by the metric that must not fall."""
+    metric = next(METRICS[one.metric].change_of for one in thresholds if one.key == REGRESSION_KEY)
+    text = baseline.get_string_custom_property(MEASURED_PROPERTY)
+    versions = [Measured(**values) for values in json.loads(text or "[]")]
+    return best_of(versions, METRICS[metric].key(), test_digest, resolution)
 
 
 def _bless(blessing: types.Artifact, passed: bool, model: types.Artifact) -> None:
@@ -171,6 +218,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
         example_splits: list[str],
         min_mean_iou: float | None = None,
         newest_split: str | None = None,
+        against_best: bool = False,
     ):
         """Constructs the evaluator.
 
@@ -183,6 +231,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
           example_splits: the splits that are measured.
           min_mean_iou: replaces that of `thresholds`; apart, so that it can be a parameter of runs.
           newest_split: a split that, if it exists, is measured apart, without a say in the blessing.
+          against_best: whether the candidate is also compared with the best of the versions that `baseline_model` has.
         """
         super().__init__(
             spec=EvaluatorSpec(
@@ -196,6 +245,7 @@ class Evaluator(base_beam_component.BaseBeamComponent):
                 fairness_indicator_thresholds=json_utils.dumps(None),
                 min_mean_iou=min_mean_iou,
                 newest_split=newest_split,
+                against_best=int(against_best),
                 evaluation=types.Channel(type=standard_artifacts.ModelEvaluation),
                 blessing=types.Channel(type=standard_artifacts.ModelBlessing),
             )

@@ -40,14 +40,15 @@ from data.base.links import plain_path
 from data.base.locking import exclusive
 from data.consistency import check_consistency
 from data.contract import LABEL_MAP_FILE, REPORT_FILE, SPLITS, SegmentationExample
-from data.decoding import image_type, orientation, tiff
+from data.decoding import image_type
 from data.decoding.errors import why_unusable
 from data.decoding.images import encode_png
 from data.decoding.label_png import encode_labels
 from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
-from data.formats import Listing, Reader, Source, object_masks
+from data.formats import Listing, Reader, Source
 from data.masks.consistency import SEEN, proposal
+from data.remarks import warnings
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000
@@ -185,8 +186,9 @@ def convert(
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
-      every input that was set aside, with its reason; inputs that are no examples; what was noted; if the examples have
-      groups, their number in each split; and what the images are, `data.decoding.image_type.ImageType`.
+      every input that was set aside, with its reason; inputs that are no examples; what was noted; warnings of what is
+      probably not meant; if the examples have groups, their number in each split; and what the images are,
+      `data.decoding.image_type.ImageType`.
 
     Raises:
       UserError: if there is nothing to convert, a split would be empty, too much was set aside, or the destination is
@@ -320,9 +322,10 @@ def _all_notes(written: list[_Shard]) -> Notes:
 
 def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str, Any]:
     names = reader.label_map.names
-    splits = {}
+    splits, total = {}, np.zeros(257, np.int64)
     for split in SPLITS:
         vector = sum((np.array(shard.counts) for shard in written if shard.split == split), np.zeros(257, np.int64))
+        total += vector
         labeled = vector[1 : 1 + len(names)]
         splits[split] = {
             "examples": int(vector[0]),
@@ -332,14 +335,18 @@ def _report(reader: Reader, written: list[_Shard], listing: Listing) -> dict[str
     entries = [{"input": entry.input, "reason": entry.reason} for entry in listing.set_aside]
     read = sorted((path, reason) for shard in written for path, reason in shard.set_aside)
     entries += [{"input": path, "reason": reason} for path, reason in read]
+    notes = _all_notes(written)
     report = {
         "splits": splits,
         **listing.facts,
         "set_aside": entries,
         "ignored": [{"input": entry.input, "reason": entry.reason} for entry in listing.ignored],
-        "notes": _all_notes(written).to_json(),
+        "notes": notes.to_json(),
     }
-    for split, groups in _groups(_kept(listing, report)).items():
+    kept = _kept(listing, report)
+    pixels = dict(zip(names, total[1 : 1 + len(names)].tolist(), strict=True))
+    report["warnings"] = warnings(reader, kept, pixels, int(total[256]), notes)
+    for split, groups in _groups(kept).items():
         splits[split]["groups"] = len(groups)
     return report
 
@@ -351,24 +358,6 @@ def _groups(sources: list[Source]) -> dict[str, set[str]]:
         if source.group:
             groups[source.split].add(source.group)
     return groups
-
-
-def remarks(report: dict[str, Any], on_missing_class: str = Reader.on_missing_class) -> list[str]:
-    """What the user should know about what was read and how, in a line each.
-
-    Args:
-      report: as `convert` returns it.
-      on_missing_class: what the reader says to do about a class that nothing is of.
-    """
-    notes = Notes.from_json(report["notes"])
-    shares = [split["pixel_shares"] for split in report["splits"].values()]
-    absent = [name for name in (shares[0] if shares else ()) if not any(share[name] for share in shares)]
-    names = ", ".join(absent if len(absent) <= 10 else [*absent[:10], f"… and {len(absent) - 10} others"])
-    found = f"fewer than one in a million pixels are of {names}, probably none"
-    never = f"{found}: {on_missing_class}. A run needs each class in train"
-    of_images = image_type.remarks(image_type.of_report(report))
-    of_files = [*orientation.remarks(notes), *tiff.remarks(notes)]
-    return [*([never] if absent else []), *of_files, *of_images, *object_masks.remarks(notes)]
 
 
 def _check_report(report: dict[str, Any], max_set_aside: float, remedy: str) -> None:

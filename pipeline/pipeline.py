@@ -47,12 +47,13 @@ _CODE = {
 _FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH]}
 
 
-def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
+def create_pipeline(config: Config, *, runs_here: bool = True, repeated_version: int | None = None) -> Pipeline:
     """Wires the components.
 
     Args:
       config: the run.
       runs_here: whether this machine trains, so that what it holds of published weights counts.
+      repeated_version: the version that a run of the same data, configuration, code and packages pushed, if any did.
 
     Raises:
       UserError: if the label map is not there, or the configuration contradicts the data.
@@ -150,7 +151,12 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         model = exporter.outputs["exported_model"]
 
     # What production serves now, for the evaluator to compare with.
-    deployed_model = DeployedModel(model=model, push_destination=config.push_destination)
+    deployed_model = DeployedModel(
+        model=model,
+        push_destination=config.push_destination,
+        repeated_version=repeated_version,
+        compared_versions=config.gate.compared_versions,
+    )
 
     # Every metric on `test`, overall and by slice; blesses a model that reaches the gate's thresholds. The newest
     # span's test examples are measured apart, and decide nothing.
@@ -163,6 +169,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         min_mean_iou=config.gate.min["mean_iou"],
         example_splits=["test"],
         newest_split=NEWEST_SPLIT,
+        against_best=config.gate.against == "best",
     )
 
     # Does the model answer real requests in a fresh process, within limits, and is each export as good as it?

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# What tests need beside Python: a browser, a database server, a clock to set, systemd's checks. In CI they are installed
-# from Debian's or Ubuntu's packages. Elsewhere nothing is installed outside the checkout, and tests that need what is
-# missing are skipped.
+# What tests need beside Python: a browser, a database server, a clock to set, systemd's checks, curl. In CI they are
+# installed from Debian's or Ubuntu's packages. Elsewhere nothing is installed outside the checkout, and tests that need
+# what is missing are skipped.
 set -euo pipefail
 "$(dirname "$0")"/labeling_tools.sh
 missing=()
@@ -9,6 +9,7 @@ command -v chromedriver > /dev/null || missing+=(chromium chromium-driver)
 command -v mariadbd > /dev/null || missing+=(mariadb-server)
 [ -e /usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1 ] || missing+=(libfaketime)
 command -v systemd-analyze > /dev/null || missing+=(systemd)
+command -v curl > /dev/null || missing+=(curl)
 if [ "${#missing[@]}" -eq 0 ]; then exit; fi
 if [ -z "${CI:-}" ]; then
   echo "Some tests are skipped: they need Debian's or Ubuntu's packages ${missing[*]}."

@@ -91,6 +91,10 @@ class ClassOptions(Section):
     """
 
     on_missing_class: ClassVar[str] = "--classes leaves classes out, or merges them as in 'vehicle: [car, truck]'"
+    on_ignored: ClassVar[str] = (
+        "they are what the annotations mark so, or of classes that --classes leaves out with --others ignore, of which "
+        "--others background makes background"
+    )
 
     classes: ClassChoice = ()
     others: Literal["background", "ignore"] = "background"

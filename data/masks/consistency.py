@@ -134,6 +134,8 @@ def _check_white(notes: Notes) -> None:
             "If 255 is the same as 1, give --labels a labels.yaml with value: [1, 255] for its class; if it is to be "
             "ignored, add - {ignore: [255]} to the labels.yaml"
         )
+    if GRAY_DOUBTFUL in notes.counts:
+        remedy = f"If the masks hold the colors of --labels, give --masks-hold colors. {remedy}"
     if WHITE_BIT in notes.counts:
         raise UserError(
             f"some masks are black and white of one bit ({notes.first[WHITE_BIT]}), where white is id 1, and others "

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 from collections.abc import Mapping
-from typing import Literal
+from typing import ClassVar, Literal
 
 import numpy as np
 import pydantic
@@ -113,6 +113,11 @@ class MaskOptions(Section):
       nearest: read values or colors of no class, as JPEG and smoothing leave them, as the nearest that is one;
         conversion.json counts the pixels.
     """
+
+    on_ignored: ClassVar[str] = (
+        "255 in masks is ignored unless it is a class's, by --foreground 255 or by value: 255 in a labels.yaml, and so "
+        "is what the labels.yaml or --transparent says to ignore"
+    )
 
     classes: ClassNames = ()
     labels: LabelMapFile | None = pydantic.Field(None, title="FILE")

@@ -14,6 +14,7 @@ from typing import Any
 from models.evaluation.metric_table import METRICS
 
 EACH_SLICE = "*"
+REGRESSION_KEY = "gate.regression"
 MIN_MEAN_IOU_KEY = "gate.min.mean_iou"
 
 
@@ -50,6 +51,7 @@ class Check:
       key: where the configuration has the bound.
       deployed: the deployed model's value (of a change: of the metric that changed); None if there is none.
       missing: why there was nothing to measure.
+      version: of a change against another version than the deployed one: that version, whose value is in `deployed`.
     """
 
     metric: str
@@ -62,6 +64,7 @@ class Check:
     key: str = "gate"
     deployed: float | None = None
     missing: str = ""
+    version: int = 0
 
     @property
     def label(self) -> str:
@@ -69,7 +72,8 @@ class Check:
         if self.metric not in METRICS:  # In an old record, or one of a metric that is gone.
             return self.metric + (f" on {self.slice}" if self.slice else "")
         of_slice = "each slice" if self.slice == EACH_SLICE else self.slice
-        return METRICS[self.metric].label(self.class_name, of_slice)
+        label = METRICS[self.metric].label(self.class_name, of_slice)
+        return f"{label} against the best version ({self.version})" if self.version else label
 
     @property
     def reason(self) -> str:
@@ -82,7 +86,8 @@ class Check:
         gap = f"is {self.value:{digits}}, {self.bound - self.value:{digits}} below {self.bound:.10g}"
         deployed = ""
         if metric and metric.change_of and self.deployed is not None:
-            deployed = f"; the deployed model's {METRICS[metric.change_of].words} is {self.deployed:.4f}"
+            whose = "that version's" if self.version else "the deployed model's"
+            deployed = f"; {whose} {METRICS[metric.change_of].words} is {self.deployed:.4f}"
         return f"{self.label} {gap} ({self.key}){deployed}"
 
 
@@ -102,6 +107,52 @@ class NewestSpan:
 
 
 @dataclasses.dataclass(frozen=True)
+class Measured:
+    """What was measured of a version when it was pushed, which is kept with it.
+
+    Attributes:
+      version: its number.
+      test_digest: of the test examples, "" if nothing is known.
+      resolution: as in `Verdict`.
+      metrics: those by which models are compared, by name; None for what could not be measured.
+    """
+
+    version: int
+    test_digest: str = ""
+    resolution: str = ""
+    metrics: dict[str, float | None] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Best:
+    """The best of several versions on the same test examples.
+
+    Attributes:
+      version: its number, 0 if none was measured on them.
+      value: of the metric by which models of the task are compared; None if there is none.
+      left_out: versions that were measured on other examples, at another size, or by a release that kept nothing.
+    """
+
+    version: int
+    value: float | None
+    left_out: list[int]
+
+
+def best_of(versions: Iterable[Measured], metric: str, test_digest: str, resolution: str) -> Best:
+    """The best of these versions among those that were measured on the same examples at the same size."""
+    values, left_out = {}, []
+    for one in versions:
+        value = one.metrics.get(metric)
+        if value is None or (one.test_digest, one.resolution) != (test_digest, resolution):
+            left_out.append(one.version)
+        else:
+            values[one.version] = value
+    # Of equal ones, the newest.
+    version = max(values, key=lambda number: (values[number], number), default=0)
+    return Best(version, values.get(version), sorted(left_out))
+
+
+@dataclasses.dataclass(frozen=True)
 class Verdict:
     """What an evaluation measured over the whole test split, and what the gate decided.
 
@@ -112,6 +163,8 @@ class Verdict:
       baseline_version: the deployed version, 0 if there is none.
       resolution: `model` or `original`: the size at which predictions and labels were compared.
       newest_span: of the newest span; None if the test split is the newest span's.
+      test_digest: of the test examples, in whatever order and files; "" if an earlier release measured.
+      best: of the last versions; None if the gate looks at the deployed one alone.
     """
 
     metrics: dict[str, float | None]
@@ -120,6 +173,8 @@ class Verdict:
     baseline_version: int = 0
     resolution: str = ""
     newest_span: NewestSpan | None = None
+    test_digest: str = ""
+    best: Best | None = None
 
     @property
     def passed(self) -> bool:
@@ -139,12 +194,13 @@ class Verdict:
     def from_json(cls, text: str) -> Verdict:
         """Reads what `to_json` wrote."""
         values = json.loads(text)
-        newest = values.get("newest_span")
+        newest, best = values.get("newest_span"), values.get("best")
         return cls(
             **{
                 **values,
                 "checks": [Check(**check) for check in values["checks"]],
                 "newest_span": NewestSpan(**newest) if newest else None,
+                "best": Best(**best) if best else None,
             }
         )
 
@@ -153,6 +209,7 @@ def decide(
     thresholds: Iterable[Threshold],
     measured: Mapping[str, Mapping[str, Any]],
     deployed: Mapping[str, Mapping[str, Any]] | None,
+    best: Best | None = None,
 ) -> list[Check]:
     """Holds thresholds against what was measured.
 
@@ -163,10 +220,14 @@ def decide(
       thresholds: of the gate.
       measured: values by slice ("" for all images) and name in TFMA's results; None for not a number.
       deployed: the deployed model's, or None if there is none.
+      best: of the last versions, which takes the place of the deployed one for `gate.regression` where it is better.
     """
     checks = []
     for threshold in thresholds:
         metric = METRICS[threshold.metric]
+        if threshold.key == REGRESSION_KEY and (check := _against_best(threshold, measured, deployed, best)):
+            checks.append(check)
+            continue
         if metric.change_of and deployed is None:
             continue
         before = METRICS[metric.change_of] if metric.change_of else metric
@@ -190,6 +251,33 @@ def decide(
                 )
             )
     return checks
+
+
+def _against_best(
+    threshold: Threshold,
+    measured: Mapping[str, Mapping[str, Any]],
+    deployed: Mapping[str, Mapping[str, Any]] | None,
+    best: Best | None,
+) -> Check | None:
+    """The check of `gate.regression` against the best version; None if that is not better than the deployed one."""
+    of_what = METRICS[threshold.metric].change_of
+    key = METRICS[of_what].key() if of_what else ""
+    now = (deployed or {}).get("", {}).get(key)
+    if best is None or best.value is None or (now is not None and now >= best.value):
+        return None
+    value = measured[""].get(key)
+    change = None if value is None else value - best.value
+    return Check(
+        metric=threshold.metric,
+        slice="",
+        value=change,
+        bound=threshold.bound,
+        passed=change is not None and change >= threshold.bound,
+        key=threshold.key,
+        deployed=best.value,
+        missing="" if value is not None else "these images contain nothing to measure it on",
+        version=best.version,
+    )
 
 
 def with_min_mean_iou(thresholds: Iterable[Threshold], bound: float) -> list[Threshold]:

@@ -9,7 +9,7 @@ import pydantic
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
 from data.base.section import Section
-from models.evaluation.gate import Threshold
+from models.evaluation.gate import REGRESSION_KEY, Threshold
 from models.evaluation.metric_table import METRICS, Metric
 
 DEFAULT_MIN_MEAN_IOU = 0.5
@@ -95,11 +95,16 @@ class GateSettings(Section):
       regression: how much lower than the deployed model's the mean IoU may be (with `task: instance` the panoptic
         quality of things, with `task: panoptic` that of all classes); or `not_significantly_worse`: as much as the test
         images cannot tell from chance, by the 95 % confidence interval of the difference on each of them.
+      against: with which version `regression` compares: `deployed`, or `best`: the best of the last `best_of` versions
+        on the same test images, so that small losses do not add up; the deployed one is among them.
+      best_of: how many of the newest versions `against: best` looks at.
     """
 
     min: Bounds = {"mean_iou": DEFAULT_MIN_MEAN_IOU}
     slices: dict[Name, Bounds] = {}
     regression: Annotated[float, pydantic.Field(ge=0, le=1)] | Literal["not_significantly_worse"] = 0.01
+    against: Literal["deployed", "best"] = "deployed"
+    best_of: Annotated[int, pydantic.Field(ge=1)] = 10
 
     @pydantic.model_validator(mode="before")
     @classmethod
@@ -122,12 +127,26 @@ class GateSettings(Section):
     def _add_mean_iou(cls, values: dict[str, Any]) -> dict[str, Any]:
         return {"mean_iou": DEFAULT_MIN_MEAN_IOU, **values}
 
+    @pydantic.model_validator(mode="after")
+    def _check_against(self) -> GateSettings:
+        if self.against == "best" and isinstance(self.regression, str):
+            raise ValueError(
+                "against: best needs a number for regression, such as 0.02; what was measured of versions that are not "
+                "deployed cannot say whether a difference is significant"
+            )
+        return self
+
+    @property
+    def compared_versions(self) -> int:
+        """How many versions are compared with beside the deployed one."""
+        return self.best_of if self.against == "best" else 0
+
     def thresholds(self, watched: str = "mean_iou") -> list[Threshold]:
         """All thresholds: over all images, by slice, and against the deployed model by the metric that is watched."""
         found = _thresholds(self.min, "gate.min", "")
         for name, bounds in self.slices.items():
             found += _thresholds(bounds, f"gate.slices.{name}", name)
-        key = "gate.regression"
+        key = REGRESSION_KEY
         if isinstance(self.regression, str):
             return [*found, Threshold(f"{watched}_change_upper", 0.0, key)]
         return [*found, Threshold(f"{watched}_change", 0.0 - self.regression, key)]

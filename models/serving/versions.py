@@ -19,10 +19,13 @@ from google.protobuf.message import DecodeError
 
 from data.base.errors import UserError
 from data.base.files import exists, join, list_files, list_names, move_folder, read_bytes, write_text
+from models.evaluation.gate import Measured
 
 _LOG = logging.getLogger("segpipe.versions")
 _ROLLED_BACK = ".rolled-back"
 _HISTORY = ".history"
+# In the folder of a version: what was measured of it when it was pushed. SavedModels may have such files of their own.
+_MEASURED = "assets.extra/measured.json"
 # A folder is a SavedModel once it has both. Where files arrive one by one, they must be the last.
 GRAPH_FILE, _FINGERPRINT_FILE = "saved_model.pb", "fingerprint.pb"
 MARKERS = (_FINGERPRINT_FILE, GRAPH_FILE)
@@ -61,6 +64,18 @@ def servable_versions(destination: str) -> dict[int, str]:
         except NotAModelError as error:
             _LOG.warning("%s; it does not count as a version", error)
     return found
+
+
+def write_measured(folder: str, text: str) -> None:
+    """Keeps with a version what was measured of it; `folder` is where it is before it appears."""
+    write_text(join(folder, _MEASURED), text)
+
+
+def read_measured(destination: str, version: int) -> Measured:
+    """What was measured of a version when it was pushed; nothing if an earlier release pushed it."""
+    path = join(version_path(destination, version), _MEASURED)
+    values = json.loads(read_bytes(path)) if exists(path) else {}
+    return Measured(**{**values, "version": version})
 
 
 def deployed_version(destination: str) -> int | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import shlex
 import shutil
@@ -18,6 +19,7 @@ from data.base.links import without_link
 if TYPE_CHECKING:
     from rich.console import Console
 
+    from models.evaluation.gate import Best
     from pipeline.records.runs import Run
 
 
@@ -62,8 +64,34 @@ def plain_console() -> Console:
     return Console(width=width, markup=False, emoji=False, highlight=False)
 
 
-def _measured(result: Run) -> list[str]:
-    """The metric by which models of the task are compared, and mean IoU if that is another one."""
+def _compared_with(result: Run, is_there: bool) -> str:
+    """The version that the gate compared a model with, and whether that is deployed."""
+    version = result.baseline_version
+    if not is_there:
+        return f"Deployed model (version {version})"
+    if version == result.pushed_version:
+        return f"Deployed model (version {version}, which is this one)"
+    return f"Version {version}, which it replaced"
+
+
+def _best(best: Best) -> list[str]:
+    """The version that the gate compares with beside the deployed one, and those that it cannot compare with."""
+    lines = ["No other version was measured on this test split (gate.against: best)."]
+    if best.value is not None:
+        lines = [f"Best of the last versions on this test split (version {best.version}): {format_iou(best.value)}"]
+    if best.left_out:
+        numbers = ", ".join(map(str, best.left_out))
+        lines.append(f"  Not compared, as measured on other test data or at another size, or not at all: {numbers}")
+    return lines
+
+
+def _measured(result: Run, is_there: bool) -> list[str]:
+    """The metric by which models of the task are compared, and mean IoU if that is another one.
+
+    Args:
+      result: the run.
+      is_there: whether its model is deployed.
+    """
     from models.evaluation.metric_table import METRICS, of_classes
     from models.evaluation.settings import WATCHED
     from models.exports.exports import SAVED_MODEL
@@ -81,7 +109,7 @@ def _measured(result: Run) -> list[str]:
     size = "each image's own size" if result.resolution == "original" else "the model's size"
     ends = [end for name in ("lower", "upper") if (end := result.metrics.get(f"{watched}_{name}")) is not None]
     words = METRICS[watched].words
-    deployed = result.baseline_mean_iou
+    deployed = (result.baseline_metrics or {}).get(watched)
     lines = [
         f"{words[0].upper()}{words[1:]} on the test split, at {size}: {format_iou(result.metrics.get(watched))} "
         f"({classes})",
@@ -90,14 +118,16 @@ def _measured(result: Run) -> list[str]:
     if watched != "mean_iou":
         classes = ", ".join(f"{name} {format_iou(value)}" for name, value in result.class_iou.items())
         lines.append(f"  Mean IoU of the classes: {format_iou(result.mean_iou)} ({classes})")
-        deployed = next((check.deployed for check in result.checks if check.key == "gate.regression"), None)
     if deployed is not None:
-        lines.append(f"Deployed model (version {result.baseline_version}): {format_iou(deployed)}")
+        lines.append(f"{_compared_with(result, is_there)}: {format_iou(deployed)}")
     else:
-        lines.append("There is no deployed model with this task and these classes to compare with.")
+        verb = "was" if is_there else "is"
+        lines.append(f"There {verb} no deployed model with this task and these classes to compare with.")
+    if result.best is not None:
+        lines += _best(result.best)
     if result.newest_span is not None:
         deployed = result.newest_baseline_mean_iou
-        against = "" if deployed is None else f" (deployed: {format_iou(deployed)})"
+        against = "" if deployed is None else f" (version {result.baseline_version}: {format_iou(deployed)})"
         what = "On" if watched == "mean_iou" else "Mean IoU on"
         lines.append(
             f"{what} the test split of the newest span, {result.newest_span}: "
@@ -111,32 +141,69 @@ def _measured(result: Run) -> list[str]:
     return lines
 
 
-def print_summary(console: Console, result: Run) -> None:
-    from models.serving.versions import rolled_back, servable_versions
+def print_summary(console: Console, result: Run, config_path: str = "FILE") -> None:
+    from models.serving.versions import deployed_version
 
-    lines = _measured(result)
-    if result.state == "refused":
+    version, path = result.pushed_version, str(result.pushed_path)
+    is_deployed = version is not None and version == deployed_version(os.path.dirname(path))
+    lines = _measured(result, is_deployed)
+    if version is None:
         lines += ["The model was not pushed:", *(f"  {reason}" for reason in result.reasons)]
-    else:
-        destination = os.path.dirname(str(result.pushed_path))
-        is_there = result.pushed_version in servable_versions(destination)
-        verdict = "Pushed"
-        if result.state == "unchanged":
-            fate = "was deployed, and later removed,"
-            if is_there:
-                fate = "is deployed already"
-            elif result.pushed_version in rolled_back(destination):
-                fate = "was deployed, and later rolled back,"
-            verdict = f"Nothing new; the model {fate}"
+        lines += _how_to_begin(result, config_path)
+    elif is_deployed:
+        verdict = "Pushed" if result.state == "pushed" else "Nothing new; the model is deployed already"
         lines += [
-            f"{verdict} as version {result.pushed_version}: {relative(str(result.pushed_path))}",
+            f"{verdict} as version {version}: {relative(path)}",
+            "Predict with it:",
+            f"  {program()} predict --model {in_command(relative(os.path.dirname(path)))} IMAGE… --output predictions",
         ]
-        if is_there:
-            folder = in_command(relative(destination))
-            lines += ["Predict with it:", f"  {program()} predict --model {folder} IMAGE… --output predictions"]
+    else:
+        lines.append("Nothing new.")
+    lines += what_became_of(result, config_path)
     if result.report:
         lines.append(f"Report: {relative(result.report)}")
     console.print("\n".join(["", *lines]), highlight=False, markup=False, emoji=False, soft_wrap=True)
+
+
+def _how_to_begin(result: Run, config_path: str) -> list[str]:
+    """What to do about a first model that mean IoU alone keeps from being deployed."""
+    from models.evaluation.gate import MIN_MEAN_IOU_KEY
+
+    refused = [check for check in result.checks if not check.passed]
+    if result.baseline_version or len(result.reasons) != 1 or [one.key for one in refused] != [MIN_MEAN_IOU_KEY]:
+        return []
+    value = refused[0].value
+    if value is None:
+        return []
+    # What was measured passes, rounded down.
+    bound = math.floor(value * 100) / 100
+    return [
+        "It is the first one, so it may begin below that. To deploy it, without training again:",
+        f"  {program()} run --config {in_command(config_path)} --set {MIN_MEAN_IOU_KEY}={bound:g}",
+        "For a better one, train longer (train.minutes) or with more images; the report shows where it is wrong.",
+    ]
+
+
+def what_became_of(run: Run, config_path: str) -> list[str]:
+    """Where the model of a run is if it was pushed and is not deployed any more, and how to deploy it again."""
+    from models.serving.versions import deployed_version, rolled_back, rolled_back_path, servable_versions
+
+    version = run.pushed_version
+    destination = os.path.dirname(str(run.pushed_path))
+    deployed = deployed_version(destination) if version is not None else None
+    if version is None or version == deployed:
+        return []
+    instead = "no version is deployed now" if deployed is None else f"version {deployed} is deployed now"
+    if version in servable_versions(destination):
+        where = f"is still there, {relative(str(run.pushed_path))}"
+    elif version in rolled_back(destination):
+        where = f"was rolled back, to {relative(rolled_back_path(destination, version))}"
+    else:
+        return [f"Its model was version {version}, which was removed from {relative(destination)}; {instead}."]
+    return [
+        f"Its model, version {version}, {where}; {instead}. To deploy it again:",
+        f"  {program()} rollback --config {in_command(config_path)} {version}",
+    ]
 
 
 def quiet() -> None:

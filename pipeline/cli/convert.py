@@ -166,7 +166,7 @@ def convert_with(
     """
     click.echo("Loading Beam and TensorFlow …", err=True)
     from data.convert import convert as run_conversion
-    from data.convert import remarks
+    from data.remarks import remarks
     from pipeline.config import load_config
     from pipeline.runners.beam.direct import DirectRunner
     from pipeline.runners.beam.settings import RunnerSettings
@@ -193,9 +193,11 @@ def convert_with(
     reasons = collections.Counter(entry["reason"] for entry in report["ignored"])
     for reason, count in reasons.items():
         click.echo(f"left out: {count} ({reason})")
-    for line in remarks(report, reader.on_missing_class):
+    for line in remarks(report):
         click.echo(line)
     click.echo(f"Written to {destination}; the report is {os.path.join(destination, 'conversion.json')}")
+    for line in report["warnings"]:
+        click.secho(f"Warning: {line}", err=True, bold=True)
 
 
 def _shares(pixel_shares: Mapping[str, float]) -> str:

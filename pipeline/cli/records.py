@@ -186,7 +186,11 @@ def _print_sections(
 @SET_OPTION
 @click.option("--json", "as_json", is_flag=True, help="Print everything that is known, one JSON object a line.")
 def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None:
-    """List the pushed versions, oldest first, with their runs, data and mean IoU, and what each replaced."""
+    """List the pushed versions, oldest first, with their runs, data and mean IoU, and what each replaced.
+
+    Below best is how far a version's mean IoU is below the highest so far on the same test images: small losses that
+    gate.regression allows add up there. The first version that was measured on other test images has none.
+    """
     from pipeline.config import load_config
 
     config = load_config(config_path, overrides)
@@ -201,14 +205,15 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
             click.echo(json.dumps(dataclasses.asdict(item)))
         return
     table = Table(box=None, pad_edge=False)
-    for column in ("version", "state", "run", "mean IoU", "replaced", "data", "rolled back"):
-        table.add_column(column, justify="right" if column == "mean IoU" else "left", overflow="fold")
+    for column in ("version", "state", "run", "mean IoU", "below best", "replaced", "data", "rolled back"):
+        table.add_column(column, justify="right" if column in ("mean IoU", "below best") else "left", overflow="fold")
     for item in listed:
         table.add_row(
             str(item.version),
             item.state,
             item.run_id or "unknown",
             format_iou(item.mean_iou),
+            "" if item.below_best is None else f"{item.below_best:.4f}",
             str(item.replaced or ""),
             ", ".join(map(relative, item.data)),
             "; ".join(f"{event['time']} by {event['by']}, to {event['to']}" for event in item.rollbacks),

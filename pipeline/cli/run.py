@@ -15,6 +15,7 @@ from pipeline.cli.common import (
     plain_console,
     print_summary,
     quiet,
+    what_became_of,
 )
 
 if TYPE_CHECKING:
@@ -28,6 +29,11 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
     """Run the pipeline: validate, transform, train, evaluate, and push the model if it passes the gate.
 
     Components whose inputs, settings and code have not changed are not run again.
+
+    Of FILE, name, output and data.input are needed. The other keys are in docs/: data in data.md and retraining.md;
+    preprocessing, model, train and tune in training.md and the README; evaluation, gate and report in evaluation.md;
+    serving in serving.md; retrain, notify, push and metadata in retraining.md; beam in scaling.md; kubeflow in
+    kubeflow.md. By default gate.min.mean_iou is 0.5.
     """
     from pipeline.config import load_config
 
@@ -51,7 +57,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
         result = run_locally(config, console)
     except RunFailedError as error:
         raise UserError(str(error)) from error
-    print_summary(console, result)
+    print_summary(console, result, config_path)
     return EXIT_REFUSED if result.state == "refused" else 0
 
 
@@ -82,11 +88,13 @@ def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
         click.echo(f"Notification failed: {problem}", err=True)
     if result.outcome == "ran":
         assert result.run is not None
-        print_summary(console, result.run)
+        print_summary(console, result.run, config_path)
         return EXIT_REFUSED if result.run.state == "refused" else 0
     if result.outcome == "nothing new":
         assert result.run is not None
         click.echo(f"Nothing has changed since run {result.run.run_id} ({result.run.state}); nothing was trained.")
+        for line in what_became_of(result.run, config_path):
+            click.echo(line)
     else:
         click.echo(f"The drift is not above retrain.max_drift, {config.retrain.max_drift:g}; nothing was trained.")
     return 0

@@ -19,9 +19,10 @@ from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
 from models.evaluation.gate import Verdict
-from models.serving.versions import rollbacks, rolled_back, servable_versions
+from models.serving.versions import deployed_version, rollbacks, rolled_back, servable_versions
 from pipeline.config import Config
 from pipeline.records.metadata import Database, Store, database_of
+from pipeline.records.recording import inputs_digest
 from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs, text_property
 from pipeline.records.sections import Row
 
@@ -37,6 +38,8 @@ class Version:
       state: `removed` means that its folder is gone.
       run_id: the run that pushed it, or None if the metadata does not know.
       mean_iou: on the test split.
+      below_best: how much lower that is than the highest of it and the versions before on the same test examples at the
+        same size; None if it is the first that was measured on them.
       replaced: the version that was deployed when the gate decided, or None.
       data: folders of the examples that it was trained on.
       rollbacks: each rollback from this version to an older one: `time`, `from`, `to`, `by`.
@@ -46,6 +49,7 @@ class Version:
     state: VersionState
     run_id: str | None
     mean_iou: float | None
+    below_best: float | None
     replaced: int | None
     data: list[str]
     rollbacks: list[dict[str, Any]]
@@ -92,8 +96,15 @@ def load_history(config: Config) -> list[Version]:
     if not numbers:
         raise UserError(f"no version was pushed to {destination} yet")
     history = []
+    best: dict[tuple[str, str], float] = {}
     for number in numbers:
         run = by_version.get(number)
+        below_best = None
+        if run and run.mean_iou is not None and run.test_digest:
+            measured_on = (run.test_digest, run.resolution)
+            if measured_on in best:
+                below_best = max(0.0, best[measured_on] - run.mean_iou)
+            best[measured_on] = max(best.get(measured_on, 0.0), run.mean_iou)
         state: VersionState = "deployed" if present and number == present[-1] else "older"
         if number not in present:
             state = "rolled back" if number in aside else "removed"
@@ -103,6 +114,7 @@ def load_history(config: Config) -> list[Version]:
                 state=state,
                 run_id=run.run_id if run else None,
                 mean_iou=run.mean_iou if run else None,
+                below_best=below_best,
                 replaced=(run.baseline_version or None) if run else None,
                 data=run.inputs.get("train", []) if run else [],
                 rollbacks=[event for event in events if event["to"] < number <= event["from"]],
@@ -115,10 +127,21 @@ def pushed_runs(runs: list[Run], destination: str) -> dict[int, Run]:
     """The runs that pushed to a destination, by version, whatever failed in them after the push."""
     by_version: dict[int, Run] = {}
     for run in runs:
-        if run.has_pushed and run.pushed_version and os.path.dirname(str(run.pushed_path)) == destination:
-            # Pusher may run again and find its model deployed, but the first of these runs put it there.
+        if run.pushed_version and os.path.dirname(str(run.pushed_path)) == destination:
+            # Later ones found it there. If the first was killed before that was recorded, the next stands for it.
             by_version.setdefault(run.pushed_version, run)
     return by_version
+
+
+def repeated_version(database: Database, config: Config) -> int | None:
+    """The newest version that a run of the same data, configuration, code and packages pushed; None if none did."""
+    runs, digest = _runs(database), inputs_digest(config)
+    same = [run for run in runs if run.inputs_digest == digest]
+    pushed = pushed_runs(runs, config.push_destination)
+    deployed = deployed_version(config.push_destination)
+    if same and deployed is not None and deployed not in pushed:
+        return deployed  # If it is theirs, they were killed before that was recorded.
+    return max((version for version, run in pushed.items() if run in same), default=None)
 
 
 def trace(config: Config, version: int) -> Lineage:

@@ -11,10 +11,11 @@ from typing import Any, Literal
 from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
+from components.pusher import FOUND_PROPERTY
 from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.base.locking import is_locked
-from models.evaluation.gate import Check, Verdict, why_not_pushed
+from models.evaluation.gate import Best, Check, Verdict, why_not_pushed
 from models.evaluation.metric_table import of_classes
 from models.exports.exports import Measured
 from models.tuning.search_space import from_choices
@@ -59,11 +60,15 @@ class Run:
       class_iou: by class; None for a class that does not occur.
       mean_iou_interval: its 95 % confidence interval over images, or None.
       resolution: `model` or `original`, the size at which predictions and labels were compared; "" without evaluation.
-      baseline_mean_iou: the deployed model's, or None if there was none.
-      baseline_version: the deployed model's, or 0 if there was none.
+      baseline_mean_iou: that of the version it was compared with, or None if there was none.
+      baseline_version: the version that was deployed when the gate decided, with which the model was compared; 0 if
+        there was none. If `unchanged`, the gate may have decided in an earlier run, which pushed the model.
+      baseline_metrics: of that version on the same test split, as `metrics`.
+      best: the best of the last versions on the same test examples; None if the gate looks at the deployed one alone.
+      test_digest: of the test examples; runs of the same can be compared. "" without evaluation.
       newest_span: number of the newest span, or None if the test split is from that span.
       newest_mean_iou: on the newest span's own test split.
-      newest_baseline_mean_iou: the deployed model's on that split.
+      newest_baseline_mean_iou: on that split, that of the version it was compared with.
       checks: the gate's thresholds with what was measured.
       exports: what was measured of the SavedModel and its exports, by name; empty where none were asked for.
       reasons: why the model was refused or what failed.
@@ -91,6 +96,9 @@ class Run:
     resolution: str
     baseline_mean_iou: float | None
     baseline_version: int
+    baseline_metrics: dict[str, float | None] | None
+    best: Best | None
+    test_digest: str
     newest_span: int | None
     newest_mean_iou: float | None
     newest_baseline_mean_iou: float | None
@@ -216,7 +224,12 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     ends = [metrics.get(name) for name in ("mean_iou_lower", "mean_iou_upper")]
     interval = [end for end in ends if end is not None]
     is_pushed = pushed is not None and _flag(pushed, "pushed")
-    has_pushed = is_pushed and any(item.name == "Pusher" and item.state != "cached" for item in components)
+    has_pushed = (
+        pushed is not None
+        and is_pushed
+        and not _flag(pushed, FOUND_PROPERTY)
+        and any(item.name == "Pusher" and item.state != "cached" for item in components)
+    )
 
     serving = artifacts.get("InfraBlessing")
     exports = json.loads(text_property(serving, "exports") or "{}") if serving else {}
@@ -250,6 +263,9 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         resolution=verdict.resolution,
         baseline_mean_iou=(verdict.baseline_metrics or {}).get("mean_iou"),
         baseline_version=verdict.baseline_version,
+        baseline_metrics=verdict.baseline_metrics,
+        best=verdict.best,
+        test_digest=verdict.test_digest,
         newest_span=newest.span if newest else None,
         newest_mean_iou=newest.metrics.get("mean_iou") if newest else None,
         newest_baseline_mean_iou=((newest.baseline_metrics if newest else None) or {}).get("mean_iou"),

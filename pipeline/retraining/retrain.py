@@ -83,7 +83,7 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
         for problem in notify(config.notify, {**failed, "reasons": reasons}):
             log(f"Notification failed: {problem}")
         raise
-    return Result("ran", run, drift, notify(config.notify, summary(run, drift)))
+    return Result("ran", run, drift, notify(config.notify, summary(config, run, drift)))
 
 
 def own_runs(config: Config) -> list[Run]:
@@ -109,7 +109,7 @@ def _begun(config: Config, before: list[Run]) -> dict[str, Any]:
     with contextlib.suppress(Exception):  # The metadata may be what failed; that is in the notification.
         runs = own_runs(config)
         if len(runs) > len(before):
-            return summary(runs[-1], None)
+            return summary(config, runs[-1], None)
     return {}
 
 
@@ -163,7 +163,9 @@ def _patterns(folder: str) -> list[str]:
     return patterns
 
 
-def summary(run: Run, drift: dict[str, float] | None) -> dict[str, Any]:
-    """A run for programs: everything that is known about it, without its configuration."""
-    values = dataclasses.asdict(run)
-    return {**{key: value for key, value in values.items() if key != "configuration"}, "drift": drift}
+def summary(config: Config, run: Run, drift: dict[str, float] | None) -> dict[str, Any]:
+    """A run for programs: everything that is known about it, without its configuration, and what is deployed now."""
+    from models.serving.versions import deployed_version
+
+    values = {key: value for key, value in dataclasses.asdict(run).items() if key != "configuration"}
+    return {**values, "drift": drift, "deployed_version": deployed_version(config.push_destination)}

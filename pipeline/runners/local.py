@@ -21,6 +21,7 @@ from models.serving.versions import deployed_version
 from models.training.multi_worker import this_worker
 from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
+from pipeline.records.lineage import repeated_version
 from pipeline.records.metadata import Database, database_of, is_failure
 from pipeline.records.recording import begin_run, claim_artifacts, forget_pushes, record_failure
 from pipeline.records.runs import Run, load_run
@@ -72,11 +73,11 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     config.beam.check()
     config.prepare_weights()
     config.prepare_exports()
-    pipeline = create_pipeline(config)
+    database = database_of(config)
+    pipeline = create_pipeline(config, repeated_version=repeated_version(database, config))
     components = [component.id for component in pipeline.components]
     if last:
         components = components[: components.index(last) + 1]
-    database = database_of(config)
     with exclusive(config.output, "running a pipeline"):
         claim_artifacts(config)
         os.makedirs(config.logs_path, exist_ok=True)

@@ -12,10 +12,11 @@ from google.protobuf import json_format
 from tfx.types import standard_artifacts
 from tfx.utils import json_utils, path_utils
 
-from components.evaluator import VERDICT_PROPERTY, Executor
+from components.deployed_model import MEASURED_PROPERTY
+from components.evaluator import VERDICT_PROPERTY, Executor, digest
 from data import contract
 from data.decoding.images import encode_png
-from models.evaluation.gate import Threshold, Verdict
+from models.evaluation.gate import Best, Measured, Threshold, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import GateSettings
 from models.evaluation.tfma_metrics import evaluation_config
@@ -28,7 +29,7 @@ NAMES = ("nothing", "cat", "dog")
 def evaluate(tmp_path, push):
     """Evaluates a model that finds cats in bright pixels, where all is labeled `nothing`; one dark image a slice."""
 
-    def run(gate, slices=(), has_baseline=False, groups=()):
+    def run(gate, slices=(), has_baseline=False, groups=(), versions=None):
         folder = tmp_path / "examples" / "Split-test"
         folder.mkdir(parents=True)
         with tf.io.TFRecordWriter(str(folder / "test.tfrecord")) as writer:
@@ -49,6 +50,10 @@ def evaluate(tmp_path, push):
         push(tmp_path / "serving", 1, class_id=1)
         for artifact in (model, baseline) if has_baseline else (model,):
             shutil.copytree(tmp_path / "serving" / "1", path_utils.serving_model_dir(artifact.uri))
+        if versions is not None:
+            own = digest({"examples": [examples]}, ["test"])
+            text = json.dumps([dataclasses.asdict(one) for one in versions(own)])
+            baseline.set_string_custom_property(MEASURED_PROPERTY, text)
         thresholds = gate if isinstance(gate, list) else GateSettings.model_validate(gate).thresholds()
         Executor().Do(
             {"examples": [examples], "model": [model], "baseline_model": [baseline]},
@@ -58,15 +63,43 @@ def evaluate(tmp_path, push):
                 "thresholds": json.dumps([dataclasses.asdict(threshold) for threshold in thresholds]),
                 "example_splits": json_utils.dumps(["test"]),
                 "fairness_indicator_thresholds": json_utils.dumps(None),
+                "against_best": int(versions is not None),
             },
         )
         verdict = Verdict.from_json(evaluation.get_string_custom_property(VERDICT_PROPERTY))
-        # What Pusher reads, and what other tools do.
+        # What Pusher keeps, and reads, and what other tools do.
+        kept = Measured(**json.loads(blessing.get_string_custom_property(MEASURED_PROPERTY)))
+        assert kept == Measured(0, verdict.test_digest, "model", {"mean_iou": verdict.metrics["mean_iou"]})
         assert blessing.get_int_custom_property("blessed") == verdict.passed
         assert os.listdir(blessing.uri) == ["BLESSED" if verdict.passed else "NOT_BLESSED"]
         return verdict
 
     return run
+
+
+def test_the_best_version_on_the_same_test_images_counts_if_asked_for(evaluate, tmp_path):
+    """Its digest is that of the images, in whatever order and files they are."""
+    verdict = evaluate(
+        {"min": {"mean_iou": 0.1}, "regression": 0.02, "against": "best"},
+        versions=lambda own: [
+            Measured(1, "other", "model", {"mean_iou": 0.9}),
+            Measured(2, own, "model", {"mean_iou": 0.4}),
+        ],
+    )
+    assert verdict.best == Best(2, 0.4, [1])
+    (reason,) = verdict.reasons
+    assert reason.startswith("change of mean IoU against the best version (2) is -0.0250, 0.0050 below -0.02 (gate.reg")
+    folder = tmp_path / "examples" / "Split-test"
+    records = [record.numpy() for record in tf.data.TFRecordDataset(str(folder / "test.tfrecord"))]
+    (folder / "test.tfrecord").unlink()
+    for index, record in enumerate(reversed(records)):
+        with tf.io.TFRecordWriter(str(folder / f"{index}.gz"), "GZIP") as writer:
+            writer.write(record)
+    examples = standard_artifacts.Examples()
+    examples.uri, examples.split_names = str(tmp_path / "examples"), '["test"]'
+    assert digest({"examples": [examples]}, ["test"]) == verdict.test_digest
+    (folder / "0.gz").unlink()
+    assert digest({"examples": [examples]}, ["test"]) != verdict.test_digest
 
 
 def test_a_model_that_reaches_its_thresholds_is_blessed(evaluate):

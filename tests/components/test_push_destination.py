@@ -1,5 +1,6 @@
 """The push destination: versions appear whole, and the baseline is what stood there before the candidate."""
 
+import dataclasses
 import functools
 import json
 import os
@@ -14,8 +15,10 @@ from tfx.types import standard_artifacts
 from tfx.utils import proto_utils
 
 from components import pusher
-from components.deployed_model import NO_VERSION, find_baseline
+from components.deployed_model import MEASURED_PROPERTY, NO_VERSION, find_baseline, measured_versions
+from components.evaluator import BASELINE_VERSION_PROPERTY
 from data.base.errors import UserError
+from models.evaluation.gate import Measured
 from models.serving.signatures import FACTS_PATH
 from models.serving.versions import (
     MARKERS,
@@ -24,6 +27,7 @@ from models.serving.versions import (
     fingerprint,
     model_folder,
     numbers,
+    read_measured,
     roll_back,
     rollbacks,
     rolled_back,
@@ -52,10 +56,13 @@ def artifact(kind, path):
     return result
 
 
-def push_to(destination, model_uri, executor=pusher.Executor):
+def push_to(destination, model_uri, executor=pusher.Executor, baseline_version=None, measured=""):
     """Pushes a model as the Pusher component would; the artifact's folder is new each time."""
     blessing = standard_artifacts.ModelBlessing()
     blessing.set_int_custom_property("blessed", 1)
+    blessing.set_string_custom_property(MEASURED_PROPERTY, measured)
+    if baseline_version is not None:
+        blessing.set_int_custom_property(BASELINE_VERSION_PROPERTY, baseline_version)
     pushed = artifact(standard_artifacts.PushedModel, model_uri.parent / f"pushed_{os.urandom(4).hex()}")
     config = pusher_pb2.PushDestination(
         filesystem=pusher_pb2.PushDestination.Filesystem(base_directory=str(destination))
@@ -155,7 +162,7 @@ def test_stray_folders_hide_no_model_and_are_numbered_over(push, tmp_path):
     assert find_baseline(destination, candidate) == 5
     pushed = push_model(tmp_path / "model")
     assert pushed.get_string_custom_property("pushed_version") == str(stray + 1)
-    assert find_baseline(destination, candidate) == 5
+    assert find_baseline(destination, candidate) == stray + 1
 
 
 def test_an_entry_for_ignore_makes_no_other_classes(tmp_path):
@@ -182,28 +189,88 @@ def test_a_model_that_is_deployed_is_not_pushed_again(push, tmp_path):
     push_model, destination = push
     save_model(tmp_path / "model" / "Format-Serving", 1)
     first = push_model(tmp_path / "model")
-    second = push_model(tmp_path / "model")
+    second = push_model(tmp_path / "model", baseline_version=numbers(destination)[0])
     assert len(numbers(destination)) == 1
     assert first.get_string_custom_property("pushed_version") == second.get_string_custom_property("pushed_version")
     assert second.get_int_custom_property("pushed") == 1
+    # A run that was killed after it had pushed, compared with what it replaced; so does the one that repeats it.
+    repeated = push_model(tmp_path / "model", baseline_version=NO_VERSION)
+    assert [item.get_int_custom_property(pusher.FOUND_PROPERTY) for item in (first, second, repeated)] == [0, 1, 0]
 
 
-def test_the_baseline_is_the_newest_version_that_is_not_the_candidate(tmp_path):
+def test_a_model_is_pushed_only_over_what_it_was_compared_with(push, tmp_path):
+    """Several pipelines may push to one destination, and people roll back while a run goes on."""
+    push_model, destination = push
+    first, second, third = push_three(push_model, tmp_path)
+    save_model(tmp_path / "model_4" / "Format-Serving", 4)
+    for compared, message in ((second, f"version {second}"), (NO_VERSION, "no version")):
+        with pytest.raises(
+            UserError, match=f"version {third} is deployed, but .* compared with {message}, which .*again"
+        ):
+            push_model(tmp_path / "model_4", baseline_version=compared)
+    roll_back(destination)
+    with pytest.raises(UserError, match=f"version {second} is deployed, but .* compared with version {third}"):
+        push_model(tmp_path / "model_4", baseline_version=third)
+    assert numbers(destination) == [first, second]
+    assert not [name for name in os.listdir(destination) if name.startswith(".incoming")]
+    assert push_model(tmp_path / "model_4", baseline_version=second).get_int_custom_property("pushed") == 1
+    # What stands there already is not pushed, whatever it was compared with.
+    assert push_model(tmp_path / "model_4", baseline_version=first).get_int_custom_property("pushed") == 1
+
+
+def test_the_baseline_is_what_is_deployed_even_if_that_is_the_candidate(tmp_path):
     destination = tmp_path / "serving"
     candidate = save_model(tmp_path / "candidate", 3)
     assert find_baseline(str(destination), candidate) == NO_VERSION
     save_model(destination / "1", 1)
     save_model(destination / "2", 2)
     assert find_baseline(str(destination), candidate) == 2
-    # Once pushed, the candidate is still compared with what it replaced.
     shutil.copytree(candidate, destination / "3")
+    assert find_baseline(str(destination), candidate) == 3
+    # A rollback changes the answer, also to a run that repeats the one that pushed it.
+    roll_back(str(destination))
     assert find_baseline(str(destination), candidate) == 2
-    # A rollback by deletion changes the answer.
-    shutil.rmtree(destination / "2")
-    assert find_baseline(str(destination), candidate) == 1
+    assert find_baseline(str(destination), candidate, repeated_version=3) == 2
     # A model of other classes cannot be compared with.
     save_model(destination / "4", 4, class_names=("a", "c"))
     assert find_baseline(str(destination), candidate) == NO_VERSION
+
+
+def test_a_run_that_repeats_the_one_that_pushed_the_candidate_asks_what_that_one_did(tmp_path):
+    destination = tmp_path / "serving"
+    candidate = save_model(destination / "3", 3)
+    assert find_baseline(str(destination), candidate, repeated_version=3) == NO_VERSION
+    save_model(destination / "1", 1)
+    save_model(destination / "2", 2)
+    assert find_baseline(str(destination), candidate, repeated_version=3) == 2
+    # Of what is deployed no more, nothing is repeated.
+    save_model(destination / "4", 4)
+    assert find_baseline(str(destination), candidate, repeated_version=3) == 4
+    # A rollback by deletion changes the answer.
+    for version in ("4", "2"):
+        shutil.rmtree(destination / version)
+    assert find_baseline(str(destination), candidate, repeated_version=3) == 1
+
+
+def test_what_was_measured_of_a_model_is_kept_with_its_version(push, tmp_path):
+    push_model, destination = push
+    numbers = []
+    for value in (1, 2, 3, 4):
+        save_model(tmp_path / f"model_{value}" / "Format-Serving", value, class_names=("a", "c" if value == 2 else "b"))
+        measured = dataclasses.asdict(Measured(0, "digest", "model", {"mean_iou": value / 10}))
+        pushed = push_model(tmp_path / f"model_{value}", measured=json.dumps(measured) if value != 3 else "")
+        numbers.append(int(pushed.get_string_custom_property("pushed_version")))
+    candidate = str(tmp_path / "model_4" / "Format-Serving")
+    assert fingerprint(version_path(destination, numbers[3])) == fingerprint(candidate)
+    assert read_measured(destination, numbers[3]).metrics == {"mean_iou": 0.4}
+    # The second has other classes; an earlier release, which kept nothing, pushed the third; the last is the candidate.
+    first, third = Measured(numbers[0], "digest", "model", {"mean_iou": 0.1}), Measured(numbers[2])
+    assert measured_versions(destination, candidate, 10) == [first, third]
+    assert measured_versions(destination, candidate, 2) == [third]
+    assert measured_versions(destination, candidate, 0) == []
+    # What was rolled back was good on the test split, and not in production.
+    roll_back(destination, numbers[0])
+    assert measured_versions(destination, candidate, 10) == [first]
 
 
 def push_three(push_model, tmp_path):
@@ -250,8 +317,8 @@ def test_a_model_that_was_rolled_back_is_not_pushed_again(push, tmp_path):
     assert f"it is version {third}, which was rolled back" in again.get_string_custom_property("reason")
     # Numbers of versions that were rolled back are not given again.
     save_model(tmp_path / "model_4" / "Format-Serving", 4)
-    assert int(push_model(tmp_path / "model_4").get_string_custom_property("pushed_version")) > third
     assert find_baseline(destination, str(tmp_path / "model_4" / "Format-Serving")) == second
+    assert int(push_model(tmp_path / "model_4").get_string_custom_property("pushed_version")) > third
 
 
 def test_a_folder_without_a_model_survives_a_rollback_and_breaks_no_push(push, tmp_path):
@@ -303,7 +370,8 @@ def test_in_a_bucket_a_version_becomes_a_model_with_its_last_file(bucket, tmp_pa
     assert {blob.name.split("/")[1] for blob in bucket.list_blobs()} == {str(n) for n in numbers(destination)}
     candidate = str(tmp_path / "model_3" / "Format-Serving")
     assert fingerprint(version_path(destination, third)) == fingerprint(candidate)
-    assert find_baseline(destination, candidate) == second
+    assert find_baseline(destination, candidate) == third
+    assert find_baseline(destination, candidate, repeated_version=third) == second
     # A version of which half is there.
     bucket.blob(f"serving/{third + 5}/variables/variables.index").upload_from_string(b"1")
     assert (deployed_version(destination), max(numbers(destination))) == (third, third + 5)

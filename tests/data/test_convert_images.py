@@ -11,10 +11,11 @@ from PIL import Image, UnidentifiedImageError
 
 from data import contract
 from data.base.errors import UserError
-from data.convert import convert, remarks
+from data.convert import convert
 from data.decoding.images import stored_values
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
+from data.remarks import remarks
 from data.spans import converted_beside
 from tests.data.decoding.files import png, tiff
 from tests.data.decoding.test_kinds_of_images import geotiff

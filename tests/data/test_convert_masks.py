@@ -1,6 +1,7 @@
 """Whole conversions of folders whose masks need a word of the user."""
 
 import json
+import pathlib
 import re
 
 import numpy as np
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 
 from data.base.errors import UserError
-from data.convert import convert, remarks
+from data.convert import convert
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from data.masks.consistency import NEAREST_MASKS, NEAREST_PIXELS
@@ -82,7 +83,8 @@ def test_a_class_that_never_occurs_is_named(tmp_path):
     """As where ids start at 1, and the mask with the highest is set aside as one of many."""
     folder = make_folder(tmp_path / "in", [gray(1, 2)])
     report = convert(MaskFolderReader(folder=folder, classes="a,b,c", split=SHARES), str(tmp_path / "out"))
-    assert remarks(report)[0].startswith("fewer than one in a million pixels are of a,")
+    (warning,) = report["warnings"]
+    assert warning.startswith("no pixel is of a: if it should be there, say in a labels.yaml")
 
 
 def test_the_colors_of_masks_are_listed_for_a_label_map(tmp_path):
@@ -120,3 +122,97 @@ def test_what_nearest_changed_is_counted(tmp_path):
 def test_options_that_fit_nothing_are_errors(tmp_path, values, message):
     with pytest.raises(ValueError, match=message):
         MaskFolderReader(folder=str(tmp_path), **values)
+
+
+def in_rgb(mask):
+    return mask.convert("RGB")
+
+
+def in_palette(mask):
+    """Stored as palette indices in no order."""
+    palette = Image.fromarray(np.asarray(mask) // 255 + 3)
+    palette.putpalette([7, 7, 7] * 3 + [0, 0, 0] + [255, 255, 255])
+    return palette
+
+
+def black_and_white(tmp_path, *others):
+    lines = ["- {name: ground, color: [0, 0, 0]}", "- {name: cell, color: [255, 255, 255]}", *others]
+    (tmp_path / "labels.yaml").write_text("\n".join(lines))
+    return str(tmp_path / "labels.yaml")
+
+
+@pytest.mark.parametrize("encoding", [gray, lambda *values: in_rgb(gray(*values)), lambda *v: in_palette(gray(*v))])
+def test_gray_masks_hold_the_colors_of_labels(tmp_path, encoding):
+    folder = make_folder(tmp_path / "in", [encoding(0, 255, 0, 0)])
+    reader = MaskFolderReader(folder=folder, labels=black_and_white(tmp_path), split=SHARES)
+    report = convert(reader, str(tmp_path / "out"))
+    assert report["splits"]["train"]["pixel_shares"] == {"ground": 0.75, "cell": 0.25}
+    assert report["warnings"] == []
+
+
+def test_masks_that_are_mostly_ignored_or_lack_a_class_are_named_with_the_remedy(tmp_path):
+    """Of values that are no colors of the label map, 255 means ignore."""
+    folder = make_folder(tmp_path / "in", [gray(0, 1, 255, 255)])
+    labels = black_and_white(tmp_path, "- {name: other, color: [0, 255, 0]}")
+    report = convert(MaskFolderReader(folder=folder, labels=labels, split=SHARES), str(tmp_path / "out"))
+    absent, ignored = report["warnings"]
+    assert absent.startswith("no pixel is of other: if it should be there, say in a labels.yaml")
+    assert ignored.startswith("50% of the pixels are ignored, so they are neither trained on nor counted: 255 in masks")
+    assert "value: 255 in a labels.yaml" in ignored
+    assert "read by their values, and not by the colors of --labels; --masks-hold colors" in absent
+    assert json.loads((tmp_path / "out" / "conversion.json").read_text())["warnings"] == [absent, ignored]
+    # What the second says.
+    pathlib.Path(labels).write_text("- {name: ground}\n- {name: cell, value: [1, 255]}")
+    report = convert(MaskFolderReader(folder=folder, labels=labels, split=SHARES), str(tmp_path / "other"))
+    assert report["splits"]["train"]["pixel_shares"] == {"ground": 0.25, "cell": 0.75}
+    assert report["warnings"] == []
+
+
+def test_where_colors_contradict_values_the_option_that_decides_is_named(tmp_path):
+    """White is the first class: as a value, 0 is."""
+    folder = make_folder(tmp_path / "in", [gray(0, 255, 0, 0)])
+    (tmp_path / "labels.yaml").write_text("- {name: cell, color: '#ffffff'}\n- {name: ground, color: '#000000'}")
+    options = {"folder": folder, "labels": str(tmp_path / "labels.yaml"), "split": SHARES}
+    with pytest.raises(UserError, match="If the masks hold the colors of --labels, give --masks-hold colors"):
+        convert(MaskFolderReader(**options), str(tmp_path / "out"))
+    report = convert(MaskFolderReader(**options, masks_hold="colors"), str(tmp_path / "out"))
+    assert report["splits"]["train"]["pixel_shares"] == {"cell": 0.25, "ground": 0.75}
+
+
+def in_split_folders(folder, splits=("train", "val", "test")):
+    for split in splits:
+        make_folder(folder / split, [gray(0, 1)])
+    return str(folder)
+
+
+def test_a_split_of_ones_own_tells_what_it_deals_anew(tmp_path):
+    folder = in_split_folders(tmp_path / "in")
+    convert(MaskFolderReader(folder=folder, classes="a,b"), str(tmp_path / "own"))
+
+    def warnings(name, shares):
+        report = convert(MaskFolderReader(folder=folder, classes="a,b", split=shares), str(tmp_path / name))
+        counts = {split: values["examples"] for split, values in report["splits"].items()}
+        return counts, report["warnings"]
+
+    assert json.loads((tmp_path / "own" / "conversion.json").read_text())["warnings"] == []
+    counts, (line,) = warnings("all", SHARES)
+    assert counts != {"train": 18, "eval": 18, "test": 18}
+    assert line.startswith("--split deals anew what the data set itself has divided: of 18 images in train, ")
+    assert re.search(
+        r"; of 18 images in test, (\d+ are now in (train|eval|test)(, |; )){2,3}figures on this test", line
+    )
+    counts, (line,) = warnings("two", "train=0.5,eval=0.5")
+    assert counts["test"] == 18
+    assert line.endswith("; without --split, the splits of the data set stay")
+    # It is what divides train where there is nothing else.
+    two = in_split_folders(tmp_path / "lacks", ("train", "test"))
+    report = convert(MaskFolderReader(folder=two, classes="a,b", split="train=0.5,eval=0.5"), str(tmp_path / "divided"))
+    assert report["warnings"] == []
+
+
+def test_the_command_line_warns_on_standard_error(tmp_path, segpipe):
+    folder = in_split_folders(tmp_path / "in")
+    finished = segpipe("convert", folder, str(tmp_path / "out"), "--classes", "a,b,c", "--split", SHARES)
+    assert finished.returncode == 0, finished.stderr
+    lines = [line for line in finished.stderr.splitlines() if line.startswith("Warning: ")]
+    assert [line.split(":")[1].strip()[:24] for line in lines] == ["no pixel is of c", "--split deals anew what "]

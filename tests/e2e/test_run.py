@@ -20,6 +20,7 @@ from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
 from models.evaluation import metrics
+from models.evaluation.gate import Best, Measured
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
@@ -27,10 +28,11 @@ from models.network import build_model
 from models.serving.inputs import find_inputs
 from models.serving.predict import predict
 from models.serving.signatures import feature_spec, read_facts
-from models.serving.versions import numbers, version_path
+from models.serving.versions import numbers, read_measured, version_path
 from models.settings import ModelSettings
 from models.training import trainer
 from models.training.warm_start import warm_start
+from pipeline.records.lineage import load_history
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import RunFailedError, run_locally
@@ -96,6 +98,32 @@ def test_a_worse_model_is_refused_and_the_deployed_one_stays(first, small_config
     again = run(config)
     assert (again.state, again.reasons) == ("refused", worse.reasons)
     assert set(states(again).values()) == {"cached"}
+
+
+def test_what_only_the_gate_changes_about_is_compared_with_what_is_deployed(
+    first, small_config, output, segpipe, tmp_path
+):
+    """Training comes from the cache, and its model is the deployed one."""
+    config = small_config(output, gate={"min": {"mean_iou": 0.1}, "against": "best"})
+    path = tmp_path / "lower.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    finished = segpipe("run", "--config", str(path))
+    assert finished.returncode == 0, finished.stderr
+    lower = load_runs(database_of(config))[-1]
+    assert states(lower) | {"Trainer": "cached", "Pusher": "done"} == states(lower)
+    assert (lower.state, lower.has_pushed, lower.baseline_version) == ("unchanged", False, first.pushed_version)
+    assert lower.baseline_mean_iou == pytest.approx(first.mean_iou, abs=1e-6)
+    version = first.pushed_version
+    assert f"Deployed model (version {version}, which is this one): {first.mean_iou:.4f}" in finished.stdout
+    assert f"Nothing new; the model is deployed already as version {version}" in finished.stdout
+    assert lower.best == Best(0, None, [])
+    assert "No other version was measured on this test split" in finished.stdout
+    assert read_measured(config.push_destination, version) == Measured(
+        version, lower.test_digest, "model", {"mean_iou": first.mean_iou}
+    )
+    # The version remains the first run's.
+    assert [(item.version, item.run_id) for item in load_history(config)] == [(version, first.run_id)]
+    assert set(states(run(config)).values()) == {"cached"}
 
 
 def test_a_failure_before_a_component_begins_is_kept_with_its_run(first, small_config, output, monkeypatch):

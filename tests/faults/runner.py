@@ -101,8 +101,8 @@ def run(config_path: str, last: str, fault: Fault) -> dict[str, Any]:
 
     create_pipeline = local.create_pipeline
 
-    def with_fault(config: Any) -> Any:
-        pipeline = create_pipeline(config)
+    def with_fault(config: Any, **keywords: Any) -> Any:
+        pipeline = create_pipeline(config, **keywords)
         for component in pipeline.components:
             if component.id == fault.component:
                 fault.patch(component)

@@ -167,6 +167,8 @@ class Reader(Section, abc.ABC):
     on_missing_class: ClassVar[str] = (
         "if it should be there, say in a labels.yaml, with value:, which values of the masks are which class"
     )
+    # What to do if most of its pixels are ignored, likewise.
+    on_ignored: ClassVar[str] = "if they should count, look at what the data set itself marks as unlabeled"
 
     @classmethod
     def recognize(cls, folder: str, files: list[str]) -> Recognition | None:

@@ -102,6 +102,10 @@ class GeotiffReader(PairOptions, MaskOptions, Reader):
         "ignored unless --transparent names their class; and say in a labels.yaml, with value:, which values of the "
         "masks are which class"
     )
+    on_ignored: ClassVar[str] = (
+        "pixels without data in the scene or its mask are ignored (`rio info MASK --nodata` shows the mask's value for "
+        "that) unless --transparent names their class; so is 255, unless it is a class's, by value: in a labels.yaml"
+    )
 
     attribute: str = ""
     warp: bool = False

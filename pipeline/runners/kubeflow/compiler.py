@@ -37,7 +37,10 @@ _DRIVERS = {
         "FindInput",
         {"span": "NUMBER_INTEGER", "input_fingerprint": "STRING", "input_config": "STRING"},
     ),
-    "DeployedModel": ("FindBaseline", {"baseline_version": "NUMBER_INTEGER", "baseline_fingerprint": "STRING"}),
+    "DeployedModel": (
+        "FindBaseline",
+        {"baseline_version": "NUMBER_INTEGER", "baseline_fingerprint": "STRING", "measured": "STRING"},
+    ),
 }
 _UNITS = {"": 1, "m": 1e-3, "k": 1e3, "M": 1e6, "G": 1e9, "T": 1e12}
 _UNITS |= {"Ki": 2**10, "Mi": 2**20, "Gi": 2**30, "Ti": 2**40}

@@ -12,10 +12,10 @@ import tensorflow as tf
 from PIL import Image
 from rasterio.io import MemoryFile
 
-from data.convert import remarks
 from data.decoding.arrays import decode_array
 from data.decoding.images import BadImageError, read_image, upright_size
 from data.decoding.notes import Notes, collecting
+from data.remarks import remarks
 from tests.data.decoding.files import chunk, png, tiff
 
 LIMIT = 10_000

@@ -2,9 +2,20 @@ import pathlib
 import subprocess
 import sys
 
+import pydantic
 import pytest
 
-from models.evaluation.gate import Check, Threshold, Verdict, decide, why_not_pushed, with_min_mean_iou
+from models.evaluation.gate import (
+    Best,
+    Check,
+    Measured,
+    Threshold,
+    Verdict,
+    best_of,
+    decide,
+    why_not_pushed,
+    with_min_mean_iou,
+)
 from models.evaluation.metric_table import METRICS, of_classes
 from models.evaluation.settings import GateSettings
 
@@ -154,3 +165,48 @@ def test_the_docs_have_the_table():
     ]
     begin = text.index("| name |")
     assert text[begin:].split("\n\n")[0].splitlines()[2:] == rows
+
+
+def test_the_best_version_is_found_among_those_of_the_same_test_images():
+    versions = [
+        Measured(1, "a", "model", {"mean_iou": 0.9, "pq": None}),
+        Measured(2, "b", "model", {"mean_iou": 0.7, "pq": 0.4}),
+        Measured(3, "b", "original", {"mean_iou": 0.8}),
+        Measured(4, "b", "model", {"mean_iou": 0.7}),
+        Measured(5, "b", "model", {"mean_iou": 0.6, "pq": 0.3}),
+        Measured(6),
+    ]
+    assert best_of(versions, "mean_iou", "b", "model") == Best(4, 0.7, [1, 3, 6])
+    assert best_of(versions, "pq", "b", "model") == Best(2, 0.4, [1, 3, 4, 6])
+    assert best_of(versions, "mean_iou", "c", "model") == Best(0, None, [1, 2, 3, 4, 5, 6])
+
+
+def test_small_losses_do_not_add_up_against_the_best_version():
+    (change,) = [one for one in GateSettings(regression=0.02).thresholds() if one.key == "gate.regression"]
+
+    def against(best, deployed=0.69):
+        measured = {"": {"mean_iou": 0.68, "mean_iou_change": 0.68 - deployed if deployed else None}}
+        return decide([change], measured, {"": {"mean_iou": deployed}} if deployed else None, best)
+
+    assert [one.passed for one in against(None)] == [True]
+    (check,) = against(Best(17, 0.72, []))
+    assert (check.passed, check.version, check.deployed) == (False, 17, 0.72)
+    assert check.reason == (
+        "change of mean IoU against the best version (17) is -0.0400, 0.0200 below -0.02 (gate.regression); that "
+        "version's mean IoU is 0.7200"
+    )
+    # Where none is better than the deployed one, or none was measured, that is what counts.
+    for best in (Best(17, 0.69, []), Best(0, None, [3])):
+        assert [(one.passed, one.version, one.deployed) for one in against(best)] == [(True, 0, 0.69)]
+    # The deployed one may be of other classes.
+    assert [one.passed for one in against(Best(17, 0.72, []), deployed=None)] == [False]
+    assert against(Best(0, None, []), deployed=None) == []
+    verdict = Verdict({}, None, [check], test_digest="a", best=Best(17, 0.72, [3]))
+    assert Verdict.from_json(verdict.to_json()) == verdict
+
+
+def test_what_is_measured_of_versions_cannot_say_what_is_significant():
+    with pytest.raises(pydantic.ValidationError, match="against: best needs a number for regression"):
+        GateSettings.model_validate({"regression": "not_significantly_worse", "against": "best"})
+    assert GateSettings().compared_versions == 0
+    assert GateSettings.model_validate({"against": "best", "best_of": 3}).compared_versions == 3

@@ -156,6 +156,24 @@ def test_the_page_lets_the_server_read_what_a_browser_cannot(server):
         assert (status, list(found)) == (400, ["error"])
 
 
+def test_the_documented_request_takes_a_photograph_of_several_megabytes(destination, tmp_path):
+    """As the shell of docs/serving.md sends it, to a server with default limits."""
+    (command,) = re.findall(r"^    (.*curl .*)$", (ROOT / "docs" / "serving.md").read_text(), re.MULTILINE)
+    noise = np.random.default_rng(0).integers(0, 256, [1500, 2000, 3]).astype(np.uint8)
+    Image.fromarray(noise).save(tmp_path / "photo.jpg", quality=95)
+    assert 3e6 < (tmp_path / "photo.jpg").stat().st_size < 10e6
+    started = Server(destination)
+    try:
+        # Where the documented port may be taken.
+        command = command.replace("127.0.0.1:8501", f"127.0.0.1:{started.port}")
+        finished = subprocess.run(["bash", "-c", command], cwd=tmp_path, capture_output=True, text=True, check=False)
+    finally:
+        assert started.stop() == 0
+    assert finished.returncode == 0, finished.stderr
+    (prediction,) = json.loads(finished.stdout)["predictions"]
+    assert np.shape(prediction["class_ids"]) == (SIZE, SIZE)
+
+
 def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination):
     """At the image's own size: REST, the page, predict by bands, and the evaluator, of a model that sees 16x16."""
     generator = np.random.default_rng(0)

@@ -1,8 +1,10 @@
 """Records in a real database of ML Metadata: runs in every state, and those of another TFX pipeline beside them."""
 
 import json
+import logging
 import os
 import pathlib
+import shlex
 import socket
 import subprocess
 import sys
@@ -10,11 +12,15 @@ import time
 
 import pytest
 import tensorflow as tf
+import yaml
+from click.testing import CliRunner
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
 from data.base.errors import UserError
-from models.serving.versions import version_path
-from pipeline.records.lineage import load_history, trace
+from models.serving.versions import deployed_version, version_path
+from pipeline.cli.records import history, rollback
+from pipeline.cli.run import retrain
+from pipeline.records.lineage import load_history, repeated_version, trace
 from pipeline.records.metadata import database_of
 from pipeline.records.recording import begin_run, forget_pushes, record_failure
 from pipeline.records.retention import clean
@@ -61,11 +67,11 @@ class Recorder:
         events += [(self.store.get_artifacts_by_id([item])[0], mlmd.Event(type=mlmd.Event.INPUT)) for item in inputs]
         return self.store.put_execution(execution, events, contexts)[1]
 
-    def run(self, run_id, version, until="Report", state=mlmd.Execution.COMPLETE):
+    def run(self, run_id, version, until="Report", state=mlmd.Execution.COMPLETE, **verdict):
         """Records a run that ends with a component in some state."""
         begin_run(database_of(self.config), run_id, self.config)
         root, destination = self.config.artifacts_path, version_path(self.config.push_destination, version)
-        evaluation = {"verdict": json.dumps(VERDICT)}
+        evaluation = {"verdict": json.dumps({**VERDICT, **verdict})}
         push = {"pushed": 1, "pushed_version": str(version), "pushed_destination": destination}
         steps = [
             (
@@ -127,8 +133,8 @@ def test_runs_of_another_pipeline_are_none_of_ours(config, recorder):
         assert [run.run_id for run in load_runs(database_of(config), name)] == ["1", "2"]
     with pytest.raises(NoRunError, match="no run yet of a pipeline named foreign"):
         load_runs(database_of(config), "foreign")
-    history = load_history(config)
-    assert [(item.version, item.run_id, item.mean_iou) for item in history] == [(1, "1", 0.5), (2, "2", 0.5)]
+    versions = load_history(config)
+    assert [(item.version, item.run_id, item.mean_iou) for item in versions] == [(1, "1", 0.5), (2, "2", 0.5)]
     steps = {row.label: row.texts[0] for row in trace(config, 2).sections["Steps"]}
     assert list(steps) == ["ImportExampleGen", "ImportSchemaGen", "Trainer", "Evaluator", "Pusher"]
     assert all(text.endswith(" of run 2") for text in steps.values())
@@ -142,6 +148,55 @@ def test_runs_of_another_pipeline_are_none_of_ours(config, recorder):
     assert os.path.exists(model.uri)
     assert not os.path.exists(model.uri.replace("Trainer/Model/2", "Pusher/PushedModel/2"))
     assert load_history(config)[0].state == "removed"
+
+
+def test_the_history_shows_how_losses_add_up(config, recorder, monkeypatch):
+    """On the same test images at the same size; what was measured on others begins anew."""
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    measured = [(0.70, "a", "model"), (0.69, "a", "model"), (0.5, "b", "model"), (0.68, "a", "model"),
+                (0.9, "a", "original"), (0.71, "a", "model"), (0.3, "", "model"), (0.7, "", "model")]  # fmt: skip
+    for version, (mean_iou, digest, resolution) in enumerate(measured, start=1):
+        recorder.run(str(version), version, metrics={"mean_iou": mean_iou}, test_digest=digest, resolution=resolution)
+    found = [item.below_best for item in load_history(config)]
+    assert found == [None, pytest.approx(0.01), None, pytest.approx(0.02), None, 0, None, None]
+    printed = CliRunner().invoke(history, ["--config", written(config)], catch_exceptions=False).output.splitlines()
+    assert "below best" in printed[0]
+    assert " 0.6800      0.0200 " in printed[4]
+
+
+def test_a_run_knows_the_version_that_it_repeats(config, recorder):
+    assert repeated_version(database_of(config), config) is None
+    recorder.run("1", 1)
+    recorder.run("2", 2)
+    recorder.run("3", 3, until="Trainer", state=mlmd.Execution.FAILED)
+    assert repeated_version(database_of(config), config) == 2
+    # One that was killed between its push and what records it.
+    tf.saved_model.save(tf.Module(), version_path(config.push_destination, 4))
+    assert repeated_version(database_of(config), config) == 4
+    gate = config.gate.model_copy(update={"regression": 0.5})
+    assert repeated_version(database_of(config), config.model_copy(update={"gate": gate})) is None
+    elsewhere = config.push.model_copy(update={"destination": f"{config.output}/elsewhere"})
+    assert repeated_version(database_of(config), config.model_copy(update={"push": elsewhere})) is None
+
+
+def test_an_unchanged_retrain_after_a_rollback_says_how_to_go_back(config, recorder, monkeypatch):
+    monkeypatch.setattr(logging.getLogger(), "handlers", [])
+    recorder.run("1", 1)
+    recorder.run("2", 2)
+    arguments = ["--config", written(config)]
+    output = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output
+    assert output.splitlines() == ["Nothing has changed since run 2 (pushed); nothing was trained."]
+    assert CliRunner().invoke(rollback, arguments, catch_exceptions=False).exit_code == 0
+    *_, where, command = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output.splitlines()
+    assert f"was rolled back, to {config.push_destination}/.rolled-back/2; version 1 is deployed now." in where
+    assert CliRunner().invoke(rollback, shlex.split(command)[-3:], catch_exceptions=False).exit_code == 0
+    assert deployed_version(config.push_destination) == 2
+
+
+def written(config):
+    path = pathlib.Path(config.output).parent / "run.yaml"
+    path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
+    return str(path)
 
 
 _EXECUTIONS = """
@@ -187,8 +242,8 @@ def test_a_run_that_pushed_has_pushed_whatever_fails_after(config, recorder):
     assert (second.state, second.reasons, second.report) == ("failed", ["Report: no space"], None)
     assert (second.has_pushed, second.pushed_version) == (True, 2)
     assert last_decisive([first, second]) == second
-    history = load_history(config)
-    assert [(item.version, item.run_id, item.state) for item in history] == [(1, "1", "older"), (2, "2", "deployed")]
+    versions = load_history(config)
+    assert [(item.version, item.run_id, item.state) for item in versions] == [(1, "1", "older"), (2, "2", "deployed")]
     rows = {row.label: row.texts[0] for row in trace(config, 2).sections["Version"]}
     assert "by run 2" in rows["pushed"]
 
