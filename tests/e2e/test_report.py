@@ -168,19 +168,19 @@ def luminance(colors):
 
 
 @pytest.mark.parametrize(
-    "css",
+    ("css", "noticed"),
     [
-        ".scroll { background: none !important }",
-        "table.gate { width: max-content } table.gate td { padding-right: 5rem }",
-        ".bar { position: absolute; height: 2rem; opacity: 0.5 }",
-        ".faint { color: #888 !important }",
-        ".scroll { overflow: hidden !important }",
-        ".pictures { grid-template-columns: none }",
+        (".scroll { background: none !important }", "scrolls without a sign of it"),
+        (".scroll { overflow: hidden !important }", "cut off"),
+        ("table.gate { width: max-content } .gate td { padding-right: 5rem }", "<="),
+        (".bar { position: absolute; height: 2rem; opacity: 0.5 }", "%"),
+        (".faint { color: #888 !important }", "text"),
+        (".pictures { grid-template-columns: none }", "< 9000"),
     ],
 )
-def test_what_cannot_be_seen_or_read_is_noticed(page, css):
+def test_what_cannot_be_seen_or_read_is_noticed(page, css, noticed):
     page.execute_script(ADD_STYLE, css)
-    with pytest.raises(AssertionError):
+    with pytest.raises(AssertionError, match=noticed):
         test_everything_can_be_seen_and_read(page)
 
 
