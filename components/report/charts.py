@@ -144,7 +144,7 @@ def counts(pairs: np.ndarray) -> str:
 def confusion(rows: np.ndarray) -> str:
     """[C, C] shares of each label's pixels by prediction, of more classes than a table has room for."""
     with mpl.rc_context(_STYLE):
-        figure = Figure((8.0, 8.0), layout="constrained")
+        figure = Figure((4.8, 4.8), layout="constrained")
         axes = figure.subplots()
         axes.imshow(rows, cmap="cividis", vmin=0, vmax=1)
         axes.set(xlabel="prediction", ylabel="label")

@@ -140,6 +140,7 @@ ADD_STYLE = "document.head.appendChild(document.createElement('style')).textCont
 
 def unreadable(page):
     """Texts on whose background, as it is drawn, they have less than a contrast of 4.5 on a tenth of their places."""
+    page.execute_script("scrollTo(0, 0)")  # The slider stays in sight, over other things.
     texts = page.execute_script(TEXTS)
     page.execute_script(ADD_STYLE, WITHOUT_TEXT)
     width, height = page.execute_script(
@@ -173,7 +174,7 @@ def luminance(colors):
         (".scroll { background: none !important }", "scrolls without a sign of it"),
         (".scroll { overflow: hidden !important }", "cut off"),
         ("table.gate { width: max-content } .gate td { padding-right: 5rem }", "<="),
-        (".bar { position: absolute; height: 2rem; opacity: 0.5 }", "%"),
+        (".bar { margin-right: -3rem }", "%"),
         (".faint { color: #888 !important }", "text"),
         (".pictures { grid-template-columns: none }", "< 9000"),
     ],
