@@ -66,13 +66,13 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit:
             for color, (split, of_split) in zip(COLORS, curves.items(), strict=False):
                 points = of_split.get(name, [])
                 label = {"validation": "eval"}.get(split, split)
-                marker = {"marker": "o", "markersize": 3} if len(points) <= _MARKED_POINTS else {}
                 axes.plot(
                     [index + 1 for index, _ in points],
                     [value for _, value in points],
                     color=color,
                     label=label,
-                    **marker,
+                    marker="o" if len(points) <= _MARKED_POINTS else None,
+                    markersize=3,
                 )
             _mark(axes, stages(curves))
             axes.set(xlabel=unit, ylabel=words)
