@@ -6,20 +6,24 @@ import dataclasses
 import glob
 import json
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from data.base.errors import UserError
 from data.base.files import exists, is_remote
-from pipeline.cli.common import SET_OPTION, format_iou, plain_console, quiet, relative
+from pipeline.cli.common import SET_OPTION, format_iou, open_in_browser, plain_console, quiet, relative
 from pipeline.cli.kubeflow_server import connect, server_options
 
 if TYPE_CHECKING:
+    from pipeline.records.retention import Leftover
     from pipeline.records.runs import Run
     from pipeline.records.sections import Row
 
 
+# What `clean` lists one by one.
+_LISTED_BYTES = 10_000
 RUNS_OPTION = click.option(
     "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all runs in output/]"
 )
@@ -143,8 +147,8 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
     click.echo(relative(found.report))
     if open_it and is_remote(found.report):
         raise UserError("the report is not on this machine; copy it here to open it")
-    if open_it and click.launch(found.report):
-        raise UserError("cannot start a browser")
+    if open_it:
+        open_in_browser(found.report)
 
 
 @click.command(no_args_is_help=True)
@@ -279,11 +283,23 @@ def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) ->
     from pipeline.records.retention import clean as run_clean
 
     leftovers = run_clean(config, keep, is_dry_run=not yes)
+    for line in leftover_lines(leftovers, is_done=yes):
+        click.echo(line)
+
+
+def leftover_lines(leftovers: list[Leftover], is_done: bool) -> Iterator[str]:
+    """What is, or would be, deleted; what is too small for a line of its own is counted."""
+    if not leftovers:
+        yield "There is nothing to delete."
+        return
+    small = 0
     for item in leftovers:
-        click.echo(f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})")
+        if item.size < _LISTED_BYTES:
+            small += 1
+        else:
+            yield f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})"
+    if small:
+        yield f"{small} of less than {_LISTED_BYTES / 1e6:g} MB each"
     total = sum(item.size for item in leftovers) / 1e6
-    fate = "deleted" if yes else "would be deleted; to delete them, add --yes"
-    if leftovers:
-        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {fate}")
-    else:
-        click.echo("There is nothing to delete.")
+    fate = "deleted" if is_done else "would be deleted; to delete them, add --yes"
+    yield f"{len(leftovers)} folders and files, {total:.1f} MB, {fate}"

@@ -156,10 +156,12 @@ class Trial:
     """A trial of the tuner.
 
     Attributes:
+      number: counted from 1, in the order in which they began.
       mean_iou: on the eval split.
       values: by dotted keys of the configuration.
     """
 
+    number: int
     mean_iou: float
     values: dict[str, Any]
 
@@ -171,7 +173,7 @@ def load_trials(database: Database, run_id: str) -> list[Trial]:
     if results is None:
         return []
     rows = json.loads(read_bytes(os.path.join(results.uri, "tuner_results.json")))
-    return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
+    return [Trial(int(row.pop("trial_id")) + 1, row.pop("score"), from_choices(row)) for row in rows]
 
 
 def run_executions(store: Store, run_id: str) -> list[mlmd.Execution]:
