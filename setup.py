@@ -10,6 +10,7 @@ setuptools.setup(
     packages=setuptools.find_packages(include=["data*", "models*", "components*", "pipeline*"]),
     package_data={
         "data": ["schema.pbtxt"],
+        "data.base": ["*.css"],
         "data.inspection.page": ["*.html"],
         "components.report": ["*.html"],
         "models.serving.server": ["*.html"],

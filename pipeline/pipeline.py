@@ -28,6 +28,7 @@ from data.base.code_digest import code_digest
 from data.base.digests import Digests
 from data.base.files import find, is_remote
 from data.base.packages import package_versions
+from data.base.pages import STYLE_PATH
 from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.tfma_metrics import evaluation_config
@@ -43,7 +44,7 @@ _CODE = {
     "Trainer": "models.training.trainer",
     "ServingCheck": "components.serving_probe",
 }
-_FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH]}
+_FILES = {"ImportSchemaGen": [contract.SCHEMA_PATH], "Report": [TEMPLATE_PATH, STYLE_PATH]}
 
 
 def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:

@@ -8,7 +8,6 @@ import os
 import pathlib
 from typing import Any
 
-import jinja2
 import numpy as np
 import tensorflow_model_analysis as tfma
 import yaml
@@ -24,6 +23,7 @@ from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, pictures
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from data.base import pages
 from data.base.files import read_bytes
 from data.base.packages import package_versions
 from data.contract import SPLITS
@@ -135,15 +135,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     choices = pictures.choose(names, whole["image_mean_iou"])
     test = artifact_utils.get_split_uri([inputs["examples"]], "test")
     drawn = pictures.draw(model, facts, test, choices)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(TEMPLATE_PATH.parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    environment.filters.update(number=_number, measured=_measured, signed=_signed)
-    template = environment.get_template(TEMPLATE_PATH.name)
+    template = pages.template(TEMPLATE_PATH, number=_number, measured=_measured, signed=_signed)
     for side in pictures.SIDES:
         shown = [{"choice": item.choice, "layers": pictures.layers(item, label_map, side)} for item in drawn]
         html = template.render(page, pictures=shown, label_map=label_map)

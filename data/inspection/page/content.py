@@ -7,10 +7,10 @@ import pathlib
 from collections.abc import Sequence
 from typing import Any
 
-import jinja2
 import numpy as np
 from markupsafe import Markup
 
+from data.base import pages
 from data.inspection.page import charts
 from data.inspection.page.pictures import Picture, choose, draw
 from data.inspection.survey.doubts import Doubt, reasons
@@ -49,14 +49,7 @@ def make_page(processes: Processes, survey: Survey, doubts: Sequence[Doubt]) -> 
     sample = choose(survey)
     wanted = dict.fromkeys([*sample, *(source for pair in pairs for source in pair)])
     pictures = draw(processes, [*wanted], survey.image_type)
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE.parent),
-        autoescape=True,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        undefined=jinja2.StrictUndefined,
-    )
-    page = environment.get_template(_TEMPLATE.name).render(
+    page = pages.template(_TEMPLATE).render(
         survey=survey,
         classes=_class_rows(survey),
         colors=[_css(color) for color in survey.label_map.palette],
