@@ -186,6 +186,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True) -> Pipeline:
         baseline_model=deployed_model.outputs["baseline"],
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=serving_check.outputs["blessing"],
+        pushed_model=pusher.outputs["pushed_model"],
         configuration=config.model_dump(mode="json", exclude={"kubeflow"}),
         max_megabytes=config.report.max_megabytes,
     )

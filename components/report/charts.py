@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+import dataclasses
 import io
 from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 # Stands for the page's text color.
 _INK = "#010203"
 # From Okabe and Ito's palette, which color-blind people can tell apart; all stand out on white and on black.
-_COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7")
+COLORS = ("#0072b2", "#e69f00", "#009e73", "#cc79a7", "#d55e00")
+# Up to so many points of a curve can be told apart.
+_MARKED_POINTS = 40
+# Of images, as shares of the full height and width, in words.
+_SIZES = {0.25: "¼", 0.5: "½", 1.0: "full size"}
 _STYLE = {
     "svg.fonttype": "none",
     "font.family": "sans-serif",
@@ -31,40 +35,87 @@ _STYLE = {
 }
 
 
-def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit: str = "epoch") -> str:
-    """Loss and mean IoU by epoch, or by evaluation.
+@dataclasses.dataclass(frozen=True)
+class Stage:
+    """A part of a training in which all images have one size.
+
+    Attributes:
+      size: in words, of the height and width.
+      first: epoch or evaluation, counted from 1.
+      last: likewise; this one is still part of it.
+    """
+
+    size: str
+    first: int
+    last: int
+
+
+def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit: str = "epoch") -> list[str]:
+    """Loss and mean IoU by epoch, or by evaluation; where images were smaller, the background is shaded.
 
     Args:
       curves: by split (`train`, `validation`) and name (`loss`, `mean_iou`): epochs, counted from 0, and values.
       unit: what is counted.
     """
-    with mpl.rc_context(_STYLE):
-        figure = Figure((9, 3), layout="constrained")
-        for axes, name in zip(figure.subplots(1, 2), ("loss", "mean_iou"), strict=True):
-            for color, (split, of_split) in zip(_COLORS, curves.items(), strict=False):
+    charts = []
+    for name in ("loss", "mean_iou"):
+        with mpl.rc_context(_STYLE):
+            words = name.replace("mean_iou", "mean IoU")
+            figure = Figure((4.8, 3.2), layout="constrained")
+            axes = figure.subplots()
+            for color, (split, of_split) in zip(COLORS, curves.items(), strict=False):
                 points = of_split.get(name, [])
                 label = {"validation": "eval"}.get(split, split)
-                axes.plot([index + 1 for index, _ in points], [value for _, value in points], color=color, label=label)
-            axes.set(xlabel=unit, ylabel=name.replace("mean_iou", "mean IoU"))
+                marker = {"marker": "o", "markersize": 3} if len(points) <= _MARKED_POINTS else {}
+                axes.plot(
+                    [index + 1 for index, _ in points],
+                    [value for _, value in points],
+                    color=color,
+                    label=label,
+                    **marker,
+                )
+            _mark(axes, stages(curves))
+            axes.set(xlabel=unit, ylabel=words)
             axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-            axes.legend()
-        return _svg(figure, f"Learning curves: loss and mean IoU by {unit}")
+            figure.legend(loc="outside upper left", ncols=2)
+            charts.append(_svg(figure, f"Learning curves: {words} by {unit}"))
+    return charts
 
 
-def shares(names: Sequence[str], of_splits: dict[str, Sequence[float]], description: str) -> str:
-    """Bars of shares, 0 to 1, side by side for each name."""
-    with mpl.rc_context(_STYLE):
-        figure = Figure((9, max(2.0, 0.35 * len(names) * len(of_splits) / 2 + 1)), layout="constrained")
-        axes = figure.subplots()
-        thickness = 0.8 / len(of_splits)
-        for index, (color, (split, values)) in enumerate(zip(_COLORS, of_splits.items(), strict=False)):
-            positions = np.arange(len(names)) + (index - (len(of_splits) - 1) / 2) * thickness
-            axes.barh(positions, [100 * value for value in values], thickness, color=color, label=split)
-        axes.set_yticks(np.arange(len(names)), names)
-        axes.invert_yaxis()
-        axes.set_xlabel("%")
-        axes.legend()
-        return _svg(figure, description)
+def stages(curves: dict[str, dict[str, list[tuple[int, float]]]]) -> list[Stage]:
+    """The sizes of images in a training, in their order; none if it was all at the full size, or is not known."""
+    found: list[Stage] = []
+    for index, scale in curves.get("train", {}).get("image_scale", []):
+        # Of several models, which may change their sizes at different times, the mean.
+        size = min(_SIZES, key=lambda known: abs(known - scale))
+        if found and found[-1].size == _SIZES[size]:
+            found[-1] = dataclasses.replace(found[-1], last=index + 1)
+        else:
+            found.append(Stage(_SIZES[size], index + 1, index + 1))
+    return found if len(found) > 1 else []
+
+
+def _mark(axes: Axes, found: Sequence[Stage]) -> None:
+    if not found:
+        return
+    left, right = axes.get_xlim()
+    for stage, later in zip(found, [*found[1:], None], strict=True):
+        start, end = max(left, stage.first - 0.5), right if later is None else later.first - 0.5
+        if later is not None:
+            axes.axvspan(
+                start, end, color=_INK, alpha=0.08 if stage is found[0] and len(found) > 2 else 0.04, linewidth=0
+            )
+            axes.axvline(end, color=_INK, linewidth=0.8, linestyle=(0, (4, 3)))
+        axes.text(
+            (start + end) / 2,
+            1.02,
+            stage.size,
+            transform=axes.get_xaxis_transform(),
+            ha="center",
+            va="bottom",
+            fontsize=9,
+        )
+    axes.set_xlim(left, right)
 
 
 def counts(pairs: np.ndarray) -> str:
@@ -80,38 +131,25 @@ def counts(pairs: np.ndarray) -> str:
             places[:, 0],
             places[:, 1],
             s=16 * np.sqrt(images),
-            color=_COLORS[0],
+            color=COLORS[0],
             alpha=0.6,
             linewidths=0,
             label="images",
         )
         axes.set(xlabel="labeled objects", ylabel="predicted objects")
-        axes.legend()
+        figure.legend(loc="outside upper left", ncols=2)
         return _svg(figure, "Numbers of objects in each image: predicted against labeled")
 
 
-def confusion(matrix: np.ndarray, names: Sequence[str]) -> str:
-    """Shares of each label's pixels by prediction, [C, C] counts by label and prediction."""
+def confusion(rows: np.ndarray) -> str:
+    """[C, C] shares of each label's pixels by prediction, of more classes than a table has room for."""
     with mpl.rc_context(_STYLE):
-        rows = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
-        side = max(3.5, min(9.0, 0.7 * len(names) + 1.5))
-        figure = Figure((side, side), layout="constrained")
+        figure = Figure((8.0, 8.0), layout="constrained")
         axes = figure.subplots()
         axes.imshow(rows, cmap="cividis", vmin=0, vmax=1)
-        if len(names) <= 25:
-            axes.set_xticks(range(len(names)), names, rotation=90)
-            axes.set_yticks(range(len(names)), names)
-        if len(names) <= 12:
-            _write_shares(axes, rows)
         axes.set(xlabel="prediction", ylabel="label")
         axes.spines[:].set_visible(False)
         return _svg(figure, "Confusion matrix: shares of each label's pixels by prediction")
-
-
-def _write_shares(axes: Axes, rows: np.ndarray) -> None:
-    for (row, column), value in np.ndenumerate(rows):
-        color = to_hex("black" if value > 0.5 else "white")
-        axes.text(column, row, f"{100 * value:.1f}", ha="center", va="center", color=color, fontsize=8)
 
 
 def _svg(figure: Figure, description: str) -> str:

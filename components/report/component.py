@@ -38,6 +38,7 @@ class ReportSpec(component_spec.ComponentSpec):
         "baseline_model": component_spec.ChannelParameter(type=standard_artifacts.Model),
         "evaluation": component_spec.ChannelParameter(type=standard_artifacts.ModelEvaluation),
         "infra_blessing": component_spec.ChannelParameter(type=standard_artifacts.InfraBlessing),
+        "pushed_model": component_spec.ChannelParameter(type=standard_artifacts.PushedModel),
     }
     OUTPUTS = {"report": component_spec.ChannelParameter(type=RunReport)}
 
@@ -52,13 +53,20 @@ class Executor(base_executor.BaseExecutor):
         exec_properties: dict[str, Any],
     ) -> None:
         inputs = {name: artifact_utils.get_single_instance(artifacts) for name, artifacts in input_dict.items()}
+        uri = artifact_utils.get_single_uri(output_dict["report"])
         html = content.render(
             inputs,
             json.loads(exec_properties["configuration"]),
             int(exec_properties["max_megabytes"] * 1e6),
+            (self._context.pipeline_run_id if self._context else None) or _kubeflow_run(uri),
         )
-        uri = artifact_utils.get_single_uri(output_dict["report"])
         write_text(os.path.join(uri, REPORT_FILE), html)
+
+
+def _kubeflow_run(uri: str) -> str:
+    """The run's ID on Kubeflow Pipelines, which tells executors of it only by where their outputs go."""
+    before, component, _ = uri.rpartition(f"/{Report.__name__}/")
+    return os.path.basename(before) if component else ""
 
 
 class Report(base_component.BaseComponent):
@@ -76,6 +84,7 @@ class Report(base_component.BaseComponent):
         baseline_model: types.BaseChannel,
         evaluation: types.BaseChannel,
         infra_blessing: types.BaseChannel,
+        pushed_model: types.BaseChannel,
         configuration: dict[str, Any],
         max_megabytes: float,
     ):
@@ -89,6 +98,7 @@ class Report(base_component.BaseComponent):
           baseline_model: the deployed model that the candidate was compared with, or an empty artifact.
           evaluation: output of the Evaluator.
           infra_blessing: output of the serving check.
+          pushed_model: output of the Pusher.
           configuration: the run's configuration.
           max_megabytes: largest size of the file in megabytes of 10⁶ bytes; pictures are shrunk to fit.
         """
@@ -101,6 +111,7 @@ class Report(base_component.BaseComponent):
                 baseline_model=baseline_model,
                 evaluation=evaluation,
                 infra_blessing=infra_blessing,
+                pushed_model=pushed_model,
                 configuration=json.dumps(configuration),
                 max_megabytes=max_megabytes,
                 report=types.Channel(type=RunReport),

@@ -6,11 +6,14 @@ import datetime
 import json
 import os
 import pathlib
+import re
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import tensorflow_model_analysis as tfma
 import yaml
+from markupsafe import Markup, escape
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
 from tfx.types import artifact_utils
@@ -21,7 +24,8 @@ from components.deployed_model import has_model
 from components.drift import distances
 from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
-from components.report import charts, pictures
+from components.report import charts, listing, pictures
+from components.report.identity import identity
 from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
 from data.base import pages
 from data.base.files import read_bytes
@@ -42,15 +46,18 @@ TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
 # Lines of a list that may be long.
 _SHOWN = 100
 _MOST_DOUBTED = 30
+# Classes whose confusions are a table.
+_MOST_IN_TABLE = 25
 
 
-def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max_bytes: int) -> str:
+def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max_bytes: int, run: str) -> str:
     """The report as HTML.
 
     Args:
       inputs: of the component, by name.
       configuration: of the run.
       max_bytes: the most that the file may take; pictures shrink to keep it.
+      run: its name.
     """
     model = path_utils.serving_model_path(inputs["model"].uri)
     facts = read_facts(model)
@@ -70,6 +77,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     models = [os.path.join(inputs["model_run"].uri, name) for name in member_names(facts["train"]["folds"])]
     page = {
         "name": configuration["name"],
+        **identity(run, inputs, configuration, verdict),
         "written": datetime.datetime.now(datetime.timezone.utc).strftime("%Y-%m-%d %H:%M UTC"),
         "resolution": verdict.resolution,
         "gate_passed": verdict.passed,
@@ -111,17 +119,16 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         ],
         "image_sizes": IMAGE_SIZES,
         "region_sizes": [f"{100 * share:g} %" for share in REGION_SIZES],
-        "confusion": charts.confusion(whole["confusion_matrix"], label_map.names),
+        "confusion": _confusion(whole["confusion_matrix"], label_map.names),
         "initial_weights": facts["initial_weights"],
         "begun_with": os.path.basename(facts["deployed_model"]),
         "trained_epochs": facts["trained_epochs"],
         "minutes": facts["train"]["minutes"],
         "models": len(models),
-        "curves": charts.learning_curves(read_curves(models), "evaluation" if facts["train"]["minutes"] else "epoch"),
+        **_training(read_curves(models), facts),
         "doubts": out_of_fold.read(os.path.join(inputs["model_run"].uri, DOUBTS_FILE)),
         "doubts_file": DOUBTS_FILE,
         "most_doubted": _MOST_DOUBTED,
-        "splits": {name: values for name, values in statistics["splits"].items() if values["examples"]},
         **_distributions(statistics, deployed_facts),
         "newest_span": verdict.newest_span,
         "warnings": statistics.get("warnings", []),
@@ -135,13 +142,23 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     choices = pictures.choose(names, whole["image_mean_iou"])
     test = artifact_utils.get_split_uri([inputs["examples"]], "test")
     drawn = pictures.draw(model, facts, test, choices)
-    template = pages.template(TEMPLATE_PATH, number=_number, measured=_measured, signed=_signed)
-    for side in pictures.SIDES:
-        shown = [{"choice": item.choice, "layers": pictures.layers(item, label_map, side)} for item in drawn]
-        html = template.render(page, pictures=shown, label_map=label_map)
+    template = pages.template(
+        TEMPLATE_PATH, number=_number, measured=_measured, signed=_signed, share=_share, breakable=_breakable
+    )
+    html = ""
+    for side in pictures.sides(drawn):
+        shown = [
+            {"choice": item.choice, "size": item.size, "index": index, "layers": pictures.layers(item, label_map, side)}
+            for index, item in enumerate(drawn if side else [])
+        ]
+        pictured = [picture["choice"].name for picture in shown]
+        listed = listing.list_images(names, whole["image_mean_iou"], pictured, max_bytes)
+        html = template.render(
+            page, pictures=shown, side=side, listed=listed, label_map=label_map, found_images=len(names)
+        )
         if len(html.encode()) <= max_bytes:
-            return html
-    return template.render(page, pictures=[], label_map=label_map)
+            break
+    return html
 
 
 def read_curves(folders: list[str]) -> dict[str, dict[str, list[tuple[int, float]]]]:
@@ -171,6 +188,20 @@ def read_curves(folders: list[str]) -> dict[str, dict[str, list[tuple[int, float
     return curves
 
 
+def _training(curves: dict[str, dict[str, list[tuple[int, float]]]], facts: dict[str, Any]) -> dict[str, Any]:
+    """The learning curves, and what must be known to read them."""
+    settings = facts["train"]
+    unit = "evaluation" if settings["minutes"] else "epoch"
+    return {
+        "curves": charts.learning_curves(curves, unit),
+        "stages": charts.stages(curves),
+        "unit": unit,
+        "is_augmented": any((settings.get("augmentation") or {}).values()),
+        "has_dropout": bool(facts["model"].get("dropout")),
+        "is_averaged": bool(settings.get("ema_momentum")),
+    }
+
+
 def _scalar(proto: Any) -> np.ndarray:
     import tensorflow as tf
 
@@ -193,6 +224,17 @@ def _objects(values: dict[str, Any]) -> dict[str, Any]:
             }
             for power in np.flatnonzero(labeled + invented).tolist()
         ],
+    }
+
+
+def _confusion(matrix: np.ndarray, names: Sequence[str]) -> dict[str, Any]:
+    """Of [C, C] counts by label and prediction, the shares of each label: a table, or a chart of many classes."""
+    shares = matrix / np.maximum(matrix.sum(axis=1, keepdims=True), 1)
+    is_table = len(names) <= _MOST_IN_TABLE
+    return {
+        "names": names,
+        "rows": shares.tolist() if is_table else [],
+        "chart": "" if is_table else charts.confusion(shares),
     }
 
 
@@ -242,30 +284,40 @@ def _deployed_facts(baseline: types.Artifact) -> dict[str, Any] | None:
 
 
 def _distributions(statistics: dict[str, Any], deployed: dict[str, Any] | None) -> dict[str, Any]:
-    """Charts of classes and sizes by split; where there is a deployed model, also of what it was trained on."""
-    splits = {name: values for name, values in statistics["splits"].items() if values["examples"]}
-    order = [name for name in (*SPLITS, NEWEST_SPLIT) if name in splits]
-    of_splits = {name: splits[name] for name in order}
+    """Classes and sizes by split; where there is a deployed model, also of what it was trained on."""
+    found = {name: values for name, values in statistics["splits"].items() if values["examples"]}
+    splits = {name: found[name] for name in (*SPLITS, NEWEST_SPLIT) if name in found}
     old = (deployed or {}).get("statistics", {}).get("splits", {}).get("train")
-    if old:
-        of_splits["train, of the deployed model"] = old
+    of_splits = {**splits, **({"train, of the deployed model": old} if old else {})}
     classes = list(splits["train"]["pixel_shares"])
     sizes = sorted({int(size) for values in of_splits.values() for size in values["images_by_pixels"]})
     return {
-        "class_chart": charts.shares(
+        "splits": splits,
+        "class_bars": _bars(
             classes,
             {name: [values["pixel_shares"].get(key, 0) for key in classes] for name, values in of_splits.items()},
-            "Share of pixels of each class, by split",
         ),
-        "size_chart": charts.shares(
+        "size_bars": _bars(
             [f"{_side(size)} to {_side(2 * size)}" for size in sizes],
             {
                 name: [values["images_by_pixels"].get(str(size), 0) / values["examples"] for size in sizes]
                 for name, values in of_splits.items()
             },
-            "Share of images of each size, by split",
         ),
         "drift": distances(splits["train"], old) if old else None,
+    }
+
+
+def _bars(names: list[str], of_splits: dict[str, list[float]]) -> dict[str, Any]:
+    """Shares, 0 to 1, of each name, side by side for each split."""
+    colors = dict(zip(of_splits, charts.COLORS, strict=False))
+    return {
+        "colors": colors,
+        "most": max((share for shares in of_splits.values() for share in shares), default=0) or 1,
+        "rows": [
+            {"name": name, "bars": [(split, colors[split], shares[index]) for split, shares in of_splits.items()]}
+            for index, name in enumerate(names)
+        ],
     }
 
 
@@ -307,6 +359,16 @@ def _measured(value: float | None, check: Check) -> str:
     """A number of a check: counts as they are."""
     is_count = check.metric in METRICS and METRICS[check.metric].is_count
     return _number(value, 0 if is_count else 4)
+
+
+def _share(value: float) -> str:
+    """A share, 0 to 1, in percent; what is not quite nothing does not look like it."""
+    return "< 0.1 %" if 0 < value < 0.0005 else f"{100 * value:.1f} %"
+
+
+def _breakable(name: str) -> Markup:
+    """A name that may be broken into lines where people would."""
+    return Markup(re.sub(r"([/_.-])(?=\w)", r"\1<wbr>", str(escape(name))))
 
 
 def _signed(value: float | None) -> str:

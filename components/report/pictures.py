@@ -24,7 +24,7 @@ from models.serving.signatures import CLASS_IDS, INSTANCE_IDS, SERVING, load
 
 # Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
 _GROUP = 12
-SIDES = (320, 256, 192, 128, 96, 64, 48)
+SIDES = (1024, 640, 448, 320, 256, 192, 128, 96, 64, 48)
 # Vermilion and blue, from Okabe and Ito's palette.
 _ERRORS = [(213, 94, 0), (0, 114, 178)]
 _CLEAR = 255
@@ -70,6 +70,7 @@ class Picture:
 
     Attributes:
       choice: which it is.
+      size: its own width and height.
       pixels: [h, w, 3] uint8.
       label: [h, w] uint8 class ids.
       prediction: [h, w] uint8 class ids.
@@ -77,6 +78,7 @@ class Picture:
     """
 
     choice: Choice
+    size: tuple[int, int]
     pixels: np.ndarray
     label: np.ndarray
     prediction: np.ndarray
@@ -138,6 +140,7 @@ def _picture(choice: Choice, features: Any, serve: Any, facts: dict[str, Any]) -
         objects = _pictured(label, numbers.astype(np.int32), prediction, own, np.array(is_thing), size)
     return Picture(
         choice,
+        (width, height),
         np.array(Image.fromarray(pixels).resize(size, Image.Resampling.LANCZOS, reducing_gap=2)),
         _resized(label, size),
         _resized(prediction, size),
@@ -167,6 +170,12 @@ def _pictured(
     ):
         outcome[np.isin(of_pixels, side.keys[chosen & side.is_thing])] = value
     return PicturedObjects(*(_resized(values, size) for values in (numbers, own, outcome)))
+
+
+def sides(pictures: list[Picture]) -> list[int]:
+    """The lengths to try, longest first, without those that change nothing; at last 0, for no pictures."""
+    longest = max((max(picture.label.shape) for picture in pictures), default=0)
+    return [side for side, smaller in zip(SIDES, (*SIDES[1:], 0), strict=True) if smaller < longest] + [0]
 
 
 def _fit(width: int, height: int, side: int) -> tuple[int, int]:

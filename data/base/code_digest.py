@@ -59,6 +59,11 @@ def tree_digest(import_paths: Iterable[str] = (), root: pathlib.Path = _ROOT) ->
     return _digest({**files, **_own_files(import_paths)}.items())
 
 
+def code_name(import_paths: Iterable[str] = ()) -> str:
+    """What tells code from any other: git's name of the commit, where there is one, and `tree_digest`."""
+    return " ".join(filter(None, (code_version(), tree_digest(import_paths))))
+
+
 def code_version(root: pathlib.Path = _ROOT) -> str:
     """What git calls the commit, with `-dirty` where files differ from it; "" where there is no git work tree."""
     command = ["git", "-C", str(root), "describe", "--always", "--dirty", "--exclude", "*"]

@@ -15,8 +15,8 @@ SIZES = ("small", "medium", "large")
 IMAGE_SIZES = (256**2, 1024**2)
 # Where medium and large regions begin, as shares of their image.
 REGION_SIZES = (0.01, 0.1)
-# Of more than three times as many images, this many of the worst, of the best and of all are named: sums must not grow.
-NAMED_IMAGES = 1000
+# Up to so many images all are named; of more, so many of the worst, of the best and of all: sums must not grow.
+MOST_NAMED, NAMED_IMAGES = 10_000, 3000
 
 
 @dataclasses.dataclass
@@ -107,7 +107,7 @@ class Sums:
 
     def named(self) -> list[tuple[float, str, int]]:
         """The images to name; they do not depend on the order in which images were added."""
-        return self.images if self.count <= 3 * NAMED_IMAGES else _named(self.images)
+        return self.images if self.count <= MOST_NAMED else _named(self.images)
 
     @property
     def group_totals(self) -> np.ndarray:
@@ -119,7 +119,7 @@ class Sums:
             self.groups[name] = self.groups.get(name, 0) + totals
 
     def _forget(self) -> None:
-        if len(self.images) > 6 * NAMED_IMAGES:  # Not at each image: it sorts.
+        if len(self.images) > 2 * MOST_NAMED:  # Not at each image: it sorts.
             self.images = _named(self.images)
 
 

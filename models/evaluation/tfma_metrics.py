@@ -75,7 +75,7 @@ class SegmentationMetrics(metric_types.Metric):
     """All rows of `models/evaluation/metric_table.py`, and arrays, from one sum per slice.
 
     Changes are measured for the candidate if there is a baseline. Arrays: `confusion_matrix` [C, C]; `image_names` and
-    `image_mean_iou`, [images], or, with more than 3,000 images, those of the 1,000 worst, the 1,000 best and 1,000
+    `image_mean_iou`, [images], or, with more than 10,000 images, those of the 3,000 worst, the 3,000 best and 3,000
     others; `mean_iou_replicates` of the bootstrap. With objects also those of PQ (`metric_table.replicates`),
     `object_counts` [images, 2], labeled and predicted ones of at most 3,000 images, and `objects_by_area` [4, 32] of
     `ObjectSums`. With groups also `group_names` [groups] and `group_totals` [groups, 3, C], of each group's pixels.

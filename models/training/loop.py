@@ -125,7 +125,7 @@ def fit(
                 if pace.evaluates:
                     break
             images_per_second = (saved.step - first) * settings.batch_size / (time.monotonic() - started)
-            results = {"train": _results(model)}
+            results = {"train": _results(model) | {"image_scale": 0.5**halvings}}
 
             pace.begin()
             model.reset_metrics()

@@ -10,7 +10,7 @@ import numpy as np
 from models.evaluation.metric_table import METRICS, format_value, in_words, metric_of
 from models.evaluation.metrics import confidence_interval
 from models.evaluation.settings import WATCHED
-from models.evaluation.sums import NAMED_IMAGES
+from models.evaluation.sums import MOST_NAMED, NAMED_IMAGES
 from pipeline.records.sections import Row
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ def _interval_of_difference(
     counts = [one.metrics.get("images") or 0 for one in (run, other_run)]
     common = len(measured.images.keys() & other_measured.images.keys())
     # Of very many, some that the models' results choose are named, and as many that the images themselves do.
-    expected = NAMED_IMAGES if counts[0] > 3 * NAMED_IMAGES else max(len(measured.images), len(other_measured.images))
+    expected = max(len(measured.images), len(other_measured.images)) if counts[0] <= MOST_NAMED else NAMED_IMAGES
     if counts[0] != counts[1] or common < expected:
         return None, "the runs have other test images"
     return confidence_interval(other_measured.replicates[metric] - measured.replicates[metric]), ""

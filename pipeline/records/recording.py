@@ -12,7 +12,7 @@ import uuid
 from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from data.base.code_digest import code_version, tree_digest
+from data.base.code_digest import code_name, tree_digest
 from data.base.digests import Digests
 from data.base.errors import UserError
 from data.base.files import exists, find, is_remote, read_bytes, write_text
@@ -36,7 +36,7 @@ def begin_run(database: Database, run_id: str, config: Config) -> None:
         runs.OUTPUT: absolute(config.output),
         runs.HOST: socket.gethostname(),
         runs.CONFIGURATION: config.model_dump_json(),
-        runs.CODE: " ".join(filter(None, (code_version(), tree_digest(import_paths(config))))),
+        runs.CODE: code_name(import_paths(config)),
         runs.PACKAGES: json.dumps(package_versions()),
         runs.INPUTS_DIGEST: inputs_digest(config),
     }

@@ -9,6 +9,7 @@ from models.evaluation.tfma_metrics import _Sum
 
 def test_sums_name_some_of_many_images_whoever_counted_them(monkeypatch):
     monkeypatch.setattr(sums, "NAMED_IMAGES", 5)
+    monkeypatch.setattr(sums, "MOST_NAMED", 15)
     generator = np.random.default_rng(0)
     confusions = generator.integers(0, 100, [200, 2, 2])
     confusions[3] = 0  # Nothing is labeled: it has no mean IoU.
