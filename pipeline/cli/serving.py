@@ -277,6 +277,13 @@ def _shown(name: str) -> str:
     help="A push destination, which is followed, or a single version.",
 )
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
+@click.option(
+    "--example",
+    "examples",
+    multiple=True,
+    metavar="IMAGE",
+    help="Image, folder, quoted pattern or TFRecord file: the page offers the first six to everyone who opens it.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port",
@@ -337,7 +344,9 @@ def _shown(name: str) -> str:
     show_default=True,
     help="Time to answer it; then 504, and what is left of it is not computed.",
 )
-def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **limits: Any) -> None:
+def serve(
+    model: str, name: str, examples: tuple[str, ...], host: str, port: int, poll_seconds: float, **limits: Any
+) -> None:
     """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
 
     \b
@@ -356,6 +365,7 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     quiet()
     import asyncio
 
+    from models.serving.server.examples import read_examples
     from models.serving.server.follower import Follower
     from models.serving.server.server import Limits, ModelServer
     from models.serving.server.server import serve as run_server
@@ -365,7 +375,9 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     log = logging.getLogger("segpipe.model_server")
     log.handlers[:], log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    server = ModelServer(Follower(model, poll_seconds), name, Limits(**limits))
+    bounds, follower = Limits(**limits), Follower(model, poll_seconds)
+    shown_first = read_examples(examples, follower.model.input, bounds.max_pixels)
+    server = ModelServer(follower, name, bounds, shown_first)
     shown = f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:
