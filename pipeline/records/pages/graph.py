@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping
 
 from markupsafe import Markup, escape
@@ -16,7 +17,7 @@ from markupsafe import Markup, escape
 _BOX_WIDTH, _LANE_WIDTH = 164, 10
 _GAP, _LAYER_GAP, _MARGIN = 14, 30, 3
 _TITLE_HEIGHT, _LINE_HEIGHT, _PADDING = 18, 15, 8
-# How many letters fit into a box, narrow and wide ones alike.
+# How many letters fit into a box; all have the same width, but for those of some scripts, which have twice that.
 _LETTERS = 22
 _SWEEPS = 8
 
@@ -86,16 +87,17 @@ def wrap(text: str) -> list[str]:
     """Breaks a line where it is too long for a box, at blanks and within paths where that is possible."""
     lines = [""]
     for part in re.findall(r"[^ /_,;-]*[ /_,;-]?", text):
-        while len(lines[-1]) + len(part.rstrip()) > _LETTERS:
-            room = _LETTERS - len(lines[-1])
-            if lines[-1] and len(part) <= _LETTERS:
+        if lines[-1] and _length(lines[-1] + part.rstrip()) > _LETTERS and _length(part) <= _LETTERS:
+            lines.append("")
+        for letter in part:
+            if _length(lines[-1] + letter.rstrip()) > _LETTERS:
                 lines.append("")
-            else:
-                lines[-1] += part[:room]
-                part = part[room:]
-                lines.append("")
-        lines[-1] += part
+            lines[-1] += letter
     return [line.strip() for line in lines if line.strip()]
+
+
+def _length(text: str) -> int:
+    return sum(2 if unicodedata.east_asian_width(letter) in "WF" else 1 for letter in text)
 
 
 def _reduced(used: Mapping[str, list[str]]) -> dict[str, list[str]]:
