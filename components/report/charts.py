@@ -130,9 +130,9 @@ def counts(pairs: np.ndarray) -> str:
         axes.scatter(
             places[:, 0],
             places[:, 1],
-            s=16 * np.sqrt(images),
+            s=30 * np.sqrt(images),
             color=COLORS[0],
-            alpha=0.6,
+            alpha=0.8,
             linewidths=0,
             label="images",
         )

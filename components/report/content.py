@@ -345,8 +345,8 @@ def _steps(inputs: dict[str, types.Artifact]) -> list[dict[str, str]]:
     steps, previous = [], None
     for seconds, label in known:
         moment = datetime.datetime.fromtimestamp(seconds, datetime.timezone.utc)
-        took = "" if previous is None else f"{seconds - previous:.0f} s after the step before"
-        steps.append({"label": label, "time": f"{moment:%Y-%m-%d %H:%M:%S} UTC", "took": took})
+        took = "" if previous is None else f"{seconds - previous:.0f} s"
+        steps.append({"label": label, "time": f"{moment:%Y-%m-%d %H:%M:%S}", "took": took})
         previous = seconds
     return steps
 

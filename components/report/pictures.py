@@ -24,7 +24,7 @@ from models.serving.signatures import CLASS_IDS, INSTANCE_IDS, SERVING, load
 
 # Images in each group, and the length of their longer side in pixels, which shrinks until the file is small enough.
 _GROUP = 12
-SIDES = (1024, 640, 448, 320, 256, 192, 128, 96, 64, 48)
+SIDES = (800, 560, 400, 320, 256, 192, 128, 96, 64, 48)
 # Vermilion and blue, from Okabe and Ito's palette.
 _ERRORS = [(213, 94, 0), (0, 114, 178)]
 _CLEAR = 255
