@@ -104,8 +104,8 @@ def load_history(config: Config) -> list[Version]:
     """
     destination = config.push_destination
     by_version = pushed_runs(_runs(database_of(config)), destination)
-    events = rollbacks(destination)
-    numbers = sorted({*by_version, *servable_versions(destination), *rolled_back(destination)})
+    present, aside, events = list(servable_versions(destination)), rolled_back(destination), rollbacks(destination)
+    numbers = sorted({*by_version, *present, *aside})
     if not numbers:
         raise UserError(f"no version was pushed to {destination} yet")
     history = []
@@ -114,7 +114,7 @@ def load_history(config: Config) -> list[Version]:
         history.append(
             Version(
                 version=number,
-                state=_state(number, destination),
+                state=_state(number, present, aside),
                 run_id=run.run_id if run else None,
                 mean_iou=run.mean_iou if run else None,
                 replaced=(run.baseline_version or None) if run else None,
@@ -152,16 +152,15 @@ def trace(config: Config, version: int) -> Lineage:
     store = database.open(read_only=True)
     by_id = {run.run_id: run for run in runs}
     artifacts, steps = upstream(store, [run_outputs(store, run.run_id)["PushedModel"]], by_id)
-    state = _state(version, config.push_destination)
+    state = _state(version, list(servable_versions(config.push_destination)), rolled_back(config.push_destination))
     sections = _sections(path, state != "removed", artifacts, steps, by_id)
     return Lineage(sections, _graph(store, run, state, artifacts, steps), state, run.report)
 
 
-def _state(version: int, destination: str) -> VersionState:
-    present = list(servable_versions(destination))
+def _state(version: int, present: list[int], aside: Container[int]) -> VersionState:
     if version in present:
         return "deployed" if version == present[-1] else "older"
-    return "rolled back" if version in rolled_back(destination) else "removed"
+    return "rolled back" if version in aside else "removed"
 
 
 def statistics_of(config: Config, version: int) -> str | None:
