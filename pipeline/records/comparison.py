@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from data.base.files import is_folder
 from models.evaluation.metric_table import METRICS, format_value, in_words, metric_of
 from models.evaluation.metrics import confidence_interval
 from models.evaluation.settings import WATCHED
@@ -123,15 +124,14 @@ def compare_runs(runs: list[Run]) -> Comparison:
 
 def read_measured(run: Run) -> Measured | None:
     """What a run's evaluation measured of each image; None if there is none any more."""
+    folder = run.folders.get("evaluation")
+    if not folder or not is_folder(folder):
+        return None
     # TFMA takes seconds to load.
     import tensorflow_model_analysis as tfma
 
     from components.evaluator import read_metrics
-    from data.base.files import is_folder
 
-    folder = run.folders.get("evaluation")
-    if not folder or not is_folder(folder):
-        return None
     found: dict[str, Any] = {}
     for model in (tfma.CANDIDATE_KEY, ""):
         found = found or read_metrics(folder, model).get("", {})
