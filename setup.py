@@ -14,7 +14,7 @@ setuptools.setup(
         "data.inspection.page": ["*.html"],
         "components.report": ["*.html"],
         "models.serving.server": ["*.html"],
-        "pipeline.records": ["*.html"],
+        "pipeline.records.pages": ["*.html"],
     },
     install_requires=[
         "tfx>=1.16,<1.22",

@@ -24,7 +24,8 @@ const wide = [...document.querySelectorAll('body *')].filter(element => {
     if (box !== element && getComputedStyle(box).overflowX !== 'visible') return false;
   return getComputedStyle(element).position !== 'fixed';
 });
-return wide.filter(element => !wide.includes(element.parentElement)).map(element => `${element.tagName} ${element.id || element.className.baseVal || element.className}`);
+return wide.filter(element => !wide.includes(element.parentElement))
+  .map(element => `${element.tagName} ${element.id || element.getAttribute('class') || ''}`);
 """
 
 # Boxes that hide a part of what they hold, a table among it; `scrolls` says whether it can be reached.
@@ -33,13 +34,16 @@ return [...document.querySelectorAll('body *')].filter(box => {
   const style = getComputedStyle(box);
   return style.overflowX !== 'visible' && box.clientWidth && box.scrollWidth > box.clientWidth + 1 &&
     box.querySelector('table, svg') && box.checkVisibility();
-}).map(box => ({ box, scrolls: getComputedStyle(box).overflowX !== 'hidden', name: box.querySelector('table, svg').id }));
+}).map(box => {
+  return { box, scrolls: getComputedStyle(box).overflowX !== 'hidden', name: box.querySelector('table, svg').id };
+});
 """
 
 # Texts, in HTML and SVG, whose color is too near to that of what is behind them.
 _UNREADABLE = """
 const rgb = text => (text.match(/[\\d.]+/g) || []).map(Number);
-const light = ([r, g, b]) => [r, g, b].map(v => v / 255).map(v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4)
+const linear = v => v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4;
+const light = ([r, g, b]) => [r, g, b].map(v => linear(v / 255))
   .reduce((sum, v, i) => sum + v * [0.2126, 0.7152, 0.0722][i], 0);
 const contrast = (a, b) => (Math.max(light(a), light(b)) + 0.05) / (Math.min(light(a), light(b)) + 0.05);
 const opaque = color => color.length && (color.length < 4 || color[3] > 0.5);
@@ -55,7 +59,8 @@ function behindInDrawing(text) {
   const x = place.left + place.width / 2, y = place.top + place.height / 2;
   let color = behind(drawing.parentElement);
   for (const shape of drawing.querySelectorAll('rect, path, circle, polygon')) {
-    if (!(shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING) || shape.closest('defs, clipPath')) continue;
+    const isBelow = shape.compareDocumentPosition(text) & Node.DOCUMENT_POSITION_FOLLOWING;
+    if (!isBelow || shape.closest('defs, clipPath')) continue;
     const box = shape.getBoundingClientRect(), style = getComputedStyle(shape), fill = rgb(style.fill);
     const isFilled = style.fill !== 'none' && style.fillOpacity > 0.5 && style.opacity > 0.5 && opaque(fill);
     if (isFilled && box.left < x && x < box.right && box.top < y && y < box.bottom) color = fill;

@@ -11,12 +11,19 @@ if TYPE_CHECKING:
 
 # No name of a file is as long. Values of options, with commas, may be up to a point, and are there to be copied.
 _ENDLESS = re.compile(r"([^\s/]{60})[^\s/]{20000,}|([^\s/,]{60})[^\s/,]{240,}")
+# Python objects in other packages' messages: urllib3 puts its connection before what is wrong.
+_PREFIX = re.compile(r"<[^<>]* at 0x[0-9a-fA-F]+>: ")
+_ADDRESS = re.compile(r"(<[^<>]*?)(?: object)? at 0x[0-9a-fA-F]+>")
 # What moves the cursor or changes colors of a terminal. Line breaks and tabs stay.
 _CONTROLS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 def readable(text: str) -> str:
-    """A message that may quote what files hold, such as a name of 5,000 letters, or one with control characters."""
+    """A message that may quote what files hold, such as a name of 5,000 letters, or one with control characters.
+
+    Where it quotes Python's objects, their addresses in memory go.
+    """
+    text = _ADDRESS.sub(r"\1>", _PREFIX.sub("", text))
     return _CONTROLS.sub(lambda found: ascii(found[0])[1:-1], _ENDLESS.sub(r"\1\2…", text))
 
 

@@ -14,7 +14,7 @@ import numpy as np
 
 from models.evaluation import metrics
 from models.evaluation.metric import Metric
-from models.evaluation.objects.rows import OBJECT_ROWS
+from models.evaluation.objects.rows import OBJECT_ROWS, object_replicates
 from models.evaluation.sums import SIZES, Sums
 
 
@@ -214,3 +214,37 @@ def of_classes(name: str, values: dict[str, Any]) -> dict[str, Any]:
     """The values of a metric by class, by class name; from all values by their names in TFMA's results."""
     prefix = METRICS[name].key("")
     return {key.removeprefix(prefix): value for key, value in values.items() if key.startswith(prefix)}
+
+
+def metric_of(key: str) -> tuple[Metric, str] | None:
+    """The metric that a name in TFMA's results is of, and the class, "" for none; None if there is no such metric."""
+    if key in METRICS:
+        return METRICS[key], ""
+    found = next((metric for metric in METRICS.values() if metric.by_class and key.startswith(metric.key(""))), None)
+    return (found, key.removeprefix(found.key(""))) if found else None
+
+
+def in_words(key: str) -> str:
+    """A name in TFMA's results as people say it."""
+    found = metric_of(key)
+    return found[0].label(found[1]) if found else key
+
+
+def format_value(key: str, value: float | None) -> str:
+    """A value as people read it: numbers of things without decimals."""
+    if value is None:
+        return "–"
+    found = metric_of(key)
+    is_count = found is not None and found[0].is_count and float(value).is_integer()
+    return f"{value:.0f}" if is_count else f"{value:.4f}"
+
+
+def replicates(sums: Sums) -> dict[str, np.ndarray]:
+    """[REPLICATES] float32 of each metric that tasks watch, by its name and `_replicates`.
+
+    Those of two models of the same images can be subtracted, as they are of the same draws of images.
+    """
+    found = {"mean_iou": metrics.mean_iou(sums.replicates)}
+    if sums.objects is not None:
+        found |= {"pq": object_replicates("", sums), "pq_things": object_replicates("_things", sums)}
+    return {f"{name}_replicates": values.astype(np.float32) for name, values in found.items()}

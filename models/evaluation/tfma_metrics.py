@@ -17,7 +17,7 @@ from tensorflow_model_analysis.metrics import metric_types
 from tensorflow_model_analysis.utils import util
 
 from data import contract
-from models.evaluation.metric_table import measure
+from models.evaluation.metric_table import measure, replicates
 from models.evaluation.sums import Sums
 from models.serving.signatures import BOUNDARY, CONFUSION, IMAGE_SIZE, OBJECT_SCORES, OVERLAPS
 
@@ -76,9 +76,9 @@ class SegmentationMetrics(metric_types.Metric):
 
     Changes are measured for the candidate if there is a baseline. Arrays: `confusion_matrix` [C, C]; `image_names` and
     `image_mean_iou`, [images], or, with more than 10,000 images, those of the 3,000 worst, the 3,000 best and 3,000
-    others. With objects also `object_counts` [images, 2], labeled and predicted ones of at most 3,000 images, and
-    `objects_by_area` [4, 32] of `ObjectSums`. With groups also `group_names` [groups] and `group_totals`
-    [groups, 3, C], of each group's pixels.
+    others; `mean_iou_replicates` of the bootstrap. With objects also those of PQ (`metric_table.replicates`),
+    `object_counts` [images, 2], labeled and predicted ones of at most 3,000 images, and `objects_by_area` [4, 32] of
+    `ObjectSums`. With groups also `group_names` [groups] and `group_totals` [groups, 3, C], of each group's pixels.
     """
 
     def __init__(self, class_names: list[str], name: str = "segmentation"):
@@ -134,6 +134,7 @@ def _arrays(sums: Sums) -> dict[str, np.ndarray]:
     return {
         **of_objects,
         **of_groups,
+        **replicates(sums),
         "confusion_matrix": sums.confusion,
         "image_names": np.array([name for name, _ in images]),
         "image_mean_iou": np.array([value for _, value in images]),

@@ -6,7 +6,7 @@ import sys
 
 import click
 
-from data.base.errors import UserError
+from data.base.errors import UserError, readable
 from pipeline.cli import convert, export, kubeflow, records, run, serving
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
@@ -67,7 +67,7 @@ def main() -> None:
         error.show()
         status = EXIT_FAILED
     except (UserError, OSError) as error:
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {readable(str(error))}", err=True)
         status = EXIT_FAILED
     except (click.Abort, KeyboardInterrupt):
         status = _interrupted()

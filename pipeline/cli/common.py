@@ -7,12 +7,14 @@ import math
 import os
 import shlex
 import shutil
+import subprocess
 import sys
 import warnings
 from typing import TYPE_CHECKING
 
 import click
 
+from data.base.errors import UserError
 from data.base.files import is_remote
 from data.base.links import without_link
 
@@ -23,6 +25,8 @@ if TYPE_CHECKING:
     from pipeline.records.runs import Run
 
 
+# For what opens files to say that it cannot.
+_OPENING_SECONDS = 10.0
 EXIT_FAILED = 1
 EXIT_REFUSED = 2
 
@@ -54,6 +58,31 @@ def relative(path: str) -> str:
 def in_command(path: str) -> str:
     """A path as an argument of a command for a shell."""
     return shlex.quote(os.path.join(os.curdir, path) if path.startswith("-") else path)
+
+
+def open_in_browser(path: str) -> None:
+    """Opens a file as the desktop does, without that program's own words.
+
+    Raises:
+      UserError: if that cannot be done.
+    """
+    command = "open" if sys.platform == "darwin" else "xdg-open"
+    reason = f"{command} is not installed"
+    try:
+        opening = subprocess.Popen(
+            [command, path],
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        reason = f"{command} failed" if opening.wait(_OPENING_SECONDS) else ""
+    except OSError:
+        pass
+    except subprocess.TimeoutExpired:  # Without a desktop, it runs the browser itself until that is closed.
+        return
+    if reason:
+        raise UserError(f"no browser can be started here ({reason}); open {path} with one")
 
 
 def plain_console() -> Console:

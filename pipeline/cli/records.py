@@ -6,20 +6,23 @@ import dataclasses
 import glob
 import json
 import os
+from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 import click
 
 from data.base.errors import UserError
-from data.base.files import exists, is_remote
-from pipeline.cli.common import SET_OPTION, format_iou, plain_console, quiet, relative
+from data.base.files import exists, is_remote, write_text
+from pipeline.cli.common import SET_OPTION, format_iou, open_in_browser, plain_console, quiet, relative
 from pipeline.cli.kubeflow_server import connect, server_options
 
 if TYPE_CHECKING:
+    from pipeline.records.retention import Leftover
     from pipeline.records.runs import Run
-    from pipeline.records.sections import Row
 
 
+# What `clean` lists one by one.
+_LISTED_BYTES = 10_000
 RUNS_OPTION = click.option(
     "--config", "config_path", metavar="FILE", help="YAML file of the runs. [default: all runs in output/]"
 )
@@ -143,42 +146,46 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
     click.echo(relative(found.report))
     if open_it and is_remote(found.report):
         raise UserError("the report is not on this machine; copy it here to open it")
-    if open_it and click.launch(found.report):
-        raise UserError("cannot start a browser")
+    if open_it:
+        open_in_browser(found.report)
 
 
 @click.command(no_args_is_help=True)
 @RUNS_OPTION
 @SET_OPTION
-@click.option("--html", "html_path", metavar="FILE", help="Also write the comparison as HTML.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the comparison as a page, with pictures, instead.")
 @click.argument("run_ids", metavar="RUN RUN…", nargs=-1, required=True)
 def compare(
     config_path: str | None, overrides: tuple[str, ...], html_path: str | None, run_ids: tuple[str, ...]
 ) -> None:
-    """Show runs side by side: outcomes, metrics, seconds, and what was configured differently.
+    """Show runs side by side: outcomes, metrics with their differences, seconds, and what was configured differently.
 
-    RUN is the beginning of a run's name in `segpipe runs`.
+    The page that --html writes also shows the test images on which the runs differ most, predicted by the model of
+    each. RUN is the beginning of a run's name in `segpipe runs`.
     """
     if len(run_ids) < 2:
         raise UserError("compare takes at least two runs; `segpipe runs` lists all runs")
+    quiet()
     listed = _load_runs(config_path, overrides)
-    from pipeline.records.comparison import compare_runs
-
     chosen = [_find_run(listed, run_id) for run_id in run_ids]
-    _print_sections("Comparison of runs", {run.run_id: run.report for run in chosen}, compare_runs(chosen), html_path)
+    from pipeline.records.comparison import compare_runs
+    from pipeline.records.sections import to_table
 
-
-def _print_sections(
-    title: str, columns: dict[str, str | None], sections: dict[str, list[Row]], html_path: str | None
-) -> None:
-
-    from pipeline.records.sections import to_html, to_table
-
-    plain_console().print(to_table(list(columns), sections))
+    comparison = compare_runs(chosen)
     if html_path:
-        with open(html_path, "w", encoding="utf-8") as file:
-            file.write(to_html(title, columns, sections))
-        click.echo(f"Written to {html_path}")
+        from pipeline.records.pages.comparison import render
+
+        _write_page(html_path, render(comparison))
+        return
+    names = [f"{letter} {run.run_id}" for letter, run in zip(comparison.letters, chosen, strict=True)]
+    plain_console().print(to_table([*names, *comparison.difference_heads], comparison.sections))
+    for remark in comparison.remarks:
+        click.echo(remark)
+
+
+def _write_page(path: str, html: str) -> None:
+    write_text(path, html)
+    click.echo(f"Written to {relative(path)}")
 
 
 @click.command(no_args_is_help=True)
@@ -224,7 +231,7 @@ def history(config_path: str, overrides: tuple[str, ...], as_json: bool) -> None
 @click.command(no_args_is_help=True)
 @click.option("--config", "config_path", required=True, metavar="FILE", help="YAML file of the runs.")
 @SET_OPTION
-@click.option("--html", "html_path", metavar="FILE", help="Also write the lineage as HTML.")
+@click.option("--html", "html_path", metavar="FILE", help="Write the lineage as a page, with a graph, instead.")
 @click.argument("version", metavar="VERSION", type=click.IntRange(0))
 def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None, version: int) -> None:
     """Show what a pushed version was made of: data, schema, configuration, code, packages, metrics."""
@@ -233,9 +240,15 @@ def lineage(config_path: str, overrides: tuple[str, ...], html_path: str | None,
     config = load_config(config_path, overrides)
     quiet()
     from pipeline.records.lineage import trace
+    from pipeline.records.sections import to_table
 
     found = trace(config, version)
-    _print_sections(f"{config.name}, version {version}", {str(version): found.report}, found.sections, html_path)
+    if html_path:
+        from pipeline.records.pages.lineage import render
+
+        _write_page(html_path, render(config.name, version, found))
+        return
+    plain_console().print(to_table([str(version)], found.sections))
 
 
 @click.command(no_args_is_help=True)
@@ -284,11 +297,23 @@ def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) ->
     from pipeline.records.retention import clean as run_clean
 
     leftovers = run_clean(config, keep, is_dry_run=not yes)
+    for line in leftover_lines(leftovers, is_done=yes):
+        click.echo(line)
+
+
+def leftover_lines(leftovers: list[Leftover], is_done: bool) -> Iterator[str]:
+    """What is, or would be, deleted; what is too small for a line of its own is counted."""
+    if not leftovers:
+        yield "There is nothing to delete."
+        return
+    small = 0
     for item in leftovers:
-        click.echo(f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})")
+        if item.size < _LISTED_BYTES:
+            small += 1
+        else:
+            yield f"{item.size / 1e6:10.2f} MB  {relative(item.path)}  ({item.reason})"
+    if small:
+        yield f"{small} of less than {_LISTED_BYTES / 1e6:g} MB each"
     total = sum(item.size for item in leftovers) / 1e6
-    fate = "deleted" if yes else "would be deleted; to delete them, add --yes"
-    if leftovers:
-        click.echo(f"{len(leftovers)} folders and files, {total:.1f} MB, {fate}")
-    else:
-        click.echo("There is nothing to delete.")
+    fate = "deleted" if is_done else "would be deleted; to delete them, add --yes"
+    yield f"{len(leftovers)} folders and files, {total:.1f} MB, {fate}"

@@ -162,10 +162,11 @@ def _print_trials(trials: list[Trial], keys: list[str]) -> None:
     from models.tuning.search_space import format_value
 
     table = Table(box=None, pad_edge=False)
-    for column in ("mean IoU", *keys):
+    for column in ("trial", "mean IoU", *keys):
         table.add_column(column, justify="right", overflow="fold")
     for trial in trials:
-        table.add_row(format_iou(trial.mean_iou), *(format_value(trial.values[key]) for key in keys))
+        values = (format_value(trial.values[key]) for key in keys)
+        table.add_row(str(trial.number), format_iou(trial.mean_iou), *values)
     click.echo()
     plain_console().print(table)
     sections: dict[str, Any] = {}

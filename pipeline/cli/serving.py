@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import collections
+import contextlib
 import logging
 import os
 import re
-import sys
 import time
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -62,6 +64,7 @@ if TYPE_CHECKING:
     metavar="FILE",
     help="Which values of these masks are which class, as for `segpipe convert`; by default, values are class ids.",
 )
+@click.option("--quiet", "is_quiet", is_flag=True, help="Print errors only, and with --masks the means.")
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
 def predict(
     model: str,
@@ -72,6 +75,7 @@ def predict(
     polygons: bool,
     masks: str | None,
     labels: str | None,
+    is_quiet: bool,
     inputs: tuple[str, ...],
 ) -> int:
     """Segment images: write a mask of class ids and a colored overlay for each, at its own size.
@@ -119,7 +123,8 @@ def predict(
     from data.writing.folders import check_free, folder_of
 
     check_free(output, formats)
-    click.echo("Loading TensorFlow …", err=True)
+    progress = _Progress(is_quiet)
+    progress.tell("Loading TensorFlow …")
     quiet()
     from models.serving.inputs import find_inputs
     from models.serving.predict import predict as run_prediction
@@ -127,7 +132,7 @@ def predict(
     found = find_inputs(list(inputs), output)
     if found.left_out:
         count = len(found.left_out)
-        click.echo(f"{count} results of predict, or files in its output folder, are not taken for images", err=True)
+        progress.tell(f"{count} results of predict, or files in its output folder, are not taken for images")
     paired = {}
     if masks:
         from models.serving.volumes.masks import find_masks
@@ -135,28 +140,39 @@ def predict(
         of_people = find_masks(found.files, masks)
         paired = of_people.paths
         for remark in of_people.remarks:
-            click.echo(_shown(remark), err=True)
-    total = "" if any(".tfrecord" in path for path in found.files) else f"/{len(found.files)}"
-    bad = count = unfit = 0
+            progress.warn(_shown(remark))
+    total = None if any(".tfrecord" in path for path in found.files) else len(found.files)
+    bad = good = unfit = 0
+    shares: collections.Counter[str] = collections.Counter()
+    objects: collections.Counter[str] = collections.Counter()
     measured: list[Measures] = []
-    progress = _Progress()
     predictions = run_prediction(
         model, found.files, output, max_pixels, progress.show, formats, tolerance, polygons, paired, labels or ""
     )
-    for count, prediction in enumerate(predictions, start=1):
-        progress.clear()
-        bad += prediction.error is not None
-        shares = [f"{name} {share:.1%}" for name, share in prediction.class_shares.items() if share]
-        counts = [f"{count} of {name}" for name, count in (prediction.object_counts or {}).items()]
-        outcome = prediction.error or ", ".join(counts + shares)
-        click.echo(f"[{count}{total}] {_shown(prediction.image)}: {outcome}", err=prediction.error is not None)
-        measured += [prediction.measures] if prediction.measures else []
-        if prediction.measures_error:
-            unfit += 1
-            click.echo(f"{_shown(prediction.image)} is not measured: {prediction.measures_error}", err=True)
-    click.echo(f"{count - bad} images written to {output}" + (f"; {bad} could not be used" if bad else ""))
-    for name in dict.fromkeys(formats):
-        click.echo(f"Annotations for {name} are in {folder_of(output, name)}")
+    with progress.of(total):
+        for number, prediction in enumerate(predictions, start=1):
+            progress.done(number)
+            if prediction.error is not None:
+                bad += 1
+                place = f"{number}/{total}" if total else number
+                progress.warn(f"[{place}] {_shown(prediction.image)}: {prediction.error}")
+                continue
+            good += 1
+            shares.update(prediction.class_shares)
+            objects.update(prediction.object_counts or {})
+            measured += [prediction.measures] if prediction.measures else []
+            if prediction.measures_error:
+                unfit += 1
+                progress.warn(f"{_shown(prediction.image)} is not measured: {prediction.measures_error}")
+    if not is_quiet:
+        if found_objects := [f"{count} of {name}" for name, count in objects.items() if count]:
+            click.echo(f"Objects: {', '.join(found_objects)}")
+        if of_classes := [f"{name} {share / good:.1%}" for name, share in shares.items() if share]:
+            click.echo(f"Classes{', mean over the images' if good > 1 else ''}: {', '.join(of_classes)}")
+        unusable = f"; {bad} could not be used" if bad else ""
+        click.echo(f"{good} image{'' if good == 1 else 's'} written to {output}{unusable}")
+        for name in dict.fromkeys(formats):
+            click.echo(f"Annotations for {name} are in {folder_of(output, name)}")
     _echo_means(measured)
     return EXIT_FAILED if bad or unfit else 0
 
@@ -181,29 +197,71 @@ def _echo_means(measured: list[Measures]) -> None:
 
 
 class _Progress:
-    """How far the image at work is, on standard error: in a terminal a line that changes, else one now and then."""
+    """How far the work is, on standard error: on a terminal a bar, else a line now and then.
 
-    _SECONDS = 3.0
+    Args:
+      is_quiet: show warnings only.
+    """
 
-    def __init__(self) -> None:
-        self._is_terminal, self._is_shown = sys.stderr.isatty(), False
+    _SECONDS = 10.0
+
+    def __init__(self, is_quiet: bool):
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+        self._is_quiet = is_quiet
+        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._bar = Progress(
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeRemainingColumn(),
+            TextColumn("{task.description}", markup=False),
+            console=self._console,
+            transient=True,
+            disable=is_quiet or not self._console.is_terminal,
+        )
+        self._total: int | None = None
         self._last = time.monotonic()
+
+    @contextlib.contextmanager
+    def of(self, total: int | None) -> Iterator[None]:
+        """Within its context the bar is shown.
+
+        Args:
+          total: number of images, or None if that is not known.
+        """
+        self._total = total
+        self._task = self._bar.add_task("", total=total)
+        with self._bar:
+            yield
 
     def show(self, image: str, share: float) -> None:
-        """Says how far an image is, unless the last time was a moment ago."""
-        now = time.monotonic()
-        if now - self._last < (self._SECONDS / 10 if self._is_terminal else self._SECONDS):
-            return
-        self._last, self._is_shown = now, self._is_terminal
-        text = f"{_shown(image)}: {share:.0%}"
-        click.echo(f"\r\x1b[K{text}" if self._is_terminal else text, err=True, nl=not self._is_terminal)
+        """Says how far an image is, from 0 to 1."""
+        name = _shown(image)
+        self._bar.update(self._task, description=f"{os.path.basename(name)} {share:.0%}" if share < 1 else "")
+        self._now_and_then(f"{name}: {share:.0%}")
 
-    def clear(self) -> None:
-        """Makes room for another line."""
-        self._last = time.monotonic()
-        if self._is_shown:
-            click.echo("\r\x1b[K", err=True, nl=False)
-            self._is_shown = False
+    def done(self, number: int) -> None:
+        """Says how many images are done."""
+        self._bar.update(self._task, completed=number, description="")
+        self._now_and_then(f"{number:,} of {self._total:,} images" if self._total else f"{number:,} images")
+
+    def tell(self, text: str) -> None:
+        """Shows a line."""
+        if not self._is_quiet:
+            self.warn(text)
+
+    def warn(self, text: str) -> None:
+        """Shows a line, whatever else is shown."""
+        from rich.text import Text
+
+        self._console.print(Text(text), soft_wrap=True)
+
+    def _now_and_then(self, text: str) -> None:
+        """Shows a line where there is no bar, unless the last one was a moment ago."""
+        if not self._console.is_terminal and time.monotonic() - self._last >= self._SECONDS:
+            self._last = time.monotonic()
+            self.tell(text)
 
 
 def _shown(name: str) -> str:
@@ -219,6 +277,13 @@ def _shown(name: str) -> str:
     help="A push destination, which is followed, or a single version.",
 )
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
+@click.option(
+    "--example",
+    "examples",
+    multiple=True,
+    metavar="IMAGE",
+    help="Image, folder, quoted pattern or TFRecord file: the page offers the first six to everyone who opens it.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port",
@@ -279,7 +344,9 @@ def _shown(name: str) -> str:
     show_default=True,
     help="Time to answer it; then 504, and what is left of it is not computed.",
 )
-def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **limits: Any) -> None:
+def serve(
+    model: str, name: str, examples: tuple[str, ...], host: str, port: int, poll_seconds: float, **limits: Any
+) -> None:
     """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
 
     \b
@@ -298,6 +365,7 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     quiet()
     import asyncio
 
+    from models.serving.server.examples import read_examples
     from models.serving.server.follower import Follower
     from models.serving.server.server import Limits, ModelServer
     from models.serving.server.server import serve as run_server
@@ -307,7 +375,9 @@ def serve(model: str, name: str, host: str, port: int, poll_seconds: float, **li
     log = logging.getLogger("segpipe.model_server")
     log.handlers[:], log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    server = ModelServer(Follower(model, poll_seconds), name, Limits(**limits))
+    bounds, follower = Limits(**limits), Follower(model, poll_seconds)
+    shown_first = read_examples(examples, follower.model.input, bounds.max_pixels)
+    server = ModelServer(follower, name, bounds, shown_first)
     shown = f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:

@@ -19,13 +19,26 @@ from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
 from models.evaluation.gate import Verdict
+from models.evaluation.metric_table import format_value, in_words
 from models.serving.versions import deployed_version, rollbacks, rolled_back, servable_versions
 from pipeline.config import Config
 from pipeline.records.metadata import Database, Store, database_of
+from pipeline.records.pages.graph import Node
 from pipeline.records.recording import inputs_digest
-from pipeline.records.runs import RUN_TYPE, NoRunError, Run, component_name, load_runs, run_outputs, text_property
+from pipeline.records.runs import (
+    RUN_TYPE,
+    WITHOUT_EFFECT,
+    NoRunError,
+    Run,
+    component_name,
+    load_runs,
+    run_outputs,
+    text_property,
+)
 from pipeline.records.sections import Row
 
+# In the graph.
+_SHOWN_FOLDERS = 3
 VersionState = Literal["deployed", "older", "rolled back", "removed"]
 
 
@@ -61,10 +74,14 @@ class Lineage:
 
     Attributes:
       sections: rows of one column by heading.
+      graph: the steps that made it and what they began with, each after those whose results it used.
+      state: whether it is deployed.
       report: path of the report of the run that pushed it, or None.
     """
 
     sections: dict[str, list[Row]]
+    graph: list[Node]
+    state: VersionState
     report: str | None
 
 
@@ -105,13 +122,10 @@ def load_history(config: Config) -> list[Version]:
             if measured_on in best:
                 below_best = max(0.0, best[measured_on] - run.mean_iou)
             best[measured_on] = max(best.get(measured_on, 0.0), run.mean_iou)
-        state: VersionState = "deployed" if present and number == present[-1] else "older"
-        if number not in present:
-            state = "rolled back" if number in aside else "removed"
         history.append(
             Version(
                 version=number,
-                state=state,
+                state=_state(number, present, aside),
                 run_id=run.run_id if run else None,
                 mean_iou=run.mean_iou if run else None,
                 below_best=below_best,
@@ -161,8 +175,15 @@ def trace(config: Config, version: int) -> Lineage:
     store = database.open(read_only=True)
     by_id = {run.run_id: run for run in runs}
     artifacts, steps = upstream(store, [run_outputs(store, run.run_id)["PushedModel"]], by_id)
-    is_there = version in servable_versions(config.push_destination)
-    return Lineage(_sections(path, is_there, artifacts, steps, by_id), run.report)
+    state = _state(version, list(servable_versions(config.push_destination)), rolled_back(config.push_destination))
+    sections = _sections(path, state != "removed", artifacts, steps, by_id)
+    return Lineage(sections, _graph(store, run, state, artifacts, steps), state, run.report)
+
+
+def _state(version: int, present: list[int], aside: Container[int]) -> VersionState:
+    if version in present:
+        return "deployed" if version == present[-1] else "older"
+    return "rolled back" if version in aside else "removed"
 
 
 def statistics_of(config: Config, version: int) -> str | None:
@@ -243,12 +264,12 @@ def _sections(
         "Schema": [Row("schema.pbtxt", [_digest(os.path.join(by_type["Schema"].uri, "schema.pbtxt"))])],
         "Code": [Row("segpipe", [training.code])],
         "Packages": [Row(name, [text]) for name, text in training.packages.items()],
-        "Metrics on the test split": [Row(name, [f"{value:.4f}"]) for name, value in metrics.items()],
-        "Metrics on the newest span": [] if newest is None else [Row("mean_iou", [f"{newest:.4f}"])],
+        "Metrics on the test split": [Row(in_words(name), [format_value(name, metrics[name])]) for name in metrics],
+        "Metrics on the newest span": [] if newest is None else [Row("mean IoU", [format_value("mean_iou", newest)])],
         "Configuration": [
             Row(key, [yaml.safe_dump(value, sort_keys=False).removesuffix("...\n").strip()])
-            for key, value in training.configuration.items()
-            if key != "kubeflow"
+            for key, value in _used(training.configuration).items()
+            if key not in WITHOUT_EFFECT
         ],
         "Steps": [
             Row(step.node, [f"{_time(step.execution)}, execution {step.execution.id} of run {step.run_id}"])
@@ -257,10 +278,63 @@ def _sections(
     }
 
 
+def _used(value: Any) -> Any:
+    """Settings without those that are not set."""
+    if not isinstance(value, dict):
+        return value
+    used = {key: _used(item) for key, item in value.items()}
+    return {key: item for key, item in used.items() if item not in (None, "", [], {})}
+
+
+def _graph(
+    store: Store, run: Run, state: VersionState, artifacts: dict[int, mlmd.Artifact], steps: list[Step]
+) -> list[Node]:
+    """A box for each step, for the data and for the versions."""
+    by_type = {artifact.type: artifact for artifact in artifacts.values()}
+    names = {step.execution.id: step.node for step in steps}
+    events = store.get_events_by_execution_ids(sorted(names))
+    makers = {event.artifact_id: names[event.execution_id] for event in events if event.type == mlmd.Event.OUTPUT}
+    used: dict[str, list[str]] = {name: [] for name in names.values()}
+    for event in events:
+        if event.type == mlmd.Event.INPUT and event.artifact_id in makers:
+            used[names[event.execution_id]].append(makers[event.artifact_id])
+    folders = dict.fromkeys(folder for of_split in _inputs(by_type["Examples"]).values() for folder in of_split)
+    train = run.configuration.get("train", {})
+    more = {
+        "Trainer": f"{train['minutes']:g} minutes" if train.get("minutes") else f"{train.get('epochs')} epochs",
+        "Evaluator": f"mean IoU {format_value('mean_iou', run.mean_iou)}",
+        "Pusher": f"on {run.host}",
+    }
+    data, deployed = "Data", f"Version {run.baseline_version}"
+    shown = list(folders)[-_SHOWN_FOLDERS:]
+    lines = ([f"{len(folders)} folders, the last:"] if len(folders) > len(shown) else []) + shown
+    nodes = [Node(data, tuple(lines), kind="thing")]
+    if run.baseline_version:
+        nodes.append(Node(deployed, ("deployed then",), kind="thing"))
+    for step in reversed(steps):
+        is_own = step.run_id == run.run_id
+        begun = {"ImportExampleGen": [data], "DeployedModel": [deployed]}.get(step.node, [])
+        nodes.append(
+            Node(
+                step.node,
+                tuple(filter(None, (more.get(step.node), _time(step.execution).removesuffix(" UTC")))),
+                (*begun, *used[step.node]),
+                "step" if is_own else "earlier",
+            )
+        )
+    return [*nodes, Node(f"Version {run.pushed_version}", (state,), ("Pusher",), "thing")]
+
+
+def _inputs(examples: mlmd.Artifact) -> dict[str, list[str]]:
+    """The folders of each split."""
+    return json.loads(examples.custom_properties[INPUTS_PROPERTY].string_value)
+
+
 def _data(examples: mlmd.Artifact) -> list[Row]:
-    inputs = json.loads(examples.custom_properties[INPUTS_PROPERTY].string_value)
-    rows = [Row(split, ["\n".join(folders)]) for split, folders in inputs.items()]
-    rows.append(Row("newest span", [str(examples.custom_properties["span"].int_value)]))
+    rows = [Row(split, ["\n".join(folders)]) for split, folders in _inputs(examples).items()]
+    # Without spans there is none.
+    if span := examples.custom_properties["span"].int_value:
+        rows.append(Row("newest span", [str(span)]))
     rows.append(Row("fingerprint", [examples.custom_properties["input_fingerprint"].string_value]))
     report = os.path.join(examples.uri, REPORT_FILE)
     if exists(report):

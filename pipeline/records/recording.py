@@ -56,7 +56,7 @@ def inputs_digest(config: Config) -> str:
     Files count by what they hold. Only those are read that look changed since the last time.
     """
     digest = hashlib.sha256()
-    settings = config.model_dump(mode="json", exclude={"kubeflow", "notify", "retrain", "beam", "metadata"})
+    settings = config.model_dump(mode="json", exclude=set(runs.WITHOUT_EFFECT))
     for part in (settings, package_versions(), tree_digest(import_paths(settings))):
         digest.update(json.dumps(part, sort_keys=True).encode() + b"\0")
     weights = {model.chosen_encoder.starting_weights(download=True).path for model in config.models}

@@ -25,6 +25,8 @@ ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refused", "pushed", "unchanged"]
 # The states of runs that came to a decision about a model, and need no second try.
 DECIDED: tuple[State, ...] = ("pushed", "refused", "unchanged")
+# Sections of the configuration on which results do not depend.
+WITHOUT_EFFECT = ("kubeflow", "notify", "retrain", "beam", "metadata")
 _REPORT_FILE = "report.html"
 # The type of TFX's contexts of runs, and the properties that segpipe adds to its own.
 RUN_TYPE = "pipeline_run"
@@ -76,6 +78,7 @@ class Run:
       pushed_path: that version's folder, or None.
       has_pushed: whether this run pushed that version, whatever failed after; False if an earlier one did.
       report: path of the HTML file, or None.
+      folders: where its `examples`, `model` and `evaluation` are, as far as it has them; `clean` may have deleted them.
       configuration: the run's whole configuration.
       code: git's name of the commit, and a digest.
       packages: versions of the packages that the results depend on.
@@ -109,6 +112,7 @@ class Run:
     pushed_path: str | None
     has_pushed: bool
     report: str | None
+    folders: dict[str, str]
     configuration: dict[str, Any]
     code: str
     packages: dict[str, str]
@@ -167,10 +171,12 @@ class Trial:
     """A trial of the tuner.
 
     Attributes:
+      number: counted from 1, in the order in which they began.
       mean_iou: on the eval split.
       values: by dotted keys of the configuration.
     """
 
+    number: int
     mean_iou: float
     values: dict[str, Any]
 
@@ -182,7 +188,7 @@ def load_trials(database: Database, run_id: str) -> list[Trial]:
     if results is None:
         return []
     rows = json.loads(read_bytes(os.path.join(results.uri, "tuner_results.json")))
-    return [Trial(row.pop("score"), from_choices({key: row[key] for key in row if key != "trial_id"})) for row in rows]
+    return [Trial(int(row.pop("trial_id")) + 1, row.pop("score"), from_choices(row)) for row in rows]
 
 
 def run_executions(store: Store, run_id: str) -> list[mlmd.Execution]:
@@ -216,6 +222,8 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     executions = run_executions(store, context.name)
     components = [_component(execution) for execution in executions]
     artifacts = _outputs(store, executions)
+    # The deployed model, an output of a run too, has the same type.
+    model = _outputs(store, [item for item in executions if component_name(item) == "Trainer"]).get("Model")
     report, examples, pushed = (artifacts.get(name) for name in ("components.RunReport", "Examples", "PushedModel"))
     evaluation = artifacts.get("ModelEvaluation")
     text = text_property(evaluation, "verdict") if evaluation else ""
@@ -276,6 +284,11 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         pushed_path=text_property(pushed, "pushed_destination") if pushed and is_pushed else None,
         has_pushed=has_pushed,
         report=os.path.join(report.uri, _REPORT_FILE) if report else None,
+        folders={
+            name: artifact.uri
+            for name, artifact in (("examples", examples), ("model", model), ("evaluation", evaluation))
+            if artifact
+        },
         configuration=_configuration(context),
         code=text_property(context, CODE),
         packages=json.loads(text_property(context, PACKAGES) or "{}"),

@@ -1,17 +1,12 @@
-"""Rows under headings, for the terminal and as HTML."""
+"""Rows under headings."""
 
 from __future__ import annotations
 
 import dataclasses
-import pathlib
 from typing import TYPE_CHECKING
-
-import jinja2
 
 if TYPE_CHECKING:
     from rich.table import Table
-
-_TEMPLATE_PATH = pathlib.Path(__file__).with_name("sections.html")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -22,18 +17,20 @@ class Row:
       label: the line's name.
       texts: one for each column.
       best: index of the best value, or None if no value is best.
+      differences: for each column but the first, by how much it differs from the first; none where that says nothing.
     """
 
     label: str
     texts: list[str]
     best: int | None = None
+    differences: tuple[str, ...] = ()
 
 
 def to_table(columns: list[str], sections: dict[str, list[Row]]) -> Table:
     """A table for the terminal; the best value of a row is bold.
 
     Args:
-      columns: the heads of the columns.
+      columns: the heads of the columns, those of differences last.
       sections: rows by heading.
     """
     from rich.table import Table
@@ -48,19 +45,5 @@ def to_table(columns: list[str], sections: dict[str, list[Row]]) -> Table:
             table.add_row(Text(heading, style="bold underline"))
         for row in rows:
             cells = [Text(text, style="bold" if index == row.best else "") for index, text in enumerate(row.texts)]
-            table.add_row(row.label, *cells)
+            table.add_row(row.label, *cells, *row.differences)
     return table
-
-
-def to_html(title: str, columns: dict[str, str | None], sections: dict[str, list[Row]]) -> str:
-    """A self-contained HTML page.
-
-    Args:
-      title: the page's heading.
-      columns: the heads of the columns, each with the path of the file that it links to, or None.
-      sections: rows by heading.
-    """
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(_TEMPLATE_PATH.parent), autoescape=True, trim_blocks=True, lstrip_blocks=True
-    )
-    return environment.get_template(_TEMPLATE_PATH.name).render(title=title, columns=columns, sections=sections)

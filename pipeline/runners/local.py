@@ -15,7 +15,7 @@ from tfx.orchestration.pipeline import Pipeline
 from tfx.orchestration.portable import runtime_parameter_utils
 from tfx.orchestration.portable.launcher import Launcher
 
-from data.base.errors import UserError
+from data.base.errors import UserError, readable
 from data.base.locking import exclusive
 from models.serving.versions import deployed_version
 from models.training.multi_worker import this_worker
@@ -94,7 +94,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
             error, where = failure, "the run"
             if isinstance(failure, ComponentError) and isinstance(failure.__cause__, Exception):
                 error, where = failure.__cause__, failure.component
-            reason = f"{type(error).__name__}: {error}"
+            reason = readable(f"{type(error).__name__}: {error}")
             if isinstance(error, UserError):
                 reason = str(error)
             elif is_failure(error):

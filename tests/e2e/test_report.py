@@ -16,6 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from components.report import listing, pictures
+from pipeline.records.comparison import signed
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import run_locally
@@ -307,7 +308,7 @@ def test_groups_of_images_are_apart():
     assert pictures.choose(names[:1], np.array([np.nan])) == []
 
 
-def test_report_and_compare_find_runs(first, small_config, output, segpipe, tmp_path):
+def test_report_and_compare_find_runs(first, small_config, output, segpipe, browser, tmp_path):
     config = small_config(output)
     path = tmp_path / "run.yaml"
     path.write_text(yaml.safe_dump(config.model_dump(mode="json")))
@@ -328,12 +329,35 @@ def test_report_and_compare_find_runs(first, small_config, output, segpipe, tmp_
         "Drift",
     ):
         assert part in text
-    html = tmp_path / "comparison.html"
-    compared = segpipe("compare", first.run_id, other.run_id, "--config", str(path), "--html", str(html))
+    compared = segpipe("compare", first.run_id, other.run_id, "--config", str(path))
     assert compared.returncode == 0, compared.stderr
     (epochs,) = re.findall(r"^train.epochs +(\d+) +(\d+)", compared.stdout, re.MULTILINE)
     assert epochs == ("6", "1")
-    text = html.read_text()
-    assert f'<td class="best">{first.mean_iou:.4f}</td><td>{other.mean_iou:.4f}</td>' in text
+    difference = signed(other.mean_iou - first.mean_iou)
+    assert re.search(
+        rf"^mean IoU +{first.mean_iou:.4f} +{other.mean_iou:.4f} +{difference}", compared.stdout, re.MULTILINE
+    )
+
+    # The gate compared them too, image by image.
+    ends = [other.metrics[f"mean_iou_change_{end}"] for end in ("lower", "upper")]
+    html = tmp_path / "comparison.html"
+    written = segpipe("compare", first.run_id, other.run_id, "--config", str(path), "--html", str(html))
+    assert written.stdout == f"Written to {html}\n", written.stderr
+    browser.get(html.as_uri())
+    text = browser.find_element(By.TAG_NAME, "body").text
+    interval = f"95 % interval {signed(ends[0])} to {signed(ends[1])}, paired over the same test images"
+    assert f"B is worse than A: mean IoU {difference} ({interval})" in text
+    settings = browser.find_elements(By.CSS_SELECTOR, ".settings tbody th")
+    assert [row.text for row in settings] == ["train.epochs", "train.learning_rate"]
+    rows = browser.find_elements(By.CSS_SELECTOR, ".differing")
+    assert len(rows) == 6
+    captions = [caption.text for caption in rows[0].find_elements(By.TAG_NAME, "figcaption")]
+    assert captions == ["image", "label", "prediction of A", "prediction of B"]
+    spreads = [abs(a - b) for a, b in (map(float, re.findall(r"[AB] (\d\.\d+)", row.text)) for row in rows)]
+    assert spreads == sorted(spreads, reverse=True)
+    assert spreads[0] > 0.05
+    assert browser.execute_script("return [...document.images].every(image => image.naturalWidth > 0)")
+    for form in forms(browser):
+        assert faults(browser) == [], form
     alone = segpipe("compare", first.run_id, "--config", str(path))
     assert (alone.returncode, "at least two runs" in alone.stderr) == (1, True)

@@ -230,13 +230,17 @@ def test_versions_are_listed_traced_rolled_back_and_cleaned(schedule, segpipe, f
     assert "train 75, eval 10, test 20; set aside 0" in rows["Data: conversion"]
     assert "epochs: 2" in rows["Configuration: train"]
     assert rows["Packages: tensorflow"] == tf.__version__
-    assert rows["Metrics on the test split: mean_iou"] == f"{runs[1].mean_iou:.4f}"
+    assert rows["Metrics on the test split: mean IoU"] == f"{runs[1].mean_iou:.4f}"
     assert f"version {first}" in rows["Version: compared with"]
     assert runs[1].run_id in rows["Steps: Trainer"]
     assert runs[0].run_id in rows["Steps: Transform"]
     page = tmp_path / "lineage.html"
-    assert segpipe("lineage", "--config", str(path), str(second), "--html", str(page)).returncode == 0
+    assert segpipe("lineage", "--config", str(path), str(second), "--html", str(page)).stdout == f"Written to {page}\n"
     assert f"small, version {second}" in page.read_text()
+    graph = {node.name: node for node in trace(config, second).graph}
+    assert (graph["Transform"].kind, graph["Trainer"].kind) == ("earlier", "step")
+    assert set(graph["Evaluator"].used) >= {"Trainer", "DeployedModel", "ImportExampleGen"}
+    assert graph["DeployedModel"].used == (f"Version {first}", "Trainer")
     with pytest.raises(UserError, match=r"knows of no push to .*/7; `segpipe history` lists all versions"):
         trace(config, 7)
 

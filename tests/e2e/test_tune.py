@@ -50,7 +50,10 @@ def test_a_search_goes_on_after_a_kill_and_the_next_run_takes_its_best_values(sm
     assert len(trials) == 3
     assert [trial.mean_iou for trial in trials] == sorted((trial.mean_iou for trial in trials), reverse=True)
     table, _, best = finished.stdout.partition("The best values, for the configuration file:")
-    assert [line.split()[0] for line in table.splitlines()[-4:-1]] == [f"{trial.mean_iou:.4f}" for trial in trials]
+    assert sorted(trial.number for trial in trials) == [1, 2, 3]
+    assert [line.split()[:2] for line in table.splitlines()[-4:-1]] == [
+        [str(trial.number), f"{trial.mean_iou:.4f}"] for trial in trials
+    ]
     values = trials[0].values
     assert yaml.safe_load(best) == {
         "train": {"learning_rate": values["train.learning_rate"], "loss": values["train.loss"]},

@@ -48,13 +48,14 @@ def _mean(quality: str, part: str) -> Callable[[Sums], float]:
     return lambda sums: float(metrics.mean_over_classes(_COMPUTE[quality](_objects(sums).totals)[_chosen(part, sums)]))
 
 
-def _replicates(part: str, sums: Sums) -> np.ndarray:
+def object_replicates(part: str, sums: Sums) -> np.ndarray:
+    """[REPLICATES] of PQ over all classes (""), `_things` or `_stuff`."""
     of_classes = panoptic_quality.panoptic_quality(_objects(sums).replicates)
     return metrics.mean_over_classes(of_classes[:, _chosen(part, sums)])
 
 
 def _interval_end(part: str, end: int) -> Callable[[Sums], float]:
-    return lambda sums: metrics.confidence_interval(_replicates(part, sums))[end]
+    return lambda sums: metrics.confidence_interval(object_replicates(part, sums))[end]
 
 
 def _change(part: str) -> Callable[[Sums, Sums], float]:
@@ -64,7 +65,7 @@ def _change(part: str) -> Callable[[Sums, Sums], float]:
 def _change_end(part: str, end: int) -> Callable[[Sums, Sums], float]:
     def compute(candidate: Sums, deployed: Sums) -> float:
         # Both draw the same images, so their differences are paired.
-        return metrics.confidence_interval(_replicates(part, candidate) - _replicates(part, deployed))[end]
+        return metrics.confidence_interval(object_replicates(part, candidate) - object_replicates(part, deployed))[end]
 
     return compute
 

@@ -10,7 +10,7 @@ import logging
 import pathlib
 import signal
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,12 +18,14 @@ import orjson
 import prometheus_client
 from aiohttp import web
 
+from data.base import pages
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png, read_image
 from data.decoding.pictures import picture_of
 from data.label_map import LabelMap
 from data.writing.objects import is_edge
 from models.serving.server.batching import Answer, Batcher, BusyError
+from models.serving.server.examples import Example
 from models.serving.server.follower import Follower
 from models.serving.server.requests import (
     BadRequestError,
@@ -93,10 +95,18 @@ class ModelServer:
       follower: keeps the model.
       name: the model's name in the paths.
       limits: limits on requests.
+      examples: images that the page offers to everyone.
     """
 
-    def __init__(self, follower: Follower, name: str = "segpipe", limits: Limits | None = None):
-        self.follower, self._name, self._limits = follower, name, limits or Limits()
+    def __init__(
+        self,
+        follower: Follower,
+        name: str = "segpipe",
+        limits: Limits | None = None,
+        examples: Sequence[Example] = (),
+    ):
+        self.follower, self._name, self._limits, self._examples = follower, name, limits or Limits(), examples
+        self._page_text = pages.template(_PAGE).render(name=name)
         self._metrics = _Metrics(self)
         self.batcher = Batcher(
             lambda: follower.model,
@@ -117,6 +127,7 @@ class ModelServer:
                 web.get("/healthz", self._health),
                 web.get("/metrics", self._prometheus),
                 web.get(f"{model}/facts", self._facts),
+                web.get(f"{model}/examples/{{number:[0-9]+}}", self._example),
                 *(
                     route
                     for path in (model, f"{model}/versions/{{version:[0-9]+}}")
@@ -179,11 +190,10 @@ class ModelServer:
         return response
 
     async def _page(self, _: web.Request) -> web.Response:
-        text = _PAGE.read_text(encoding="utf-8").replace("{{ name }}", self._name)
         # The page needs nothing but itself and this server.
         inline = "style-src 'unsafe-inline'; script-src 'unsafe-inline'; img-src data: blob:"
         policy = f"default-src 'none'; connect-src 'self'; {inline}"
-        return web.Response(text=text, content_type="text/html", headers={"Content-Security-Policy": policy})
+        return web.Response(text=self._page_text, content_type="text/html", headers={"Content-Security-Policy": policy})
 
     async def _health(self, _: web.Request) -> web.Response:
         return web.Response(text="ok\n")
@@ -196,8 +206,31 @@ class ModelServer:
         """What clients need to interpret the maps: classes with their colors, and how images were resized."""
         facts = self.follower.model.facts
         classes = [label.model_dump() for label in LabelMap.model_validate(facts["label_map"]).classes]
-        takes_pictures = self.follower.model.input.image_type.is_usual
-        return _json({"classes": classes, "preprocessing": facts["preprocessing"], "takes_pictures": takes_pictures})
+        return _json(
+            {
+                "classes": classes,
+                "preprocessing": facts["preprocessing"],
+                "takes_pictures": self.follower.model.input.image_type.is_usual,
+                "version": self.follower.model.version,
+                "examples": [{"name": example.name, "small": example.small} for example in self._examples],
+            }
+        )
+
+    async def _example(self, request: web.Request) -> web.Response:
+        """An example, as `_read` answers with a file."""
+        number = int(request.match_info["number"])
+        if number >= len(self._examples):
+            raise web.HTTPNotFound(reason=f"There are {len(self._examples)} examples")
+        encoded = self._examples[number].encoded
+        body = await asyncio.to_thread(lambda: self._with_picture(encoded))
+        return web.Response(body=body, content_type="application/json")
+
+    def _with_picture(self, encoded: bytes) -> bytes:
+        """An image as the model takes it, and as people see it."""
+        shape = self.follower.model.input
+        shown = encode_png(np.ascontiguousarray(picture_of(encoded, shape.band_names, shape.nodata)))
+        parts = (("b64", encoded), ("png", shown))
+        return orjson.dumps({name: base64.b64encode(content).decode() for name, content in parts})
 
     def _check_version(self, request: web.Request) -> None:
         wanted = request.match_info.get("version")
@@ -235,14 +268,9 @@ class ModelServer:
         body = await self._receive(request)
         if not isinstance(body, bytes):
             return body
-        shape = self.follower.model.input
 
         def read() -> bytes:
-            image = read_image(body, None, self._limits.max_pixels)
-            shown = encode_png(np.ascontiguousarray(picture_of(image.encoded, shape.band_names, shape.nodata)))
-            return orjson.dumps(
-                {name: base64.b64encode(content).decode() for name, content in (("b64", image.encoded), ("png", shown))}
-            )
+            return self._with_picture(read_image(body, None, self._limits.max_pixels).encoded)
 
         try:
             return web.Response(body=await asyncio.to_thread(read), content_type="application/json")

@@ -13,7 +13,7 @@ import click
 
 from data.base.errors import UserError
 from data.base.files import is_remote, write_text
-from pipeline.cli.common import quiet, relative
+from pipeline.cli.common import open_in_browser, quiet, relative
 from pipeline.cli.data_sets.formats import FormatCommand, as_options, given, make_reader
 from pipeline.cli.data_sets.recognized import recognized
 
@@ -86,8 +86,8 @@ def inspect(
     for line in summarize(found, doubts):
         click.echo(line)
     click.echo(f"Written to {relative(output)}")
-    if open_it and click.launch(output):
-        raise UserError("cannot start a browser")
+    if open_it:
+        open_in_browser(output)
 
 
 def _most_useful(total: int | None) -> int:

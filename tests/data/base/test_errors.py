@@ -28,3 +28,15 @@ def test_what_is_too_long_for_options_does_not():
 def test_errors_travel_between_processes():
     for error in (UserError("a\0"), BadImageError("a\0")):
         assert str(pickle.loads(pickle.dumps(error))) == "a\\x00"
+
+
+def test_messages_of_other_packages_come_without_addresses():
+    connection = "<urllib3.connection.HTTPConnection object at 0x7f2499b8cd60>"
+    reason = "Failed to establish a new connection: [Errno 111] Connection refused"
+    assert str(UserError(f"s3://bucket: {connection}: {reason}")) == f"s3://bucket: {reason}"
+    assert str(UserError(f"(Caused by NewConnectionError('{connection}: {reason}'))")) == (
+        f"(Caused by NewConnectionError('{reason}'))"
+    )
+    assert str(UserError(f"cannot pickle {test_errors_travel_between_processes} and {object()}")) == (
+        "cannot pickle <function test_errors_travel_between_processes> and <object>"
+    )

@@ -17,6 +17,7 @@ from data.inspection.survey.doubts import find_doubts
 from data.inspection.survey.inputs import DataSet
 from data.inspection.survey.processes import Processes
 from data.inspection.survey.survey import survey
+from tests.pages import faults, forms
 
 NAMES = ("ground", "<b>thing</b>", "rare & small")
 HOSTILE = "<img src=x onerror=alert(1)>"
@@ -79,6 +80,11 @@ def test_it_needs_nothing_but_itself_and_logs_no_error(page, written):
     assert page.execute_script("return [...document.images].every(image => image.naturalWidth > 0 && image.alt)")
     assert page.execute_script("return document.scripts.length") == 0
     assert written.stat().st_size < 1_000_000
+
+
+def test_it_fits_every_screen(page):
+    for form in forms(page):
+        assert faults(page) == [], form
 
 
 def test_names_are_text_whatever_they_hold(page):

@@ -243,11 +243,16 @@ def test_the_command_line_goes_on_after_bad_files(segpipe, model, tmp_path):
     for _ in range(2):
         finished = segpipe("predict", "--model", model, "--output", str(photos / "out"), str(photos))
         assert finished.returncode == 1
-        assert finished.stdout.splitlines()[-1] == f"2 images written to {photos}/out; 1 could not be used"
+        shares, written = finished.stdout.splitlines()
+        assert shares == "Classes, mean over the images: cat 100.0%"
+        assert written == f"2 images written to {photos}/out; 1 could not be used"
         assert [line for line in finished.stderr.splitlines() if line.startswith("[")] == [
             f"[1/3] {photos}/bad_.png: it is empty"
         ]
     assert "4 results of predict, or files in its output folder, are not taken for images" in finished.stderr
+    silent = segpipe("predict", "--quiet", "--model", model, "--output", str(photos / "out"), str(photos))
+    assert (silent.returncode, silent.stdout) == (1, "")
+    assert silent.stderr == f"[1/3] {photos}/bad_.png: it is empty\n"
     large = tmp_path / "large.png"
     Image.fromarray(noise(70, 70)).save(large)
     out = str(tmp_path / "tiles")
@@ -271,7 +276,34 @@ def test_the_command_line_says_how_far_a_large_image_is(warm_python, tiled, tmp_
     assert len(shares) == 8
     assert shares == sorted(set(shares))
     assert shares[-1] == 100
-    assert finished.stdout.splitlines()[-1] == f"1 images written to {tmp_path}/out"
+    assert finished.stdout.splitlines()[-1] == f"1 image written to {tmp_path}/out"
+
+
+_ON_A_TERMINAL = """
+import os, sys, threading
+leader, follower = os.openpty()
+shown = []
+def read():
+    while text := os.read(leader, 10000):
+        shown.append(text)
+threading.Thread(target=read, daemon=True).start()
+sys.stderr = os.fdopen(follower, "w")
+from pipeline.cli import serving
+serving.predict(sys.argv[1:], standalone_mode=False)
+print("the end", file=sys.stderr, flush=True)
+while b"the end" not in b"".join(shown):
+    pass
+print(b"".join(shown).decode())
+"""
+
+
+def test_a_terminal_shows_a_bar(warm_python, model, tmp_path):
+    for name in ("a.png", "b.png"):
+        save(tmp_path / "photos" / name)
+    arguments = ("--model", model, "--output", str(tmp_path / "out"), str(tmp_path / "photos"))
+    finished = warm_python("-c", _ON_A_TERMINAL, *arguments, TERM="xterm-256color", COLUMNS="100")
+    assert "2/2" in finished.stdout, finished.stderr
+    assert "\x1b[2K" in finished.stdout, "the bar goes when all is done"
 
 
 _PEAK = """

@@ -26,9 +26,12 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.support.wait import WebDriverWait
 
+from data.base.errors import UserError
 from data.contract import SegmentationExample
 from data.decoding.images import encode_png
 from models.serving.loaded_model import LoadedModel
+from models.serving.server.examples import read_examples
+from tests.pages import faults, forms
 
 pytestmark = pytest.mark.one_line
 ROOT = pathlib.Path(__file__).parents[3]
@@ -127,9 +130,15 @@ def destination(tmp_path_factory, push):
 
 
 @pytest.fixture(scope="module")
-def server(destination):
+def server(destination, tmp_path_factory):
+    examples = tmp_path_factory.mktemp("examples")
+    half = Image.new("RGB", (64, 32))
+    half.paste((220, 220, 220), (0, 0, 32, 32))
+    half.save(examples / "half.tif")
     started = Server(
         destination,
+        "--example",
+        str(examples),
         "--receive-seconds",
         "2",
         "--max-body-megabytes",
@@ -453,3 +462,60 @@ def test_the_page_shows_the_classes_of_a_picture(server, browser, tmp_path):
     message = browser.find_element(By.ID, "message")
     WebDriverWait(browser, SECONDS).until(lambda _: "notes.jpg is not an image" in message.text)
     assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def pixels(file):
+    image = Image.open(file)
+    return image.mode, np.asarray(image)
+
+
+def test_an_example_is_tried_with_a_click_and_its_results_are_saved(server, browser, tmp_path):
+    browser.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
+    browser.get(f"http://127.0.0.1:{server.port}/")
+    wait = WebDriverWait(browser, SECONDS)
+    wait.until(lambda page: page.find_element(By.CSS_SELECTOR, "#examples button").is_displayed())
+    assert [item.text for item in browser.find_elements(By.CSS_SELECTOR, "#classes li")] == ["nothing", "cat", "dog"]
+    assert "will be here" in browser.find_element(By.ID, "empty").text
+    assert not browser.find_element(By.ID, "no-examples").is_displayed()
+    assert not browser.find_element(By.ID, "downloads").is_displayed()
+    for form in forms(browser):
+        assert faults(browser) == [], form
+
+    browser.find_element(By.CSS_SELECTOR, "#examples button").click()
+    wait.until(lambda page: page.find_element(By.ID, "downloads").is_displayed())
+    assert browser.find_element(By.ID, "message").text == "half"
+    assert "50.0 %" in browser.find_element(By.ID, "classes").text
+    browser.find_element(By.ID, "save-mask").click()
+    browser.find_element(By.ID, "opacity").send_keys(Keys.END)
+    browser.find_element(By.ID, "save-picture").click()
+    saved = [tmp_path / "half_mask.png", tmp_path / "half_overlay.png"]
+    wait.until(lambda _: all(file.exists() for file in saved))
+    mode, class_ids = pixels(saved[0])
+    assert (mode, class_ids.shape) == ("L", (32, 64))
+    assert (class_ids[:, 8].tolist(), class_ids[:, 56].tolist()) == ([1] * 32, [0] * 32)
+    _, colors = pixels(saved[1])
+    assert (colors.shape[:2], colors[16, 8, :3].tolist()) == ((32, 64), [230, 159, 0])
+    for form in forms(browser):
+        assert faults(browser) == [], form
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
+
+
+def test_nobody_gets_an_image_that_was_not_named(server):
+    status, _, found = server.request("GET", "/v1/models/segpipe/facts")
+    assert (status, [example["name"] for example in found["examples"]]) == (200, ["half"])
+    assert server.request("GET", "/v1/models/segpipe/examples/0")[0] == 200
+    assert server.request("GET", "/v1/models/segpipe/examples/1")[0] == 404
+
+
+def test_examples_are_the_first_images_that_the_model_can_take(destination, tmp_path):
+    model = LoadedModel(str(destination / "1"), 1)
+    for index in range(8):
+        Image.new("RGB", (400, 200), (index, 0, 0)).save(tmp_path / f"{index}.png")
+    found = read_examples([str(tmp_path)], model.input, 1_000_000)
+    assert [example.name for example in found] == ["0", "1", "2", "3", "4", "5"]
+    assert max(len(example.small) for example in found) < 5000
+    assert read_examples([], model.input, 1_000_000) == []
+    with pytest.raises(UserError, match=r"--example .*/0.png: 400x200 pixels are more than the limit of 100"):
+        read_examples([str(tmp_path)], model.input, 100)
+    with pytest.raises(UserError, match=r"nowhere.png: No such file"):
+        read_examples([str(tmp_path / "nowhere.png")], model.input, 100)

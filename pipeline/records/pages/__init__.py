@@ -1,0 +1,1 @@
+"""How do comparisons of runs and lineages of versions look in a browser?"""
