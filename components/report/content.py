@@ -26,7 +26,7 @@ from components.evaluator import VERDICT_PROPERTY, read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, listing, pictures
 from components.report.identity import identity
-from components.serving_check import BLESSED_PROPERTY, REASON_PROPERTY
+from components.serving_check import BLESSED_PROPERTY, EXPORTS_PROPERTY, REASON_PROPERTY
 from data.base import pages
 from data.base.files import read_bytes
 from data.base.packages import package_versions
@@ -40,6 +40,8 @@ from models.evaluation.gate import Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import WATCHED
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
+from models.exports.exports import SAVED_MODEL
+from models.exports.settings import ExportSettings
 from models.serving.signatures import read_facts
 
 TEMPLATE_PATH = pathlib.Path(__file__).with_name("template.html")
@@ -85,6 +87,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
         "serving_passed": bool(serving.get_int_custom_property(BLESSED_PROPERTY)),
         "serving_reason": serving.get_string_custom_property(REASON_PROPERTY),
         "serving": json.loads(read_bytes(os.path.join(serving.uri, "measured.json"))),
+        "exports": _exports(serving, configuration),
         "baseline_version": verdict.baseline_version,
         "watched": METRICS[watched].words,
         "interval_values": [whole[f"{watched}_{end}"] for end in ("lower", "upper")],
@@ -277,6 +280,24 @@ def _classes(
             "before": before.get(METRICS["iou"].key(label.name)),
         }
         for label in label_map.classes
+    ]
+
+
+def _exports(serving: types.Artifact, configuration: dict[str, Any]) -> list[dict[str, Any]]:
+    """The SavedModel and its exports, with the least mean IoU of each; none where none were asked for."""
+    found = json.loads(serving.get_string_custom_property(EXPORTS_PROPERTY) or "{}")
+    if not found:
+        return []
+    losses = ExportSettings.model_validate(configuration["export"]).max_losses
+    reference = found[SAVED_MODEL]["mean_iou"]
+    return [
+        {
+            **item,
+            "name": "SavedModel" if name == SAVED_MODEL else name,
+            "least": reference - losses[name] if name in losses and reference is not None else None,
+            "megabytes": item["bytes"] / 1e6 if item["bytes"] else None,
+        }
+        for name, item in found.items()
     ]
 
 

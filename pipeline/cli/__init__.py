@@ -7,9 +7,10 @@ import sys
 import click
 
 from data.base.errors import UserError, readable
-from pipeline.cli import convert, export, kubeflow, records, run, serving
+from pipeline.cli import convert, kubeflow, records, run
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
+from pipeline.cli.models import export, serving
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})

@@ -262,7 +262,7 @@ def test_the_command_line_goes_on_after_bad_files(segpipe, model, tmp_path):
 
 _IMPATIENT = """
 import sys
-from pipeline.cli import serving
+from pipeline.cli.models import serving
 serving._Progress._SECONDS = 0.0
 serving.predict(sys.argv[1:])
 """
@@ -288,7 +288,7 @@ def read():
         shown.append(text)
 threading.Thread(target=read, daemon=True).start()
 sys.stderr = os.fdopen(follower, "w")
-from pipeline.cli import serving
+from pipeline.cli.models import serving
 serving.predict(sys.argv[1:], standalone_mode=False)
 print("the end", file=sys.stderr, flush=True)
 while b"the end" not in b"".join(shown):
