@@ -66,13 +66,13 @@ def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit:
             for color, (split, of_split) in zip(COLORS, curves.items(), strict=False):
                 points = of_split.get(name, [])
                 label = {"validation": "eval"}.get(split, split)
-                marker = {"marker": "o", "markersize": 3} if len(points) <= _MARKED_POINTS else {}
                 axes.plot(
                     [index + 1 for index, _ in points],
                     [value for _, value in points],
                     color=color,
                     label=label,
-                    **marker,
+                    marker="o" if len(points) <= _MARKED_POINTS else None,
+                    markersize=3,
                 )
             _mark(axes, stages(curves))
             axes.set(xlabel=unit, ylabel=words)
@@ -144,7 +144,7 @@ def counts(pairs: np.ndarray) -> str:
 def confusion(rows: np.ndarray) -> str:
     """[C, C] shares of each label's pixels by prediction, of more classes than a table has room for."""
     with mpl.rc_context(_STYLE):
-        figure = Figure((8.0, 8.0), layout="constrained")
+        figure = Figure((4.8, 4.8), layout="constrained")
         axes = figure.subplots()
         axes.imshow(rows, cmap="cividis", vmin=0, vmax=1)
         axes.set(xlabel="prediction", ylabel="label")

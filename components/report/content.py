@@ -147,11 +147,12 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     )
     html = ""
     for side in pictures.sides(drawn):
+        chosen = drawn if side else []
         shown = [
-            {"choice": item.choice, "size": item.size, "index": index, "layers": pictures.layers(item, label_map, side)}
-            for index, item in enumerate(drawn if side else [])
+            {"choice": item.choice, "size": item.size, "layers": pictures.layers(item, label_map, side)}
+            for item in chosen
         ]
-        pictured = [picture["choice"].name for picture in shown]
+        pictured = [item.choice.name for item in chosen]
         listed = listing.list_images(names, whole["image_mean_iou"], pictured, max_bytes)
         html = template.render(
             page, pictures=shown, side=side, listed=listed, label_map=label_map, found_images=len(names)

@@ -173,6 +173,9 @@ def test_records_of_others_train_with_workers_a_cache_on_disk_weights_and_bfloat
     assert "mixed_bfloat16, 1 replica(s)" in log.read_text()
     assert "epoch 1/6 at 1/4 of the size" in log.read_text()
     assert not list(tmp_path.glob("segpipe-cache-*"))
+    report = " ".join(pathlib.Path(result.report).read_text().split())
+    assert "¼ of the height and width from epoch 1 to 2, ½ of the height and width from epoch 3 to 4." in report
+    assert report.count(">¼</text>") == report.count(">½</text>") == report.count(">full size</text>") == 2
 
     # Without names of their own, predictions are numbered.
     test_file = str(foreign / "test-0.tfrecord.gz")

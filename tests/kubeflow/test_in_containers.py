@@ -90,7 +90,7 @@ def test_a_run_ends_with_a_pushed_model_and_a_report(first: pathlib.Path, volume
     assert verdict["metrics"]["mean_iou"] > 0.5
     assert verdict["baseline_metrics"] is None
     report = (first / "Report" / "report" / "report.html").read_text()
-    assert "brain-mri" in report
+    assert f"<title>brain-mri, version {version}, run {first.name}</title>" in report
     assert not list(first.rglob(".incomplete-*"))
 
 
