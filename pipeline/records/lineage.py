@@ -310,7 +310,7 @@ def _graph(
     lines = ([f"{len(folders)} folders, the last:"] if len(folders) > len(shown) else []) + shown
     nodes = [Node(data, tuple(lines), kind="thing")]
     if run.baseline_version:
-        nodes.append(Node(deployed, ("deployed then",), kind="thing"))
+        nodes.append(Node(deployed, ("compared with",), kind="thing"))
     for step in reversed(steps):
         is_own = step.run_id == run.run_id
         begun = {"ImportExampleGen": [data], "DeployedModel": [deployed]}.get(step.node, [])

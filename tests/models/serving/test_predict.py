@@ -280,7 +280,7 @@ def test_the_command_line_says_how_far_a_large_image_is(warm_python, tiled, tmp_
 
 
 _ON_A_TERMINAL = """
-import os, sys, threading
+import os, sys, threading, time
 leader, follower = os.openpty()
 shown = []
 def read():
@@ -292,7 +292,7 @@ from pipeline.cli.models import serving
 serving.predict(sys.argv[1:], standalone_mode=False)
 print("the end", file=sys.stderr, flush=True)
 while b"the end" not in b"".join(shown):
-    pass
+    time.sleep(0.01)
 print(b"".join(shown).decode())
 """
 

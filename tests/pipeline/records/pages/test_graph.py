@@ -17,7 +17,7 @@ FOLDERS = (
 )
 GRAPH = [
     Node("Data", FOLDERS, kind="thing"),
-    Node("Version 1795745998", ("deployed then",), kind="thing"),
+    Node("Version 1795745998", ("compared with",), kind="thing"),
     Node("ImportSchemaGen", (TIME,), (), "earlier"),
     Node("ImportExampleGen", (TIME,), ("Data",)),
     Node("StatisticsGen", (TIME,), ("ImportExampleGen", "ImportSchemaGen")),
