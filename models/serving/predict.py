@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any
+from concurrent import futures
+from typing import Any, TypeVar
 
 import numpy as np
 import tensorflow as tf
-from PIL import Image, PngImagePlugin
+from PIL import Image
 
 from data.base.errors import UserError, one_line
 from data.decoding.images import BadImageError, read_image
@@ -24,7 +26,8 @@ from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
 from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result, read_images
-from models.serving.loaded_model import LoadedModel, load_model, strips
+from models.serving.loaded_model import LoadedModel, WholeImage, load_model, strips
+from models.serving.pictures import draw_overlay, save_pictures
 from models.serving.scenes.predict import find_scene, predict_scene
 from models.serving.volumes.masks import values_of_masks
 from models.serving.volumes.measures import Measures, measure_file, surface_distance
@@ -33,6 +36,9 @@ from models.serving.volumes.prediction import SegmentedVolume, mask_extension, p
 # What only models that tell objects apart have.
 _OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
 _OF_IMAGES = {"overlay", "height", "width"}
+# Of which two may be in memory.
+_SMALL_PIXELS = 2**22
+_T = TypeVar("_T")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -136,8 +142,7 @@ def predict(
 
     A model that tells objects apart has `NAME_instances.png` and `NAME_panoptic.png` too, and all of its objects are
     in the files of `data.writing.objects`. Of a volume there is a mask of its own kind (`models.serving.volumes`) and
-    nothing else. Each prediction is also a line of `predictions.jsonl`. One image at a time
-    is in memory.
+    nothing else. Each prediction is also a line of `predictions.jsonl`. Of large images one is in memory at a time.
 
     Args:
       model: folder of a SavedModel, or a push destination, whose deployed version is taken.
@@ -239,52 +244,71 @@ class _Predictor:
     references: _References
 
     def predictions(self, inputs: dict[str, str]) -> Iterator[Prediction]:
+        """In the order of the inputs. A small image is written while the next one goes through the network."""
+        with futures.ThreadPoolExecutor(1, "predict-write") as writer:
+            written: Callable[[], Prediction] | None = None
+            for label, step in self._steps(inputs):
+                result = _outcome(label, step)
+                if written:
+                    yield written()
+                    written = None
+                if isinstance(result, Prediction):
+                    yield result
+                else:
+                    written = functools.partial(_outcome, label, writer.submit(result).result)
+            if written:
+                yield written()
+
+    def _steps(
+        self, inputs: dict[str, str]
+    ) -> Iterator[tuple[str, Callable[[], Prediction | Callable[[], Prediction]]]]:
+        """What each prediction is called, and how it is made."""
         for path, stem in inputs.items():
             try:
                 if (scene := find_scene(path, self.max_pixels)) is not None:
-                    yield self._predict_scene(scene, stem)
+                    yield path, functools.partial(self._predict_scene, scene, stem)
                     continue
                 if is_volume(path):
-                    yield self._predict_volume(path, stem)
+                    yield path, functools.partial(self._predict_volume, path, stem)
                     continue
                 for name, content in read_images(path, stem):
-                    label = name if holds_records(path) else path
-                    try:
-                        if holds_records(path):
-                            image = _Image(label, self.output.record_name(name), content, "")
-                        else:
-                            image = _Image(label, name, content, path)
-                        yield self._predict(image)
-                    except UserError:
-                        raise
-                    except Exception as error:
-                        yield Prediction(label, _reason(error))
+                    if holds_records(path):
+                        image = _Image(name, self.output.record_name(name), content, "")
+                    else:
+                        image = _Image(path, name, content, path)
+                    yield image.label, functools.partial(self._segment, image)
             except UserError:
                 raise
             except Exception as error:
-                yield Prediction(path, _reason(error))
+                yield path, functools.partial(Prediction, path, _reason(error))
 
-    def _predict(self, image: _Image) -> Prediction:
+    def _segment(self, image: _Image) -> Prediction | Callable[[], Prediction]:
+        """Puts an image through the network; returns what writes the results, or for a large image, writes them."""
         kinds = ("mask", "overlay", *(("instances", "panoptic") if self.model.has_objects else ()))
         paths = self.output.paths(image.result, dict.fromkeys(kinds, ".png"))
         if not image.content:
             raise BadImageError("it is empty")
         decoded = read_image(image.content, None, self.max_pixels)
-        height, width = decoded.height, decoded.width
         found = self.model.segment_whole(
-            decoded.encoded, height, width, lambda share: self.progress(image.label, share)
+            decoded.encoded, decoded.height, decoded.width, lambda share: self.progress(image.label, share)
         )
+        write = functools.partial(self._write, image, decoded.encoded, found, paths)
+        # Two large images are not in memory at once.
+        return write if found.class_ids.size <= _SMALL_PIXELS else write()
+
+    def _write(self, image: _Image, encoded: bytes, found: WholeImage, paths: dict[str, str]) -> Prediction:
         class_ids, objects = found.class_ids, found.objects
+        height, width = class_ids.shape
         edges = None if objects is None else is_edge(objects.numbers)
-        pixels = picture_of(decoded.encoded, self.model.input.band_names, self.model.input.nodata)
-        overlay = _overlay(pixels, class_ids, np.array(self.model.label_map.palette, np.uint8), edges)
+        pixels = picture_of(encoded, self.model.input.band_names, self.model.input.nodata)
+        overlay = draw_overlay(pixels, class_ids, np.array(self.model.label_map.palette, np.uint8), edges)
         regions = self.annotations.regions(class_ids, objects)
         os.makedirs(os.path.dirname(paths["mask"]), exist_ok=True)
         pictures = {"mask": Image.fromarray(class_ids), "overlay": overlay}
         if objects is not None:
             pictures["instances"] = Image.fromarray(objects.numbers.astype(np.uint16))
             pictures["panoptic"] = Image.fromarray(panoptic_colors(panoptic_ids(class_ids, objects)))
-        _save({paths[kind]: picture for kind, picture in pictures.items()})
+        save_pictures({paths[kind]: picture for kind, picture in pictures.items()})
         if self.files and objects is not None:
             self.files.add(image.name, self.output.below(paths["panoptic"]), class_ids, objects)
         self.annotations.add(AnnotatedImage(image.name, image.result, image.path, height, width, regions))
@@ -354,6 +378,16 @@ class _Predictor:
         return dict(zip(self.model.label_map.names, (counts / class_ids.size).round(6).tolist(), strict=True))
 
 
+def _outcome(label: str, step: Callable[[], _T]) -> _T | Prediction:
+    """What a step gives; if it fails, a prediction that says why."""
+    try:
+        return step()
+    except UserError:
+        raise
+    except Exception as error:
+        return Prediction(label, _reason(error))
+
+
 def _reason(error: Exception) -> str:
     """Why an image could not be used, in one line."""
     if isinstance(error, (MemoryError, tf.errors.ResourceExhaustedError)):
@@ -363,34 +397,3 @@ def _reason(error: Exception) -> str:
     if isinstance(error, (BadImageError, OSError, tf.errors.OpError)):
         return one_line(error)
     return f"{type(error).__name__}: {one_line(error)}"
-
-
-def _overlay(pixels: np.ndarray, class_ids: np.ndarray, palette: np.ndarray, edges: np.ndarray | None) -> Image.Image:
-    """The image under half-transparent colors of its classes; edges of objects are white."""
-    height, width = class_ids.shape
-    overlay = Image.new("RGB", (width, height))
-    for strip in strips(height, width):
-        # In 16 bits, which the sum needs.
-        blended = (pixels[strip] + palette[class_ids[strip]].astype(np.uint16)) // 2
-        if edges is not None:
-            blended[edges[strip]] = 255
-        overlay.paste(Image.fromarray(blended.astype(np.uint8)), (0, strip.start))
-    return overlay
-
-
-def _save(images: dict[str, Image.Image]) -> None:
-    """Writes PNG files, all or none: half a mask must not be taken for a whole one."""
-    mark = PngImagePlugin.PngInfo()
-    mark.add_text(*MARK)
-    unfinished = {path: f"{path}.partial" for path in images}
-    try:
-        for path, image in images.items():
-            image.save(unfinished[path], format="PNG", pnginfo=mark)
-        # Of a link, the link is replaced and not what it leads to.
-        for path, written in unfinished.items():
-            os.replace(written, path)
-    except BaseException:
-        for path in unfinished.values():
-            with contextlib.suppress(OSError):
-                os.remove(path)
-        raise

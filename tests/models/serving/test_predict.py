@@ -341,9 +341,10 @@ from models.serving.predict import predict
 
 model, folder = sys.argv[1:]
 Image.new("RGB", (1000, 500)).save(f"{folder}/small.png")
+Image.new("RGB", (1000, 500)).save(f"{folder}/next.png")  # Is in the network while the first is written.
 Image.new("RGB", (9000, 9000)).save(f"{folder}/large.png")
 found = []
-inputs = {f"{folder}/{name}.png": name for name in ("small", "large", "x")}
+inputs = {f"{folder}/{name}.png": name for name in ("small", "next", "large", "x")}
 for item in predict(model, inputs, folder):
     found.append(item.error)
     if len(found) == 1:
@@ -357,6 +358,6 @@ print(found)
 def test_an_image_without_enough_memory_is_a_line_and_the_others_go_on(warm_python, model, tmp_path):
     finished = warm_python("-c", _LITTLE_MEMORY, model, str(tmp_path))
     assert finished.returncode == 0, finished.stderr
-    first, second, third = eval(finished.stdout.splitlines()[-1])
-    assert (first, third) == (None, None)
-    assert "memory" in second.lower()
+    *small, large, last = eval(finished.stdout.splitlines()[-1])
+    assert [*small, last] == [None, None, None]
+    assert "memory" in large.lower()
