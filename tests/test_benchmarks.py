@@ -1,4 +1,4 @@
-"""Every benchmark runs, with sizes at which its figures mean nothing."""
+"""Every benchmark runs, with sizes at which its figures mean nothing; in CI, it is only asked for help."""
 
 import json
 import math
@@ -39,12 +39,6 @@ SIZES = {
     "inference": ("--networks", "1", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
-# Comparisons for the documentation, each of which trains several models, and what starts many processes.
-NIGHTLY = {
-    *("plan", "thin_structures", "instances", "architectures", "quality", "inference"),
-    *("ingest", "transform", "fixed_cost", "memory", "workers", "coco", "stored_bytes", "evaluate_memory"),
-    *("input_pipeline", "serve", "evaluate"),
-}
 # They share what is imported, and a folder of data sets.
 _RUN_ALL = """
 import contextlib, io, json, pathlib, runpy, sys, traceback
@@ -80,9 +74,15 @@ def results(request, warm_python, tmp_path_factory):
     return {name: (printed, error) for name, printed, error in lines}
 
 
-@pytest.mark.parametrize(
-    "name", [pytest.param(name, marks=pytest.mark.nightly if name in NIGHTLY else ()) for name in SIZES]
-)
+@pytest.mark.parametrize("name", SIZES)
+def test_a_benchmark_can_be_asked_for_help(warm_python, name):
+    finished = warm_python(f"benchmarks/{name}.py", "--help")
+    assert finished.returncode == 0, finished.stderr
+    assert "--help" in finished.stdout
+
+
+@pytest.mark.nightly  # Together they take ten minutes.
+@pytest.mark.parametrize("name", SIZES)
 def test_a_benchmark_prints_its_line(results, name):
     printed, error = results[name]
     assert not error, error

@@ -14,7 +14,7 @@ from models.serving.versions import numbers
 from pipeline.retraining.retrain import retrain
 from pipeline.runners.local import run_locally
 
-pytestmark = pytest.mark.one_line
+pytestmark = [pytest.mark.one_line, pytest.mark.nightly]
 
 
 def states(run):

@@ -114,6 +114,7 @@ def write(config, path):
     return str(path)
 
 
+@pytest.mark.nightly  # tests/pipeline/records/test_shared_database.py has what they record.
 def test_two_checkouts_run_at_once_in_one_database_and_keep_no_password(server, small_config, segpipe, tmp_path):
     quick = {"name": "shared", "metadata": server.settings, "train": {"epochs": 1}}
     configs = [small_config(tmp_path / name, **quick) for name in ("one", "two")]
