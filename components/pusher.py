@@ -22,6 +22,7 @@ from data.base.files import copy_tree, delete_tree, find_below, join, list_names
 from models.serving.versions import (
     MARKERS,
     fingerprint,
+    is_same_model,
     rolled_back,
     servable_versions,
     taken_numbers,
@@ -71,7 +72,7 @@ class Executor(tfx_pusher_executor.Executor):
                 pushed.set_int_custom_property(FOUND_PROPERTY, 1)
         else:
             for number, other in rolled_back(destination).items():
-                if other == candidate:
+                if is_same_model(other, candidate):  # With other exports, its weights are no better.
                     reason = (
                         f"it is version {number}, which was rolled back; "
                         f"`segpipe rollback --config FILE {number}` deploys it again"

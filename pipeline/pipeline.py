@@ -33,6 +33,7 @@ from data.base.pages import STYLE_PATH
 from data.base.variants import import_paths
 from data.spans import NEWEST_SPLIT, SPAN
 from models.evaluation.tfma_metrics import evaluation_config
+from models.exports import FORMATS
 from models.serving.signatures import EVALUATION
 from pipeline.config import Config, absolute
 
@@ -223,6 +224,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True, repeated_version:
         pusher,
         report,
     ]
+    converters = [package for name in config.export.formats for package in FORMATS[name].packages]
     for component in components:
         modules = [component.executor_spec.executor_class.__module__, _CODE.get(component.id, "")]
         # TFX's cache compares inputs and execution properties, and Kubeflow's the parameters that these become there.
@@ -231,7 +233,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True, repeated_version:
         component.exec_properties[CACHE_KEY] = json.dumps(
             {
                 "code": code_digest(modules, _FILES.get(component.id, [])),
-                "packages": package_versions(),
+                "packages": package_versions(converters if component is exporter else ()),
                 # What another output folder holds is not ours: it may be deleted there.
                 "artifacts": config.artifacts_path,
             },

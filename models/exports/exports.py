@@ -9,6 +9,7 @@ import json
 import math
 import os
 import pathlib
+import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -23,7 +24,7 @@ from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
 from models.exports import FORMATS
 
 if TYPE_CHECKING:
-    from models.exports.export_format import Segment
+    from models.exports.export_format import ExportFormat, Segment
     from models.exports.network import Network
 
 # TF Serving leaves the folder `assets.extra` alone, and copies of a SavedModel keep it.
@@ -38,7 +39,7 @@ _REMEDY = "push the model again, or deploy another version with `segpipe rollbac
 
 
 @dataclasses.dataclass(frozen=True)
-class Measured:
+class MeasuredExport:
     """What was measured of the SavedModel, or of an export of it.
 
     Attributes:
@@ -63,7 +64,7 @@ def make_exports(
     training: Iterable[bytes],
     test: Iterable[tuple[np.ndarray, np.ndarray]],
     progress: Callable[[str], None] = lambda line: None,
-) -> dict[str, Measured]:
+) -> dict[str, MeasuredExport]:
     """Makes exports and measures them; the last file to be written is their list.
 
     Args:
@@ -78,26 +79,30 @@ def make_exports(
       By name what was measured, the SavedModel as `saved_model` among them.
 
     Raises:
-      UserError: if there is no test image, or no training image for a form that needs some.
+      UserError: if a form cannot be made, there is no test image, or no training image for a form that needs some.
     """
     formats = {name: FORMATS[name]() for name in names}
     # Of large images one tile each, so that many images have a say, and not always the corner.
     tiles = (network.pixels(image) for image in itertools.islice(training, CALIBRATION_IMAGES))
     images = [tiles_of[index % len(tiles_of)] for index, tiles_of in enumerate(tiles)]
     if not images and any(form.is_quantized for form in formats.values()):
-        raise UserError("an export in integers takes training images, to find the ranges of values; there are none")
+        raise UserError("an export in integers needs training images, to find the ranges of values; there are none")
     runtimes = {SAVED_MODEL: _by_tensorflow(network)}
     files: dict[str, dict[str, Any]] = {}
     for name, form in formats.items():
         progress(f"making {form.file}")
         path = os.path.join(folder, form.file)
-        content = form.convert(network, images, network.describe())
-        pathlib.Path(path).write_bytes(content)
+        try:
+            content = form.convert(network, images, network.describe())
+            pathlib.Path(path).write_bytes(content)
+            runtimes[name] = form.load(path)
+        except Exception as error:  # The converters raise nearly anything.
+            raise UserError(f"{form.file} cannot be made of this model: {one_line(error)}") from error
         files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
-        runtimes[name] = form.load(path)
     progress("measuring")
     found = {
-        name: Measured(**values, **files.get(name, {})) for name, values in _measure(network, runtimes, test).items()
+        name: MeasuredExport(**values, **files.get(name, {}))
+        for name, values in _measure(network, runtimes, test).items()
     }
     write_text(
         os.path.join(folder, _LIST), json.dumps({name: dataclasses.asdict(item) for name, item in found.items()})
@@ -122,16 +127,24 @@ def read_examples(files: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
             yield without_orientation(image[0]), mask[0]
 
 
-def read_exports(model: str) -> dict[str, Measured]:
-    """What was measured of the exports in a SavedModel's folder, by name; empty if it holds none."""
+def read_exports(model: str) -> dict[str, MeasuredExport]:
+    """What was measured of the exports in a SavedModel's folder, by name; empty if it holds none.
+
+    Raises:
+      UserError: if it cannot be read.
+    """
+    path = join(model, FOLDER, _LIST)
     try:
-        text = read_bytes(join(model, FOLDER, _LIST))
+        text = read_bytes(path)
     except (FileNotFoundError, NotADirectoryError):
         return {}
-    return {name: Measured(**values) for name, values in json.loads(text).items()}
+    try:
+        return {name: MeasuredExport(**values) for name, values in json.loads(text).items()}
+    except (ValueError, TypeError, AttributeError):
+        raise UserError(f"{path} is damaged: it is not what was written; {_REMEDY}") from None
 
 
-def check_files(model: str) -> dict[str, Measured]:
+def check_files(model: str) -> dict[str, MeasuredExport]:
     """As `read_exports`, with the files as they were written.
 
     Raises:
@@ -153,7 +166,7 @@ def check_files(model: str) -> dict[str, Measured]:
     return found
 
 
-def check_exports(model: str) -> dict[str, Measured]:
+def check_exports(model: str) -> dict[str, MeasuredExport]:
     """As `check_files`, after each export has segmented an image of the mean color, as its description says.
 
     Raises:
@@ -165,19 +178,27 @@ def check_exports(model: str) -> dict[str, Measured]:
             continue
         form, path = FORMATS[name](), join(model, FOLDER, FORMATS[name].file)
         form.require_packages()
-        try:
-            facts = form.description(path)
-            size, color = facts["input"]["shape"][1:3], facts["input"]["padding"]
-            pixels = np.broadcast_to(np.array(color), [1, *size, len(color)]).astype(facts["input"]["type"])
-            class_ids, confidence = form.load(path)(np.ascontiguousarray(pixels))
-            if class_ids.shape != (1, *size) or confidence.shape != (1, *size):
-                raise ValueError(f"it gives maps of {class_ids.shape}")
-        except Exception as error:  # The runtimes raise nearly anything.
-            raise UserError(f"{path} does not run: {one_line(error)}; {_REMEDY}") from None
+        with tempfile.TemporaryDirectory(prefix="segpipe-export-") as scratch:
+            # The runtimes read no buckets.
+            here = os.path.join(scratch, form.file)
+            pathlib.Path(here).write_bytes(read_bytes(path))
+            try:
+                _run(form, here)
+            except Exception as error:  # The runtimes raise nearly anything.
+                raise UserError(f"{path} does not run: {one_line(error)}; {_REMEDY}") from None
     return found
 
 
-def lossy(found: Mapping[str, Measured], max_losses: Mapping[str, float]) -> list[str]:
+def _run(form: ExportFormat, path: str) -> None:
+    facts = form.description(path)
+    size, color = facts["input"]["shape"][1:3], facts["input"]["padding"]
+    pixels = np.broadcast_to(np.array(color), [1, *size, len(color)]).astype(facts["input"]["type"])
+    class_ids, confidence = form.load(path)(np.ascontiguousarray(pixels))
+    if class_ids.shape != (1, *size) or confidence.shape != (1, *size):
+        raise ValueError(f"it gives maps of {class_ids.shape}")
+
+
+def lossy(found: Mapping[str, MeasuredExport], max_losses: Mapping[str, float]) -> list[str]:
     """Why exports may not be used: those that lose more mean IoU than they may, and those that are not there.
 
     Args:

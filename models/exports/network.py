@@ -16,6 +16,7 @@ from data.label_map import LabelMap
 from models.inputs import preprocessing
 from models.inputs.settings import PreprocessingSettings
 from models.serving.signatures import load, read_facts
+from models.settings import ModelSettings
 
 
 class Network:
@@ -41,6 +42,8 @@ class Network:
             raise UserError(f"{folder} is not a segpipe model")
         if facts.get("task", "semantic") != "semantic":
             raise UserError(f"{folder} tells objects apart, which is done outside its network: it cannot be exported")
+        if reason := _not_exported(facts):
+            raise UserError(f"{folder} cannot be exported: {reason}")
         self.facts, self.saved_model = facts, load(folder)
         self._shape = PreprocessingSettings.of_facts(facts["preprocessing"])
         self._keeps_size = self._shape.resize == "none"
@@ -150,6 +153,14 @@ class Network:
                     tile[: row - top], tile[:, : column - left] = seen, seen
                 tiles.append(tile)
         return np.stack(tiles)
+
+
+def _not_exported(facts: dict[str, Any]) -> str:
+    """Why no model with this decoder can be exported; "" if it can, or the decoder is not known here."""
+    try:
+        return ModelSettings.model_validate(facts["model"]).chosen_decoder.not_exported
+    except (KeyError, ValueError):
+        return ""
 
 
 def _starts(length: int, side: int) -> list[tuple[int, int]]:

@@ -13,7 +13,7 @@ Loss = Annotated[float, pydantic.Field(ge=0, le=1)]
 
 
 class ExportSettings(Section):
-    """The forms, which a version holds all or is not pushed; `export: [onnx]` is short for `formats` alone.
+    """The forms: a version holds all of them, or is not pushed. `export: [onnx]` is short for `formats` alone.
 
     Attributes:
       formats: any of `tflite`, `tflite_float16`, `tflite_int8` and `onnx`.

@@ -254,14 +254,16 @@ class _Predictor:
                     written = None
                 if isinstance(result, Prediction):
                     yield result
-                else:
-                    written = functools.partial(_outcome, label, writer.submit(result).result)
+                    continue
+                write, is_large = result
+                written = functools.partial(_outcome, label, writer.submit(write).result)
+                if is_large:  # Two of them are not in memory at once.
+                    yield written()
+                    written = None
             if written:
                 yield written()
 
-    def _steps(
-        self, inputs: dict[str, str]
-    ) -> Iterator[tuple[str, Callable[[], Prediction | Callable[[], Prediction]]]]:
+    def _steps(self, inputs: dict[str, str]) -> Iterator[tuple[str, Callable[[], Any]]]:
         """What each prediction is called, and how it is made."""
         for path, stem in inputs.items():
             try:
@@ -282,8 +284,8 @@ class _Predictor:
             except Exception as error:
                 yield path, functools.partial(Prediction, path, _reason(error))
 
-    def _segment(self, image: _Image) -> Prediction | Callable[[], Prediction]:
-        """Puts an image through the network; returns what writes the results, or for a large image, writes them."""
+    def _segment(self, image: _Image) -> tuple[Callable[[], Prediction], bool]:
+        """Puts an image through the network; returns what writes the results, and whether the image is large."""
         kinds = ("mask", "overlay", *(("instances", "panoptic") if self.model.has_objects else ()))
         paths = self.output.paths(image.result, dict.fromkeys(kinds, ".png"))
         if not image.content:
@@ -293,8 +295,7 @@ class _Predictor:
             decoded.encoded, decoded.height, decoded.width, lambda share: self.progress(image.label, share)
         )
         write = functools.partial(self._write, image, decoded.encoded, found, paths)
-        # Two large images are not in memory at once.
-        return write if found.class_ids.size <= _SMALL_PIXELS else write()
+        return write, found.class_ids.size > _SMALL_PIXELS
 
     def _write(self, image: _Image, encoded: bytes, found: WholeImage, paths: dict[str, str]) -> Prediction:
         class_ids, objects = found.class_ids, found.objects

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import datetime
 import getpass
-import hashlib
 import json
 import logging
 import socket
@@ -74,8 +73,11 @@ def write_measured(folder: str, text: str) -> None:
 def read_measured(destination: str, version: int) -> Measured:
     """What was measured of a version when it was pushed; nothing if an earlier release pushed it."""
     path = join(version_path(destination, version), _MEASURED)
-    values = json.loads(read_bytes(path)) if exists(path) else {}
-    return Measured(**{**values, "version": version})
+    try:
+        values = json.loads(read_bytes(path)) if exists(path) else {}
+        return Measured(**{**values, "version": version})
+    except (ValueError, TypeError):  # Another program's file, or a later release's.
+        return Measured(version)
 
 
 def deployed_version(destination: str) -> int | None:
@@ -99,7 +101,7 @@ def rolled_back_path(destination: str, version: int) -> str:
 
 
 def fingerprint(model: str) -> str:
-    """What tells one model from another: its exports, and TensorFlow's fingerprint of graph, signatures and weights.
+    """What tells one model from another: TensorFlow's fingerprint of graph, signatures and weights, and which exports.
 
     Raises:
       NotAModelError: if the folder is no complete SavedModel, or one without a fingerprint (TensorFlow before 2.12).
@@ -107,7 +109,7 @@ def fingerprint(model: str) -> str:
     # Only here, as it loads TensorFlow, which whoever asks for numbers and paths alone need not wait for.
     from tensorflow.core.protobuf import fingerprint_pb2
 
-    from models.exports.exports import read_exports
+    from models.exports.exports import SAVED_MODEL, read_exports
 
     try:
         found = fingerprint_pb2.FingerprintDef.FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
@@ -116,9 +118,18 @@ def fingerprint(model: str) -> str:
     if not exists(join(model, GRAPH_FILE)):
         raise NotAModelError(f"{model} is not a SavedModel: it has no {GRAPH_FILE}")
     # The checkpoint's hash covers the checksums of all weights.
-    exports = "".join(item.sha256 for _, item in sorted(read_exports(model).items()))
-    suffix = f"-{hashlib.sha256(exports.encode()).hexdigest()[:16]}" if exports else ""
-    return f"{found.saved_model_checksum:x}-{found.checkpoint_hash:x}{suffix}"
+    saved_model = f"{found.saved_model_checksum:x}-{found.checkpoint_hash:x}"
+    try:
+        # Not their bytes, in which converters leave counters: made again, they are the same exports.
+        exports = sorted(set(read_exports(model)) - {SAVED_MODEL})
+    except UserError:
+        exports = ["damaged"]  # It is a version all the same, to be rolled back.
+    return "-".join([saved_model, *exports])
+
+
+def is_same_model(one: str, other: str) -> bool:
+    """Whether two fingerprints are of the same SavedModel, whatever exports are beside it."""
+    return one.split("-")[:2] == other.split("-")[:2]
 
 
 def model_folder(path: str) -> str:

@@ -186,6 +186,8 @@ def print_summary(console: Console, result: Run, config_path: str = "FILE") -> N
             "Predict with it:",
             f"  {program()} predict --model {in_command(relative(os.path.dirname(path)))} IMAGE… --output predictions",
         ]
+    elif result.state == "pushed":
+        lines.append(f"Pushed as version {version}.")
     else:
         lines.append("Nothing new.")
     lines += what_became_of(result, config_path)
@@ -207,7 +209,7 @@ def _how_to_begin(result: Run, config_path: str) -> list[str]:
     # What was measured passes, rounded down.
     bound = math.floor(value * 100) / 100
     return [
-        "It is the first one, so it may begin below that. To deploy it, without training again:",
+        "Nothing to compare with is deployed, so a lower threshold may do. To deploy it, without training again:",
         f"  {program()} run --config {in_command(config_path)} --set {MIN_MEAN_IOU_KEY}={bound:g}",
         "For a better one, train longer (train.minutes) or with more images; the report shows where it is wrong.",
     ]

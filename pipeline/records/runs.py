@@ -11,13 +11,12 @@ from typing import Any, Literal
 from ml_metadata import errors
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.pusher import FOUND_PROPERTY
 from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.base.locking import is_locked
 from models.evaluation.gate import Best, Check, Verdict, why_not_pushed
 from models.evaluation.metric_table import of_classes
-from models.exports.exports import Measured
+from models.exports.exports import MeasuredExport
 from models.tuning.search_space import from_choices
 from pipeline.records.metadata import Database, Store
 
@@ -106,7 +105,7 @@ class Run:
     newest_mean_iou: float | None
     newest_baseline_mean_iou: float | None
     checks: list[Check]
-    exports: dict[str, Measured]
+    exports: dict[str, MeasuredExport]
     reasons: list[str]
     pushed_version: int | None
     pushed_path: str | None
@@ -235,7 +234,7 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     has_pushed = (
         pushed is not None
         and is_pushed
-        and not _flag(pushed, FOUND_PROPERTY)
+        and not _flag(pushed, "found")
         and any(item.name == "Pusher" and item.state != "cached" for item in components)
     )
 
@@ -278,7 +277,7 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         newest_mean_iou=newest.metrics.get("mean_iou") if newest else None,
         newest_baseline_mean_iou=((newest.baseline_metrics if newest else None) or {}).get("mean_iou"),
         checks=verdict.checks,
-        exports={name: Measured(**values) for name, values in exports.items()},
+        exports={name: MeasuredExport(**values) for name, values in exports.items()},
         reasons=reasons,
         pushed_version=int(text_property(pushed, "pushed_version")) if pushed and is_pushed else None,
         pushed_path=text_property(pushed, "pushed_destination") if pushed and is_pushed else None,

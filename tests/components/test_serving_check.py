@@ -6,7 +6,7 @@ import pytest
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.serving_check import EXPORTS_PROPERTY, Executor, refusal, serve_in_fresh_process
-from models.exports.exports import FOLDER, SAVED_MODEL, Measured
+from models.exports.exports import FOLDER, SAVED_MODEL, MeasuredExport
 
 
 @pytest.mark.parametrize(
@@ -41,7 +41,7 @@ def test_a_folder_without_model_does_not_serve(tmp_path, examples):
 def test_an_export_that_loses_too_much_is_a_reason_too(tmp_path, examples):
     folder = tmp_path / "model" / "Format-Serving"
     (folder / FOLDER).mkdir(parents=True)
-    measured = {SAVED_MODEL: Measured(0.8, 1.0, 5.0), "tflite_int8": Measured(0.7, 0.9, 2.0)}
+    measured = {SAVED_MODEL: MeasuredExport(0.8, 1.0, 5.0), "tflite_int8": MeasuredExport(0.7, 0.9, 2.0)}
     content = {name: dataclasses.asdict(item) for name, item in measured.items()}
     (folder / FOLDER / "exports.json").write_text(json.dumps(content))
     model, data, blessing = (

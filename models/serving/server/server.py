@@ -222,7 +222,10 @@ class ModelServer:
         if number >= len(self._examples):
             raise web.HTTPNotFound(reason=f"There are {len(self._examples)} examples")
         encoded = self._examples[number].encoded
-        body = await asyncio.to_thread(lambda: self._with_picture(encoded))
+        try:
+            body = await asyncio.to_thread(lambda: self._with_picture(encoded))
+        except BadImageError as error:  # A version that takes other images was pushed since.
+            return _error(400, str(error))
         return web.Response(body=body, content_type="application/json")
 
     def _with_picture(self, encoded: bytes) -> bytes:

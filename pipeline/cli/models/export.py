@@ -18,7 +18,7 @@ from models.exports import FORMATS
 from pipeline.cli.common import format_iou, plain_console, quiet
 
 if TYPE_CHECKING:
-    from models.exports.exports import Measured
+    from models.exports.exports import MeasuredExport
 
 
 @click.command(no_args_is_help=True)
@@ -83,13 +83,15 @@ def export(
         return
     if not formats or not output:
         raise UserError("say which forms with --to, and where they go with --output; or --check those that are there")
+    if is_remote(output):
+        raise UserError(f"--output {output} must be a folder on this machine")
     if os.path.exists(output) and not (os.path.isdir(output) and not os.listdir(output)):
         raise UserError(f"--output {output} exists; name another folder, or delete this one")
     for name in formats:
         FORMATS[name].require_packages()
         if FORMATS[name].is_quantized and not data:
             raise UserError(
-                f"--to {name} takes training images, to find the ranges of values: give their folder by --data"
+                f"--to {name} takes training images, to find the ranges of values: give their folder with --data"
             )
     files = _files_of(data) if data else {"train": [], "test": []}
     click.echo("Loading TensorFlow …", err=True)
@@ -112,7 +114,7 @@ def export(
         try:
             with _converters_kept_quiet() as say:
                 found = make_exports(network, list(dict.fromkeys(formats)), scratch, images, test, say)
-        except (tf.errors.OpError, ValueError) as error:
+        except (tf.errors.OpError, ValueError) as error:  # Of decoding, and of class ids that the model has not.
             raise UserError(f"{data or model} cannot be used: {one_line(error)}") from None
         losses = ExportSettings(formats=list(dict.fromkeys(formats))).max_losses
         if max_loss is not None:
@@ -131,10 +133,10 @@ def export(
 
 @contextlib.contextmanager
 def _converters_kept_quiet() -> Iterator[Callable[[str], None]]:
-    """What C++ libraries write to stderr goes nowhere; yields what writes a line there all the same."""
+    """What C++ libraries write to stderr is kept from it; yields what writes a line there all the same."""
     sys.stderr.flush()
-    with open(os.dup(2), "w", encoding="utf-8") as terminal, open(os.devnull, "wb") as nowhere:
-        os.dup2(nowhere.fileno(), 2)
+    with open(os.dup(2), "w", encoding="utf-8") as terminal, tempfile.TemporaryFile() as chatter:
+        os.dup2(chatter.fileno(), 2)
         try:
             yield lambda line: print(f"{line} …", file=terminal, flush=True)
         finally:
@@ -162,7 +164,7 @@ def _check(model: str) -> None:
     click.echo(f"{folder}: all exports are whole, and run")
 
 
-def _show(found: dict[str, Measured]) -> None:
+def _show(found: dict[str, MeasuredExport]) -> None:
     from rich.table import Table
 
     table = Table(box=None)

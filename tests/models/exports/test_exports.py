@@ -25,7 +25,7 @@ from models.exports import FORMATS
 from models.exports.exports import (
     FOLDER,
     SAVED_MODEL,
-    Measured,
+    MeasuredExport,
     check_exports,
     check_files,
     lossy,
@@ -36,7 +36,7 @@ from models.exports.exports import (
 from models.exports.network import Network
 from models.serving import signatures
 from models.serving.loaded_model import LoadedModel
-from models.serving.versions import fingerprint
+from models.serving.versions import fingerprint, is_same_model
 from tests.models.exports import small
 from tests.models.serving.conftest import TILE, transform
 
@@ -81,10 +81,10 @@ def test_all_forms_are_measured_on_the_same_pixels(network, exported):
     expected = mean_iou(class_totals(confusion))
     assert found[SAVED_MODEL].mean_iou == pytest.approx(expected)
     for name in ("tflite", "onnx"):
-        assert found[name].mean_iou == pytest.approx(expected, abs=1e-4)
-        assert found[name].agreement > 0.9999
+        assert found[name].mean_iou == pytest.approx(expected, abs=1e-3)
+        assert found[name].agreement > 0.999
     assert found["tflite_float16"].agreement > 0.99
-    assert 0.9 < found["tflite_int8"].agreement < 1
+    assert found["tflite_int8"].agreement > 0.9
     assert all(item.milliseconds > 0 for item in found.values())
     for name, kind in FORMATS.items():
         assert found[name].bytes == (exported / FOLDER / kind.file).stat().st_size > 1000
@@ -173,26 +173,40 @@ def test_a_damaged_or_missing_file_is_refused_by_name(copy):
     check_files(str(copy))
     with pytest.raises(UserError, match=r"model\.onnx does not run: .*; push the model again"):
         check_exports(str(copy))
+    before = fingerprint(str(copy))
+    for text in ("", "{", "[]", '{"onnx": {"color": 1}}', '{"onnx": 1}'):
+        (copy / FOLDER / "exports.json").write_text(text)
+        with pytest.raises(UserError, match=r"exports\.json is damaged"):
+            LoadedModel(str(copy))
+        # It still counts as a version, which can be rolled back.
+        assert fingerprint(str(copy)) != before
+        assert is_same_model(fingerprint(str(copy)), before)
 
 
 def test_other_exports_make_another_version(copy):
     before = fingerprint(str(copy))
     (copy / FOLDER / "model.onnx").unlink()
     listed = json.loads((copy / FOLDER / "exports.json").read_text())
+    listed["tflite"]["sha256"] = "made anew"
+    (copy / FOLDER / "exports.json").write_text(json.dumps(listed))
+    assert fingerprint(str(copy)) == before
     del listed["onnx"]
     (copy / FOLDER / "exports.json").write_text(json.dumps(listed))
     fewer = fingerprint(str(copy))
     shutil.rmtree(copy / FOLDER)
     assert before.startswith(fingerprint(str(copy)))
     assert len({before, fewer, fingerprint(str(copy))}) == 3
+    assert is_same_model(before, fewer)
+    assert is_same_model(before, fingerprint(str(copy)))
+    assert not is_same_model(before, f"0-{fewer}")
 
 
 def test_what_loses_more_than_it_may_is_named_with_numbers():
     found = {
-        SAVED_MODEL: Measured(0.8, 1.0, 5.0),
-        "onnx": Measured(0.8, 1.0, 5.0),
-        "tflite": Measured(0.78, 1.0, 5.0),
-        "tflite_int8": Measured(0.78, 1.0, 5.0),
+        SAVED_MODEL: MeasuredExport(0.8, 1.0, 5.0),
+        "onnx": MeasuredExport(0.8, 1.0, 5.0),
+        "tflite": MeasuredExport(0.78, 1.0, 5.0),
+        "tflite_int8": MeasuredExport(0.78, 1.0, 5.0),
     }
     limits = {"onnx": 0.0, "tflite": 0.01, "tflite_int8": 0.03, "tflite_float16": 0.01}
     assert lossy(found, limits) == [
@@ -203,13 +217,13 @@ def test_what_loses_more_than_it_may_is_named_with_numbers():
         "the export tflite_int8 has a mean IoU of 0.7800, 0.0200 below the SavedModel's 0.8000; "
         "export.max_loss_int8 is 0.01"
     ]
-    unlabeled = {SAVED_MODEL: Measured(None, 1.0, 5.0), "onnx": Measured(None, 1.0, 5.0)}
+    unlabeled = {SAVED_MODEL: MeasuredExport(None, 1.0, 5.0), "onnx": MeasuredExport(None, 1.0, 5.0)}
     assert "no labels" in lossy(unlabeled, {"onnx": 0.01})[0]
     assert lossy({}, {}) == []
 
 
 def test_without_images_nothing_is_made(network, tmp_path):
-    with pytest.raises(UserError, match="takes training images"):
+    with pytest.raises(UserError, match="needs training images"):
         make_exports(network, ["tflite_int8"], str(tmp_path), [], [network.noise()])
     with pytest.raises(UserError, match="no test image"):
         make_exports(network, ["onnx"], str(tmp_path), [], [])
@@ -230,6 +244,14 @@ def test_models_that_cannot_be_exported_are_named(tmp_path, of_objects_facts):
         Network(of_objects_facts)
     with pytest.raises(UserError, match="is not a segpipe model"):
         Network(str(tmp_path))
+
+
+def test_what_has_no_export_is_named(copy):
+    path = copy / "assets.extra" / "segpipe.json"
+    facts = {**json.loads(path.read_text()), "model": {"encoder": "vgg16", "decoder": "segnet"}}
+    path.write_text(json.dumps(facts))
+    with pytest.raises(UserError, match="cannot be exported: its pooling indices"):
+        Network(str(copy))
 
 
 @pytest.fixture

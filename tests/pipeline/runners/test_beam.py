@@ -299,7 +299,8 @@ def test_packages_for_workers_are_pinned_and_complete(tmp_path, monkeypatch):
         "data/convert.py",
         "models/inputs/preprocessing.py",
         "components/data_gate/example.py",
-        "pipeline/records/sections.html",
+        "data/base/style.css",
+        "pipeline/records/pages/comparison.html",
     }
     assert names >= {"setup.py", "data/schema.pbtxt", "components/report/template.html", *modules}
 

@@ -70,11 +70,18 @@ def test_the_pipeline_is_valid_by_the_description_of_its_format(compiled):
     assert not any("lifecycle" in executor["container"] for executor in executors)
 
 
-@pytest.mark.parametrize("tune", [None, {"trials": 2, "epochs": 1, "space": {"model.filters": [4, 8]}}])
-def test_the_graph_is_that_of_local_runs(compiled, small_config, tmp_path, tune):
+@pytest.mark.parametrize(
+    "sections",
+    [
+        {},
+        {"tune": {"trials": 2, "epochs": 1, "space": {"model.filters": [4, 8]}}},
+        {"export": ["onnx"], "gate": {"against": "best"}},
+    ],
+    ids=["", "tune", "export"],
+)
+def test_the_graph_is_that_of_local_runs(compiled, small_config, tmp_path, sections):
     from pipeline.pipeline import create_pipeline
 
-    sections = {"tune": tune} if tune else {}
     tasks = compiled(**sections)[0]["root"]["dag"]["tasks"]
     components = create_pipeline(small_config(tmp_path, **sections)).components
     assert set(tasks) - {component.id for component in components} == {"FindInput", "FindBaseline", "Verdict"}
@@ -83,7 +90,11 @@ def test_the_graph_is_that_of_local_runs(compiled, small_config, tmp_path, tune)
         assert set(tasks[component.id].get("dependentTasks", [])) - {"FindInput", "FindBaseline"} == upstream
     # What must wait for the data gate without taking its output does so.
     assert "DataGate" in tasks["Transform"]["dependentTasks"]
-    assert ("hyperparameters" in tasks["Trainer"]["inputs"]["artifacts"]) == bool(tune)
+    assert ("hyperparameters" in tasks["Trainer"]["inputs"]["artifacts"]) == ("tune" in sections)
+    source = "Exporter" if "export" in sections else "Trainer"
+    for name in ("DeployedModel", "Evaluator", "ServingCheck", "Pusher", "Report"):
+        given = tasks[name]["inputs"]["artifacts"]["model"]["taskOutputArtifact"]
+        assert given["producerTask"] == source
 
 
 def test_tasks_have_names_that_kubeflow_adds_to(compiled):
@@ -214,7 +225,7 @@ def test_code_and_packages_are_in_the_cache_key(compiled, monkeypatch):
     before = keys()
     assert set(before) == set(compiled()[0]["root"]["dag"]["tasks"]) - {"Verdict"}
     assert all(key["code"] for key in before.values())
-    monkeypatch.setattr("pipeline.pipeline.package_versions", lambda: {"tensorflow": "newer"})
+    monkeypatch.setattr("pipeline.pipeline.package_versions", lambda others: {"tensorflow": "newer"})
     assert all(key["packages"] == {"tensorflow": "newer"} for key in keys().values())
 
 
