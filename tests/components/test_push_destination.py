@@ -312,9 +312,14 @@ def test_a_model_that_was_rolled_back_is_not_pushed_again(push, tmp_path):
     push_model, destination = push
     _, second, third = push_three(push_model, tmp_path)
     roll_back(destination)
-    again = push_model(tmp_path / "model_3")
-    assert again.get_int_custom_property("pushed") == 0
-    assert f"it is version {third}, which was rolled back" in again.get_string_custom_property("reason")
+    exports = tmp_path / "model_3" / "Format-Serving" / "assets.extra" / "exports" / "exports.json"
+    for listed in ("", '{"onnx": {"mean_iou": 0.8, "agreement": 1, "milliseconds": 5}}'):
+        if listed:
+            exports.parent.mkdir(parents=True)
+            exports.write_text(listed)
+        again = push_model(tmp_path / "model_3")
+        assert again.get_int_custom_property("pushed") == 0
+        assert f"it is version {third}, which was rolled back" in again.get_string_custom_property("reason")
     # Numbers of versions that were rolled back are not given again.
     save_model(tmp_path / "model_4" / "Format-Serving", 4)
     assert find_baseline(destination, str(tmp_path / "model_4" / "Format-Serving")) == second
