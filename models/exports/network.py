@@ -137,7 +137,10 @@ class Network:
         """The percentiles to which values are clipped, by channel: what becomes of the least and the largest value."""
         dtype = np.dtype(self._shape.type)
         # The extreme values themselves may stand for no data.
-        ends = (np.iinfo(dtype).min + 1, np.iinfo(dtype).max - 1) if dtype.kind in "iu" else (-1e30, 1e30)
+        ends = (-1e30, 1e30)
+        if dtype.kind in "iu":
+            limits = np.iinfo(dtype.name)
+            ends = (limits.min + 1, limits.max - 1)
         low, high = (self._read(self._constant_image(end))[0][0, 0] for end in ends)
         return low, high
 

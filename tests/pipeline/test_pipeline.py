@@ -20,5 +20,5 @@ def test_the_cache_notices_changed_code_and_packages(small_config, tmp_path, mon
         patch.setitem(module._FILES, "ImportSchemaGen", [])
         patch.setitem(module._CODE, "Transform", "")
         assert changed() == {"ImportSchemaGen", "Transform"}
-    monkeypatch.setattr(module, "package_versions", lambda: {"tensorflow": "newer"})
+    monkeypatch.setattr(module, "package_versions", lambda others: {"tensorflow": "newer"})
     assert changed() == set(before)

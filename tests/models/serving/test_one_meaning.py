@@ -25,6 +25,7 @@ from data.decoding.images import BadImageError, encoded_values, read_image, stor
 from data.decoding.orientation import turned
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
+from models.exports.network import Network
 from models.inputs import preprocessing
 from models.inputs.input_pipeline import DecodedExamples
 from models.inputs.patches import Patches
@@ -253,6 +254,22 @@ def test_all_ways_give_the_same_result(trained, tmp_path):
         name = f"{index}.png" if content.startswith(b"\x89PNG") else f"{index}.tif"
         whole = model.segment_whole(as_converted, HEIGHT, WIDTH).class_ids
         np.testing.assert_array_equal(predicted(model, tmp_path, name, content), whole)
+
+
+def test_an_export_begins_with_what_the_model_sees(trained):
+    network, content = Network(trained.model.folder), encoded_values(trained.kind.values(), trained.kind.nodata).encoded
+    pixels = network.pixels(content)
+    assert pixels.dtype == np.float32
+    if trained.model.keeps_size:
+        assert pixels.shape[1:3] == (16, 16)
+        return
+    np.testing.assert_array_equal(pixels[0], trained.transformed(content))
+    np.testing.assert_array_equal(network.segment(pixels)["class_ids"][0], served(trained.model, content))
+    if trained.kind.settings.get("percentiles"):
+        # What lies beyond them is clipped inside, too.
+        low, high = pixels.min(), pixels.max()
+        beyond = np.where(pixels == low, low - 300, np.where(pixels == high, high + 300, pixels))
+        np.testing.assert_array_equal(network.segment(beyond)["class_ids"], network.segment(pixels)["class_ids"])
 
 
 def test_serving_sees_what_training_sees_bit_for_bit(trained):
