@@ -1,18 +1,18 @@
 """Each network in each form, one image at a time and in batches: milliseconds an image, and peak memory of the process.
 
-The forms are the network in TensorFlow, ONNX Runtime, LiteRT in floats and in integers, and, for U-Net, the same
-network in PyTorch, eager and compiled (`tools/pytorch.sh` installs it). Each runs in a process of its own on all
-cores; all take pixels in 8 bits. Weights are random, which changes no time. `--table 1` prints a table as well.
+The forms are the network in TensorFlow, ONNX Runtime, LiteRT in floats and in integers. Each runs in a process of its
+own on all cores and takes pixels in 8 bits. Weights are random, which changes no time. `--table 1` prints a table, too.
 """
 
 import json
-import multiprocessing
 import os
 import pathlib
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
+from collections.abc import Callable
 from typing import Any
 
 from common import ROOT, arguments, peak_megabytes, report, scratch
@@ -28,7 +28,6 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 }
 _SIZES = ((128, 128), (256, 256), (512, 1024))
 _FORMS = ("onnx", "tflite", "tflite_int8")
-_PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
 
 
 def main() -> None:
@@ -44,9 +43,6 @@ def main() -> None:
                 _alone(_convert, settings, shape, str(folder))
                 for form in _FORMS:
                     runs[form] = _alone(_exported, form, str(folder), shape, sizes.batch, sizes.seconds)
-            if name == "unet" and _PYTORCH.exists():
-                for kind in ("eager", "compiled"):
-                    runs[f"pytorch_{kind}"] = _pytorch(kind, shape, sizes.batch, sizes.seconds)
             rows.append({**row, "runs": runs})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     first = rows[0]["runs"]
@@ -63,10 +59,24 @@ def main() -> None:
         _print_table(rows)
 
 
-def _alone(function: Any, *args: Any) -> Any:
+def _alone(function: Callable[..., Any], *args: Any) -> Any:
     """Calls a function in a process that has imported nothing, so that its memory is the runtime's."""
-    with multiprocessing.get_context("spawn").Pool(1) as pool:
-        return pool.apply(function, args)
+    return _printed([sys.executable, "-W", "ignore", "-c", _CALL, function.__name__, json.dumps(args)])
+
+
+_CALL = """
+import json, sys
+import inference
+
+print(json.dumps(getattr(inference, sys.argv[1])(*json.loads(sys.argv[2]))))
+"""
+
+
+def _printed(command: list[str]) -> Any:
+    """The last line that a program prints, which is JSON."""
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join([str(pathlib.Path(__file__).parent), str(ROOT)])}
+    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
+    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
@@ -80,11 +90,21 @@ def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
     from models.network import build_model
     from models.settings import ModelSettings
 
-    model = build_model(ModelSettings.model_validate(settings), shape, _CLASSES, "float32")
+    model = build_model(ModelSettings.model_validate(settings), tuple(shape), _CLASSES, "float32")
+    module = tf.Module()
+    module.model = model
+    module.logits = tf.function(
+        lambda images: model(images, training=False),
+        input_signature=[tf.TensorSpec([None, *shape], tf.float32)],
+        autograph=False,
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        tf.saved_model.save(module, folder)
+        loaded = tf.saved_model.load(folder)
     mean, scale = (np.full([1, 3], value, np.float32) for value in (120, 0.02))
 
     def segment(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = model(normalize(pixels, mean, scale), training=False)
+        logits = loaded.logits(normalize(pixels, mean, scale))
         return {
             "class_ids": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
             "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
@@ -92,7 +112,7 @@ def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
 
     signature = [tf.TensorSpec([None, *shape], tf.uint8, name="pixels")]
     return types.SimpleNamespace(
-        segment=tf.function(segment, input_signature=signature, autograph=False), saved_model=model
+        segment=tf.function(segment, input_signature=signature, autograph=False), saved_model=loaded
     )
 
 
@@ -135,36 +155,6 @@ def _timed(segment: Any, shape: tuple[int, int, int], batch: int, seconds: float
             took.append(time.perf_counter() - started)
         found[name] = round(1000 * statistics.median(took) / len(images), 3)
     return {**found, "peak_megabytes": round(peak_megabytes())}
-
-
-_IN_PYTORCH = """
-import json, os, sys
-import torch
-from inference import _timed
-from plain_pytorch import UNet
-
-kind, shape, batch, seconds = sys.argv[1], json.loads(sys.argv[2]), int(sys.argv[3]), float(sys.argv[4])
-torch.set_num_threads(len(os.sched_getaffinity(0)))
-model = UNet(3, 32, 3).eval().to(memory_format=torch.channels_last)
-if kind == "compiled":
-    model = torch.compile(model)
-
-def segment(pixels):
-    with torch.inference_mode():
-        images = torch.from_numpy(pixels).permute(0, 3, 1, 2).float().sub(120).mul(0.02)
-        logits = model(images.contiguous(memory_format=torch.channels_last))
-        confidence, class_ids = logits.softmax(dim=1).max(dim=1)
-        return class_ids.byte().numpy(), confidence.numpy()
-
-print(json.dumps(_timed(segment, shape, batch, seconds)))
-"""
-
-
-def _pytorch(kind: str, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
-    command = [str(_PYTORCH), "-c", _IN_PYTORCH, kind, json.dumps(shape), str(batch), str(seconds)]
-    environment = {**os.environ, "PYTHONPATH": str(pathlib.Path(__file__).parent)}
-    done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True, env=environment)
-    return json.loads(done.stdout.splitlines()[-1])
 
 
 def _print_table(rows: list[dict[str, Any]]) -> None:
