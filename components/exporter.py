@@ -45,17 +45,16 @@ class Executor(base_executor.BaseExecutor):
     ) -> None:
         """Makes and measures the exports; whether they are good enough is the serving check's to say."""
         model = path_utils.serving_model_path(artifact_utils.get_single_uri(input_dict["model"]))
-        examples = artifact_utils.get_single_instance(input_dict["examples"])
         destination = path_utils.serving_model_dir(artifact_utils.get_single_uri(output_dict["exported_model"]))
-        of_split = {split: artifact_utils.get_split_uri([examples], split) for split in ("train", "test")}
+        train, test = (artifact_utils.get_split_uri(input_dict["examples"], split) for split in ("train", "test"))
         with tempfile.TemporaryDirectory(prefix="segpipe-exports-") as scratch:
             network = Network(model)
             found = make_exports(
                 network,
                 json.loads(exec_properties["formats"]),
                 scratch,
-                (image for image, _ in read_examples(list_files(of_split["train"]))),
-                network.seen(read_examples(list_files(of_split["test"]))),
+                (image for image, _ in read_examples(list_files(train))),
+                network.seen(read_examples(list_files(test))),
                 _LOG.info,
             )
             copy_tree(model, destination)

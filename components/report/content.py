@@ -37,7 +37,7 @@ from models.ensemble import out_of_fold
 from models.ensemble.folds import DOUBTS_FILE, member_names
 from models.evaluation import metrics
 from models.evaluation.gate import Check, Verdict
-from models.evaluation.metric_table import METRICS, Metric
+from models.evaluation.metric_table import METRICS, Metric, signed
 from models.evaluation.settings import WATCHED
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES
 from models.exports.exports import SAVED_MODEL
@@ -146,7 +146,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     test = artifact_utils.get_split_uri([inputs["examples"]], "test")
     drawn = pictures.draw(model, facts, test, choices)
     template = pages.template(
-        TEMPLATE_PATH, number=_number, measured=_measured, signed=_signed, share=_share, breakable=_breakable
+        TEMPLATE_PATH, number=_number, measured=_measured, signed=signed, share=_share, breakable=_breakable
     )
     html = ""
     for side in pictures.sides(drawn):
@@ -391,7 +391,3 @@ def _share(value: float) -> str:
 def _breakable(name: str) -> Markup:
     """A name that may be broken into lines where people would."""
     return Markup(re.sub(r"([/_.-])(?=\w)", r"\1<wbr>", str(escape(name))))
-
-
-def _signed(value: float | None) -> str:
-    return "–" if value is None else f"{value:+.4f}".replace("-", "−")

@@ -248,3 +248,8 @@ def replicates(sums: Sums) -> dict[str, np.ndarray]:
     if sums.objects is not None:
         found |= {"pq": object_replicates("", sums), "pq_things": object_replicates("_things", sums)}
     return {f"{name}_replicates": values.astype(np.float32) for name, values in found.items()}
+
+
+def signed(value: float | None) -> str:
+    """A difference, with its sign."""
+    return "–" if value is None else f"{value:+.4f}".replace("-", "−")

@@ -47,7 +47,8 @@ class ExportFormat(abc.ABC):
 
         Args:
           network: what to export.
-          images: training images, each [height, width, channels] as the network takes them, to find ranges of values.
+          images: training images, each [height, width, channels] as the network takes them, to find ranges of values;
+            none where no form of those that are made is quantized.
           description: what a user of the file alone has to know, which it carries.
         """
 

@@ -32,7 +32,7 @@ FOLDER = os.path.join("assets.extra", "exports")
 _LIST = "exports.json"
 SAVED_MODEL = "saved_model"
 # Enough for the ranges of values: more images change them little.
-CALIBRATION_IMAGES = 100
+_CALIBRATION_IMAGES = 100
 _BATCH = 8
 _TIMED = 20
 _REMEDY = "push the model again, or deploy another version with `segpipe rollback`"
@@ -82,11 +82,13 @@ def make_exports(
       UserError: if a form cannot be made, there is no test image, or no training image for a form that needs some.
     """
     formats = {name: FORMATS[name]() for name in names}
-    # Of large images one tile each, so that many images have a say, and not always the corner.
-    tiles = (network.pixels(image) for image in itertools.islice(training, CALIBRATION_IMAGES))
-    images = [tiles_of[index % len(tiles_of)] for index, tiles_of in enumerate(tiles)]
-    if not images and any(form.is_quantized for form in formats.values()):
-        raise UserError("an export in integers needs training images, to find the ranges of values; there are none")
+    images = []
+    if any(form.is_quantized for form in formats.values()):
+        # Of large images one tile each, so that many images have a say, and not always the corner.
+        tiles = (network.pixels(image) for image in itertools.islice(training, _CALIBRATION_IMAGES))
+        images = [tiles_of[index % len(tiles_of)] for index, tiles_of in enumerate(tiles)]
+        if not images:
+            raise UserError("an export in integers needs training images, to find the ranges of values; there are none")
     runtimes = {SAVED_MODEL: _by_tensorflow(network)}
     files: dict[str, dict[str, Any]] = {}
     for name, form in formats.items():

@@ -39,6 +39,20 @@ SET_OPTION = click.option(
 )
 
 
+MODEL_OPTION = click.option(
+    "--model",
+    required=True,
+    metavar="DIR",
+    help="A push destination, for its deployed version, or a single version.",
+)
+
+
+def check_model(model: str) -> None:
+    """Raises a UserError if what `--model` names is not there."""
+    if not is_remote(model) and not os.path.isdir(model):
+        raise UserError(f"--model {model} is not a folder")
+
+
 def format_iou(value: float | None) -> str:
     return "none" if value is None else f"{value:.4f}"
 

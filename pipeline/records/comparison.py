@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from data.base.files import is_folder
-from models.evaluation.metric_table import METRICS, format_value, in_words, metric_of
+from models.evaluation.metric_table import METRICS, format_value, in_words, metric_of, signed
 from models.evaluation.metrics import confidence_interval
 from models.evaluation.settings import WATCHED
 from models.evaluation.sums import MOST_NAMED, NAMED_IMAGES
@@ -163,11 +163,6 @@ def _interval_of_difference(
     if counts[0] != counts[1] or common < expected:
         return None, "the runs have other test images"
     return confidence_interval(other_measured.replicates[metric] - measured.replicates[metric]), ""
-
-
-def signed(value: float | None) -> str:
-    """A difference, with its sign."""
-    return "–" if value is None else f"{value:+.4f}".replace("-", "−")
 
 
 def flat(value: Any, key: str = "") -> dict[str, str]:

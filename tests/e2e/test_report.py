@@ -16,7 +16,7 @@ from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
 from components.report import listing, pictures
-from pipeline.records.comparison import signed
+from models.evaluation.metric_table import signed
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
 from pipeline.runners.local import run_locally

@@ -15,19 +15,14 @@ import click
 from data.base.errors import UserError, one_line
 from data.base.files import is_remote
 from models.exports import FORMATS
-from pipeline.cli.common import format_iou, plain_console, quiet
+from pipeline.cli.common import MODEL_OPTION, check_model, format_iou, plain_console, quiet
 
 if TYPE_CHECKING:
     from models.exports.exports import MeasuredExport
 
 
 @click.command(no_args_is_help=True)
-@click.option(
-    "--model",
-    required=True,
-    metavar="DIR",
-    help="A push destination, for its deployed version, or a single version.",
-)
+@MODEL_OPTION
 @click.option(
     "--to",
     "formats",
@@ -74,8 +69,7 @@ def export(
     may ends the command with exit code 1, and nothing is written. A run with `export: [tflite_int8, onnx]` in its
     configuration does the same, and pushes them inside the version.
     """
-    if not is_remote(model) and not os.path.isdir(model):
-        raise UserError(f"--model {model} is not a folder")
+    check_model(model)
     if check:
         if formats or output or data:
             raise UserError("--check makes nothing; leave --to, --output and --data out")

@@ -14,21 +14,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from data.base.errors import UserError
-from data.base.files import is_remote
 from data.writing import WRITERS
-from pipeline.cli.common import EXIT_FAILED, quiet
+from pipeline.cli.common import EXIT_FAILED, MODEL_OPTION, check_model, quiet
 
 if TYPE_CHECKING:
     from models.serving.volumes.measures import Measures
 
 
 @click.command(no_args_is_help=True)
-@click.option(
-    "--model",
-    required=True,
-    metavar="DIR",
-    help="A push destination, for its deployed version, or a single version.",
-)
+@MODEL_OPTION
 @click.option("--output", required=True, metavar="DIR", help="Folder for masks and overlays.")
 @click.option(
     "--max-pixels",
@@ -116,8 +110,7 @@ def predict(
     DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
     used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
-    if not is_remote(model) and not os.path.isdir(model):
-        raise UserError(f"--model {model} is not a folder")
+    check_model(model)
     if labels and not masks:
         raise UserError("--labels says what the values of --masks mean; give the masks too")
     from data.writing.folders import check_free, folder_of
@@ -270,12 +263,7 @@ def _shown(name: str) -> str:
 
 
 @click.command(no_args_is_help=True)
-@click.option(
-    "--model",
-    required=True,
-    metavar="DIR",
-    help="A push destination, which is followed, or a single version.",
-)
+@MODEL_OPTION
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
 @click.option(
     "--example",
@@ -357,8 +345,7 @@ def serve(
     time is up or the client has gone, is not computed. Ctrl-C and SIGTERM end the server once the requests in progress
     are answered; the exit code is then 0. In production, use TF Serving itself; clients need no change.
     """
-    if not is_remote(model) and not os.path.isdir(model):
-        raise UserError(f"--model {model} is not a folder")
+    check_model(model)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
         raise UserError("--name may consist of letters, digits and . _ -")
     click.echo("Loading TensorFlow …", err=True)

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any
 from data.base import pages
 from data.base.files import exists, is_remote
 from data.label_map import LabelMap
-from models.evaluation.metric_table import format_value, in_words
+from models.evaluation.metric_table import format_value, in_words, signed
 from pipeline.records.comparison import (
     CLASSES_HEADING,
     METRICS_HEADING,
     SECONDS_HEADING,
     SETTINGS_HEADING,
     Comparison,
-    signed,
 )
 from pipeline.records.pages.differences import draw_differences
 
