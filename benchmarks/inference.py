@@ -1,7 +1,9 @@
-"""Each network in each form, one image at a time and in batches: milliseconds an image, and peak memory of the process.
+"""Each network in each form, one image at a time and in batches: milliseconds an image, and the process's peak memory.
 
-The forms are the network in TensorFlow, ONNX Runtime, LiteRT in floats and in integers. Each runs in a process of its
-own on all cores and takes pixels in 8 bits. Weights are random, which changes no time. `--table 1` prints a table, too.
+The forms are the network in TensorFlow, ONNX Runtime, LiteRT in floats and in integers; of the plain U-Net also the
+same network in PyTorch, eager and compiled, where `tools/pytorch.sh` installed it. Each runs in a process of its own on
+all cores and takes pixels in 8 bits. Weights are random, which changes no time. Batches of large images are smaller.
+`--table 1` prints a table, too: milliseconds alone / in batches (megabytes).
 """
 
 import json
@@ -21,12 +23,14 @@ _CLASSES = 3
 _NETWORKS: dict[str, dict[str, Any]] = {
     "unet": {"encoder": "plain"},
     "efficientnet_lite0": {"encoder_weights": "none"},
-    "efficientnet_lite0, enlargement 1, filters 8": {"encoder_weights": "none", "enlargement": 1, "filters": 8},
+    "real time": {"encoder_weights": "none", "enlargement": 1, "filters": 8},
     "mobilenet_v3_large": {"encoder": "mobilenet_v3_large", "encoder_weights": "none"},
     "resnet50": {"encoder": "resnet50", "encoder_weights": "none"},
     "deeplab_v3_plus on resnet50": {"encoder": "resnet50", "decoder": "deeplab_v3_plus", "encoder_weights": "none"},
 }
 _SIZES = ((128, 128), (256, 256), (512, 1024))
+_BATCH_PIXELS = 2**20
+_PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
 _FORMS = ("onnx", "tflite", "tflite_int8")
 
 
@@ -36,13 +40,19 @@ def main() -> None:
     rows = []
     for name, settings in list(_NETWORKS.items())[: sizes.networks]:
         for height, width in _SIZES[: sizes.sizes]:
-            row: dict[str, Any] = {"network": name, "size": f"{height}x{width}"}
+            batch = max(1, min(sizes.batch, _BATCH_PIXELS // (height * width)))
+            row: dict[str, Any] = {"network": name, "size": f"{height}x{width}", "batch": batch}
             with scratch() as folder:
                 shape = (height, width, 3)
-                runs = {"saved_model": _alone(_saved_model, settings, shape, sizes.batch, sizes.seconds)}
+                runs = {"saved_model": _alone(_saved_model, settings, shape, batch, sizes.seconds)}
                 _alone(_convert, settings, shape, str(folder))
                 for form in _FORMS:
-                    runs[form] = _alone(_exported, form, str(folder), shape, sizes.batch, sizes.seconds)
+                    runs[form] = _alone(_exported, form, str(folder), shape, batch, sizes.seconds)
+            if name == "unet" and _PYTORCH.exists():
+                for kind in ("eager", "compiled"):
+                    command = [str(_PYTORCH), str(pathlib.Path(__file__).with_name("inference_pytorch.py"))]
+                    command += [kind, json.dumps(shape), str(batch), str(sizes.seconds)]
+                    runs[f"pytorch_{kind}"] = _printed(command)
             rows.append({**row, "runs": runs})
             print(json.dumps(rows[-1]), file=sys.stderr, flush=True)
     first = rows[0]["runs"]
@@ -118,7 +128,7 @@ def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
 
 def _saved_model(settings: dict[str, Any], shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
     network = _network(settings, shape)
-    return _timed(lambda pixels: network.segment(pixels)["class_ids"].numpy(), shape, batch, seconds)
+    return timed(lambda pixels: network.segment(pixels)["class_ids"].numpy(), shape, batch, seconds)
 
 
 def _convert(settings: dict[str, Any], shape: tuple[int, int, int], folder: str) -> None:
@@ -137,10 +147,10 @@ def _convert(settings: dict[str, Any], shape: tuple[int, int, int], folder: str)
 def _exported(form: str, folder: str, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
     from models.exports import FORMATS
 
-    return _timed(FORMATS[form]().load(str(pathlib.Path(folder, FORMATS[form].file))), shape, batch, seconds)
+    return timed(FORMATS[form]().load(str(pathlib.Path(folder, FORMATS[form].file))), shape, batch, seconds)
 
 
-def _timed(segment: Any, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
+def timed(segment: Any, shape: tuple[int, int, int], batch: int, seconds: float) -> dict[str, float]:
     """Milliseconds an image, alone and in a batch, and peak memory in megabytes."""
     import numpy as np
 
@@ -149,7 +159,7 @@ def _timed(segment: Any, shape: tuple[int, int, int], batch: int, seconds: float
     for name, images in (("milliseconds", pixels[:1]), ("milliseconds_in_batches", pixels)):
         segment(images)  # So that all is warm.
         took: list[float] = []
-        while len(took) < 3 or sum(took) < seconds:
+        while not took or sum(took) < seconds:
             started = time.perf_counter()
             segment(images)
             took.append(time.perf_counter() - started)

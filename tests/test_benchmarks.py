@@ -23,6 +23,7 @@ SIZES = {
     "workers": (*_SMALL, "--pixels", "32", "--workers", "1"),
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
+    "predict": (*_MODEL, "--images", "4", "--rounds", "1"),
     "serve": (*_MODEL, "--images", "4", "--seconds", "0.2"),
     "evaluate": (*_SMALL, *_MODEL),
     # Smaller ones lack some classes.

@@ -122,6 +122,7 @@ def main():
     )
     with open(os.path.join(ENVIRONMENT, "ready"), "w", encoding="utf-8") as file:
         file.write(f"{line}\n")
+    print("Installed: the command is .venv/bin/segpipe; . .venv/bin/activate puts it on the path", flush=True)
 
 
 if __name__ == "__main__":

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Installs PyTorch for the CPU, and what benchmarks/quality.py compares with, in an environment of its own: .tools/pytorch.
+# Installs PyTorch for the CPU, and what benchmarks compare with, in an environment of its own: .tools/pytorch.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 requirements=constraints/pytorch.txt
@@ -8,7 +8,7 @@ if [ -e "$ready" ] && [ "$ready" -nt "$requirements" ]; then exit; fi
 for tool in gcc nm readelf; do
   command -v "$tool" > /dev/null || { echo "tools/pytorch.sh needs $tool (Debian: gcc and binutils)" >&2; exit 1; }
 done
-echo "Installing PyTorch for the comparison of quality, about a gigabyte …"
+echo "Installing PyTorch for the comparison, about a gigabyte …"
 export UV_CACHE_DIR="${UV_CACHE_DIR:-$PWD/.tools/cache}"
 .tools/bin/uv venv --quiet --clear --python .venv/bin/python .tools/pytorch
 .tools/bin/uv pip install --quiet --python .tools/pytorch/bin/python --no-deps --requirement "$requirements"

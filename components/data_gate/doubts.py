@@ -65,9 +65,9 @@ def near_duplicates(findings: Findings, path: str) -> str:
     return "\n".join(
         [
             f"{findings.pairs_count} pair(s) of images in different splits look alike, as copies do; what is measured "
-            "on images that were trained on is too good:",
+            "on copies of images that were trained on, or by which the training was chosen, is too good:",
             *shown,
-            "keep them in one split with `segpipe convert --group-by`, or leave one of each pair out; if they are no "
-            "copies, data.near_duplicates: ignore",
+            "keep them in one split with `segpipe convert --group-by` (its --help says how), or leave one of each pair "
+            "out; if they are no copies, data.near_duplicates: ignore",
         ]
     )

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, ClassVar, Literal
 
 import pydantic
 import yaml
 
-from data.base.errors import UserError, explain
+from data.base.errors import UserError, did_you_mean, explain
 from data.base.section import Section
 from data.contract import IGNORE_LABEL
 from data.label_map import LabelMap, distinct_colors
@@ -140,9 +139,8 @@ class ClassOptions(Section):
         for target, merged in chosen.items():
             for name in merged:
                 if name not in known and target != BACKGROUND:
-                    close = difflib.get_close_matches(name, known, n=1)
-                    hint = f" (did you mean {close[0]}?)" if close else ""
-                    raise UserError(f"--classes: there is no class {name}{hint}; there are {', '.join(known)}")
+                    guess = did_you_mean(name, known)
+                    raise UserError(f"--classes: there is no class {name}{guess}; there are {', '.join(known)}")
                 if owners.setdefault(name, target) != target:
                     raise UserError(f"--classes: {name} belongs to {owners[name]} and to {target}")
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import difflib
 import re
+from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -52,7 +54,8 @@ def explain(error: ValidationError, source: str, model: type[BaseModel] | None =
             lines.append(f"  {item['msg'].removeprefix('Value error, ')}")
         elif item["type"] == "extra_forbidden":
             known = _keys(model, item["loc"][:-1])
-            lines.append(f"  {key}: there is no such key" + (f"; there are {', '.join(known)}" if known else ""))
+            guess = did_you_mean(str(item["loc"][-1]), known)
+            lines.append(f"  {key}: there is no such key{guess}" + (f"; there are {', '.join(known)}" if known else ""))
         elif item["type"] == "missing":
             lines.append(f"  {key}: missing")
         else:
@@ -62,6 +65,12 @@ def explain(error: ValidationError, source: str, model: type[BaseModel] | None =
                 got += "; put it in quotes"
             lines.append(f"  {key}: {message}{got}")
     return "\n".join(lines)
+
+
+def did_you_mean(name: str, known: Iterable[str]) -> str:
+    """What to add to the message that there is no such name: the known one most like it; "" if none is like it."""
+    close = difflib.get_close_matches(name, known, n=1)
+    return f" (did you mean {close[0]}?)" if close else ""
 
 
 def _keys(model: Any, location: tuple[int | str, ...]) -> list[str]:

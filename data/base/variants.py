@@ -11,6 +11,8 @@ from typing import Any, TypeVar
 
 import pydantic
 
+from data.base.errors import did_you_mean
+
 Variant = TypeVar("Variant")
 
 _NAME = r"[^\W\d]\w*"
@@ -38,8 +40,8 @@ def find_variant(name: str, variants: Mapping[str, type[Variant]], base: type[Va
         if name in variants:
             return variants[name]
         raise ValueError(
-            f"there is no {what} {name!r}; there are {', '.join(variants)}, and your own by import path, "
-            "package.module:Class"
+            f"there is no {what} {name!r}{did_you_mean(name, variants)}; there are {', '.join(variants)}, and your own "
+            "by import path, package.module:Class"
         )
     module_name, _, class_name = name.partition(":")
     try:

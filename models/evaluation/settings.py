@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 import pydantic
 from pydantic_core import InitErrorDetails, PydanticCustomError, ValidationError
 
+from data.base.errors import did_you_mean
 from data.base.section import Section
 from models.evaluation.gate import REGRESSION_KEY, Threshold
 from models.evaluation.metric_table import METRICS, Metric
@@ -45,7 +46,8 @@ def _check_bounds(values: Any) -> Any:
     known = [name for name, metric in METRICS.items() if metric.higher_is_better]
     unknown = [str(name) for name in values if name not in METRICS]
     if unknown:
-        raise ValueError(f"there is no metric {', '.join(unknown)}; there are {', '.join(known)}")
+        named = ", ".join(name + did_you_mean(name, known) for name in unknown)
+        raise ValueError(f"there is no metric {named}; there are {', '.join(known)}")
     if unbound := [name for name in values if name not in known]:
         raise ValueError(f"{unbound[0]} has no least value, as less of it is better; there are {', '.join(known)}")
     # Made here, not on import, so that the table of metrics is the only place that says what there is.

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import pydantic
 
+from data.base.errors import did_you_mean
 from data.base.section import Section
 from models.exports import FORMATS
 
@@ -35,7 +36,9 @@ class ExportSettings(Section):
     def _check_formats(cls, formats: list[str]) -> list[str]:
         for name in formats:
             if name not in FORMATS:
-                raise ValueError(f"there is no format {name!r}; there are {', '.join(FORMATS)}")
+                raise ValueError(
+                    f"there is no format {name!r}{did_you_mean(str(name), FORMATS)}; there are {', '.join(FORMATS)}"
+                )
         if len(set(formats)) < len(formats):
             raise ValueError("names a format twice")
         return formats

@@ -32,7 +32,8 @@ def load_config(path: str | pathlib.Path, overrides: tuple[str, ...] = ()) -> Co
     try:
         text = pathlib.Path(path).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
-        raise UserError(f"cannot read the configuration {path}: {error}") from None
+        why = getattr(error, "strerror", None) or error
+        raise UserError(f"cannot read the configuration {path}: {why}") from None
     try:
         values = read_yaml(text)
     except ValueError as error:

@@ -14,7 +14,7 @@ from rich.text import Text
 
 Ending = Literal["done", "cached", "failed"]
 
-# Without a terminal, progress within a component becomes a line at most this often.
+# Without a terminal, progress within a component, after its first message, becomes a line at most this often.
 _LINE_SECONDS = 10.0
 _STYLES = {"waiting": "dim", "running": "bold cyan", "done": "green", "cached": "blue", "failed": "bold red"}
 
@@ -78,8 +78,10 @@ class LiveView(logging.Handler):
             # Above the table on a terminal, whose line for a detail is short and soon taken by the next one.
             self._line(f"{self._current}: {record.levelname.lower()}: {record.getMessage()}")
         else:
+            is_first = not self._details[self._current]
             self._details[self._current] = record.getMessage()
-            if not self._console.is_terminal and time.monotonic() - self._last_line > _LINE_SECONDS:
+            is_due = is_first or time.monotonic() - self._last_line > _LINE_SECONDS
+            if not self._console.is_terminal and is_due:
                 self._line(f"{self._current}: {record.getMessage()}")
 
     def _line(self, text: str) -> None:

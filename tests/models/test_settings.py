@@ -68,7 +68,10 @@ def test_an_option_that_both_have_goes_to_both():
         ({"encoder": "resnet50", "encoder_weights": ""}, r"encoder_weights\n  String should have at least 1 character"),
         ({"decoder": "segnet"}, "decoder segnet takes an encoder .* such as vgg16; add encoder: vgg16"),
         ({"encoder": "vnet"}, "there is no encoder 'vnet'; there are efficientnet_lite0, .*plain, .*, and your own"),
-        ({"decoder": "vnet"}, "there is no decoder 'vnet'; there are unet, segnet, deeplab_v3_plus, and your own"),
+        (
+            {"decoder": "vnet"},
+            r"there is no decoder 'vnet' \(did you mean unet\?\); there are unet, segnet, deeplab_v3_plus, and your",
+        ),
         ({"encoder": ["plain"]}, r"encoder\n  Input should be a valid string"),
         ({"filters": 0}, r"filters\n  Input should be greater than or equal to 1"),
         ({"architecture": "unet"}, "the key architecture was removed; leave it out"),

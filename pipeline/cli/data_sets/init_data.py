@@ -79,7 +79,8 @@ def init(
     from data.inspection.classes import labels_text
     from data.inspection.recognize import is_tfrecords, look
 
-    check_free(config_path, overwrite)
+    if os.path.exists(source):  # Else, what is wrong is the path.
+        check_free(config_path, overwrite)
     if dataset_format is None and is_tfrecords(source):
         raise UserError(
             f"{source} is converted already; `{program()} plan {in_command(source)}` writes its configuration"
@@ -107,7 +108,7 @@ def init(
         write_text(labels_path, labels_text(found.labels))
         click.echo(f"Written: {labels_path}, the classes: {', '.join(found.label_map.names)}")
     write_plan(planned, name, tfrecords, config_path)
-    show_next(commands)
+    show_next(commands, planned)
 
 
 def _is_same(path: str, found: Recognized) -> bool:

@@ -62,7 +62,7 @@ def plan(data: str, minutes: float | None, name: str | None, config_path: str, o
         click.echo(f"Cannot be used: an example in {path}: {reason}")
     planned = plan_run(counts, sample, label_map, minutes)
     write_plan(planned, name, data, config_path)
-    show_next([run_command(config_path)])
+    show_next([run_command(config_path)], planned)
 
 
 def _without_span(data: str) -> str:

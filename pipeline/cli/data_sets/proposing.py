@@ -35,7 +35,7 @@ MINUTES_OPTION = click.option(
     type=click.FloatRange(0, 1e6, min_open=True),
     callback=_finite,
     metavar="N",
-    help="Minutes that training may take; they decide how large images can be  [default: 30, or fewer if they do]",
+    help="Minutes that training may take; they decide how large images can be  [default: 30, or fewer if enough]",
 )
 
 
@@ -105,9 +105,10 @@ def write_plan(plan: Plan, name: str, tfrecords: str, config_path: str) -> None:
     click.echo(f"Written: {config_path}, with the reasons for its values")
 
 
-def show_next(commands: list[list[str]]) -> None:
-    """Prints the commands that are left to do."""
-    click.echo("\nNext:")
+def show_next(commands: list[list[str]], plan: Plan) -> None:
+    """Prints the commands that are left to do, and how long training takes in what was planned."""
+    minutes = next(choice.value for choice in plan.choices if choice.key == "train.minutes")
+    click.echo(f"\nTraining will take {minutes:g} minutes; --minutes plans for fewer or more. Next:")
     for command in commands:
         click.echo(f"  {shlex.join(command)}")
 

@@ -94,6 +94,7 @@ def test_nothing_is_overwritten_unless_asked(init, tmp_path):
     assert not (tmp_path / "here" / "my_run.yaml").exists()
     assert "Written: my_run.yaml" in init(source, "--overwrite")
     assert "my_run.yaml exists already; add --overwrite" in init(source)
+    assert "is not a folder" in init(tmp_path / "sourc"), "what is wrong is said, not what would come next"
     printed = init(source, "--config", "other/run.yaml", "--name", "other")
     assert commands(printed)[0][-3:] == ["other/labels.yaml", str(source), "output/other_tfrecords"]
     assert load_config("other/run.yaml").name == "other"

@@ -133,7 +133,7 @@ def test_an_empty_section_has_its_defaults(write):
         (
             MINIMAL + "train: {epoch: 3}",
             (),
-            "train.epoch: there is no such key; there are epochs, minutes, folds",
+            r"train.epoch: there is no such key \(did you mean epochs\?\); there are epochs, minutes, folds",
         ),
         (MINIMAL + "color: 3", (), "color: there is no such key; there are name, output, artifacts, task, data"),
         (MINIMAL + "train: {epochs: 2024-13-45}", (), "train.epochs: .*integer.*; got '2024-13-45'"),
@@ -159,7 +159,7 @@ def test_an_empty_section_has_its_defaults(write):
         (
             MINIMAL,
             ("gate.min.mean_iu=0.3",),
-            r"gate.min: there is no metric mean_iu; there are mean_iou, .*boundary_iou",
+            r"gate.min: there is no metric mean_iu \(did you mean mean_iou\?\); there are mean_iou, .*boundary_iou",
         ),
         (MINIMAL, ("gate.slices.a.iou=0.3",), r"gate.slices.a.iou: takes classes and their least values, .*; got 0.3"),
         (MINIMAL, ("gate.min=0.3",), r"gate.min: takes metrics and their least values, such as .*; got 0.3"),
