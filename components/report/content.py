@@ -146,7 +146,7 @@ def render(inputs: dict[str, types.Artifact], configuration: dict[str, Any], max
     test = artifact_utils.get_split_uri([inputs["examples"]], "test")
     drawn = pictures.draw(model, facts, test, choices)
     template = pages.template(
-        TEMPLATE_PATH, number=_number, measured=_measured, signed=signed, share=_share, breakable=_breakable
+        TEMPLATE_PATH, number=_number, measured=_measured, signed=signed, share=_share, breakable=_breakable, code=_code
     )
     html = ""
     for side in pictures.sides(drawn):
@@ -391,3 +391,8 @@ def _share(value: float) -> str:
 def _breakable(name: str) -> Markup:
     """A name that may be broken into lines where people would."""
     return Markup(re.sub(r"([/_.-])(?=\w)", r"\1<wbr>", str(escape(name))))
+
+
+def _code(text: str) -> Markup:
+    """A text with what stands between backquotes as code."""
+    return Markup(re.sub(r"`([^`\n]+)`", r"<code>\1</code>", str(escape(text))))

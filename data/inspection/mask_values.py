@@ -52,9 +52,11 @@ class MaskValues:
 
     Attributes:
       looks: the masks that could be read.
+      unreadable: paths of those that could not, each with the reason.
     """
 
     looks: list[MaskLook]
+    unreadable: list[tuple[str, str]] = dataclasses.field(default_factory=list)
 
     def ids(self) -> dict[int, int]:
         """Pixels of each value, by value."""

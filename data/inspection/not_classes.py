@@ -41,7 +41,7 @@ def check_meaning(values: MaskValues, ids: dict[int, int], max_pixels: int) -> N
         raise UserError(
             f"{look.path} {why}; in all, {len(lossy)} {of} are such. Export the masks anew, as PNG, without resizing "
             "or smoothing; or name the classes and let `segpipe convert --format mask-folder --labels FILE --nearest` "
-            "take the nearest value or color of a class"
+            f"take the nearest value or color of a class{_also_unreadable(values)}"
         )
     if len(ids) > _MANY:
         _check_instances(values, ids, max_pixels)
@@ -50,6 +50,14 @@ def check_meaning(values: MaskValues, ids: dict[int, int], max_pixels: int) -> N
             f"the masks hold {len(values.colors())} colors, more than there can be classes ({MOST_CLASSES}); if only "
             "some are classes, name those in a labels.yaml for `segpipe convert --format mask-folder --labels`"
         )
+
+
+def _also_unreadable(values: MaskValues) -> str:
+    """So that all can be mended in one go."""
+    if not values.unreadable:
+        return ""
+    path, reason = values.unreadable[0]
+    return f". Beside these, {len(values.unreadable)} cannot be read, such as {path}: {reason}"
 
 
 def _check_instances(values: MaskValues, ids: dict[int, int], max_pixels: int) -> None:

@@ -259,4 +259,4 @@ def _values(reader: Reader, masks: list[str], progress: Progress) -> MaskValues:
             f"{len(unreadable)} of {len(looks) + len(unreadable)} masks cannot be read; {count} of them like {path}: "
             f"{reason}"
         )
-    return MaskValues(sorted(looks, key=lambda look: look.path))
+    return MaskValues(sorted(looks, key=lambda look: look.path), unreadable)

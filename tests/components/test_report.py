@@ -9,7 +9,7 @@ from tfx.types import standard_artifacts
 from components.pusher import REASON_PROPERTY
 from components.report import charts, pictures
 from components.report.component import _kubeflow_run
-from components.report.content import _groups
+from components.report.content import _code, _groups
 from components.report.identity import identity
 from components.report.listing import list_images
 from models.evaluation.gate import Check, Verdict
@@ -106,3 +106,9 @@ def test_only_sizes_that_change_pictures_are_tried():
     picture = pictures.Picture(pictures.Choice("worst", "a", 0.1), (800, 400), label[..., None], label, label)
     assert pictures.sides([picture]) == [256, 192, 128, 96, 64, 48, 0]
     assert pictures.sides([]) == [0]
+
+
+def test_commands_in_warnings_are_code_and_names_stay_text():
+    assert _code("<b>: `segpipe convert`, or `a`; one ` alone") == (
+        "&lt;b&gt;: <code>segpipe convert</code>, or <code>a</code>; one ` alone"
+    )

@@ -2,6 +2,7 @@
 
 import json
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -386,6 +387,16 @@ def test_what_has_no_clear_meaning_is_refused_with_a_remedy(tmp_path, settings, 
     else:
         make(tmp_path, **settings)
     with pytest.raises(UserError, match=message):
+        recognize(str(tmp_path))
+
+
+def test_masks_that_cannot_be_read_are_named_beside_the_lossy_ones(tmp_path):
+    make(tmp_path, mask_name="masks/{}.jpg")
+    broken = sorted((tmp_path / "masks").iterdir())[1]
+    broken.write_bytes(broken.read_bytes()[:100])
+    with pytest.raises(
+        UserError, match=f"keeps no exact values.* 1 cannot be read, such as {re.escape(str(broken))}: "
+    ):
         recognize(str(tmp_path))
 
 
