@@ -62,10 +62,11 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """The longest come first; what needs a browser or other tools, or nothing of TFX, runs on one TFX line."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
-        if "labeling_tools" in fixtures:
-            item.add_marker("labeling_tools")
+        needs_others = "labeling_tools" in fixtures or "onnxruntime_web" in fixtures
+        if needs_others:
+            item.add_marker("other_tools")
         path = str(item.path.relative_to(ROOT / "tests"))
-        if "browser" in fixtures or "labeling_tools" in fixtures or path.startswith(_WITHOUT_TFX):
+        if "browser" in fixtures or needs_others or path.startswith(_WITHOUT_TFX):
             item.add_marker("one_line")
 
     def place(item: pytest.Item) -> int:
@@ -356,14 +357,26 @@ def push() -> Callable[..., None]:
     return push
 
 
+ONNXRUNTIME_WEB = ROOT / ".tools" / "onnxruntime-web"
+
+
+@pytest.fixture(scope="session")
+def onnxruntime_web() -> pathlib.Path:
+    """Folder of the package from npm."""
+    if not ONNXRUNTIME_WEB.exists():
+        unavailable("ONNX Runtime Web, which tools/onnxruntime_web.sh fetches")
+    return ONNXRUNTIME_WEB
+
+
 LABELING_TOOLS = ROOT / ".tools" / "labeling-tools" / "bin" / "python"
 
 
 @pytest.fixture(scope="session")
 def labeling_tools() -> Callable[..., str]:
-    """Runs code, with arguments, where labelme, cityscapesScripts, Label Studio's SDK, OpenCV and pycocotools are."""
+    """Runs code, with arguments, where labelme, cityscapesScripts, Label Studio's SDK, OpenCV, pycocotools and Triton's
+    schema are."""
     if not LABELING_TOOLS.exists():
-        unavailable("the labeling tools' own code, which tools/labeling_tools.sh installs")
+        unavailable("other tools' own code, which tools/labeling_tools.sh installs")
 
     def run(code: str, *arguments: str) -> str:
         command = [str(LABELING_TOOLS), "-c", code, *arguments]

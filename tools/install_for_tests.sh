@@ -1,9 +1,10 @@
 #!/usr/bin/env bash
-# What tests need beside Python: a browser, a database server, a clock to set, systemd's checks, curl. In CI they are
-# installed from Debian's or Ubuntu's packages. Elsewhere nothing is installed outside the checkout, and tests that need
-# what is missing are skipped.
+# What tests need beside Python: other tools' own code and ONNX Runtime Web, which are fetched; a browser, a database
+# server, a clock to set, systemd's checks, curl. In CI these are installed from Debian's or Ubuntu's packages. Elsewhere
+# nothing is installed outside the checkout, and tests that need what is missing are skipped.
 set -euo pipefail
 "$(dirname "$0")"/labeling_tools.sh
+"$(dirname "$0")"/onnxruntime_web.sh || [ -z "${CI:-}" ]
 missing=()
 command -v chromedriver > /dev/null || missing+=(chromium chromium-driver)
 command -v mariadbd > /dev/null || missing+=(mariadb-server)

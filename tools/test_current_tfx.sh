@@ -10,7 +10,7 @@ mkdir -p .cache
 docker build --quiet --network host --file kubeflow/Dockerfile --tag segpipe:test .
 docker build --quiet --network host --file tests/Dockerfile --tag segpipe:suite .
 if [ "${1:-}" = --prepare ]; then exit; fi
-markers="not kubeflow and not flink and not spark and not faults and not labeling_tools"
+markers="not kubeflow and not flink and not spark and not faults and not other_tools"
 if [ "${1:-}" != --all ]; then markers="$markers and not one_line and not nightly"; fi
 
 # What git tracks or would track, as it is in the work tree.

@@ -52,6 +52,10 @@ class ExportFormat(abc.ABC):
           description: what a user of the file alone has to know, which it carries.
         """
 
+    def companions(self, description: dict[str, Any]) -> dict[str, str]:
+        """What a server of models takes beside the file: names of files to texts."""
+        return {}
+
     @abc.abstractmethod
     def load(self, path: str) -> Segment:
         """The network in that file, ready to run on all cores.

@@ -82,6 +82,7 @@ def make_exports(
       UserError: if a form cannot be made, there is no test image, or no training image for a form that needs some.
     """
     formats = {name: FORMATS[name]() for name in names}
+    description = network.describe()
     images = []
     if any(form.is_quantized for form in formats.values()):
         # Of large images one tile each, so that many images have a say, and not always the corner.
@@ -95,11 +96,13 @@ def make_exports(
         progress(f"making {form.file}")
         path = os.path.join(folder, form.file)
         try:
-            content = form.convert(network, images, network.describe())
+            content = form.convert(network, images, description)
             pathlib.Path(path).write_bytes(content)
             runtimes[name] = form.load(path)
         except Exception as error:  # The converters raise nearly anything.
             raise UserError(f"{form.file} cannot be made of this model: {one_line(error)}") from error
+        for companion, text in form.companions(description).items():
+            write_text(os.path.join(folder, companion), text)
         files[name] = {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
     progress("measuring")
     found = {

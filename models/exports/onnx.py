@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 # The newest that tf2onnx is tested with, and old enough for what is deployed.
 _OPSET = 17
+# Images that Triton gives the network at once, at most: more make it hardly faster, and take memory.
+_MAX_BATCH = 16
 
 
 class ONNX(ExportFormat):
@@ -36,6 +38,23 @@ class ONNX(ExportFormat):
                 value.type.tensor_type.shape.dim[0].dim_param = "batch"
         onnx.helper.set_model_props(model, {DESCRIPTION: json.dumps(description)})
         return model.SerializeToString()
+
+    def companions(self, description: dict[str, Any]) -> dict[str, str]:
+        def tensor(name: str, values: dict[str, Any]) -> str:
+            _, *sizes = values["shape"]
+            data_type = "TYPE_" + values["type"].upper().replace("FLOAT", "FP")
+            return f'{{ name: "{name}" data_type: {data_type} dims: {sizes} }}'
+
+        outputs = (f"output {tensor(name, values)}" for name, values in description["outputs"].items())
+        lines = [
+            "# NVIDIA Triton's configuration: the file goes to MODELS/NAME/config.pbtxt, model.onnx to MODELS/NAME/1/.",
+            'backend: "onnxruntime"',
+            f"max_batch_size: {_MAX_BATCH}",
+            "dynamic_batching {}",
+            f"input {tensor(description['input']['name'], description['input'])}",
+            *outputs,
+        ]
+        return {"config.pbtxt": "\n".join(lines) + "\n"}
 
     def load(self, path: str) -> Segment:
         session = _session(path)

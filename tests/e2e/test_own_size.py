@@ -12,7 +12,9 @@ from rich.console import Console
 
 from data import contract
 from models.evaluation import metrics
-from models.exports.exports import check_exports
+from models.exports import FORMATS
+from models.exports.exports import FOLDER, check_exports
+from models.exports.network import Network
 from models.inputs.preprocessing import pixels_of
 from models.serving.predict import predict
 from models.serving.signatures import feature_spec
@@ -33,7 +35,7 @@ def pushed(small_config, output):
         output,
         preprocessing={"height": 64, "width": 48, "resize": "none"},
         train={"epochs": 3, "sampling": "class_balanced"},
-        export=["tflite_int8", "onnx"],
+        export=["tflite_float16", "tflite_int8", "onnx"],
     )
     return run_locally(config, Console(file=open(os.devnull, "w")))
 
@@ -59,7 +61,7 @@ def test_a_model_of_patches_is_pushed(pushed):
 
 def test_its_exports_are_measured_and_pushed_with_it(pushed, output):
     found = check_exports(pushed.pushed_path)
-    assert list(found) == ["saved_model", "tflite_int8", "onnx"]
+    assert list(found) == ["saved_model", "tflite_float16", "tflite_int8", "onnx"]
     assert pushed.exports == found
     # The SavedModel blends tiles that overlap.
     assert found["saved_model"].mean_iou == pytest.approx(pushed.mean_iou, abs=0.1)
@@ -67,8 +69,30 @@ def test_its_exports_are_measured_and_pushed_with_it(pushed, output):
     assert found["tflite_int8"].mean_iou > found["saved_model"].mean_iou - 0.03
     text = io.StringIO()
     print_summary(Console(file=text, width=200), pushed)
-    shown = [f"{found[name].mean_iou:.4f}" for name in ("tflite_int8", "onnx", "saved_model")]
-    assert "tflite_int8 {}, onnx {} (the SavedModel: {})".format(*shown) in text.getvalue()
+    shown = [f"{found[name].mean_iou:.4f}" for name in ("tflite_float16", "tflite_int8", "onnx", "saved_model")]
+    assert "tflite_float16 {}, tflite_int8 {}, onnx {} (the SavedModel: {})".format(*shown) in text.getvalue()
+
+
+def test_its_exports_find_what_the_model_finds_in_images_as_none_was_in_training(pushed, features):
+    """Of one value, saturated, overexposed, dark, and noise: values beyond the ranges that integers were given."""
+    network, folder = Network(pushed.pushed_path), os.path.join(pushed.pushed_path, FOLDER)
+    names = [name for name in pushed.exports if name in FORMATS]
+    runtimes = {name: FORMATS[name]().load(os.path.join(folder, FORMATS[name].file)) for name in names}
+    tiles = network.pixels(features[1][0][contract.IMAGE]).astype(int)
+    image = tiles[tiles.mean(axis=(1, 2, 3)).argmax()]
+    images = [np.full_like(image, value) for value in (0, 1, 128, 255)]
+    images += [8 * (image - 128) + 128, 3 * image, image // 8, np.random.default_rng(0).integers(0, 256, image.shape)]
+    not_empty = 0
+    for values in images:
+        pixels = np.clip(values, 0, 255).astype(np.uint8)[np.newaxis]
+        expected = network.segment(pixels)["class_ids"].numpy()
+        not_empty += bool(expected.any())
+        for name, segment in runtimes.items():
+            class_ids, confidence = segment(pixels)
+            assert (class_ids == expected).mean() > (0.8 if FORMATS[name].is_quantized else 0.99)
+            assert class_ids.any() == expected.any()
+            assert np.isfinite(confidence).all()
+    assert not_empty > 1
 
 
 def test_normalization_is_that_of_all_pixels_of_the_train_split(pushed, output, brain_mri):

@@ -62,7 +62,7 @@ def export(
     tflite           model.tflite, for LiteRT (TensorFlow Lite), in 32-bit floats
     tflite_float16   model_float16.tflite, half as large
     tflite_int8      model_int8.tflite, in integers: a quarter of the size, and usually the fastest
-    onnx             model.onnx, for ONNX Runtime, Triton, TensorRT and OpenVINO
+    onnx             model.onnx, for ONNX Runtime, browsers, TensorRT and OpenVINO, and for Triton with config.pbtxt
 
     They take pixels at the model's size, normalize them, and give class ids and confidence; docs/exports.md has a
     program for each. With --data each is measured beside the SavedModel on the same pixels; one that loses more than it

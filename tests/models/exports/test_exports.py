@@ -1,20 +1,28 @@
 """Exports give what the SavedModel gives, say what they are, and are refused when they are damaged or lose too much."""
 
 import ast
+import base64
+import functools
 import hashlib
+import http.server
+import io
 import json
 import pathlib
 import shutil
 import subprocess
 import sys
 import textwrap
+import threading
 import zipfile
 
 import keras
 import numpy as np
+import onnxruntime
 import pytest
 import tensorflow as tf
 from PIL import Image
+from selenium.webdriver.common.by import By
+from selenium.webdriver.support.wait import WebDriverWait
 
 from data import contract
 from data.base.errors import UserError
@@ -286,6 +294,74 @@ def test_the_programs_of_the_docs_run(exported, network, tmp_path, runtime, file
     found = np.asarray(Image.fromarray(mask).resize(expected.shape[::-1], Image.Resampling.NEAREST))
     assert (found == expected).mean() > 0.9
     assert sum(ast.literal_eval(printed).values()) == expected.size
+
+
+def test_the_page_of_the_docs_runs_in_a_browser(exported, browser, onnxruntime_web, tmp_path):
+    site = tmp_path / "site"
+    (site / "node_modules").mkdir(parents=True)
+    (site / "node_modules" / "onnxruntime-web").symlink_to(onnxruntime_web)
+    (site / "index.html").write_text(programs()["A browser"])
+    shutil.copy(exported / FOLDER / "model.onnx", site)
+    height, width = small.SIZE
+    # Of the model's size, so that nothing is resized, which a browser does otherwise.
+    same = np.random.default_rng(0).integers(0, 256, [height, width, 3]).astype(np.uint8)
+    Image.fromarray(same).save(tmp_path / "same.png")
+    Image.fromarray(same).resize((300, 200)).save(tmp_path / "large.jpg")
+    class_ids, _ = FORMATS["onnx"]().load(str(site / "model.onnx"))(same[None])
+    counts = np.bincount(class_ids.ravel(), minlength=3)
+    assert np.count_nonzero(counts) > 1
+    colors = np.array([[i, 90 * i, 200] for i in range(3)])
+
+    def segmented(path):
+        """Counts by name, and [height, width, 3] what the page shows."""
+        size = Image.open(path).size
+        browser.find_element(By.ID, "file").send_keys(str(path))
+        get_size = "const { width, height } = document.getElementById('canvas'); return [width, height]"
+        WebDriverWait(browser, 60).until(lambda page: page.execute_script(get_size) == list(size))
+        shown = browser.execute_script("return document.getElementById('canvas').toDataURL()")
+        picture = Image.open(io.BytesIO(base64.b64decode(shown.partition(",")[2]))).convert("RGB")
+        return json.loads(browser.find_element(By.ID, "counts").text), np.asarray(picture).astype(int)
+
+    handler = functools.partial(http.server.SimpleHTTPRequestHandler, directory=site)
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        try:
+            browser.get(f"http://127.0.0.1:{server.server_port}/")
+            WebDriverWait(browser, 60).until(lambda page: page.find_element(By.ID, "file").is_enabled())
+            found, picture = segmented(tmp_path / "same.png")
+            resized, large = segmented(tmp_path / "large.jpg")
+        finally:
+            server.shutdown()
+    assert list(found) == list(small.NAMES)
+    # The two runtimes round in their own ways, which decides where two classes are as likely.
+    assert np.abs(np.array(list(found.values())) - counts).sum() <= 2
+    is_right = np.abs(picture - (same + colors[class_ids[0]]) / 2).max(axis=-1) < 2
+    assert is_right.sum() >= height * width - 2
+    assert (sum(resized.values()), large.shape) == (height * width, (200, 300, 3))
+
+
+# Prints Triton's configuration as JSON, as Triton reads it.
+_TRITON = """
+import importlib.util, pathlib, runpy, sys
+from google.protobuf import json_format, text_format
+(folder,) = importlib.util.find_spec("tritonclient").submodule_search_locations
+# Its package imports more than the schema needs.
+schema = runpy.run_path(folder + "/grpc/model_config_pb2.py")
+config = text_format.Parse(pathlib.Path(sys.argv[1]).read_text(), schema["ModelConfig"]())
+print(json_format.MessageToJson(config, preserving_proto_field_name=True))
+"""
+
+
+def test_tritons_configuration_is_that_of_the_model(exported, labeling_tools):
+    config = json.loads(labeling_tools(_TRITON, str(exported / FOLDER / "config.pbtxt")))
+    assert (config["backend"], config["dynamic_batching"]) == ("onnxruntime", {})
+    assert config["max_batch_size"] > 1
+    session = onnxruntime.InferenceSession(str(exported / FOLDER / "model.onnx"))
+    types = {"TYPE_UINT8": "tensor(uint8)", "TYPE_FP32": "tensor(float)"}
+    for values, expected in ((config["input"], session.get_inputs()), (config["output"], session.get_outputs())):
+        # Triton's sizes, which JSON has as strings, are those of one image.
+        found = {item["name"]: (types[item["data_type"]], ["batch", *map(int, item["dims"])]) for item in values}
+        assert found == {item.name: (item.type, item.shape) for item in expected}
 
 
 @pytest.mark.one_line

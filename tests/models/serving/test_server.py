@@ -30,6 +30,7 @@ from data.base.errors import UserError
 from data.contract import SegmentationExample
 from data.decoding.images import encode_png
 from models.serving.loaded_model import LoadedModel
+from models.serving.predict import predict
 from models.serving.server.examples import read_examples
 from tests.pages import faults, forms
 
@@ -183,8 +184,8 @@ def test_the_documented_request_takes_a_photograph_of_several_megabytes(destinat
     assert np.shape(prediction["class_ids"]) == (SIZE, SIZE)
 
 
-def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination):
-    """At the image's own size: REST, the page, predict by bands, and the evaluator, of a model that sees 16x16."""
+def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination, tmp_path):
+    """At the image's own size: REST, the page, `segpipe predict`, and the evaluator, of a model that sees 16x16."""
     generator = np.random.default_rng(0)
     model = LoadedModel(str(destination / "1"), 1)
     images = [
@@ -192,6 +193,10 @@ def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination)
         for size in ((40, 61), (90, 20), (7, 9))
     ]
     pngs = [encode_png(image) for image in images]
+    for index, png in enumerate(pngs):
+        (tmp_path / f"{index}.png").write_bytes(png)
+    files = {str(tmp_path / f"{index}.png"): str(index) for index in range(len(pngs))}
+    masks = [np.array(Image.open(done.mask)) for done in predict(str(destination), files, str(tmp_path / "out"))]
     body = json.dumps({"signature_name": "serving_at_original_size", "instances": [encoded(png) for png in pngs]})
     status, _, found = server.request("POST", "/v1/models/segpipe:predict", body)
     assert status == 200
@@ -209,7 +214,7 @@ def test_each_way_gives_the_map_that_the_evaluator_measures(server, destination)
         by_page = np.array(Image.open(io.BytesIO(base64.b64decode(shown["class_ids"]))))
         by_bands = model.segment_whole(png, height, width)
         padded = by_signature["class_ids"].numpy()[index]
-        for other in (by_page, by_bands.class_ids, padded[:height, :width]):
+        for other in (by_page, masks[index], by_bands.class_ids, padded[:height, :width]):
             np.testing.assert_array_equal(other, class_ids)
         assert (padded[height:] == 255).all()
         assert (padded[:, width:] == 255).all()

@@ -32,6 +32,7 @@ def test_forms_are_made_measured_and_written_whole(export, model, tmp_path):
     code, printed = export(*arguments, "--output", "out")
     assert code == 0, printed
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == [
+        "config.pbtxt",
         "exports.json",
         "model.onnx",
         "model_int8.tflite",

@@ -34,6 +34,36 @@ def test_logits_are_resized_as_tensorflow_does_it(resize, height, width, monkeyp
 
 
 @pytest.mark.parametrize("resize", ["stretch", "pad"])
+def test_an_edge_has_no_steps_of_the_models_pixels(resize):
+    """A slanted line, at the size of a photograph whose model sees 128x128."""
+    side, (height, width) = 128, (375, 500)
+    scale = np.array([height, width]) / side if resize == "stretch" else np.full(2, width / side)
+    margin = np.array([0, 0]) if resize == "stretch" else np.array([16, 0])
+
+    def distances(rows, columns):
+        """Of points of the image to the line, in its pixels."""
+        return 0.6 * (columns - width / 2) + 0.8 * (rows - height / 2)
+
+    rows, columns = (np.mgrid[:side, :side] + 0.5 - margin[:, None, None]) * scale[:, None, None]
+    # As a network has them: sure of itself a few pixels away from the edge.
+    logits = np.stack([np.zeros([side, side]), 5 * np.tanh(distances(rows, columns) / 10)], axis=-1).astype(np.float32)
+    expected = distances(*(np.mgrid[:height, :width] + 0.5))
+    (found,) = tf.function(resizing.maps_at_size)(
+        tf.constant(logits), tf.constant([height, width]), resize, [(resizing.class_ids, tf.uint8)]
+    )
+
+    def farthest(class_ids):
+        """How far from the line a pixel lies that is on its wrong side; along the rim, the model has pixels on one side
+        only."""
+        is_wrong = (class_ids == 1) != (expected > 0)
+        return np.abs(expected * is_wrong)[2:-2, 2:-2].max()
+
+    assert farthest(found.numpy()) < 1
+    inside = logits.argmax(axis=-1)[margin[0] : side - margin[0]]
+    assert farthest(loaded_model._enlarge(inside, height, width)) > 1.5
+
+
+@pytest.mark.parametrize("resize", ["stretch", "pad"])
 @pytest.mark.parametrize("size", [(100, 37), (33, 200), (16, 24), (3, 9)])
 def test_objects_have_the_boxes_and_areas_of_the_image(resize, size):
     model_size, generator = (16, 24), np.random.default_rng(0)
