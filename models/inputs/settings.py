@@ -123,6 +123,11 @@ class PreprocessingSettings(Section):
         """In which type decoded pixels are kept: that of the files, or a float."""
         return self.type if self.type in ("uint8", "uint16") else "float32"
 
+    @property
+    def exported_type(self) -> Literal["uint8", "float32"]:
+        """In which type an exported network takes pixels."""
+        return "uint8" if self.is_usual else "float32"
+
     def chosen_bands(self) -> list[int] | None:
         """Places, from 0 on, of the bands that are the channels; None if all are, in their order.
 

@@ -5,35 +5,23 @@ from __future__ import annotations
 import collections
 import dataclasses
 import glob
-import json
 import os
 import pathlib
 import re
 import stat
 import unicodedata
-import zlib
 from collections.abc import Iterator
 
 from PIL import Image
 
 from data import contract
 from data.base.errors import UserError
-from data.decoding.arrays import GZIP_SIGNATURE
 from data.decoding.errors import BadImageError
 from data.decoding.orientation import without_orientation
-from data.formats.geotiff.scene import opened
 from data.formats.volume.files import NIFTI, is_part_of_series, volume_stem
-from data.writing.scenes import GEOPACKAGE_SIGNATURE, geopackage_software
+from models.serving.results.files import Results, is_result
+from models.serving.videos.files import is_video
 
-RESULTS_FILE = "predictions.jsonl"
-# Marks the images that predict writes, so that they are neither taken for photographs nor mistaken for someone else's.
-MARK = ("Software", "segpipe predict")
-_MARK_IN_PNG = b"tEXt" + b"\0".join(part.encode() for part in MARK)
-# The mark comes right after the header of a PNG, and in that of a NIfTI file, of which more is compressed in less.
-_HEAD_BYTES = 1024
-_TIFF_SIGNATURES = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
-# Places of the description in the headers of NIfTI-1 and NIfTI-2.
-_DESCRIPTIONS, _DESCRIPTION_BYTES, _NIFTI_BYTES = (148, 240), 80, 540
 _NO_NAME = re.compile(r"[/\x00-\x1f\x7f]")
 _SPECIAL = {
     stat.S_ISDIR: "a folder",
@@ -57,73 +45,6 @@ class Inputs:
     left_out: list[str]
 
 
-class Results:
-    """The masks and overlays that a `predictions.jsonl` lists; those of earlier releases have no mark.
-
-    Args:
-      folder: where it lies; there may be none.
-    """
-
-    def __init__(self, folder: str):
-        self._folder = folder
-        self._paths: dict[str, list[str]] = collections.defaultdict(list)
-        path = pathlib.Path(folder, RESULTS_FILE)
-        # Not a pipe, at which reading would wait.
-        for line in path.read_text(encoding="utf-8", errors="replace").splitlines() if path.is_file() else []:
-            try:
-                entry = json.loads(line)
-                listed = [
-                    entry[key]
-                    for key in ("mask", "overlay", "instances", "panoptic", "polygons")
-                    if isinstance(entry.get(key), str)
-                ]
-            except (ValueError, AttributeError):  # Someone else's file, or the last line of a run that was killed.
-                continue
-            for item in listed:
-                self._paths[os.path.basename(item)].append(item)
-
-    def has(self, path: str) -> bool:
-        """Whether a file is one of them; their paths may have been relative to any folder."""
-        relative = os.path.relpath(path, self._folder)
-        return any(
-            item == relative or item.endswith(os.sep + relative) for item in self._paths.get(os.path.basename(path), [])
-        )
-
-
-def is_result(path: str) -> bool:
-    """Whether a file has the mark of what predict writes."""
-    try:
-        if not stat.S_ISREG(os.stat(path).st_mode):
-            return False
-        with open(path, "rb") as file:
-            head = file.read(_HEAD_BYTES)
-        if head.startswith(_TIFF_SIGNATURES):
-            return _is_marked_tiff(path)
-        if head.startswith(GEOPACKAGE_SIGNATURE):
-            return geopackage_software(path) == MARK[1]
-        return _MARK_IN_PNG in head or _is_marked_nifti(head)
-    except OSError:  # Whoever reads it will say why.
-        return False
-
-
-def _is_marked_nifti(head: bytes) -> bool:
-    if head.startswith(GZIP_SIGNATURE):
-        try:
-            head = zlib.decompressobj(zlib.MAX_WBITS | 16).decompress(head, _NIFTI_BYTES)
-        except zlib.error:
-            return False
-    texts = (head[start : start + _DESCRIPTION_BYTES] for start in _DESCRIPTIONS)
-    return any(text.rstrip(b"\0") == MARK[1].encode() for text in texts)
-
-
-def _is_marked_tiff(path: str) -> bool:
-    try:
-        with opened(path) as raster:
-            return bool(raster.tags().get("TIFFTAG_SOFTWARE") == MARK[1])
-    except BadImageError:
-        return False
-
-
 def holds_records(path: str) -> bool:
     """Whether a file is a TFRecord file, by its name."""
     name = os.path.basename(path)
@@ -138,7 +59,8 @@ def find_inputs(inputs: list[str], output: str) -> Inputs:
 
     Args:
       inputs: files, patterns such as `photos/*.jpg`, and folders, which stand for all images, volumes and TFRecords
-        below them. A folder with the files of a DICOM series is a volume itself.
+        below them, but for no videos, which phones put beside photographs. A folder with the files of a DICOM series
+        is a volume itself.
       output: folder of the results, which are no inputs unless they are given by name.
 
     Returns:
@@ -234,6 +156,8 @@ def _is_below(path: str, folder: str) -> bool:
 
 
 def _is_image(name: str) -> bool:
+    if is_video(name):  # Pillow knows MPEG files by name alone.
+        return False
     return (
         name.lower().endswith(NIFTI)
         or Image.registered_extensions().get(pathlib.Path(name).suffix.lower()) in Image.OPEN

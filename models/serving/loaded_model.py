@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import tensorflow as tf
@@ -18,7 +18,9 @@ from data.decoding.arrays import encode_array
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
 from data.writing.objects import FoundObjects
+from models.exports import SAVED_MODEL
 from models.exports.exports import check_files
+from models.exports.runtimes import AUTO, Runtime, choose, require
 from models.inputs.arrays import REFUSAL
 from models.inputs.encoded import IS_DEEP, NO_DEPTH
 from models.inputs.preprocessing import placement
@@ -38,6 +40,9 @@ from models.serving.signatures import (
     read_facts,
 )
 from models.serving.versions import GRAPH_FILE, model_folder
+
+if TYPE_CHECKING:
+    from models.exports.export_format import Maps, Segment
 
 # Rows of an image that are worked on at once where its size does not matter, in pixels.
 _STRIP_PIXELS = 2**19
@@ -91,33 +96,47 @@ class WholeImage:
 
 
 class LoadedModel:
-    """A SavedModel that is ready to answer.
+    """A SavedModel that is ready to answer; one call at a time, if it is not TensorFlow that answers.
 
     Args:
       folder: the SavedModel.
       version: its number.
+      runtime: what its network runs in: `SAVED_MODEL`, an export by its name, or `AUTO` for the fastest of those that
+        it holds. Models with tiles or objects run in TensorFlow, whatever is wanted.
 
     Raises:
-      UserError: if it is not a segpipe model, or holds a damaged export.
+      UserError: if it is not a segpipe model, or holds a damaged export; a `NoRuntimeError`, if the runtime cannot be
+        had.
       Exception: nearly anything, if it is damaged.
     """
 
-    def __init__(self, folder: str, version: int = 0):
+    def __init__(self, folder: str, version: int = 0, runtime: str = SAVED_MODEL):
         facts = read_facts(folder)
         if facts is None:
             raise UserError(f"{folder} is not a segpipe model: it has no {FACTS_PATH}")
-        check_files(folder)
+        exports = check_files(folder)
         self.folder, self.version, self.facts = folder, version, facts
         self.label_map = LabelMap.model_validate(facts["label_map"])
         self.input = PreprocessingSettings.of_facts(facts["preprocessing"])
+        only_tensorflow = self.has_objects or self.keeps_size
+        if not only_tensorflow:
+            require(runtime, folder, exports)
         # Kept, as signatures hold no reference to it.
         self._model = load(folder)
         self.signatures = self._model.signatures
-        # The first request makes TensorFlow optimize the graph; no client should wait for that.
         size = self.input.height, self.input.width
         bands = [] if self.input.has_pictures else [self.input.num_bands]
         encode = encode_png if self.input.has_pictures else encode_array
-        self.segment([encode(np.zeros([*size, *bands], self.input.type))], [size])
+        blank = encode(np.zeros([*size, *bands], self.input.type))
+        remarks: tuple[str, ...] = ()
+        if only_tensorflow or not hasattr(self._model, "begin_resized_bands"):
+            if runtime not in (AUTO, SAVED_MODEL):
+                why = "has objects or tiles" if only_tensorflow else "is of an earlier release"
+                remarks = (f"a model that {why} runs in TensorFlow, not as {runtime}",)
+            runtime = SAVED_MODEL
+        # The first request makes TensorFlow optimize the graph; no client should wait for that.
+        chosen = choose(runtime, folder, exports, lambda segment: self._segment(segment, [blank], [size], False))
+        self.runtime: Runtime = dataclasses.replace(chosen, remarks=chosen.remarks + remarks)
 
     @property
     def has_objects(self) -> bool:
@@ -147,6 +166,20 @@ class LoadedModel:
         Raises:
           BadImageError: if one of them cannot be decoded.
         """
+        return self._segment(self.runtime.segment, images, sizes, at_original_size)
+
+    def _segment(
+        self,
+        by_export: Segment | None,
+        images: Sequence[bytes],
+        sizes: Sequence[tuple[int, int]],
+        at_original_size: bool,
+    ) -> list[Segmentation]:
+        if by_export:
+            upright, maps = self._maps_of(by_export, images)
+            if not at_original_size:
+                return [Segmentation(*of_image) for of_image in zip(maps.class_ids, maps.confidence, strict=True)]
+            return [_stacked(self._resized_bands(*of_image)) for of_image in zip(upright, maps.logits, strict=True)]
         # Where images keep their size, the two are the same.
         has_own_size = self.keeps_size or at_original_size
         name = SERVING["original" if at_original_size and not self.keeps_size else "model"]
@@ -183,7 +216,7 @@ class LoadedModel:
         """
         # Models of earlier releases may have no such steps, and those that tell objects apart have none.
         if hasattr(self._model, "next_band"):
-            return self._segment_by_bands(encoded, progress)
+            return _put_together(self._bands(encoded), height, width, progress)
         (found,) = self.segment([encoded], [(height, width)], at_original_size=True)
         return WholeImage(found.class_ids, float(found.confidence.mean(dtype=np.float64)), found.objects)
 
@@ -200,27 +233,42 @@ class LoadedModel:
             objects = FoundObjects.measured(numbers, objects.class_ids, objects.scores)
         return Segmentation(class_ids, confidence, objects)
 
-    def _segment_by_bands(self, encoded: bytes, progress: Callable[[float], None]) -> WholeImage:
+    def _maps_of(self, by_export: Segment, images: Sequence[bytes]) -> tuple[tf.Tensor, Maps]:
+        """The images upright, and what an export makes of the pixels that the SavedModel makes of them."""
         try:
-            count, size, *state = self._model.begin_bands(tf.constant(encoded))
+            upright, pixels, *_ = self._model.pixels(tf.constant(list(images)))
         except _UNDECODABLE as error:
             raise _cannot_be_decoded(error) from None
-        height, width = (int(side) for side in size)
-        class_ids = np.empty([height, width], np.uint8)
-        total, top = 0.0, 0
+        return upright, by_export(pixels.numpy().astype(self.input.exported_type))
+
+    def _bands(self, encoded: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Class ids and confidence of the rows of an image, from above; those of a small one may be wider and more."""
+        if self.runtime.segment:
+            upright, maps = self._maps_of(self.runtime.segment, [encoded])
+            yield from self._resized_bands(upright[0], maps.logits[0])
+            return
+        try:
+            begun = self._model.begin_bands(tf.constant(encoded))
+        except _UNDECODABLE as error:
+            raise _cannot_be_decoded(error) from None
+        if not self.keeps_size:
+            yield from self._next_bands(begun)
+            return
+        count, _, *state = begun
         for index in range(int(count)):
-            if self.keeps_size:
-                rows, confidence, *sums = self._model.next_band(*state[:3], tf.constant(index), *state[3:])
-                state[3:] = sums
-            else:
-                rows, confidence = self._model.next_band(*state, tf.constant(height), tf.constant(index))
-            # A small image was enlarged to a tile.
-            rows, confidence = rows.numpy()[: height - top, :width], confidence.numpy()[: height - top, :width]
-            class_ids[top : top + len(rows)] = rows
-            total += float(confidence.sum(dtype=np.float64))
-            top += len(rows)
-            progress(top / height)
-        return WholeImage(class_ids, total / class_ids.size)
+            rows, confidence, *sums = self._model.next_band(*state[:3], tf.constant(index), *state[3:])
+            state[3:] = sums
+            yield rows.numpy(), confidence.numpy()
+
+    def _resized_bands(self, upright: tf.Tensor, logits: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """The same of an image, upright, and its logits at the model's size."""
+        yield from self._next_bands(self._model.begin_resized_bands(upright, tf.constant(logits)))
+
+    def _next_bands(self, begun: Sequence[tf.Tensor]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        count, size, wide = begun
+        for index in range(int(count)):
+            rows, confidence = self._model.next_band(wide, size[0], tf.constant(index))
+            yield rows.numpy(), confidence.numpy()
 
     def signature_definitions(self) -> dict[str, Any]:
         """The signatures as TF Serving describes them."""
@@ -232,15 +280,19 @@ class LoadedModel:
         }
 
 
-def load_model(path: str) -> LoadedModel:
+def load_model(path: str, runtime: str = SAVED_MODEL) -> LoadedModel:
     """Loads a SavedModel, or the deployed version at a push destination.
 
+    Args:
+      path: its folder.
+      runtime: as for `LoadedModel`.
+
     Raises:
-      UserError: if there is no segpipe model.
+      UserError: if there is no segpipe model, or it does not run in that runtime.
     """
     folder = model_folder(path)
     try:
-        return LoadedModel(folder)
+        return LoadedModel(folder, runtime=runtime)
     except UserError:
         raise
     except Exception as error:  # TensorFlow raises nearly anything on a damaged model.
@@ -251,6 +303,26 @@ def strips(height: int, width: int) -> list[slice]:
     """Rows of an image, in strips that are worked on one after the other, so that none takes much memory."""
     rows = max(1, _STRIP_PIXELS // width)
     return [slice(top, min(top + rows, height)) for top in range(0, height, rows)]
+
+
+def _stacked(bands: Iterable[tuple[np.ndarray, np.ndarray]]) -> Segmentation:
+    class_ids, confidence = (np.concatenate(parts) for parts in zip(*bands, strict=True))
+    return Segmentation(class_ids, confidence)
+
+
+def _put_together(
+    bands: Iterable[tuple[np.ndarray, np.ndarray]], height: int, width: int, progress: Callable[[float], None]
+) -> WholeImage:
+    class_ids = np.empty([height, width], np.uint8)
+    total, top = 0.0, 0
+    for rows, confidence in bands:
+        # A small image was enlarged to a tile.
+        rows, confidence = rows[: height - top, :width], confidence[: height - top, :width]
+        class_ids[top : top + len(rows)] = rows
+        total += float(confidence.sum(dtype=np.float64))
+        top += len(rows)
+        progress(top / height)
+    return WholeImage(class_ids, total / class_ids.size)
 
 
 def _objects_of(outputs: dict[str, np.ndarray], index: int, area: tuple[slice, slice]) -> FoundObjects:

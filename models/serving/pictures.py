@@ -8,8 +8,8 @@ import os
 import numpy as np
 from PIL import Image, PngImagePlugin
 
-from models.serving.inputs import MARK
 from models.serving.loaded_model import strips
+from models.serving.results.files import MARK
 
 # Of zlib: photographs shrink hardly more at higher levels, which take four times as long.
 _COMPRESSION = 1

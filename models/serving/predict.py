@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent import futures
@@ -25,103 +24,22 @@ from data.formats.volume.files import is_volume
 from data.writing import AnnotatedImage
 from data.writing.folders import AnnotationFolders, annotation_folders
 from data.writing.objects import ObjectFiles, is_edge, object_files, panoptic_colors, panoptic_ids
-from models.serving.inputs import MARK, RESULTS_FILE, Results, holds_records, is_result, read_images
+from models.exports import SAVED_MODEL
+from models.serving.inputs import holds_records, read_images
 from models.serving.loaded_model import LoadedModel, WholeImage, load_model, strips
 from models.serving.pictures import draw_overlay, save_pictures
+from models.serving.results.files import MARK, RESULTS_FILE, Output
+from models.serving.results.prediction import Prediction
 from models.serving.scenes.predict import find_scene, predict_scene
+from models.serving.videos.files import is_video, require_packages
+from models.serving.videos.predict import predict_video
 from models.serving.volumes.masks import values_of_masks
 from models.serving.volumes.measures import Measures, measure_file, surface_distance
 from models.serving.volumes.prediction import SegmentedVolume, mask_extension, predict_volume
 
-# What only models that tell objects apart have.
-_OF_OBJECTS = {"instances", "panoptic", "object_counts", "objects"}
-_OF_IMAGES = {"overlay", "height", "width"}
 # Of which two may be in memory.
 _SMALL_PIXELS = 2**22
 _T = TypeVar("_T")
-
-
-@dataclasses.dataclass(frozen=True)
-class Prediction:
-    """The result for one image; if there is an error, there is no mask.
-
-    Attributes:
-      image: file, or name in a TFRecord.
-      error: why it could not be used.
-      mask: path of the class ids.
-      overlay: path of the colored image.
-      instances: path of the objects' numbers, 16 bits; only of models that tell objects apart, as the next three.
-      panoptic: path of the numbers of all segments, as COCO's panoptic format stores them.
-      polygons: path of the polygons of a scene, if they are wanted.
-      object_counts: objects by class name, without classes that have none.
-      objects: each object's class, score, box (top, left, bottom, right) and area, in the order of their numbers.
-      height: of the image, in pixels.
-      width: of the image, in pixels.
-      shape: of a volume's array, which has no overlay; None for an image.
-      class_shares: share of its pixels, by class name.
-      confidence: mean probability of the predicted classes.
-      measures: of a volume, by its mask of people, if it has one that fits.
-      measures_error: why the mask could not be used.
-    """
-
-    image: str
-    error: str | None = None
-    mask: str = ""
-    overlay: str = ""
-    instances: str = ""
-    panoptic: str = ""
-    polygons: str = ""
-    object_counts: dict[str, int] | None = None
-    objects: list[dict[str, Any]] | None = None
-    height: int = 0
-    width: int = 0
-    shape: list[int] | None = None
-    class_shares: dict[str, float] = dataclasses.field(default_factory=dict)
-    confidence: float = 0.0
-    measures: Measures | None = None
-    measures_error: str = ""
-
-
-class _Output:
-    """The folder of the results, in which nothing is overwritten but results.
-
-    Args:
-      folder: where it is; it need not exist.
-      inputs: the files that are predicted.
-      names: what their results are called.
-    """
-
-    def __init__(self, folder: str, inputs: list[str], names: list[str]):
-        self._folder = folder
-        self._earlier = Results(folder)
-        self._inputs = {os.path.realpath(path) for path in inputs}
-        self._taken = set(names)
-
-    def record_name(self, name: str) -> str:
-        """The name of the results of an image in a TFRecord: its own, or with a number if that is taken."""
-        number, free = 2, name
-        while free in self._taken:
-            number, free = number + 1, f"{name}_{number}"
-        self._taken.add(free)
-        return free
-
-    def below(self, path: str) -> str:
-        """The path of a result, in the folder."""
-        return os.path.relpath(path, self._folder)
-
-    def paths(self, name: str, kinds: Mapping[str, str]) -> dict[str, str]:
-        """Where the results of an image, scene or volume go, by their kinds, of which each has an extension.
-
-        Raises:
-          BadImageError: if something else is there.
-        """
-        paths = {kind: os.path.join(self._folder, f"{name}_{kind}{end}") for kind, end in kinds.items()}
-        for path in paths.values():
-            if os.path.realpath(path) in self._inputs:
-                raise BadImageError(f"its result would overwrite the input {path}; choose another --output")
-            if os.path.lexists(path) and not is_result(path) and not self._earlier.has(path):
-                raise BadImageError(f"{path} exists and is no result of predict; choose another --output")
-        return paths
 
 
 def predict(
@@ -135,6 +53,9 @@ def predict(
     polygons: bool = False,
     masks: Mapping[str, str] | None = None,
     labels: str = "",
+    frames: bool = False,
+    runtime: str = SAVED_MODEL,
+    tell: Callable[[str], None] = lambda line: None,
 ) -> Iterator[Prediction]:
     """Writes `NAME_mask.png` (class ids) and `NAME_overlay.png` for each image, going on after bad files.
 
@@ -156,19 +77,27 @@ def predict(
       polygons: write `NAME_polygons.gpkg` for each scene as well.
       masks: paths of masks that people made of volumes, by the volumes' paths; these predictions are measured.
       labels: a file that says which of these masks' values are which class; by default they are class ids.
+      frames: write `NAME_000001_mask.png` and so on for the frames of each video as well.
+      runtime: what the network runs in, as for `LoadedModel`.
+      tell: called with what was chosen.
 
     Raises:
-      UserError: if there is no model, the folder cannot be made, annotations or someone else's files are there already,
-        the package for polygons or distances is missing, or `labels` has other classes than the model.
+      UserError: if there is no model, it does not run in that runtime, the folder cannot be made, annotations or
+        someone else's files are there already, the package for polygons or distances is missing, or `labels` has other
+        classes than the model.
     """
     if polygons:
         pyogrio_raw()
+    if any(map(is_video, inputs)):
+        require_packages()
     if masks:
         surface_distance()
-    loaded = load_model(model)
+    loaded = load_model(model, runtime)
+    for line in loaded.runtime.lines():
+        tell(line)
     masks = masks or {}
     references = _References(masks, values_of_masks(loaded.label_map, labels))
-    target = _Output(output, [*inputs, *masks.values()], list(inputs.values()))
+    target = Output(output, [*inputs, *masks.values()], list(inputs.values()))
     path = os.path.join(output, RESULTS_FILE)
     with contextlib.ExitStack() as stack:
         files = None
@@ -180,16 +109,9 @@ def predict(
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}; choose another --output") from None
-        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress, polygons, references)
+        predictor = _Predictor(loaded, target, annotations, files, max_pixels, progress, polygons, frames, references)
         for prediction in predictor.predictions(inputs):
-            fields = dataclasses.asdict(prediction)
-            kept = {"image", "error"} if prediction.error else fields.keys() - {"error"}
-            if not loaded.has_objects or prediction.shape:
-                kept -= _OF_OBJECTS
-            kept -= _OF_IMAGES if prediction.shape else {"shape"}
-            kept -= {"measures"} if prediction.measures is None else set()
-            kept -= {key for key, value in fields.items() if value == ""}
-            lines.write(json.dumps({key: value for key, value in fields.items() if key in kept}) + "\n")
+            lines.write(prediction.line(loaded.has_objects))
             lines.flush()
             yield prediction
 
@@ -235,12 +157,13 @@ class _References:
 @dataclasses.dataclass(frozen=True)
 class _Predictor:
     model: LoadedModel
-    output: _Output
+    output: Output
     annotations: AnnotationFolders
     files: ObjectFiles | None
     max_pixels: int
     progress: Callable[[str, float], None]
     polygons: bool
+    frames: bool
     references: _References
 
     def predictions(self, inputs: dict[str, str]) -> Iterator[Prediction]:
@@ -272,6 +195,9 @@ class _Predictor:
                     continue
                 if is_volume(path):
                     yield path, functools.partial(self._predict_volume, path, stem)
+                    continue
+                if is_video(path) and os.path.isfile(path):  # At a pipe, reading would wait.
+                    yield path, functools.partial(self._predict_video, path, stem)
                     continue
                 for name, content in read_images(path, stem):
                     if holds_records(path):
@@ -321,6 +247,7 @@ class _Predictor:
             height=height,
             width=width,
             shape=None,
+            frames=None,
             measures=None,
             class_shares=self._shares(class_ids, strips(height, width)),
             confidence=round(found.confidence, 6),
@@ -359,6 +286,38 @@ class _Predictor:
             confidence=round(found.confidence, 6),
             measures=measures,
             measures_error=reason,
+        )
+
+    def _predict_video(self, path: str, result: str) -> Prediction:
+        (overlay,) = self.output.paths(result, {"overlay": ".mp4"}).values()
+        if self.annotations.are_wanted:
+            raise BadImageError("--write is for images; of a video, --frames writes the masks")
+
+        def mask_path(number: int) -> str:
+            name = self.output.record_name(f"{result}_{number:06d}")
+            return self.output.paths(name, {"mask": ".png"})["mask"]
+
+        os.makedirs(os.path.dirname(overlay), exist_ok=True)
+        found = predict_video(
+            self.model,
+            path,
+            overlay,
+            mask_path if self.frames else None,
+            self.max_pixels,
+            lambda text, share: self.progress(f"{path}, {text}", share),
+        )
+        if found.error:
+            whole = f"{found.frames} frames are in {overlay}; of what follows, {found.error}"
+            return Prediction(path, whole, overlay=overlay, frames=found.frames)
+        shares = (found.counts / found.counts.sum()).round(6).tolist()
+        return Prediction(
+            path,
+            overlay=overlay,
+            frames=found.frames,
+            height=found.height,
+            width=found.width,
+            class_shares=dict(zip(self.model.label_map.names, shares, strict=True)),
+            confidence=round(found.confidence, 6),
         )
 
     def _measured(self, path: str, found: SegmentedVolume) -> tuple[Measures | None, str]:

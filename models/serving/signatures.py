@@ -107,6 +107,7 @@ class ServingModule(tf.Module):
         `begin_bands`: an encoded image → the number of bands, height and width of the image, and what `next_band`
         takes. With tiles: pixels, mean, scale, sums and row weights, as in `tiling.Tiling`; else the logits of
         `resizing.begin`.
+        `begin_resized_bands`, without tiles: the same of the image, upright, and its logits, whatever computed them.
         `next_band`: these and which band (with tiles, after the scale; else, after the image's height) → the next rows
         of `class_ids` and of `confidence`. With tiles they may be wider than a small image, and the sums and row
         weights for the band after it follow.
@@ -117,17 +118,23 @@ class ServingModule(tf.Module):
             self._export_resized_bands()
 
     def _export_resized_bands(self) -> None:
+        def begin_resized(upright: tf.Tensor, logits: tf.Tensor) -> tuple[tf.Tensor, ...]:
+            size = arrays.size_of(upright)
+            count, wide = resizing.begin(logits, size, self._resize)
+            return count, size, wide
+
         def begin(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
             upright, logits = self.seen(image_bytes[tf.newaxis])
-            size = arrays.size_of(upright[0])
-            count, wide = resizing.begin(logits[0], size, self._resize)
-            return count, size, wide
+            return begin_resized(upright[0], logits[0])
 
         def band(wide: tf.Tensor, height: tf.Tensor, index: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
             logits = resizing.band(wide, height, index)
             return resizing.class_ids(logits), resizing.confidence(logits)
 
-        self.begin_bands = tf.function(begin, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+        image = tf.TensorSpec([], tf.string)
+        self.begin_bands = tf.function(begin, input_signature=[image], autograph=False)
+        logits = tf.TensorSpec([*self.model.input_shape[1:3], self._num_classes], tf.float32)
+        self.begin_resized_bands = tf.function(begin_resized, input_signature=[image, logits], autograph=False)
         number, wide = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None, self._num_classes], tf.float32)
         self.next_band = tf.function(band, input_signature=[wide, number, number], autograph=False)
 

@@ -3,9 +3,11 @@
 import dataclasses
 import hashlib
 import html
+import itertools
 import json
 import os
 import pathlib
+import shutil
 
 import numpy as np
 import pytest
@@ -19,13 +21,17 @@ from components.evaluator import read_metrics
 from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
+from data.decoding.images import upright_size
 from models.evaluation import metrics
 from models.evaluation.gate import Best, Measured
+from models.exports.exports import FOLDER, make_exports, read_examples
+from models.exports.network import Network
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
 from models.network import build_model
 from models.serving.inputs import find_inputs
+from models.serving.loaded_model import LoadedModel
 from models.serving.predict import predict
 from models.serving.signatures import feature_spec, read_facts
 from models.serving.versions import numbers, read_measured, version_path
@@ -68,6 +74,24 @@ def test_a_model_that_passes_is_pushed_whole(first, small_config, output):
     assert os.listdir(destination) == [str(first.pushed_version)]
     assert [(check.metric, check.bound, check.passed) for check in first.checks] == [("mean_iou", 0.2, True)]
     assert first.baseline_mean_iou is None
+
+
+def test_it_answers_in_each_runtime_as_in_tensorflow(first, brain_mri, tmp_path):
+    folder = shutil.copytree(first.pushed_path, tmp_path / "model")
+    (folder / FOLDER).mkdir()
+    network = Network(str(folder))
+    examples = list(itertools.islice(read_examples(sorted(map(str, brain_mri.glob("test-*")))), 8))
+    images, sizes = [image for image, _ in examples], [upright_size(image) for image, _ in examples]
+    measured = make_exports(network, ["onnx", "tflite_int8"], str(folder / FOLDER), images, network.seen(examples))
+    expected = LoadedModel(str(folder)).segment(images, sizes, at_original_size=True)
+    for name, least in (("onnx", 0.9999), ("tflite_int8", measured["tflite_int8"].agreement - 0.01)):
+        model = LoadedModel(str(folder), runtime=name)
+        equal = total = 0
+        for image, size, one in zip(images, sizes, expected, strict=True):
+            equal += (model.segment_whole(image, *size).class_ids == one.class_ids).sum()
+            total += one.class_ids.size
+        assert equal / total > least
+        assert measured[name].agreement > 0.95
 
 
 def test_nothing_new_computes_and_pushes_nothing(first, small_config, output):

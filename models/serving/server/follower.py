@@ -7,6 +7,8 @@ import threading
 
 from data.base.errors import UserError, one_line
 from data.base.files import FileInfo, UnreachableError, exists, find_below, join
+from models.exports import SAVED_MODEL
+from models.exports.runtimes import NoRuntimeError
 from models.serving.loaded_model import LoadedModel
 from models.serving.versions import GRAPH_FILE, NotAModelError, fingerprint, numbers, version_path
 
@@ -22,13 +24,14 @@ class Follower:
     Args:
       model: folder of numbered versions, or of a SavedModel.
       poll_seconds: time between two looks at the folder.
+      runtime: as for `LoadedModel`; versions that come later and do not run in it are served by TensorFlow.
 
     Raises:
-      UserError: if there is nothing to serve.
+      UserError: if there is nothing to serve, or it does not run in that runtime.
     """
 
-    def __init__(self, model: str, poll_seconds: float):
-        self._destination, self._poll_seconds = model, poll_seconds
+    def __init__(self, model: str, poll_seconds: float, runtime: str = SAVED_MODEL):
+        self._destination, self._poll_seconds, self._runtime = model, poll_seconds, runtime
         # By version, its files at the time of the attempt: a copy may still have been going on.
         self._failed: dict[int, list[FileInfo]] = {}
         self._current: tuple[LoadedModel, list[FileInfo]] | None = None
@@ -36,7 +39,9 @@ class Follower:
         self._thread = threading.Thread(target=self._follow, name="versions", daemon=True)
         if exists(join(model, GRAPH_FILE)):
             try:
-                self._current = LoadedModel(model, 1), []
+                self._current = self._load(model, 1), []
+            except NoRuntimeError:
+                raise
             except Exception as error:
                 raise UserError(f"{model} cannot be served: {one_line(error)}") from None
             return
@@ -74,8 +79,8 @@ class Follower:
                 continue
             try:
                 fingerprint(folder)
-                self._current = LoadedModel(folder, version), files
-            except UnreachableError:  # The next look may reach it.
+                self._current = self._load(folder, version), files
+            except (UnreachableError, NoRuntimeError):  # The next look may reach it; and who asked for it is there.
                 raise
             except Exception as error:
                 if not (isinstance(error, NotAModelError) and version in self._failed):  # Not for each file that comes.
@@ -83,5 +88,17 @@ class Follower:
                 self._failed[version] = files
                 continue
             self._failed.pop(version, None)
-            _LOG.info("serving version %d", version)
             return
+
+    def _load(self, folder: str, version: int) -> LoadedModel:
+        try:
+            model = LoadedModel(folder, version, self._runtime)
+        except NoRuntimeError as error:
+            if self._current is None:
+                raise
+            _LOG.warning("version %d is served by TensorFlow: %s", version, error)
+            model = LoadedModel(folder, version)
+        for remark in model.runtime.remarks:
+            _LOG.warning("version %d: %s", version, remark)
+        _LOG.info("serving version %d as %s", version, model.runtime.describe())
+        return model

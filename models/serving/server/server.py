@@ -27,6 +27,7 @@ from data.writing.objects import is_edge
 from models.serving.server.batching import Answer, Batcher, BusyError
 from models.serving.server.examples import Example
 from models.serving.server.follower import Follower
+from models.serving.server.metrics import Metrics
 from models.serving.server.requests import (
     BadRequestError,
     PredictRequest,
@@ -66,28 +67,6 @@ class Limits:
     answer_seconds: float = 60.0
 
 
-class _Metrics:
-    """Metrics for Prometheus."""
-
-    def __init__(self, server: ModelServer):
-        self.registry = prometheus_client.CollectorRegistry()
-        self.requests = prometheus_client.Counter(
-            "segpipe_requests", "Requests for predictions, by status.", ["status"], registry=self.registry
-        )
-        self.seconds = prometheus_client.Histogram(
-            "segpipe_request_seconds", "From a request's first byte to its answer.", registry=self.registry
-        )
-        self.batch = prometheus_client.Histogram(
-            "segpipe_batch_images", "Images in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64), registry=self.registry
-        )
-        waiting = prometheus_client.Gauge(
-            "segpipe_waiting_requests", "Requests waiting for the model.", registry=self.registry
-        )
-        waiting.set_function(lambda: server.batcher.waiting)
-        version = prometheus_client.Gauge("segpipe_model_version", "The version that answers.", registry=self.registry)
-        version.set_function(lambda: server.follower.model.version)
-
-
 class ModelServer:
     """An aiohttp application that answers with a model.
 
@@ -107,7 +86,7 @@ class ModelServer:
     ):
         self.follower, self._name, self._limits, self._examples = follower, name, limits or Limits(), examples
         self._page_text = pages.template(_PAGE).render(name=name)
-        self._metrics = _Metrics(self)
+        self._metrics = Metrics(lambda: self.batcher.waiting, lambda: follower.model)
         self.batcher = Batcher(
             lambda: follower.model,
             self._limits.max_batch,
@@ -212,6 +191,7 @@ class ModelServer:
                 "preprocessing": facts["preprocessing"],
                 "takes_pictures": self.follower.model.input.image_type.is_usual,
                 "version": self.follower.model.version,
+                "runtime": self.follower.model.runtime.name,
                 "examples": [{"name": example.name, "small": example.small} for example in self._examples],
             }
         )

@@ -20,8 +20,8 @@ from data.formats.volume.files import STACK, VolumeFile, open_volume
 from data.formats.volume.grid import Grid
 from data.formats.volume.slicer import Slicer
 from data.slicing import Slicing
-from models.serving.inputs import MARK
 from models.serving.loaded_model import LoadedModel
+from models.serving.results.files import MARK
 
 
 @dataclasses.dataclass(frozen=True)

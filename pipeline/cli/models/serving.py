@@ -3,26 +3,35 @@
 from __future__ import annotations
 
 import collections
-import contextlib
 import logging
-import os
 import re
-import time
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from data.base.errors import UserError
 from data.writing import WRITERS
+from models.exports import FORMATS, SAVED_MODEL
 from pipeline.cli.common import EXIT_FAILED, MODEL_OPTION, check_model, quiet
+from pipeline.cli.models.progress import Progress, shown_name
 
 if TYPE_CHECKING:
     from models.serving.volumes.measures import Measures
 
 
+RUNTIME_OPTION = click.option(
+    "--runtime",
+    type=click.Choice(["auto", SAVED_MODEL, *FORMATS]),
+    default="auto",
+    show_default=True,
+    help="What the network runs as: the SavedModel in TensorFlow, or one of the exports that the version holds; auto "
+    "takes the fastest on this machine.",
+)
+
+
 @click.command(no_args_is_help=True)
 @MODEL_OPTION
+@RUNTIME_OPTION
 @click.option("--output", required=True, metavar="DIR", help="Folder for masks and overlays.")
 @click.option(
     "--max-pixels",
@@ -47,6 +56,7 @@ if TYPE_CHECKING:
     help="How far outlines in annotations may lie from the edges of the mask's pixels; 0 keeps each pixel.",
 )
 @click.option("--polygons", is_flag=True, help="Of scenes, a GeoPackage with the polygons of each class as well.")
+@click.option("--frames", is_flag=True, help="Of videos, the mask of each frame as well.")
 @click.option(
     "--masks",
     metavar="DIR",
@@ -62,11 +72,13 @@ if TYPE_CHECKING:
 @click.argument("inputs", nargs=-1, required=True, metavar="IMAGE…")
 def predict(
     model: str,
+    runtime: str,
     output: str,
     max_pixels: int,
     formats: tuple[str, ...],
     tolerance: float,
     polygons: bool,
+    frames: bool,
     masks: str | None,
     labels: str | None,
     is_quiet: bool,
@@ -76,7 +88,7 @@ def predict(
 
     IMAGE is a file, a folder (all images below it), a quoted pattern, or a TFRecord file from `segpipe convert` (all
     images in it). A name that exists is never taken for a pattern. It may also be a volume: a NIfTI file, a folder with
-    the files of a DICOM series, or a TIFF with several pages.
+    the files of a DICOM series, or a TIFF with several pages; or a video, which is not looked for in folders.
 
     \b
       segpipe predict --model output/my_run/serving --output predictions photo.jpg
@@ -107,6 +119,9 @@ def predict(
     map's colors and 255, its nodata value, where the scene has no data; with --polygons DIR/scene_polygons.gpkg as
     well. Scenes may have any size, since they are read window by window (docs/scenes.md).
 
+    A video clip.mov becomes DIR/clip_overlay.mp4, upright, in its own times and without sound; with --frames there is
+    DIR/clip_000001_mask.png for its first frame, and so on (docs/serving.md).
+
     DIR/predictions.jsonl has a line for each image: class shares and confidence, or the error. A file that cannot be
     used is reported and the others are still predicted; the exit code is then 1, and else 0.
     """
@@ -116,7 +131,7 @@ def predict(
     from data.writing.folders import check_free, folder_of
 
     check_free(output, formats)
-    progress = _Progress(is_quiet)
+    progress = Progress(is_quiet)
     progress.tell("Loading TensorFlow …")
     quiet()
     from models.serving.inputs import find_inputs
@@ -133,14 +148,26 @@ def predict(
         of_people = find_masks(found.files, masks)
         paired = of_people.paths
         for remark in of_people.remarks:
-            progress.warn(_shown(remark))
+            progress.warn(shown_name(remark))
     total = None if any(".tfrecord" in path for path in found.files) else len(found.files)
     bad = good = unfit = 0
     shares: collections.Counter[str] = collections.Counter()
     objects: collections.Counter[str] = collections.Counter()
     measured: list[Measures] = []
     predictions = run_prediction(
-        model, found.files, output, max_pixels, progress.show, formats, tolerance, polygons, paired, labels or ""
+        model,
+        found.files,
+        output,
+        max_pixels,
+        progress.show,
+        formats,
+        tolerance,
+        polygons,
+        paired,
+        labels or "",
+        frames,
+        runtime,
+        progress.tell,
     )
     with progress.of(total):
         for number, prediction in enumerate(predictions, start=1):
@@ -148,7 +175,7 @@ def predict(
             if prediction.error is not None:
                 bad += 1
                 place = f"{number}/{total}" if total else number
-                progress.warn(f"[{place}] {_shown(prediction.image)}: {prediction.error}")
+                progress.warn(f"[{place}] {shown_name(prediction.image)}: {prediction.error}")
                 continue
             good += 1
             shares.update(prediction.class_shares)
@@ -156,7 +183,7 @@ def predict(
             measured += [prediction.measures] if prediction.measures else []
             if prediction.measures_error:
                 unfit += 1
-                progress.warn(f"{_shown(prediction.image)} is not measured: {prediction.measures_error}")
+                progress.warn(f"{shown_name(prediction.image)} is not measured: {prediction.measures_error}")
     if not is_quiet:
         if found_objects := [f"{count} of {name}" for name, count in objects.items() if count]:
             click.echo(f"Objects: {', '.join(found_objects)}")
@@ -189,81 +216,9 @@ def _echo_means(measured: list[Measures]) -> None:
         click.echo(f"  {name}: {', '.join(shown) or 'in no volume'}")
 
 
-class _Progress:
-    """How far the work is, on standard error: on a terminal a bar, else a line now and then.
-
-    Args:
-      is_quiet: show warnings only.
-    """
-
-    _SECONDS = 10.0
-
-    def __init__(self, is_quiet: bool):
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-        self._is_quiet = is_quiet
-        self._console = Console(stderr=True, highlight=False, markup=False, emoji=False)
-        self._bar = Progress(
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            TextColumn("{task.description}", markup=False),
-            console=self._console,
-            transient=True,
-            disable=is_quiet or not self._console.is_terminal,
-        )
-        self._total: int | None = None
-        self._last = time.monotonic()
-
-    @contextlib.contextmanager
-    def of(self, total: int | None) -> Iterator[None]:
-        """Within its context the bar is shown.
-
-        Args:
-          total: number of images, or None if that is not known.
-        """
-        self._total = total
-        self._task = self._bar.add_task("", total=total)
-        with self._bar:
-            yield
-
-    def show(self, image: str, share: float) -> None:
-        """Says how far an image is, from 0 to 1."""
-        name = _shown(image)
-        self._bar.update(self._task, description=f"{os.path.basename(name)} {share:.0%}" if share < 1 else "")
-        self._now_and_then(f"{name}: {share:.0%}")
-
-    def done(self, number: int) -> None:
-        """Says how many images are done."""
-        self._bar.update(self._task, completed=number, description="")
-        self._now_and_then(f"{number:,} of {self._total:,} images" if self._total else f"{number:,} images")
-
-    def tell(self, text: str) -> None:
-        """Shows a line."""
-        if not self._is_quiet:
-            self.warn(text)
-
-    def warn(self, text: str) -> None:
-        """Shows a line, whatever else is shown."""
-        from rich.text import Text
-
-        self._console.print(Text(text), soft_wrap=True)
-
-    def _now_and_then(self, text: str) -> None:
-        """Shows a line where there is no bar, unless the last one was a moment ago."""
-        if not self._console.is_terminal and time.monotonic() - self._last >= self._SECONDS:
-            self._last = time.monotonic()
-            self.tell(text)
-
-
-def _shown(name: str) -> str:
-    """A name that stays on its line, whatever bytes it has."""
-    return re.sub(r"[\x00-\x1f\x7f]", "_", click.format_filename(name))
-
-
 @click.command(no_args_is_help=True)
 @MODEL_OPTION
+@RUNTIME_OPTION
 @click.option("--name", default="segpipe", show_default=True, help="The model's name in the paths.")
 @click.option(
     "--example",
@@ -333,7 +288,14 @@ def _shown(name: str) -> str:
     help="Time to answer it; then 504, and what is left of it is not computed.",
 )
 def serve(
-    model: str, name: str, examples: tuple[str, ...], host: str, port: int, poll_seconds: float, **limits: Any
+    model: str,
+    runtime: str,
+    name: str,
+    examples: tuple[str, ...],
+    host: str,
+    port: int,
+    poll_seconds: float,
+    **limits: Any,
 ) -> None:
     """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
 
@@ -362,7 +324,7 @@ def serve(
     log = logging.getLogger("segpipe.model_server")
     log.handlers[:], log.propagate = [handler], False
     log.setLevel(logging.INFO)
-    bounds, follower = Limits(**limits), Follower(model, poll_seconds)
+    bounds, follower = Limits(**limits), Follower(model, poll_seconds, runtime)
     shown_first = read_examples(examples, follower.model.input, bounds.max_pixels)
     server = ModelServer(follower, name, bounds, shown_first)
     shown = f"[{host}]" if ":" in host else host

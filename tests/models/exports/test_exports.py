@@ -104,8 +104,9 @@ def test_a_batch_has_any_size(exported, network, pixels, name):
     segment = FORMATS[name]().load(path)
     expected = network.segment(pixels)
     for count in (3, 1, 2):
-        class_ids, confidence = segment(pixels[:count])
-        assert (class_ids.dtype, confidence.dtype) == (np.uint8, np.float32)
+        class_ids, confidence, logits = segment(pixels[:count])
+        assert (class_ids.dtype, confidence.dtype, logits.dtype) == (np.uint8, np.float32, np.float32)
+        np.testing.assert_array_equal(logits.argmax(axis=-1), class_ids)
         assert (class_ids == expected["class_ids"][:count]).numpy().mean() > 0.9
         assert np.abs(confidence - expected["confidence"][:count]).max() < 0.2
 
@@ -114,7 +115,7 @@ def test_a_batch_has_any_size(exported, network, pixels, name):
 @pytest.mark.parametrize("value", [0, 255], ids=["black", "white"])
 def test_a_constant_image_gets_the_same_class(exported, network, name, value):
     constant = np.full([1, *small.SIZE, 3], value, np.uint8)
-    class_ids, _ = FORMATS[name]().load(str(exported / FOLDER / FORMATS[name].file))(constant)
+    class_ids = FORMATS[name]().load(str(exported / FOLDER / FORMATS[name].file))(constant).class_ids
     # Away from the edge, where padding plays a part.
     inner = np.s_[0, 8:-8, 8:-8]
     expected = network.segment(constant)["class_ids"].numpy()[inner]
@@ -131,6 +132,7 @@ def test_a_file_says_by_itself_what_it_is(exported):
         "type": "uint8",
         "padding": list(small.MEAN),
     }
+    assert facts["outputs"]["logits"] == {"shape": ["batch", *small.SIZE, 3], "type": "float32"}
     assert facts["preprocessing"]["resize"] == "stretch"
     for kind in FORMATS.values():
         assert kind().description(str(exported / FOLDER / kind.file)) == facts

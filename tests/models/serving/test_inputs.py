@@ -9,7 +9,8 @@ import pytest
 from PIL import Image, PngImagePlugin
 
 from data.base.errors import UserError
-from models.serving.inputs import MARK, find_inputs, is_result
+from models.serving.inputs import find_inputs
+from models.serving.results.files import MARK, is_result
 
 
 @pytest.fixture

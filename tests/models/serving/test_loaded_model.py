@@ -7,6 +7,7 @@ from PIL import Image
 
 from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png
+from models.exports import SAVED_MODEL
 from models.serving import loaded_model
 from models.serving.loaded_model import LoadedModel, load_model
 from models.serving.server.follower import Follower
@@ -79,6 +80,13 @@ def test_a_model_of_an_earlier_release_has_the_steps_of_its_pixels(tmp_path, pus
     (small,) = model.segment([encoded], [(48, 32)])
     np.testing.assert_array_equal(stepped.class_ids, small.class_ids.repeat(3, 0).repeat(2, 1))
     assert stepped.confidence == pytest.approx(smooth.confidence, abs=0.1)
+
+
+def test_tiles_and_objects_run_in_tensorflow_and_say_so_if_asked(tiled, of_objects):
+    for folder in (tiled, of_objects):
+        found = LoadedModel(str(folder), runtime="onnx").runtime
+        assert found.name == SAVED_MODEL
+        assert found.lines() == ["a model that has objects or tiles runs in TensorFlow, not as onnx"]
 
 
 def test_a_damaged_image_is_told_by_bands(tiled):

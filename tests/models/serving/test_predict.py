@@ -262,8 +262,8 @@ def test_the_command_line_goes_on_after_bad_files(segpipe, model, tmp_path):
 
 _IMPATIENT = """
 import sys
-from pipeline.cli.models import serving
-serving._Progress._SECONDS = 0.0
+from pipeline.cli.models import progress, serving
+progress.Progress._SECONDS = 0.0
 serving.predict(sys.argv[1:])
 """
 

@@ -1,0 +1,1 @@
+"""What does `predict` write, and how is it known again?"""

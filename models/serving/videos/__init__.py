@@ -1,0 +1,1 @@
+"""How does a video become a video with overlays?"""
