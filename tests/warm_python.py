@@ -8,6 +8,7 @@ and error come with it. The answer is the exit code, as `subprocess` gives it.
 from __future__ import annotations
 
 import ctypes
+import gc
 import importlib
 import json
 import os
@@ -33,6 +34,7 @@ def main(connection: socket.socket) -> None:
     """Forks for each order until the other side hangs up."""
     for module in _MODULES:
         importlib.import_module(module)
+    gc.freeze()  # No program looks through all of it for garbage, nor gets a copy of its own by that.
     null = os.open(os.devnull, os.O_RDONLY)
     while True:
         message, descriptors, _, _ = socket.recv_fds(connection, _MAX_BYTES, 2)

@@ -1,4 +1,4 @@
-"""What changes from step to step: the learning rate, lower for some weights, and the momentum of moving averages."""
+"""What an optimizer does at a step: its learning rate, lower for some weights, and the momentum of moving averages."""
 
 from __future__ import annotations
 
@@ -89,6 +89,8 @@ def slow_down(optimizer: keras.optimizers.Optimizer, factor: float, variables: I
       variables: of those that the optimizer was built for.
     """
     slow = {optimizer._get_variable_index(variable) for variable in variables}
+    if not slow:
+        return
     kind: Any = type(optimizer)
 
     class SlowedDown(kind):
@@ -98,3 +100,42 @@ def slow_down(optimizer: keras.optimizers.Optimizer, factor: float, variables: I
 
     # Keras has no learning rates by variable. Scaled gradients would do nothing: Adam divides their scale out again.
     optimizer.__class__ = SlowedDown
+
+
+def fuse(optimizer: keras.optimizers.Optimizer) -> None:
+    """Makes Adam and AdamW change each variable by one operation of TensorFlow; other optimizers stay as they are.
+
+    Keras' formula is the same, in twenty operations for each variable: half of a small model's training step, which
+    takes seconds to trace, and as many passes over the weights.
+    """
+    if not isinstance(optimizer, keras.optimizers.Adam) or optimizer.amsgrad:
+        return
+    kind: Any = type(optimizer)
+    last: list[tuple[Any, list[tf.Tensor]]] = []
+
+    class Fused(kind):
+        def update_step(self, gradient: Any, variable: Any, learning_rate: Any) -> None:
+            index = self._get_variable_index(variable)
+            first_power, second_power = powers(self)
+            tf.raw_ops.ResourceApplyAdam(
+                var=variable.handle,
+                m=self._momentums[index].value.handle,
+                v=self._velocities[index].value.handle,
+                beta1_power=first_power,
+                beta2_power=second_power,
+                lr=tf.cast(learning_rate, variable.dtype),
+                beta1=self.beta_1,
+                beta2=self.beta_2,
+                epsilon=self.epsilon,
+                grad=tf.cast(tf.convert_to_tensor(gradient), variable.dtype),
+            )
+
+    def powers(fused: Any) -> list[tf.Tensor]:
+        """Those of the two factors at this step; in a graph, they are the same for all variables."""
+        graph = None if tf.executing_eagerly() else tf.compat.v1.get_default_graph()
+        if graph is None or not last or last[0][0] is not graph:
+            step = tf.cast(fused.iterations.value + 1, tf.float32)
+            last[:] = [(graph, [tf.pow(tf.constant(beta, tf.float32), step) for beta in (fused.beta_1, fused.beta_2)])]
+        return last[0][1]
+
+    optimizer.__class__ = Fused

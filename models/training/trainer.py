@@ -30,7 +30,7 @@ from models.losses.segmentation_loss import SegmentationLoss
 from models.network import build_model
 from models.serving import signatures
 from models.training import checkpoints
-from models.training.learning_rates import follow_statistics, slow_down
+from models.training.learning_rates import follow_statistics, fuse, slow_down
 from models.training.loop import TrainingError, fit
 from models.training.pace import pace_of
 from models.training.settings import TrainerConfig, TrainSettings
@@ -86,9 +86,9 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
         checkpoints.delete_exported(root, keep=folder)
     with decoded_examples(fn_args, config, transform, together=settings.folds > 1) as decoded:
         members = folds.members(config, decoded)
-        trained = []
+        trained: list[checkpoints.Checkpoints] = []
         for member in members:
-            keras.utils.clear_session()
+            keras.utils.clear_session(free_memory=bool(trained))
             if member.name:
                 _LOG.info("model %d of %d", member.config.member + 1, len(members))
             logs = "" if worker else os.path.join(fn_args.model_run_dir, member.name)
@@ -288,6 +288,7 @@ def compiled_model(
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
     model.optimizer.build(model.trainable_variables)
+    fuse(inner)
     slow_down(inner, config.train.pretrained_learning_rate, pretrained)
     return model
 

@@ -16,7 +16,6 @@ from data.base.links import lasting_plain_path, pattern_letters
 from data.base.section import Section
 from data.contract import LABEL_MAP_FILE
 from data.decoding.image_type import read_image_type
-from data.formats.geotiff.windows import window_of
 from data.label_map import LabelMap
 from models.evaluation.gate import Threshold
 from models.evaluation.metric_table import METRICS
@@ -203,6 +202,8 @@ class Config(Section):
             return self
         settings = self.preprocessing.of_images(found, folder)
         if settings.window is None:
+            from data.formats.geotiff.windows import window_of  # Of a package that loads all formats.
+
             settings = settings.model_copy(update={"window": window_of(folder)})
         return self.model_copy(update={"preprocessing": settings})
 

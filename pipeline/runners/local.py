@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import gc
 import os
 
 from ml_metadata.proto import metadata_store_pb2
@@ -27,6 +28,7 @@ from pipeline.records.recording import begin_run, claim_artifacts, forget_pushes
 from pipeline.records.runs import Run, load_run
 from pipeline.runners.live_view import Ending, LiveView
 from pipeline.runners.metadata_handle import MetadataHandle
+from pipeline.runners.quick_beam import make_quick
 from pipeline.runners.run_log import run_log
 
 _ENDINGS: dict[int, Ending] = {
@@ -123,6 +125,9 @@ def run_components(pipeline: Pipeline, components: list[str], database: Database
     Raises:
       ComponentError: if a component failed.
     """
+    make_quick()
+    # Else Python looks through all that was imported, a million objects, for garbage, again and again.
+    gc.freeze()
     compiled = Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
     deployment = runner_utils.extract_local_deployment_config(compiled)

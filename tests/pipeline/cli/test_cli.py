@@ -20,6 +20,12 @@ def test_help_loads_nothing_heavy(segpipe):
     )
 
 
+def test_records_are_read_without_the_formats_of_data_sets():
+    script = "import sys, pipeline.records.runs; print(*sys.modules)"
+    modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
+    assert not {"data.formats", "tensorflow", "tfx", "apache_beam"} & set(modules.stdout.split())
+
+
 COMMANDS = [
     "inspect", "convert", "run", "tune", "retrain", "runs", "history", "rollback", "lineage", "clean", "predict",
     "serve", "compile", "submit", "schedule",
