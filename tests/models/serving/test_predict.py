@@ -327,10 +327,10 @@ print(peak() - before)
 
 
 def test_memory_is_bounded_by_the_images_pixels(warm_python, model, tmp_path):
-    """12 bytes a pixel: of a float64 overlay alone there were 24, and several of them."""
+    """At most 15 bytes a pixel: of a float64 overlay alone there were 24, and several of them."""
     finished = warm_python("-c", _PEAK, model, str(tmp_path))
     assert finished.returncode == 0, finished.stderr
-    assert int(finished.stdout.split()[-1]) < 12 * 5000 * 4000 + 50e6
+    assert int(finished.stdout.split()[-1]) < 15 * 5000 * 4000 + 50e6
 
 
 _LITTLE_MEMORY = """
