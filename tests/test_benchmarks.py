@@ -98,6 +98,7 @@ def test_a_benchmark_prints_its_line(results, name):
 
 
 def test_none_is_left_out():
-    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's loops are part of `quality`."""
-    parts = {"common", "reference", "recipes", "streets", "plain_keras", "plain_pytorch", "pretrained_pytorch"}
+    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's are part of `quality` and `inference`."""
+    parts = {"common", "reference", "recipes", "streets", "plain_keras"}
+    parts |= {"plain_pytorch", "pretrained_pytorch", "inference_pytorch"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}
