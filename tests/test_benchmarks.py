@@ -2,11 +2,8 @@
 
 import json
 import math
-import os
 import pathlib
 import shutil
-import subprocess
-import sys
 
 import pytest
 
@@ -79,10 +76,8 @@ def results(request, warm_python, tmp_path_factory):
 
 
 @pytest.mark.parametrize("name", SIZES)
-def test_a_benchmark_can_be_asked_for_help(name):
-    command = [sys.executable, f"benchmarks/{name}.py", "--help"]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    finished = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+def test_a_benchmark_can_be_asked_for_help(warm_python, name):
+    finished = warm_python(f"benchmarks/{name}.py", "--help", PYTHONPATH=str(ROOT))
     assert finished.returncode == 0, finished.stderr
     assert "--help" in finished.stdout
 
@@ -98,7 +93,7 @@ def test_a_benchmark_prints_its_line(results, name):
 
 
 def test_none_is_left_out():
-    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's are part of `quality` and `inference`."""
+    """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's are parts of others."""
     parts = {"common", "reference", "recipes", "streets", "plain_keras"}
     parts |= {"plain_pytorch", "pretrained_pytorch", "inference_pytorch"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}
