@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import sys
 import warnings
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
@@ -184,7 +185,7 @@ def _measured(result: Run, is_there: bool) -> list[str]:
     return lines
 
 
-def print_summary(console: Console, result: Run, config_path: str = "FILE") -> None:
+def print_summary(console: Console, result: Run, config_path: str = "FILE", overrides: Sequence[str] = ()) -> None:
     from models.serving.versions import deployed_version
 
     version, path = result.pushed_version, str(result.pushed_path)
@@ -192,7 +193,7 @@ def print_summary(console: Console, result: Run, config_path: str = "FILE") -> N
     lines = _measured(result, is_deployed)
     if version is None:
         lines += ["The model was not pushed:", *(f"  {reason}" for reason in result.reasons)]
-        lines += _how_to_begin(result, config_path)
+        lines += _how_to_begin(result, config_path, overrides)
     elif is_deployed:
         verdict = "Pushed" if result.state == "pushed" else "Nothing new; the model is deployed already"
         lines += [
@@ -210,7 +211,7 @@ def print_summary(console: Console, result: Run, config_path: str = "FILE") -> N
     console.print("\n".join(["", *lines]), highlight=False, markup=False, emoji=False, soft_wrap=True)
 
 
-def _how_to_begin(result: Run, config_path: str) -> list[str]:
+def _how_to_begin(result: Run, config_path: str, overrides: Sequence[str]) -> list[str]:
     """What to do about a first model that mean IoU alone keeps from being deployed."""
     from models.evaluation.gate import MIN_MEAN_IOU_KEY
 
@@ -222,9 +223,11 @@ def _how_to_begin(result: Run, config_path: str) -> list[str]:
         return []
     # What was measured passes, rounded down.
     bound = math.floor(value * 100) / 100
+    # As the run was called; the last of several values counts.
+    settings = [f"--set {in_command(item)}" for item in (*overrides, f"{MIN_MEAN_IOU_KEY}={bound:g}")]
     return [
         "Nothing to compare with is deployed, so a lower threshold may do. To deploy it, without training again:",
-        f"  {program()} run --config {in_command(config_path)} --set {MIN_MEAN_IOU_KEY}={bound:g}",
+        f"  {program()} run --config {in_command(config_path)} {' '.join(settings)}",
         "For a better one, train longer (train.minutes) or with more images; the report shows where it is wrong.",
     ]
 

@@ -57,7 +57,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
         result = run_locally(config, console)
     except RunFailedError as error:
         raise UserError(str(error)) from error
-    print_summary(console, result, config_path)
+    print_summary(console, result, config_path, overrides)
     return EXIT_REFUSED if result.state == "refused" else 0
 
 
@@ -88,7 +88,7 @@ def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
         click.echo(f"Notification failed: {problem}", err=True)
     if result.outcome == "ran":
         assert result.run is not None
-        print_summary(console, result.run, config_path)
+        print_summary(console, result.run, config_path, overrides)
         return EXIT_REFUSED if result.run.state == "refused" else 0
     if result.outcome == "nothing new":
         assert result.run is not None

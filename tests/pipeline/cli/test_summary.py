@@ -145,13 +145,16 @@ def test_a_first_model_that_mean_iou_alone_refuses_gets_a_way_on():
         check = Check(**{"metric": "mean_iou", "slice": "", "value": 0.437, "bound": 0.5, "passed": False, **values})
         run = made("semantic", baseline_version=baseline, checks=[check], reasons=["because"] * reasons)
         text = io.StringIO()
-        print_summary(Console(file=text, width=200), run, "my run.yaml")
+        print_summary(Console(file=text, width=200), run, "my run.yaml", ["train.minutes=5", "name=my run"])
         return text.getvalue()
 
     key = "gate.min.mean_iou"
     lines = [line for line in refused(key=key).splitlines() if " run --config" in line]
     command = shlex.split(lines[0])
-    assert command[-5:] == ["run", "--config", "my run.yaml", "--set", f"{key}=0.43"]
+    assert command[1:] == [
+        *("run", "--config", "my run.yaml"),
+        *("--set", "train.minutes=5", "--set", "name=my run", "--set", f"{key}=0.43"),
+    ]
     # Not where another version serves, or something else is wrong too.
     for others in ({"baseline": 3}, {"reasons": 2}, {"key": "gate.min.iou.car"}, {"value": None}):
         assert "--set" not in refused(**{"key": key, **others})
