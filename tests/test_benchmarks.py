@@ -37,7 +37,7 @@ SIZES = {
         *("--filters", "2", "--height", "32", "--width", "48"),
     ),
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
-    "inference": ("--networks", "1", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
+    "inference": ("--networks", "unet", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # They share what is imported, and a folder of data sets.
