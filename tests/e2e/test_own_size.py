@@ -88,7 +88,7 @@ def test_its_exports_find_what_the_model_finds_in_images_as_none_was_in_training
         expected = network.segment(pixels)["class_ids"].numpy()
         not_empty += bool(expected.any())
         for name, segment in runtimes.items():
-            class_ids, confidence = segment(pixels)
+            class_ids, confidence, _ = segment(pixels)
             assert (class_ids == expected).mean() > (0.8 if FORMATS[name].is_quantized else 0.99)
             assert class_ids.any() == expected.any()
             assert np.isfinite(confidence).all()

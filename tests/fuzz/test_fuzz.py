@@ -21,6 +21,7 @@ import subprocess
 import sys
 import time
 
+import av
 import hypothesis
 import numpy as np
 import pytest
@@ -40,6 +41,7 @@ from data.writing import WRITERS
 from data.writing.folders import annotation_folders
 from models.serving import predict
 from models.serving.loaded_model import LoadedModel, load_model
+from models.serving.results.files import Output
 from pipeline.config import load_config
 from tests.fuzz.cases import CASES, SECONDS, check_message, fuzz, mutated
 from tests.fuzz.values import SCALARS, VALUES
@@ -72,6 +74,31 @@ def pictures(modes, formats):
 
 IMAGES = pictures(["L", "RGB", "RGBA", "CMYK"], ["JPEG", "PNG", "GIF", "BMP", "TIFF", "WEBP"])
 MASKS = pictures(["L", "P", "1", "RGB"], ["PNG", "GIF", "BMP", "TIFF", "WEBP"])
+
+
+def videos():
+    """Of three small frames, in several containers and codecs."""
+    files = []
+    for kind, codec in (
+        ("mp4", "libx264"),
+        ("matroska", "libx264"),
+        ("avi", "mjpeg"),
+        ("mov", "mpeg4"),
+        ("webm", "libvpx"),
+    ):
+        buffer = io.BytesIO()
+        with av.open(buffer, "w", format=kind) as container:
+            stream = container.add_stream(codec, rate=5)
+            stream.height, stream.width = 32, 48
+            stream.pix_fmt = "yuvj420p" if codec == "mjpeg" else "yuv420p"
+            for value in (0, 100, 200):
+                container.mux(stream.encode(av.VideoFrame.from_ndarray(np.full([32, 48, 3], value, np.uint8), "rgb24")))
+            container.mux(stream.encode(None))
+        files.append(buffer.getvalue())
+    return files
+
+
+VIDEOS = videos()
 
 
 @pytest.fixture(autouse=True)
@@ -240,7 +267,7 @@ def test_predictions(folder, predictor, data):
     outside = set(folder.iterdir())
     output = inside / "out"
     output.mkdir()
-    target = predict._Output(str(output), [str(path)], ["photo"])
+    target = Output(str(output), [str(path)], ["photo"])
     formats = data.draw(st.sampled_from([(), tuple(WRITERS)]))
     with annotation_folders(str(output), formats, predictor.label_map, 1.0) as annotations:
         predicting = predict._Predictor(
@@ -250,6 +277,7 @@ def test_predictions(folder, predictor, data):
             None,
             1_000_000,
             lambda image, share: None,
+            False,
             False,
             predict._References({}, {}),
         )
@@ -269,6 +297,32 @@ def test_predictions(folder, predictor, data):
     assert all(folder.is_dir() for folder in annotated)
     files = {file for file in output.rglob("*") if file.is_file() and not set(annotated) & set(file.parents)}
     assert files == masks
+
+
+@pytest.mark.one_line
+@hypothesis.settings(fuzz(FEW))
+@hypothesis.given(mutated(VIDEOS), st.booleans())
+def test_videos(folder, predictor, content, frames):
+    inside = folder / "video"
+    shutil.rmtree(inside, ignore_errors=True)
+    (inside / "out").mkdir(parents=True)
+    path = inside / "clip.mkv"
+    path.write_bytes(content)
+    target = Output(str(inside / "out"), [str(path)], ["clip"])
+    with annotation_folders(str(inside / "out"), (), predictor.label_map, 1.0) as annotations:
+        predicting = predict._Predictor(
+            *(predictor, target, annotations, None, 10_000, lambda image, share: None),
+            *(False, frames, predict._References({}, {})),
+        )
+        (found,) = predicting.predictions({str(path): "clip"})
+    if found.error:
+        check_message(found.error)
+    expected = {f"clip_{number:06d}_mask.png" for number in range(1, (found.frames or 0) + 1) if frames}
+    if found.frames:
+        expected.add("clip_overlay.mp4")
+        with av.open(found.overlay) as container:
+            assert len(list(container.decode(video=0))) == found.frames
+    assert {file.name for file in (inside / "out").iterdir()} == expected
 
 
 @pytest.mark.one_line
