@@ -5,21 +5,23 @@ When it is ready it prints a line of JSON: its port, and what the evaluator's si
 
 from __future__ import annotations
 
+import asyncio
 import json
 import sys
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from models.serving.loaded_model import LoadedModel
+import numpy as np
+import tensorflow as tf
 
-# TensorFlow and its Keras load these if they are installed, which takes a third of the time until a server is there.
-_NOT_NEEDED = ("googleapiclient", "h5py", "matplotlib", "pandas", "sklearn")
+from data import contract
+from data.decoding.images import encode_png
+from models.serving.loaded_model import LoadedModel
+from models.serving.server.follower import Follower
+from models.serving.server.server import Limits, ModelServer, serve
+from models.serving.signatures import CONFUSION, EVALUATION
 
-
-def spare_imports() -> None:
-    """Makes what a server does not need look as if it were not installed; for a process that only serves."""
-    for name in _NOT_NEEDED:
-        sys.modules.setdefault(name, None)  # type: ignore[arg-type]
+_LIMITS = Limits(
+    max_body_megabytes=1e4, max_pixels=10**9, max_request_pixels=10**9, receive_seconds=600.0, answer_seconds=600.0
+)
 
 
 def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:
@@ -31,13 +33,6 @@ def class_counts(model: LoadedModel, serialized: bytes) -> list[int]:
       model: a segpipe model.
       serialized: a tf.train.Example.
     """
-    import numpy as np
-    import tensorflow as tf
-
-    from data import contract
-    from data.decoding.images import encode_png
-    from models.serving.signatures import CONFUSION, EVALUATION
-
     example = tf.train.Example.FromString(serialized)
     features = example.features.feature
     height, width, _ = tf.io.decode_png(features[contract.MASK].bytes_list.value[0]).shape
@@ -56,21 +51,9 @@ def main(model: str, example: bytes) -> None:
       model: folder of the SavedModel.
       example: a serialized tf.train.Example that keeps the data contract.
     """
-    import asyncio
-
-    from models.serving.server.follower import Follower
-    from models.serving.server.server import Limits, ModelServer, serve
-
-    limits = Limits(
-        max_body_megabytes=1e4,
-        max_pixels=10**9,
-        max_request_pixels=10**9,
-        receive_seconds=600.0,
-        answer_seconds=600.0,
-    )
     follower = Follower(model, poll_seconds=3600.0)
     counts = class_counts(follower.model, example)
-    server = ModelServer(follower, limits=limits)
+    server = ModelServer(follower, limits=_LIMITS)
     asyncio.run(
         serve(
             server, "127.0.0.1", 0, lambda port: print(json.dumps({"port": port, "class_counts": counts}), flush=True)
@@ -79,5 +62,4 @@ def main(model: str, example: bytes) -> None:
 
 
 if __name__ == "__main__":
-    spare_imports()
     main(sys.argv[1], sys.stdin.buffer.read())
