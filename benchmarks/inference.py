@@ -38,6 +38,8 @@ def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, networks=",".join(_NETWORKS), sizes=len(_SIZES), batch=16, seconds=2.0, table=0)
     rows = []
+    if unknown := set(sizes.networks.split(",")) - set(_NETWORKS):
+        sys.exit(f"--networks: there is no {', '.join(unknown)}; there are {', '.join(_NETWORKS)}")
     for name in sizes.networks.split(","):
         settings = _NETWORKS[name]
         for height, width in _SIZES[: sizes.sizes]:

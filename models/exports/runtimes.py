@@ -18,7 +18,7 @@ from models.exports.exports import FOLDER
 if TYPE_CHECKING:
     from models.exports.export_format import Segment
 
-# The fastest of those that are there.
+# The fastest of those that are there and compute as the SavedModel does: what integers lose is taken only if asked for.
 AUTO = "auto"
 # Calls that are timed, and when to be content with fewer.
 _CALLS, _SECONDS = 5, 1.0
@@ -105,7 +105,11 @@ def choose(wanted: str, folder: str, exports: Collection[str], answer: Callable[
         except Exception as error:  # The runtimes raise nearly anything.
             raise NoRuntimeError(f"{folder}: {_does_not_run(wanted, error)}; choose another --runtime") from None
         return Runtime(wanted, segment)
-    tried = [name for name in exports if wanted == AUTO and name in FORMATS and FORMATS[name].runs_here()]
+    tried = [
+        name
+        for name in exports
+        if wanted == AUTO and name in FORMATS and not FORMATS[name].is_quantized and FORMATS[name].runs_here()
+    ]
     if not tried:
         answer(None)
         return Runtime()
@@ -139,9 +143,8 @@ def _does_not_run(name: str, error: Exception) -> str:
 
 def _milliseconds(call: Callable[[], object]) -> float:
     """Of one call: the least of a few, as whatever else the machine does can only make it longer."""
-    call()
     took: list[float] = []
-    while len(took) < _CALLS and sum(took) < _SECONDS:
+    while len(took) <= _CALLS and sum(took) < _SECONDS:
         started = time.perf_counter()
         call()
         took.append(time.perf_counter() - started)

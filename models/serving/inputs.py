@@ -88,6 +88,8 @@ def find_inputs(inputs: list[str], output: str) -> Inputs:
                 files[path] = os.path.basename(path)
         if not files and (is_pattern or os.path.isdir(given)):
             why = f"; {len(left_out)} files there are results of predict, which it does not take" if left_out else ""
+            if os.path.isdir(given) and any(is_video(name) for name in os.listdir(given)):
+                why += f"; videos are taken by name or pattern, such as '{os.path.join(given, '*')}'"
             raise UserError(f"{given}: no image found{why}")
         for path, name in files.items():
             found.setdefault(_location(path), (path, name))

@@ -31,7 +31,7 @@ from models.serving.pictures import draw_overlay, save_pictures
 from models.serving.results.files import MARK, RESULTS_FILE, Output
 from models.serving.results.prediction import Prediction
 from models.serving.scenes.predict import find_scene, predict_scene
-from models.serving.videos.files import is_video, require_packages
+from models.serving.videos.files import is_video
 from models.serving.videos.predict import predict_video
 from models.serving.volumes.masks import values_of_masks
 from models.serving.volumes.measures import Measures, measure_file, surface_distance
@@ -88,8 +88,6 @@ def predict(
     """
     if polygons:
         pyogrio_raw()
-    if any(map(is_video, inputs)):
-        require_packages()
     if masks:
         surface_distance()
     loaded = load_model(model, runtime)

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 
-from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 
 _SUFFIXES = (
@@ -23,19 +22,14 @@ _SUFFIXES = (
 _SPARE_SECONDS = 0.5
 # Of a file that says none.
 _USUAL_RATE = Fraction(25)
-# Hardly less than what is seen, and fast: the network needs the time.
-_QUALITY = {"crf": "20", "preset": "veryfast"}
+# Hardly less than what is seen, and fast: the network needs the time. Without frames that are stored before those that
+# they come after: their times would make a file of uneven ones say a wrong length.
+_QUALITY = {"crf": "20", "preset": "veryfast", "bf": "0"}
 
 
 def is_video(path: str) -> bool:
     """Whether a file is a video, by its name."""
     return path.lower().endswith(_SUFFIXES)
-
-
-def require_packages() -> None:
-    """Raises a UserError if what reads videos is missing."""
-    if importlib.util.find_spec("av") is None:
-        raise UserError("videos are read and written with PyAV: pip install 'segpipe[video]'")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -57,6 +51,7 @@ class Video:
     Attributes:
       rate: frames a second, on average.
       time_base: the unit of times, in seconds.
+      pixel_ratio: width / height of a pixel, upright; known from the first frame on.
       count: how many frames there are, as far as the file says; None if it does not.
 
     Args:
@@ -71,10 +66,13 @@ class Video:
         if not container.streams.video:
             raise BadImageError("it is damaged, or holds no pictures")
         self._container, self._stream = container, container.streams.video[0]
+        if self._stream.codec_context is None:
+            raise BadImageError("its codec is not known here; convert it to H.264")
         width, height = self._stream.codec_context.width, self._stream.codec_context.height
         if width * height > max_pixels:
             raise BadImageError(f"its frames of {width}x{height} pixels are more than the limit of {max_pixels}")
         self.rate = Fraction(self._stream.average_rate or self._stream.guessed_rate or _USUAL_RATE)
+        self.pixel_ratio = Fraction(1)
         self.time_base = Fraction(self._stream.time_base or 1 / self.rate)
         seconds = self._container.duration and self._container.duration / 1e6
         self.count: int | None = self._stream.frames or (round(seconds * self.rate) if seconds else None)
@@ -85,6 +83,8 @@ class Video:
         Raises:
           BadImageError: at the end, if the file is damaged or breaks off there.
         """
+        from av.error import FFmpegError
+
         last: int | None = None
         for decoded in self._decoded():
             time = decoded.pts
@@ -92,7 +92,13 @@ class Video:
                 time = 0 if last is None else last + max(1, round(1 / (self.rate * self.time_base)))
             # Files that were put together may go back in time, which none that is written may.
             last = time if last is None else max(time, last + 1)
-            pixels = np.rot90(decoded.to_ndarray(format="rgb24"), round(decoded.rotation / 90))
+            if last is None:
+                ratio = Fraction(self._stream.sample_aspect_ratio or 1)
+                self.pixel_ratio = 1 / ratio if round(decoded.rotation / 90) % 2 else ratio
+            try:
+                pixels = np.rot90(decoded.to_ndarray(format="rgb24"), round(decoded.rotation / 90))
+            except FFmpegError as error:
+                raise BadImageError(f"it is damaged there ({error.strerror})") from None
             yield Frame(np.ascontiguousarray(pixels), last)
 
     def _decoded(self) -> Iterator[Any]:
@@ -122,6 +128,8 @@ def read_video(path: str, max_pixels: int) -> Iterator[Video]:
     Raises:
       BadImageError: if it cannot be read, or its frames have more pixels.
     """
+    if importlib.util.find_spec("av") is None:
+        raise BadImageError("videos are read and written with PyAV: pip install 'segpipe[video]'")
     import av
     from av.error import FFmpegError
 
@@ -147,6 +155,7 @@ class VideoWriter:
 
     def __init__(self, path: str, video: Video, comment: str):
         import av
+        from av.video.reformatter import ColorRange, Colorspace
 
         self._video = video
         self._container = av.open(f"file:{path}", "w", format="mp4", options={"movflags": "+faststart"})
@@ -154,6 +163,9 @@ class VideoWriter:
         self._stream = self._container.add_stream("libx264", rate=video.rate, options=_QUALITY)
         self._stream.pix_fmt = "yuv420p"
         self._stream.codec_context.time_base = video.time_base
+        # As colors are converted; players take large pictures without these for others.
+        self._stream.codec_context.colorspace = Colorspace.ITU601
+        self._stream.codec_context.color_range = ColorRange.MPEG
         self._start: int | None = None
 
     def write(self, pixels: np.ndarray, time: int) -> None:
@@ -164,6 +176,7 @@ class VideoWriter:
         even = np.pad(pixels, [(0, height % 2), (0, width % 2), (0, 0)], "edge")
         if self._start is None:
             self._start, self._stream.height, self._stream.width = time, *even.shape[:2]
+            self._stream.codec_context.sample_aspect_ratio = self._video.pixel_ratio
         frame = av.VideoFrame.from_ndarray(even, "rgb24")
         frame.pts, frame.time_base = time - self._start, self._video.time_base
         self._container.mux(self._stream.encode(frame))

@@ -64,9 +64,9 @@ def export(
     tflite_int8      model_int8.tflite, in integers: a quarter of the size, and usually the fastest
     onnx             model.onnx, for ONNX Runtime, browsers, TensorRT and OpenVINO, and for Triton with config.pbtxt
 
-    They take pixels at the model's size, normalize them, and give class ids and confidence; docs/exports.md has a
-    program for each. With --data each is measured beside the SavedModel on the same pixels; one that loses more than it
-    may ends the command with exit code 1, and nothing is written. A run with `export: [tflite_int8, onnx]` in its
+    They take pixels at the model's size, normalize them, and give class ids, confidence and logits; docs/exports.md has
+    a program for each. With --data each is measured beside the SavedModel on the same pixels; one that loses more than
+    it may ends the command with exit code 1, and nothing is written. A run with `export: [tflite_int8, onnx]` in its
     configuration does the same, and pushes them inside the version.
     """
     check_model(model)

@@ -98,7 +98,9 @@ def test_the_fastest_is_taken(exported):
         return lambda segment: time.sleep(0.0 if (segment is None) == fast else 0.05)
 
     found = choose(AUTO, str(exported), names, seconds_of(fast=True))
-    assert (found.name, found.segment, list(found.milliseconds)) == (SAVED_MODEL, None, names)
+    assert "tflite_int8" in names, "which may have lost something, and is taken only if it is asked for"
+    compared = [name for name in names if name != "tflite_int8"]
+    assert (found.name, found.segment, list(found.milliseconds)) == (SAVED_MODEL, None, compared)
     assert found.milliseconds["onnx"] >= 50 > found.milliseconds[SAVED_MODEL]
     found = choose(AUTO, str(exported), names, seconds_of(fast=False))
     assert found.name in FORMATS
@@ -111,12 +113,12 @@ def test_the_fastest_is_taken(exported):
 def test_by_itself_a_model_says_what_was_compared(exported, by_tensorflow):
     model = LoadedModel(str(exported), runtime=AUTO)
     times = model.runtime.milliseconds
-    assert list(times) == [SAVED_MODEL, *FORMATS]
+    assert list(times) == [SAVED_MODEL, "tflite", "tflite_float16", "onnx"]
     assert times[model.runtime.name] == min(times.values())
     (line,) = model.runtime.lines()
     assert line.startswith(f"Running as {model.runtime.name}, {min(times.values()):.1f} ms an image (")
     (found,), (expected,) = (one.segment(IMAGES[:1], SIZES[:1], True) for one in (model, by_tensorflow))
-    assert (found.class_ids == expected.class_ids).mean() > 0.9
+    assert (found.class_ids == expected.class_ids).mean() > 0.999
 
 
 def test_what_is_missing_is_left_out_or_said_with_the_remedy(exported, copy, monkeypatch):

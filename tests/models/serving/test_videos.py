@@ -34,11 +34,12 @@ def pictures(height=48, width=64):
     return list(frames)
 
 
-def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", times=None, **options):
-    """A video of five frames a second, as they are; or with times in milliseconds."""
+def write_video(path, frames, codec="ffv1", pix_fmt="bgr0", times=None, ratio=None, **options):
+    """A video of five frames a second, as they are; or with times in milliseconds, or pixels that are not square."""
     with av.open(str(path), "w", options=options) as container:
         stream = container.add_stream(codec, rate=RATE)
         stream.height, stream.width, stream.pix_fmt = *frames[0].shape[:2], pix_fmt
+        stream.codec_context.sample_aspect_ratio = ratio or Fraction(1)
         if times:
             stream.codec_context.time_base = Fraction(1, 1000)
         for index, pixels in enumerate(frames):
@@ -94,6 +95,7 @@ def clips(tmp_path_factory):
     write_video(folder / "turned.mp4", pictures(), "libx264", "yuv420p")
     turn(folder / "turned.mp4")
     write_video(folder / "uneven.mkv", pictures(), times=UNEVEN)
+    write_video(folder / "wide.mov", pictures(), "mpeg4", "yuv420p", ratio=Fraction(16, 11))
     noise = list(np.random.default_rng(0).integers(0, 256, [COUNT, 48, 64, 3]).astype(np.uint8))
     write_video(folder / "noise.mkv", noise)
     write_video(folder / "noise.mov", noise, "mjpeg", "yuvj420p", movflags="faststart")
@@ -173,7 +175,15 @@ def test_frames_keep_their_times(predicted):
     found, _, _ = predicted
     _, times, _ = read_video(found["uneven.mkv"].overlay)
     assert times == pytest.approx([time / 1000 for time in UNEVEN], abs=0.001)
+    with av.open(found["uneven.mkv"].overlay) as container:
+        assert container.duration / 1e6 > UNEVEN[-1] / 1000, "players end where the file says that it does"
     assert len(read_video(found["fast.webm"].overlay)[0]) == COUNT
+
+
+def test_pixels_that_are_not_square_stay_so(predicted):
+    found, _, _ = predicted
+    with av.open(found["wide.mov"].overlay) as container:
+        assert container.streams.video[0].sample_aspect_ratio == Fraction(16, 11)
 
 
 @pytest.mark.parametrize("name", ["cut.mkv", "cut.mov"])
@@ -192,7 +202,7 @@ def test_what_is_no_video_is_a_line(predicted):
     for name in ("text.mp4", "empty.avi"):
         assert found[name].error.startswith("it cannot be read as a video (")
     assert found["sound.mp4"].error == "it is damaged, or holds no pictures"
-    whole = ("plain", "odd", "fast", "turned", "uneven", "noise.mkv", "noise.mov", "cut.mkv", "cut.mov")
+    whole = ("plain", "odd", "fast", "turned", "uneven", "wide", "noise.mkv", "noise.mov", "cut.mkv", "cut.mov")
     assert sorted(path.name for path in output.glob("*.mp4*")) == sorted(f"{name}_overlay.mp4" for name in whole)
 
 
@@ -231,10 +241,9 @@ def test_results_are_known_again_and_nothing_else_is_overwritten(model, clips, t
     assert not is_result("turned.mp4")
     assert list(find_inputs(["t*.mp4"], "out").files) == ["turned.mp4"]
     # Phones put short videos beside photographs.
-    with pytest.raises(UserError, match="no image found"):
+    with pytest.raises(UserError, match=r"no image found; .*videos are taken by name or pattern, such as './\*'"):
         find_inputs(["."], "out")
     found = predict(model, {"turned.mp4": "turned", "plain.mkv": "plain"}, ".", max_pixels=48 * 64 - 1)
     assert next(found).error == "its frames of 64x48 pixels are more than the limit of 3071"
     monkeypatch.setitem(sys.modules, "av", None)
-    with pytest.raises(UserError, match=r"pip install 'segpipe\[video\]'"):
-        next(predict(model, {"turned.mp4": "turned"}, "."))
+    assert "pip install 'segpipe[video]'" in next(predict(model, {"turned.mp4": "turned"}, ".")).error
