@@ -87,14 +87,14 @@ class Video:
 
         last: int | None = None
         for decoded in self._decoded():
+            if last is None:
+                ratio = Fraction(self._stream.sample_aspect_ratio or 1)
+                self.pixel_ratio = 1 / ratio if round(decoded.rotation / 90) % 2 else ratio
             time = decoded.pts
             if time is None:
                 time = 0 if last is None else last + max(1, round(1 / (self.rate * self.time_base)))
             # Files that were put together may go back in time, which none that is written may.
             last = time if last is None else max(time, last + 1)
-            if last is None:
-                ratio = Fraction(self._stream.sample_aspect_ratio or 1)
-                self.pixel_ratio = 1 / ratio if round(decoded.rotation / 90) % 2 else ratio
             try:
                 pixels = np.rot90(decoded.to_ndarray(format="rgb24"), round(decoded.rotation / 90))
             except FFmpegError as error:
