@@ -32,13 +32,26 @@ FRUITS = ROOT.parent / "shared" / "data" / "fruits_coco"
 _LIMIT_SECONDS = 1800
 # They go on from one run; those of the report come before those that push another model.
 _SHARING_FIRST = ("e2e/test_report.py", "e2e/test_run.py")
-# Files of labels and annotations are read and written without TFX.
-_WITHOUT_TFX = ("data/annotations", "data/formats", "data/inspection", "data/writing", "fuzz")
+# Files of labels and annotations are read and written without TFX; of commands and pictures, others tell on both lines.
+_ON_ONE_LINE = (
+    *("data/annotations", "data/formats", "data/inspection", "data/writing", "fuzz"),
+    *(
+        "models/encoders/applications",
+        "models/serving/test_predict.py",
+        "models/serving/test_scenes.py",
+        "pipeline/cli",
+    ),
+)
 # Tests that take longest: they come first, so that no process is left with one of them at the end.
 _LONGEST = (
     "faults", "e2e/test_retraining", "test_benchmarks", "e2e/test_report", "e2e/test_run", "e2e",
     "pipeline/records", "models/training", "fuzz", "data/test_convert", "models",
 )  # fmt: skip
+
+
+def nightly(*values: Any) -> list[Any]:
+    """Parameters of a test that CI leaves out, as others stand for them."""
+    return [pytest.param(value, marks=pytest.mark.nightly) for value in values]
 
 
 @pytest.hookimpl(optionalhook=True)  # Not every environment has pytest-xdist.
@@ -60,14 +73,14 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """The longest come first; what needs a browser or other tools, or nothing of TFX, runs on one TFX line."""
+    """The longest come first; what needs a browser or other tools, or little of TFX, runs on one TFX line."""
     for item in items:
         fixtures = getattr(item, "fixturenames", ())
         needs_others = "labeling_tools" in fixtures or "onnxruntime_web" in fixtures
         if needs_others:
             item.add_marker("other_tools")
         path = str(item.path.relative_to(ROOT / "tests"))
-        if "browser" in fixtures or needs_others or path.startswith(_WITHOUT_TFX):
+        if "browser" in fixtures or needs_others or path.startswith(_ON_ONE_LINE):
             item.add_marker("one_line")
 
     def place(item: pytest.Item) -> int:

@@ -115,6 +115,7 @@ def test_a_damaged_file_stops_the_run_and_is_named(small_config, brain_mri, tmp_
     assert str(path) in load_runs(database_of(config))[-1].reasons[0]
 
 
+@pytest.mark.nightly  # Retraining is tested with spans, too.
 def test_a_second_span_is_trained_on_and_measured_apart(small_config, brain_mri, tmp_path):
     for span, splits in (("1", contract.SPLITS), ("2", ("train", "test"))):
         (tmp_path / "spans" / span).mkdir(parents=True)

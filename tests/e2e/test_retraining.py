@@ -109,6 +109,7 @@ def all_of_one_class(feature):
     feature[contract.MASK].bytes_list.value[0] = encode_png(mask.astype(np.uint8))
 
 
+@pytest.mark.nightly
 def test_a_push_destination_that_was_deleted_is_filled_again_whatever_fails_after_the_push(retrained, failing_report):
     folder, make, _ = retrained
     config = make(report={"max_megabytes": 9})

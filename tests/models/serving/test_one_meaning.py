@@ -35,6 +35,7 @@ from models.serving.inputs import find_inputs
 from models.serving.loaded_model import LoadedModel
 from models.serving.predict import predict
 from models.serving.server.requests import image_size
+from tests.conftest import nightly
 from tests.data.decoding.files import png, tiff
 from tests.data.decoding.test_kinds_of_images import geotiff
 
@@ -213,7 +214,9 @@ def make_model(converted: pathlib.Path, folder: pathlib.Path, settings: dict[str
     return str(folder / "model"), model
 
 
-@pytest.fixture(scope="module", params=KINDS)
+@pytest.fixture(
+    scope="module", params=["12 bits", "13 bands", *nightly("colors of 16 bits", "13 bands, resized", "floats")]
+)
 def trained(tmp_path_factory, request) -> Trained:
     folder = tmp_path_factory.mktemp("kind")
     kind = KINDS[request.param]

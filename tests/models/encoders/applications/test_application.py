@@ -10,8 +10,14 @@ from models.encoders.applications.application import KerasEncoder
 from models.layers.imagenet import DEVIATION, MEAN
 from models.network import build_model
 from models.settings import ModelSettings
+from tests.conftest import nightly
 
 NAMES = [name for name, kind in ENCODERS.items() if issubclass(kind, KerasEncoder)]
+# Each of a family, and the others of it.
+FAMILIES = [
+    name if name in ("resnet50", "efficientnet_v2_b0", "convnext_tiny", "mobilenet_v3_large") else nightly(name)[0]
+    for name in NAMES
+]
 
 
 @pytest.mark.one_line
@@ -31,7 +37,7 @@ def test_every_encoder_works_with_its_decoders_and_any_channels(encoder, decoder
 
 
 @pytest.mark.one_line
-@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("name", FAMILIES)
 def test_features_are_where_their_strides_and_offsets_say(name):
     image = keras.Input((64, 96, 1))
     features = ENCODERS[name](enlargement=1).build(image, 32, "mixed_bfloat16")
@@ -85,7 +91,7 @@ def published(network, path):
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet50", "efficientnet_v2_b0", "efficientnet_v2_s", "convnext_tiny", "mobilenet_v3_large"]
+    "name", ["resnet50", "efficientnet_v2_b0", *nightly("efficientnet_v2_s"), "convnext_tiny", "mobilenet_v3_large"]
 )
 def test_with_weights_of_keras_the_maps_are_those_of_keras(name, tmp_path):
     kind = ENCODERS[name]
