@@ -61,7 +61,7 @@ def export(
     \b
     tflite           model.tflite, for LiteRT (TensorFlow Lite), in 32-bit floats
     tflite_float16   model_float16.tflite, half as large
-    tflite_int8      model_int8.tflite, in integers: a quarter of the size, and usually the fastest
+    tflite_int8      model_int8.tflite, in integers: a quarter of the size, for phones and boards
     onnx             model.onnx, for ONNX Runtime, browsers, TensorRT and OpenVINO, and for Triton with config.pbtxt
 
     They take pixels at the model's size, normalize them, and give class ids, confidence and logits; docs/exports.md has
