@@ -242,6 +242,24 @@ def run_pipeline(
     return in_fresh_process(_run_pipeline, values, to, cores)
 
 
+def trained_model(folder: pathlib.Path, data: pathlib.Path, sizes: argparse.Namespace) -> str:
+    """The SavedModel of a plain U-Net after an epoch, made in a folder.
+
+    Args:
+      folder: of the run.
+      data: folder of the TFRecords.
+      sizes: with `pixels`, `filters` and `depth`.
+    """
+    sections = {
+        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
+        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
+        "train": {"epochs": 1},
+    }
+    run_pipeline(str(folder), data, "Trainer", **sections)
+    (model,) = folder.glob("artifacts/Trainer/model/*/Format-Serving")
+    return str(model)
+
+
 def _run_pipeline(values: dict[str, Any], to: str, cores: set[int] | None) -> dict[str, dict[str, Any]]:
     if cores:
         os.sched_setaffinity(0, cores)

@@ -5,25 +5,18 @@ writes mask and overlay as PNG files. The bare network takes one image of the mo
 turns in one process, warm, on all cores.
 """
 
-import glob
 import itertools
 import pathlib
 import time
 
-from common import alternating, arguments, dataset, in_fresh_process, report, run_pipeline, scratch, source_folder
+from common import alternating, arguments, dataset, in_fresh_process, report, scratch, source_folder, trained_model
 
 
 def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=1000, rounds=5)
-    sections = {
-        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
-        "train": {"epochs": 1},
-    }
     with scratch() as folder:
-        run_pipeline(str(folder), dataset(train=16, evaluation=4, test=4, shards=1), "Trainer", **sections)
-        (model,) = glob.glob(f"{folder}/artifacts/Trainer/model/*/Format-Serving")
+        model = trained_model(folder, dataset(train=16, evaluation=4, test=4, shards=1), sizes)
         predicted, bare = in_fresh_process(_measure, model, str(folder), sizes.images, sizes.rounds)
     report("predict", predicted, "images/s", "the bare network, one image after the other", bare, **vars(sizes))
 

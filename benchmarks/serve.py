@@ -6,7 +6,6 @@ cores are shared by all. The value is the rate with 16 clients.
 """
 
 import base64
-import glob
 import http.client
 import json
 import subprocess
@@ -14,7 +13,7 @@ import sys
 import threading
 import time
 
-from common import arguments, dataset, in_fresh_process, report, run_pipeline, scratch, train_files
+from common import arguments, dataset, in_fresh_process, report, scratch, train_files, trained_model
 
 _CLIENTS = (1, 4, 16)
 
@@ -22,15 +21,9 @@ _CLIENTS = (1, 4, 16)
 def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, filters=32, depth=4, pixels=128, images=64, seconds=4.0)
-    sections = {
-        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
-        "model": {"encoder": "plain", "filters": sizes.filters, "depth": sizes.depth},
-        "train": {"epochs": 1},
-    }
     with scratch() as folder:
         data = dataset(train=16, evaluation=4, test=sizes.images, shards=1)
-        run_pipeline(str(folder), data, "Trainer", **sections)
-        (model,) = glob.glob(f"{folder}/artifacts/Trainer/model/*/Format-Serving")
+        model = trained_model(folder, data, sizes)
         served = in_fresh_process(_served, model, train_files(data, "test"), sizes.seconds)
         bare = in_fresh_process(_bare, model, train_files(data, "test"), sizes.seconds)
     lines = {

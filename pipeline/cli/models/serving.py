@@ -25,7 +25,7 @@ RUNTIME_OPTION = click.option(
     default="auto",
     show_default=True,
     help="What the network runs as: the SavedModel in TensorFlow, or one of the exports that the version holds; auto "
-    "takes the fastest on this machine.",
+    "takes the fastest of those in floats on this machine.",
 )
 
 
