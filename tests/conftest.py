@@ -308,8 +308,7 @@ def bucket(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
 
 
 @pytest.fixture(scope="session")
-def browser() -> Iterator[Any]:
-    """Chromium, headless, with its logs of messages and of requests."""
+def _chromium() -> Iterator[Any]:
     from selenium import webdriver
 
     driver, chromium = shutil.which("chromedriver"), shutil.which("chromium")
@@ -322,6 +321,16 @@ def browser() -> Iterator[Any]:
     options.set_capability("goog:loggingPrefs", {"browser": "ALL", "performance": "ALL"})
     with webdriver.Chrome(options, webdriver.ChromeService(driver)) as started:
         yield started
+
+
+@pytest.fixture
+def browser(_chromium: Any) -> Any:
+    """Chromium, headless, with empty logs of messages and of requests."""
+    # Pages of other tests may still load, and log.
+    _chromium.get("about:blank")
+    for log in ("browser", "performance"):
+        _chromium.get_log(log)
+    return _chromium
 
 
 @pytest.fixture(scope="session")

@@ -31,7 +31,6 @@ def run(config):
 
 @pytest.fixture
 def page(browser, first):
-    browser.get_log("performance")
     browser.get(pathlib.Path(first.report).as_uri())
     return browser
 

@@ -57,7 +57,6 @@ def written(tmp_path_factory):
 
 @pytest.fixture
 def page(browser, written):
-    browser.get_log("performance")
     browser.get(written.as_uri())
     return browser
 

@@ -334,6 +334,7 @@ def test_the_page_of_the_docs_runs_in_a_browser(exported, browser, onnxruntime_w
             resized, large = segmented(tmp_path / "large.jpg")
         finally:
             server.shutdown()
+    assert [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"] == []
     assert list(found) == list(small.NAMES)
     # The two runtimes round in their own ways, which decides where two classes are as likely.
     assert np.abs(np.array(list(found.values())) - counts).sum() <= 2
