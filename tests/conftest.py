@@ -35,12 +35,8 @@ _SHARING_FIRST = ("e2e/test_report.py", "e2e/test_run.py")
 # Files of labels and annotations are read and written without TFX; of commands and pictures, others tell on both lines.
 _ON_ONE_LINE = (
     *("data/annotations", "data/formats", "data/inspection", "data/writing", "fuzz"),
-    *(
-        "models/encoders/applications",
-        "models/serving/test_predict.py",
-        "models/serving/test_scenes.py",
-        "pipeline/cli",
-    ),
+    *("models/encoders/applications", "pipeline/cli", "test_documents.py"),
+    *(f"models/serving/test_{name}.py" for name in ("annotations", "one_meaning", "predict", "scenes", "videos")),
 )
 # Tests that take longest: they come first, so that no process is left with one of them at the end.
 _LONGEST = (

@@ -105,6 +105,7 @@ def test_tasks_have_names_that_kubeflow_adds_to(compiled):
     assert all(re.fullmatch("[a-zA-Z0-9][-a-zA-Z0-9]*", name) and not name.endswith("-driver") for name in names)
 
 
+@pytest.mark.one_line
 def test_the_same_input_gives_the_same_bytes_elsewhere_too(compiled, tmp_path):
     first, second = compiled()[2], compiled()[2]
     assert first == second
