@@ -131,6 +131,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     server.wait()
 
 
+@pytest.mark.nightly  # Two more runs in containers, a third of an hour on two cores that do other things, too.
 def test_a_killed_step_leaves_nothing_and_the_next_run_compares_with_the_deployed_model(
     first: pathlib.Path, volume: pathlib.Path, store: Any, tmp_path: pathlib.Path
 ) -> None:
