@@ -34,6 +34,7 @@ NOT_RUN = {
     "segpipe schedule": "likewise",
     "segpipe run": "trains; tests/e2e",
     "segpipe runs": "needs a run; tests/e2e/test_run.py",
+    "segpipe open": "needs a run and a browser; tests/pipeline/records/pages/test_overview.py",
     "segpipe report": "needs a run and a browser; tests/e2e/test_report.py",
     "segpipe compare": "needs runs; tests/e2e/test_report.py",
     "segpipe history": "needs versions; tests/e2e/test_retraining.py",

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import io
 from collections.abc import Sequence
 
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -48,6 +50,87 @@ class Stage:
     size: str
     first: int
     last: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """What one run measured, as a point of `over_time`.
+
+    Attributes:
+      time: when it began.
+      kind: what became of its model, a key of `KINDS`.
+      value: of the metric.
+      interval: ends of its confidence interval; empty if there is none.
+      bound: the least value with which a model would have passed, or None.
+      images: what it was measured on; only the values of equal ones can be compared.
+      link: what a click on the point opens, or "".
+    """
+
+    time: datetime.datetime
+    kind: str
+    value: float
+    interval: Sequence[float]
+    bound: float | None
+    images: str
+    link: str = ""
+
+
+# What became of models, with the color and the marker of their points.
+KINDS = {"deployed": (COLORS[0], "o"), "passed": (COLORS[2], "s"), "not pushed": (COLORS[4], "X")}
+
+
+def over_time(runs: Sequence[Measurement], name: str) -> str:
+    """A metric of run after run, with its intervals and what the gate asked for.
+
+    Runs that were measured on the same images are joined by a line; where the images change, a line says so.
+
+    Args:
+      runs: at least one, oldest first.
+      name: of the metric.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure((5.4, 3.2), layout="constrained")
+        axes = figure.subplots()
+        times = date2num([run.time for run in runs])  # In days.
+        margin = max(0.06 * (times[-1] - times[0]), 1 / 24)
+        left, right = times[0] - margin, times[-1] + margin
+        axes.set_xlim(left, right)
+        bounds = [np.nan if run.bound is None else run.bound for run in runs]
+        if not np.isnan(bounds).all():
+            places = [left, *times[1:], right]
+            dashes = (0, (4, 2))
+            axes.step(
+                places, [*bounds, bounds[-1]], where="post", color=_INK, linewidth=1, linestyle=dashes, label="gate"
+            )
+        joined: list[tuple[float, float]] = []
+        for index, (time, run) in enumerate(zip(times, runs, strict=True)):
+            if index and run.images != runs[index - 1].images:
+                middle = (times[index - 1] + time) / 2
+                axes.axvline(middle, color=_INK, linewidth=0.8, linestyle=":")
+                joined.append((middle, np.nan))
+            joined.append((time, run.value))
+        axes.plot(*zip(*joined, strict=True), color=_INK, alpha=0.35, linewidth=1)
+        for kind, (color, marker) in KINDS.items():
+            of_kind = [(time, run) for time, run in zip(times, runs, strict=True) if run.kind == kind]
+            if ends := [(time, *run.interval) for time, run in of_kind if run.interval]:
+                axes.vlines(*zip(*ends, strict=True), color=color, linewidth=1.5, alpha=0.6)
+            if of_kind:
+                points = axes.scatter(
+                    [time for time, _ in of_kind],
+                    [run.value for _, run in of_kind],
+                    s=36,
+                    color=color,
+                    marker=marker,
+                    zorder=3,
+                    label=kind,
+                )
+                points.set_urls([run.link or None for _, run in of_kind])
+        locator = AutoDateLocator(minticks=3, maxticks=6)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(ConciseDateFormatter(locator))
+        axes.set_ylabel(name)
+        figure.legend(loc="outside upper left", ncols=4)
+        return _svg(figure, f"{name[0].upper()}{name[1:]} of each run, with its 95 % interval and the gate's line")
 
 
 def learning_curves(curves: dict[str, dict[str, list[tuple[int, float]]]], unit: str = "epoch") -> list[str]:

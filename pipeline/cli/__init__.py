@@ -41,6 +41,7 @@ for _command in (
     kubeflow.submit,
     kubeflow.schedule,
     records.runs,
+    records.open_overview,
     records.report,
     records.compare,
     records.history,

@@ -150,6 +150,37 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
         open_in_browser(found.report)
 
 
+@click.command("open")
+@RUNS_OPTION
+@SET_OPTION
+def open_overview(config_path: str | None, overrides: tuple[str, ...]) -> None:
+    """Open the overview of a pipeline in the browser: what is deployed, how runs went, what to do next.
+
+    It is the file index.html in the output folder, which each run, retrain and rollback writes; with --config, it is
+    written anew first. Without, the one in output/ that was written last is opened.
+    """
+    if config_path:
+        from pipeline.config import load_config
+
+        config = load_config(config_path, overrides)
+        quiet()
+        from pipeline.records.pages.overview import overview_path, write_overview
+
+        path = overview_path(config)
+        write_overview(config)
+        if not os.path.exists(path):
+            raise UserError(
+                f"there is no overview {relative(path)}, as there is no run yet; start one with `segpipe run`"
+            )
+    else:
+        found = glob.glob(os.path.join("output", "*", "index.html"))
+        if not found:
+            raise UserError("there is no overview in output/; name the configuration of the runs with --config")
+        path = max(found, key=os.path.getmtime)
+    click.echo(relative(path))
+    open_in_browser(path)
+
+
 @click.command(no_args_is_help=True)
 @RUNS_OPTION
 @SET_OPTION
@@ -263,7 +294,8 @@ def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) 
     """
     from pipeline.config import load_config
 
-    destination = load_config(config_path, overrides).push_destination
+    config = load_config(config_path, overrides)
+    destination = config.push_destination
     quiet()
     from models.serving.versions import roll_back
 
@@ -271,6 +303,9 @@ def rollback(config_path: str, overrides: tuple[str, ...], version: int | None) 
     click.echo(
         f"Version {now} is deployed instead of version {before}: {relative(os.path.join(destination, str(now)))}"
     )
+    from pipeline.records.pages.overview import write_overview
+
+    write_overview(config)
 
 
 @click.command(no_args_is_help=True)
@@ -299,6 +334,10 @@ def clean(config_path: str, overrides: tuple[str, ...], keep: int, yes: bool) ->
     leftovers = run_clean(config, keep, is_dry_run=not yes)
     for line in leftover_lines(leftovers, is_done=yes):
         click.echo(line)
+    if yes:
+        from pipeline.records.pages.overview import write_overview
+
+        write_overview(config)  # Links to what is gone would lead nowhere.
 
 
 def leftover_lines(leftovers: list[Leftover], is_done: bool) -> Iterator[str]:

@@ -32,6 +32,7 @@ from pipeline.records.runs import (
     Run,
     component_name,
     load_runs,
+    pushed_runs,
     run_outputs,
     text_property,
 )
@@ -135,16 +136,6 @@ def load_history(config: Config) -> list[Version]:
             )
         )
     return history
-
-
-def pushed_runs(runs: list[Run], destination: str) -> dict[int, Run]:
-    """The runs that pushed to a destination, by version, whatever failed in them after the push."""
-    by_version: dict[int, Run] = {}
-    for run in runs:
-        if run.pushed_version and os.path.dirname(str(run.pushed_path)) == destination:
-            # Later ones found it there. If the first was killed before that was recorded, the next stands for it.
-            by_version.setdefault(run.pushed_version, run)
-    return by_version
 
 
 def repeated_version(database: Database, config: Config) -> int | None:

@@ -15,10 +15,10 @@ from data.base.errors import UserError
 from data.base.locking import exclusive
 from models.serving.versions import rolled_back, rolled_back_path, servable_versions, version_path
 from pipeline.config import Config
-from pipeline.records.lineage import pushed_runs, upstream
+from pipeline.records.lineage import upstream
 from pipeline.records.metadata import Store, database_of
 from pipeline.records.recording import claim_artifacts
-from pipeline.records.runs import DECIDED, Run, load_runs, run_executions
+from pipeline.records.runs import DECIDED, Run, load_runs, pushed_runs, run_executions
 
 # Not a number, so no server takes it for a version while it is being deleted.
 _REMOVED_PREFIX = ".removed-"

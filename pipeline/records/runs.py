@@ -18,7 +18,8 @@ from models.evaluation.gate import Best, Check, Verdict, why_not_pushed
 from models.evaluation.metric_table import of_classes
 from models.exports.exports import MeasuredExport
 from models.tuning.search_space import from_choices
-from pipeline.records.metadata import Database, Store
+from pipeline.config import Config
+from pipeline.records.metadata import Database, Store, database_of
 
 ComponentState = Literal["running", "failed", "done", "cached"]
 State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refused", "pushed", "unchanged"]
@@ -159,10 +160,38 @@ def load_runs(database: Database, pipeline: str | None = None) -> list[Run]:
     return runs
 
 
+def own_runs(config: Config) -> list[Run]:
+    """The pipeline's runs in its output folder, oldest first.
+
+    Raises:
+      UserError: if the metadata cannot be read.
+    """
+    try:
+        runs = load_runs(database_of(config), config.name)
+    except NoRunError:
+        return []
+    return [run for run in runs if run.output == os.path.abspath(config.output)]
+
+
+def pushed_runs(runs: list[Run], destination: str) -> dict[int, Run]:
+    """The runs that pushed to a destination, by version, whatever failed in them after the push."""
+    by_version: dict[int, Run] = {}
+    for run in runs:
+        if run.pushed_version and os.path.dirname(str(run.pushed_path)) == destination:
+            # Later ones found it there. If the first was killed before that was recorded, the next stands for it.
+            by_version.setdefault(run.pushed_version, run)
+    return by_version
+
+
 def load_run(database: Database, run_id: str) -> Run:
     """A run that has begun."""
     store = database.open(read_only=True)
     return _run(store, store.get_context_by_type_and_name(RUN_TYPE, run_id))
+
+
+def log_name(run_id: str) -> str:
+    """Name of a run's log in the folder of logs."""
+    return f"{run_id.partition('.')[0].replace(':', '-')}.log"
 
 
 @dataclasses.dataclass(frozen=True)

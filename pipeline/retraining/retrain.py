@@ -6,7 +6,6 @@ import contextlib
 import dataclasses
 import glob
 import logging
-import os
 from collections.abc import Callable
 from typing import Any, Literal
 
@@ -18,9 +17,9 @@ from data.base.links import plain_path
 from data.input_files import find_input_files
 from models.serving.versions import is_model, numbers, version_path
 from pipeline.config import Config
-from pipeline.records.metadata import database_of
+from pipeline.records.pages.overview import write_overview
 from pipeline.records.recording import inputs_digest
-from pipeline.records.runs import DECIDED, NoRunError, Run, load_runs
+from pipeline.records.runs import DECIDED, Run, own_runs
 from pipeline.retraining.notifications import notify
 
 
@@ -59,6 +58,7 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
         last = last_decisive(before)
         failed_late = last is not None and last.state not in DECIDED  # It pushed, but has no report.
         if config.retrain.trigger != "always" and last and not failed_late and _is_settled(config, last):
+            write_overview(config)
             return Result("nothing new", last, None, [])
         log("Loading TFX …")
         try:
@@ -68,6 +68,7 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
             log(f"The drift of the newest data cannot be measured ({type(error).__name__}).")
         has_drifted = not drift or max(drift.values()) > config.retrain.max_drift
         if config.retrain.trigger == "drift" and not failed_late and not has_drifted:
+            write_overview(config)
             return Result("no drift", last, drift, [])
         from pipeline.runners.local import RunFailedError, run_locally
 
@@ -84,19 +85,6 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
             log(f"Notification failed: {problem}")
         raise
     return Result("ran", run, drift, notify(config.notify, summary(config, run, drift)))
-
-
-def own_runs(config: Config) -> list[Run]:
-    """The pipeline's runs in its output folder, oldest first.
-
-    Raises:
-      UserError: if the metadata cannot be read.
-    """
-    try:
-        runs = load_runs(database_of(config), config.name)
-    except NoRunError:
-        return []
-    return [run for run in runs if run.output == os.path.abspath(config.output)]
 
 
 def last_decisive(runs: list[Run]) -> Run | None:

@@ -24,8 +24,9 @@ from pipeline.config import Config
 from pipeline.pipeline import create_pipeline
 from pipeline.records.lineage import repeated_version
 from pipeline.records.metadata import Database, database_of, is_failure
+from pipeline.records.pages.overview import write_overview
 from pipeline.records.recording import begin_run, claim_artifacts, forget_pushes, record_failure
-from pipeline.records.runs import Run, load_run
+from pipeline.records.runs import Run, load_run, log_name
 from pipeline.runners.live_view import Ending, LiveView
 from pipeline.runners.metadata_handle import MetadataHandle
 from pipeline.runners.quick_beam import make_quick
@@ -83,9 +84,9 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     with exclusive(config.output, "running a pipeline"):
         claim_artifacts(config)
         os.makedirs(config.logs_path, exist_ok=True)
-        log_path = os.path.join(config.logs_path, f"{datetime.datetime.now():%Y-%m-%dT%H-%M-%S}.log")
-        view = LiveView(console, components)
         run_id = datetime.datetime.now().isoformat()
+        log_path = os.path.join(config.logs_path, log_name(run_id))
+        view = LiveView(console, components)
         begin_run(database, run_id, config)
         if deployed_version(config.push_destination) is None:
             forget_pushes(database, config.push_destination)
@@ -104,7 +105,9 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
             # The metadata may be what is broken; the user must learn of the first error.
             with contextlib.suppress(Exception):
                 record_failure(database, run_id, f"{where}: {reason}")
+            write_overview(config)
             raise RunFailedError(f"{where} failed: {reason}\nThe log is {log_path}") from error
+        write_overview(config)
         return load_run(database, run_id)
 
 

@@ -91,6 +91,17 @@ def test_it_can_be_found_among_the_runs(page, first, brain_mri):
     assert order == ["train", "eval", "test"]
 
 
+def test_the_overview_beside_the_runs_leads_to_it(browser, first, output):
+    """A run writes it at its end, with links to its report and its log."""
+    browser.get((output / "index.html").as_uri())
+    links = {link.text: link.get_attribute("href") for link in browser.find_elements(By.CSS_SELECTOR, "header a")}
+    assert links[f"Report of version {first.pushed_version}"] == pathlib.Path(first.report).as_uri()
+    (log,) = (output / "logs").iterdir()
+    assert links["Log"] == log.as_uri()
+    (row,) = browser.find_elements(By.CSS_SELECTOR, "#of-runs tbody tr")
+    assert f"pushed {first.pushed_version}, deployed {first.mean_iou:.4f}" in row.text
+
+
 def test_everything_can_be_seen_and_read(page):
     """At both widths, light and dark: no column hidden without a sign, no text on what has its color."""
     for form in forms(page):

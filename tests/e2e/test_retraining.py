@@ -147,14 +147,18 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert (first.outcome, first.run.state, first.drift) == ("ran", "pushed", None)
     run_retrain(make())
     count, before = len(load_runs(database_of(make()))), len(notified(folder))
+    page = folder / "output" / "index.html"
+    page.unlink()  # Each turn writes it anew.
     again = run_retrain(
         make(beam={"options": {"workers": 2}}, retrain={"max_drift": 0.2})
     )  # Results do not depend on these.
     assert again.outcome == "nothing new"
+    assert f"{first.run.mean_iou:.4f}" in page.read_text()
 
     add_span(folder, 2)
     unmoved = run_retrain(make(retrain={"trigger": "drift"}))
     assert unmoved.outcome == "no drift"
+    assert "Span 2 has not been trained on yet" in page.read_text()
     assert max(unmoved.drift.values()) < 0.1
     assert len(load_runs(database_of(make()))) == count
 
@@ -177,6 +181,7 @@ def test_only_a_reason_starts_a_run_and_notifies(retrained, segpipe):
     assert broken.returncode == 1
     assert "Traceback" not in broken.stderr
     assert "spans/4/" in broken.stderr
+    assert "The last run failed: " in page.read_text()
     assert "notify.webhook: Connection refused" in broken.stderr + broken.stdout
     written = [path for path in [folder / "notified.jsonl", *(folder / "output").rglob("*")] if path.is_file()]
     assert len(written) > 50

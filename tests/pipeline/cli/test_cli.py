@@ -20,15 +20,15 @@ def test_help_loads_nothing_heavy(segpipe):
     )
 
 
-def test_records_are_read_without_the_formats_of_data_sets():
-    script = "import sys, pipeline.records.runs; print(*sys.modules)"
+def test_records_are_read_and_shown_without_the_formats_of_data_sets():
+    script = "import sys, pipeline.records.runs, pipeline.records.pages.overview; print(*sys.modules)"
     modules = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True, cwd=ROOT)
     assert not {"data.formats", "tensorflow", "tfx", "apache_beam"} & set(modules.stdout.split())
 
 
 COMMANDS = [
-    "inspect", "convert", "run", "tune", "retrain", "runs", "history", "rollback", "lineage", "clean", "predict",
-    "serve", "compile", "submit", "schedule",
+    "inspect", "convert", "run", "tune", "retrain", "runs", "open", "history", "rollback", "lineage", "clean",
+    "predict", "serve", "compile", "submit", "schedule",
 ]  # fmt: skip
 
 
@@ -48,6 +48,10 @@ def test_every_command_explains_itself(segpipe, command):
         (["run", "--config", "configs/brain_mri.yaml", "--set", "data.input=nowhere"], "nowhere is not a folder"),
         (["tune", "--config", "configs/brain_mri.yaml"], "has no section tune"),
         (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
+        (
+            ["open", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"],
+            "no run yet, so there is no nowhere",
+        ),
         (["convert", "--format", "oxford-pets", "only_one"], "Missing argument 'DEST'"),
         (["convert", "--format", "mask-folder", "--classes", "x", "a", "b"], "two classes"),
         (["convert", "--format", "mask-folder", "--intensity-range", "0,9", "a", "b"], "images keep their values, so"),
