@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 from data.base.errors import UserError
 from data.base.files import read_bytes
@@ -26,11 +26,13 @@ def read_exclusions(path: str) -> list[str]:
     return [line for line in dict.fromkeys(lines) if line and not line.startswith(_REMARK)]
 
 
-def proposed_exclusions(names: Iterable[str], remarks: Iterable[str]) -> str:
-    """A file for `read_exclusions` that excludes nothing yet: each name is a remark until a person has looked.
+def proposed_exclusions(names: Iterable[str], excluded: Collection[str], remarks: Iterable[str]) -> str:
+    """A file for `read_exclusions` that excludes nothing new: names are remarks until a person has looked.
 
     Args:
-      names: of the examples.
+      names: of the examples that are proposed.
+      excluded: names that stay excluded.
       remarks: lines that come first.
     """
-    return "".join(f"{_REMARK} {line}\n" for line in remarks) + "".join(f"{_REMARK}{name}\n" for name in names)
+    proposed = [f"{_REMARK}{name}" for name in names if name not in excluded]
+    return "".join(f"{line}\n" for line in (*(f"{_REMARK} {line}" for line in remarks), *excluded, *proposed))
