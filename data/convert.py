@@ -15,7 +15,7 @@ import random
 import tempfile
 import time
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import apache_beam as beam
@@ -48,7 +48,7 @@ from data.decoding.notes import Notes, collecting
 from data.destination import check_destination, empty, remove, replace
 from data.formats import Listing, Reader, Source
 from data.masks.consistency import SEEN, proposal
-from data.remarks import warnings
+from data.remarks import listed, warnings
 
 # A shard is what one worker reads: about 100 MB, and no more examples than these.
 EXAMPLES_PER_SHARD = 1000
@@ -166,6 +166,7 @@ def convert(
     beside: str = "",
     beam_arguments: Sequence[str] = (),
     listing: Listing | None = None,
+    exclude: Collection[str] = (),
 ) -> dict[str, Any]:
     """Writes a data set as TFRecords with its label map and a report, all of it or nothing.
 
@@ -183,6 +184,7 @@ def convert(
       beside: the folder of one of those others, whose images these have to match.
       beam_arguments: Beam pipeline options, as on Beam's own command lines.
       listing: what the reader has listed already; by default it is asked.
+      exclude: names of examples, or their images' inputs, that are to be left out; a warning says which are none.
 
     Returns:
       What `conversion.json` holds: for each split the number of examples and each class's share of the labeled pixels;
@@ -197,6 +199,9 @@ def convert(
     destination = destination.rstrip("/")
     check_destination(destination, overwrite)
     listing = listing or reader.listing()
+    known = {name for source in listing.sources for name in (source.source_id, source.image)}
+    unknown = [name for name in exclude if name not in known]
+    listing = listing.without(exclude)
     listing.check_any()
     _check_splits(reader, listing.sources, is_addition)
     label_map = reader.label_map  # Found before the reader goes to workers, so that none looks for the classes again.
@@ -208,6 +213,8 @@ def convert(
             written = _run_beam(reader, listing.sources, incomplete, shards, beam_arguments)
             notes = _all_notes(written)
             report = _report(reader, written, listing)
+            if unknown:
+                report["warnings"].append(f"to be excluded, but no image here has this name: {listed(unknown)}")
             # Where the values of masks are the format's own, no option says what they mean.
             is_open = {"labels", "others"} & set(type(reader).model_fields) == {"labels"}
             proposed = proposal(notes, label_map).lstrip("\n") if is_open else ""

@@ -38,7 +38,7 @@ def warnings(
     found = []
     if absent := [name for name, count in pixels.items() if not count]:
         found.append(
-            f"no pixel is of {_listed(absent)}: {reader.on_missing_class}{by_values}. A run needs each class in train"
+            f"no pixel is of {listed(absent)}: {reader.on_missing_class}{by_values}. A run needs each class in train"
         )
     share = ignored / max(1, ignored + sum(pixels.values()))
     if share >= _MOST_IGNORED:
@@ -87,5 +87,6 @@ def remarks(report: dict[str, Any]) -> list[str]:
     return [*orientation.remarks(notes), *tiff.remarks(notes), *of_images, *object_masks.remarks(notes)]
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
+    """The names, or the first of very many."""
     return ", ".join(names if len(names) <= _SHOWN else [*names[:_SHOWN], f"… and {len(names) - _SHOWN} others"])

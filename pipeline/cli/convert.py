@@ -63,6 +63,11 @@ class _ConvertCommand(FormatCommand):
     help="Convert on the cluster that the section beam of this configuration names. Its workers must see SOURCE and "
     "DEST under these paths.",
 )
+@click.option(
+    "--exclude",
+    metavar="FILE",
+    help="Leave out the images that this file names, one a line: source ids, as in the list of `segpipe audit`.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace an earlier conversion in DEST, once the new one is complete.")
 @click.option(
     "--span",
@@ -76,6 +81,7 @@ def convert(
     max_set_aside: float,
     workers: int | None,
     config_path: str | None,
+    exclude: str | None,
     overwrite: bool,
     span: str | None,
     destination: str,
@@ -91,6 +97,9 @@ def convert(
     """
     if workers and config_path:
         raise UserError("--workers is for this machine; with --config, beam.options.workers counts")
+    from data.exclusions import read_exclusions
+
+    excluded = read_exclusions(exclude) if exclude else []
     quiet()
     if config_path:  # Workers of a cluster have other current folders.
         source, destination = _absolute(source), _absolute(destination)
@@ -124,6 +133,7 @@ def convert(
         beside=beside,
         overwrite=overwrite,
         listing=listing,
+        exclude=excluded,
     )
 
 

@@ -15,12 +15,13 @@ from click.testing import CliRunner
 from PIL import Image
 
 from data.base.help_text import key_help, summary
-from data.contract import SPLITS
+from data.contract import SOURCE_ID, SPLITS
 from data.decoding.images import EncodedImage, encode_png
 from data.formats import FORMATS, LabeledImage, Listing, Reader, Source
 from data.formats.mask_folder import MaskFolderReader
 from data.label_map import LabelMap
 from pipeline.cli import cli
+from tests.data.test_convert import read_examples
 
 pytestmark = pytest.mark.one_line
 EXTENDING = (pathlib.Path(__file__).parents[3] / "docs" / "extending.md").read_text()
@@ -318,3 +319,59 @@ def test_a_reader_can_be_made_without_the_command_line():
     assert reader.label_map.names == ("a", "b")
     with pytest.raises(ValueError, match=r"add up to 0\.5"):
         MaskFolderReader(folder="in", classes=("a", "b"), split={"train": 0.5})
+
+
+def test_images_are_left_out_by_name_which_is_told_and_so_is_a_name_of_none(convert, tmp_path):
+    chosen = tmp_path / "exclude.txt"
+    # As an editor on Windows writes it.
+    chosen.write_bytes("\ufeff# wrong labels\r\ntrain1\r\n#train0\r\n\r\n  test0 \r\nnobody\r\n".encode())
+    output = convert("--format", f"{__name__}:NoiseReader", "--exclude", chosen, tmp_path / "out")
+    assert "left out: 2 (excluded by its name)" in output
+    assert "Warning: to be excluded, but no image here has this name: nobody" in output
+    report = json.loads((tmp_path / "out" / "conversion.json").read_text())
+    assert {split: counts["examples"] for split, counts in report["splits"].items()} == {
+        "train": 1,
+        "eval": 2,
+        "test": 1,
+    }
+    assert report["set_aside"] == []
+    ids = [
+        features[SOURCE_ID].bytes_list.value[0]
+        for split in SPLITS
+        for features in read_examples(tmp_path / "out", split)
+    ]
+    assert ids == [b"train0", b"eval0", b"eval1", b"test1"]
+
+
+def test_an_image_may_be_excluded_as_conversion_json_calls_it(tmp_path):
+    folder = tmp_path / "data"
+    for kind in ("images", "masks"):
+        (folder / kind).mkdir(parents=True)
+        for index in range(20):
+            Image.fromarray(np.full((4, 5), index % 2, np.uint8)).save(folder / kind / f"{index}.png")
+    reader = MaskFolderReader(folder=str(folder), classes="a,b", split={"train": 0.4, "eval": 0.3, "test": 0.3})
+    listing = reader.listing()
+    first = listing.sources[0]
+    left = listing.without([first.image])
+    assert left.sources == listing.sources[1:]
+    assert [entry.input for entry in left.ignored] == [first.image]
+
+
+@pytest.mark.parametrize(
+    ("content", "words"), [(None, "cannot be read: No such file"), (b"\xff\xfe\x00", "is no text in UTF-8")]
+)
+def test_a_list_that_cannot_be_read_is_told_before_anything_is_written(convert, tmp_path, content, words):
+    chosen = tmp_path / "exclude.txt"
+    if content is not None:
+        chosen.write_bytes(content)
+    output = convert("--format", f"{__name__}:NoiseReader", "--exclude", chosen, tmp_path / "out")
+    assert f"--exclude {chosen} {words}" in output
+    assert not (tmp_path / "out").exists()
+
+
+def test_who_excludes_all_of_a_split_is_told(convert, tmp_path):
+    chosen = tmp_path / "exclude.txt"
+    chosen.write_text("test0\ntest1\n")
+    output = convert("--format", f"{__name__}:NoiseReader", "--exclude", chosen, tmp_path / "out")
+    assert "test would be empty (train 2, eval 2, test 0)" in output
+    assert not (tmp_path / "out").exists()
