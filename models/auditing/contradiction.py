@@ -11,7 +11,7 @@ from data.decoding.images import BadImageError
 from models.evaluation import metrics
 
 # Share of an image's labeled pixels. A class that has so few, all of them contradicted, counts half.
-_SMALL = 0.005
+_SMALL = 0.002
 
 
 @dataclasses.dataclass(frozen=True)

@@ -44,7 +44,7 @@ def test_a_class_that_is_elsewhere_counts_however_well_the_others_fit_but_not_a_
     assert found.score > 0.7
     few = np.zeros_like(label)
     few[0, :5] = 1
-    assert contradiction(few, np.zeros_like(few), sure(), CLASSES).score < 0.1
+    assert contradiction(few, np.zeros_like(few), sure(), CLASSES).score < 0.2
 
 
 def test_it_says_what_is_contradicted_most():

@@ -116,13 +116,18 @@ def test_what_cannot_be_judged_is_told(audited, tmp_path):
     write(tmp_path / "data")
     odd = SegmentationExample(encode_png(np.zeros([4, 5, 3], np.uint8)), "png", 4, 5, b"no mask", "odd")
     ids = dataclasses.replace(odd, mask=encode_png(np.full([4, 5], 9, np.uint8)), source_id="unknown class")
-    with tf.io.TFRecordWriter(str(tmp_path / "data" / "train-00000-of-00001.tfrecord")) as writer:
+    path = tmp_path / "data" / "train-00000-of-00001.tfrecord"
+    with tf.io.TFRecordWriter(str(path)) as writer:
         for example in (odd, ids):
             writer.write(example.serialize())
+        writer.write(tf.train.Example().SerializeToString())
     finished = audit(tmp_path)
     assert finished.exit_code == 0, finished.output
     assert "not judged: odd: its mask cannot be decoded" in finished.output
     assert "not judged: unknown class: its mask has the class 9, which is not in the label map" in finished.output
+    assert "not judged: 00000000: its mask cannot be decoded" in finished.output
+    path.write_bytes(path.read_bytes()[:-20])
+    assert f"{path} is damaged" in str(audit(tmp_path).exception)
 
 
 def test_who_has_no_model_or_one_of_other_classes_is_told(audited, tmp_path):
