@@ -1,0 +1,1 @@
+"""Commands that turn what production sees into better data."""
