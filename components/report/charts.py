@@ -10,7 +10,7 @@ from collections.abc import Sequence
 import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
-from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, date2num
+from matplotlib.dates import AutoDateLocator, ConciseDateFormatter, DateFormatter, date2num
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
@@ -199,6 +199,35 @@ def _mark(axes: Axes, found: Sequence[Stage]) -> None:
             fontsize=9,
         )
     axes.set_xlim(left, right)
+
+
+def over_days(title: str, points: Sequence[tuple[str, float, float, bool]], reference: str) -> str:
+    """A number of served traffic by the day.
+
+    Args:
+      title: what it is.
+      points: of each day, in ISO 8601: the number, what it is compared with, and whether the difference is an alert.
+      reference: what that is, for the legend.
+    """
+    with mpl.rc_context(_STYLE):
+        figure = Figure((4.8, 2.8), layout="constrained")
+        axes = figure.subplots()
+        # Of one day, more than one version may have answered.
+        days = [np.datetime64(day) for day, *_ in points]
+        marker = "o" if len(points) <= _MARKED_POINTS else None
+        axes.plot(days, [before for _, _, before, _ in points], color=_INK, linewidth=0.8, label=reference)
+        axes.plot(days, [now for _, now, _, _ in points], color=COLORS[0], marker=marker, markersize=3, label="served")
+        alerts = [(day, now) for day, (_, now, _, is_alert) in zip(days, points, strict=True) if is_alert]
+        if alerts:
+            axes.plot(*zip(*alerts, strict=True), "o", color=COLORS[4], markersize=9, fillstyle="none", label="alert")
+        locator = AutoDateLocator(minticks=2, maxticks=5, interval_multiples=False)
+        axes.xaxis.set_major_locator(locator)
+        axes.xaxis.set_major_formatter(DateFormatter("%d %b"))
+        if len(set(days)) == 1:
+            axes.set_xticks(days[:1])
+        axes.set_title(title, fontsize=10, loc="left", pad=8)
+        figure.legend(loc="outside lower left", ncols=3)
+        return _svg(figure, f"{title}, by day")
 
 
 def counts(pairs: np.ndarray) -> str:

@@ -10,7 +10,7 @@ from data.base.errors import UserError, readable
 from pipeline.cli import convert, kubeflow, records, run
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
-from pipeline.cli.loop import audit
+from pipeline.cli.loop import audit, monitor
 from pipeline.cli.models import export, serving
 
 
@@ -25,7 +25,7 @@ def cli() -> None:
       segpipe run --config my_run.yaml
       segpipe predict --model MODEL photo.jpg --output predictions
 
-    Exit codes: 0 done, 1 failed (with a message that says why), 2 the gate refused the model.
+    Exit codes: 0 done, 1 failed (with a message that says why), 2 the gate refused the model, 3 an alert of monitor.
     """
 
 
@@ -41,6 +41,7 @@ for _command in (
     kubeflow.compile_command,
     kubeflow.submit,
     kubeflow.schedule,
+    monitor.monitor,
     records.runs,
     records.open_overview,
     records.report,

@@ -23,6 +23,7 @@ from models.evaluation.settings import WATCHED, EvaluationSettings, GateSettings
 from models.exports import FORMATS
 from models.exports.settings import ExportSettings
 from models.inputs.settings import PreprocessingSettings
+from models.monitoring.settings import MonitorSettings
 from models.serving.settings import PushSettings, ServingSettings
 from models.settings import ModelSettings, Task
 from models.training.settings import TrainerConfig, TrainSettings
@@ -64,6 +65,7 @@ class Config(Section):
     push: PushSettings = PushSettings()
     retrain: RetrainSettings = RetrainSettings()
     notify: NotifySettings = NotifySettings()
+    monitor: MonitorSettings = MonitorSettings()
     metadata: MetadataSettings = MetadataSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()

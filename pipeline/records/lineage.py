@@ -193,6 +193,12 @@ def statistics_of(config: Config, version: int) -> str | None:
     return None
 
 
+def examples_of(config: Config, version: int) -> str | None:
+    """Folder of the examples that a version was made and evaluated with; None if the metadata does not know it."""
+    run = pushed_runs(_runs(database_of(config)), config.push_destination).get(version)
+    return run.folders.get("examples") if run else None
+
+
 def _runs(database: Database) -> list[Run]:
     try:
         return load_runs(database)

@@ -26,7 +26,7 @@ State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refu
 # The states of runs that came to a decision about a model, and need no second try.
 DECIDED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 # Sections of the configuration on which results do not depend.
-WITHOUT_EFFECT = ("kubeflow", "notify", "retrain", "beam", "metadata")
+WITHOUT_EFFECT = ("kubeflow", "notify", "retrain", "monitor", "beam", "metadata")
 _REPORT_FILE = "report.html"
 # The type of TFX's contexts of runs, and the properties that segpipe adds to its own.
 RUN_TYPE = "pipeline_run"

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from typing import Any
 
 import prometheus_client
 
@@ -22,10 +23,13 @@ class Metrics:
     Args:
       waiting: how many requests wait.
       model: what answers now.
+      others: metrics that others keep.
     """
 
-    def __init__(self, waiting: Callable[[], int], model: Callable[[], LoadedModel]):
+    def __init__(self, waiting: Callable[[], int], model: Callable[[], LoadedModel], others: Iterable[Any] = ()):
         self.registry = prometheus_client.CollectorRegistry()
+        for other in others:
+            self.registry.register(other)
         self.requests = prometheus_client.Counter(
             "segpipe_requests", "Requests for predictions, by status.", ["status"], registry=self.registry
         )

@@ -35,11 +35,14 @@ from models.serving.server.requests import (
     image_sizes,
     read_request,
 )
+from models.serving.traffic.keeping import Keeper
 
 _LOG = logging.getLogger("segpipe.model_server")
 _PAGE = pathlib.Path(__file__).with_name("page.html")
 # Says which version answered.
 VERSION_HEADER = "Model-Version"
+# Of a server that keeps requests: ties an answer to what was kept.
+ID_HEADER = "X-Request-Id"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -75,6 +78,7 @@ class ModelServer:
       name: the model's name in the paths.
       limits: limits on requests.
       examples: images that the page offers to everyone.
+      keeper: keeps requests, if any are to be kept.
     """
 
     def __init__(
@@ -83,10 +87,12 @@ class ModelServer:
         name: str = "segpipe",
         limits: Limits | None = None,
         examples: Sequence[Example] = (),
+        keeper: Keeper | None = None,
     ):
         self.follower, self._name, self._limits, self._examples = follower, name, limits or Limits(), examples
+        self._keeper = keeper
         self._page_text = pages.template(_PAGE).render(name=name)
-        self._metrics = Metrics(lambda: self.batcher.waiting, lambda: follower.model)
+        self._metrics = Metrics(lambda: self.batcher.waiting, lambda: follower.model, keeper.metrics if keeper else ())
         self.batcher = Batcher(
             lambda: follower.model,
             self._limits.max_batch,
@@ -300,9 +306,10 @@ class ModelServer:
             return _error(504, f"no answer within {self._limits.answer_seconds:g} s")
         # Not on the event loop, which others wait for.
         text = await asyncio.to_thread(encode, answer, wanted)
-        return web.Response(
-            body=text, content_type="application/json", headers={VERSION_HEADER: str(answer.model.version)}
-        )
+        headers = {VERSION_HEADER: str(answer.model.version)}
+        if self._keeper:
+            headers[ID_HEADER] = self._keeper.offer(wanted.images, sizes, answer)
+        return web.Response(body=text, content_type="application/json", headers=headers)
 
 
 def _encode(answer: Answer, by_rows: bool) -> bytes:

@@ -227,6 +227,34 @@ def _echo_means(measured: list[Measures]) -> None:
     metavar="IMAGE",
     help="Image, folder, quoted pattern or TFRecord file: the page offers the first six to everyone who opens it.",
 )
+@click.option(
+    "--keep",
+    "keep_folder",
+    metavar="DIR",
+    help="Keep a sample of the requests, with answers, in TFRecords by the day; by default none is kept. They may be "
+    "personal data.",
+)
+@click.option(
+    "--keep-share",
+    type=click.FloatRange(0, 1),
+    default=0.02,
+    show_default=True,
+    help="Probability that a request is kept.",
+)
+@click.option(
+    "--keep-days",
+    type=click.IntRange(1),
+    default=30,
+    show_default=True,
+    help="Days that are kept, today included; older ones are deleted.",
+)
+@click.option(
+    "--keep-megabytes",
+    type=click.FloatRange(0.001),
+    default=1024.0,
+    show_default=True,
+    help="Most that is kept; the oldest goes first.",
+)
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on; 0.0.0.0 for all.")
 @click.option(
     "--port",
@@ -295,6 +323,10 @@ def serve(
     host: str,
     port: int,
     poll_seconds: float,
+    keep_folder: str | None,
+    keep_share: float,
+    keep_days: int,
+    keep_megabytes: float,
     **limits: Any,
 ) -> None:
     """Serve a model to try it: a page for people, TF Serving's REST paths for programs.
@@ -306,6 +338,9 @@ def serve(
     passed over. /healthz and /metrics (Prometheus) show the server's state. What nobody waits for any more, because the
     time is up or the client has gone, is not computed. Ctrl-C and SIGTERM end the server once the requests in progress
     are answered; the exit code is then 0. In production, use TF Serving itself; clients need no change.
+
+    With --keep, `segpipe monitor` can watch what is asked (docs/loop.md). Whatever goes wrong with the keeping ends it,
+    with a line in the log, and the server goes on.
     """
     check_model(model)
     if not re.fullmatch(r"[A-Za-z0-9._-]+", name):
@@ -318,6 +353,7 @@ def serve(
     from models.serving.server.follower import Follower
     from models.serving.server.server import Limits, ModelServer
     from models.serving.server.server import serve as run_server
+    from models.serving.traffic.keeping import Keeper
 
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(asctime)s %(message)s"))
@@ -326,10 +362,15 @@ def serve(
     log.setLevel(logging.INFO)
     bounds, follower = Limits(**limits), Follower(model, poll_seconds, runtime)
     shown_first = read_examples(examples, follower.model.input, bounds.max_pixels)
-    server = ModelServer(follower, name, bounds, shown_first)
+    keeper = Keeper(keep_folder, keep_share, keep_days, keep_megabytes) if keep_folder else None
+    server = ModelServer(follower, name, bounds, shown_first, keeper)
     shown = f"[{host}]" if ":" in host else host
 
     def ready(port: int) -> None:
         click.echo(f"Serving version {server.follower.model.version} at http://{shown}:{port}/")
 
-    asyncio.run(run_server(server, host, port, ready))
+    try:
+        asyncio.run(run_server(server, host, port, ready))
+    finally:
+        if keeper:
+            keeper.close()

@@ -1,0 +1,1 @@
+"""Is what a model is asked now like what it was trained on?"""

@@ -1,0 +1,1 @@
+"""What was a model asked, and what did it answer?"""
