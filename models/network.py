@@ -5,6 +5,7 @@ from __future__ import annotations
 import keras
 
 from data.base.errors import UserError
+from models.encoders.encoder import FeatureMaps
 from models.settings import ModelSettings
 
 
@@ -26,6 +27,13 @@ def build_model(
       ValueError: if the input is too small.
       UserError: if a user's own encoder or decoder does not give what it must.
     """
+    return build_with_features(settings, input_shape, num_classes, dtype)[0]
+
+
+def build_with_features(
+    settings: ModelSettings, input_shape: tuple[int, int, int], num_classes: int, dtype: str
+) -> tuple[keras.Model, list[FeatureMaps]]:
+    """As `build_model`, with the maps in the model that its encoder gives, from the finest to the coarsest."""
     if problem := settings.size_problem(min(input_shape[:2])):
         raise ValueError(problem)
     encoder, decoder = settings.chosen_encoder, settings.chosen_decoder
@@ -38,4 +46,4 @@ def build_model(
             f"model.decoder: {settings.decoder} gives logits of shape {tuple(logits.shape)} in {logits.dtype}, "
             f"not {expected} in float32"
         )
-    return keras.Model(image, logits, name="segmentation")
+    return keras.Model(image, logits, name="segmentation"), features

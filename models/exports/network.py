@@ -82,7 +82,7 @@ class Network:
     def pixels(self, encoded: bytes) -> np.ndarray:
         """What the network sees of an encoded image: [tiles, height, width, channels], one tile if it is resized."""
         pixels, _, _ = self._read(encoded)
-        return self._tiles(pixels) if self._keeps_size else pixels[None]
+        return cut_tiles(pixels, self._shape.height, self._shape.width) if self._keeps_size else pixels[None]
 
     def labels(self, mask: bytes) -> np.ndarray:
         """The same of its mask: [tiles, height, width] class ids, each pixel of the mask once, 255 elsewhere."""
@@ -94,7 +94,7 @@ class Network:
         height, width = label.shape[:2]
         missing = [(0, max(0, shape.height - height)), (0, max(0, shape.width - width)), (0, 0)]
         padded = np.pad(label.numpy(), missing, constant_values=IGNORE_LABEL)
-        return self._tiles(padded, IGNORE_LABEL)[..., 0]
+        return cut_tiles(padded, shape.height, shape.width, IGNORE_LABEL)[..., 0]
 
     def seen(self, examples: Iterable[tuple[bytes, bytes]]) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         """`pixels` and `labels` of encoded images and masks."""
@@ -153,19 +153,6 @@ class Network:
         low, high = (self._read(self._constant_image(end))[0][0, 0] for end in ends)
         return low, high
 
-    def _tiles(self, values: np.ndarray, seen: int | None = None) -> np.ndarray:
-        """Cuts [h, w, …] into tiles of the network's size; what an earlier tile holds is `seen`, if that is given."""
-        height, width = self._shape.height, self._shape.width
-        tiles = []
-        for top, row in _starts(len(values), height):
-            for left, column in _starts(values.shape[1], width):
-                tile = values[top : top + height, left : left + width]
-                if seen is not None:
-                    tile = tile.copy()
-                    tile[: row - top], tile[:, : column - left] = seen, seen
-                tiles.append(tile)
-        return np.stack(tiles)
-
 
 def _not_exported(facts: dict[str, Any]) -> str:
     """Why no model with this decoder can be exported; "" if it can, or the decoder is not known here."""
@@ -173,6 +160,29 @@ def _not_exported(facts: dict[str, Any]) -> str:
         return ModelSettings.model_validate(facts["model"]).chosen_decoder.not_exported
     except (KeyError, ValueError):
         return ""
+
+
+def cut_tiles(values: np.ndarray, height: int, width: int, seen: int | None = None) -> np.ndarray:
+    """Cuts an image into tiles of a network's size, of which the last of a row or column overlap with those before.
+
+    Args:
+      values: [h, w, …], at least as large as a tile.
+      height: of a tile.
+      width: likewise.
+      seen: what takes the place of values that an earlier tile holds; by default they stay.
+
+    Returns:
+      [tiles, height, width, …].
+    """
+    tiles = []
+    for top, row in _starts(len(values), height):
+        for left, column in _starts(values.shape[1], width):
+            tile = values[top : top + height, left : left + width]
+            if seen is not None:
+                tile = tile.copy()
+                tile[: row - top], tile[:, : column - left] = seen, seen
+            tiles.append(tile)
+    return np.stack(tiles)
 
 
 def _starts(length: int, side: int) -> list[tuple[int, int]]:

@@ -47,7 +47,7 @@ if TYPE_CHECKING:
 # Rows of an image that are worked on at once where its size does not matter, in pixels.
 _STRIP_PIXELS = 2**19
 # The second comes from zlib.
-_UNDECODABLE = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
+UNDECODABLE = (tf.errors.InvalidArgumentError, tf.errors.DataLossError)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,8 +188,8 @@ class LoadedModel:
             return [self._enlarged(item, *size) for item, size in zip(found, sizes, strict=True)]
         try:
             found = self.signatures[name](tf.constant(list(images)))
-        except _UNDECODABLE as error:
-            raise _cannot_be_decoded(error) from None
+        except UNDECODABLE as error:
+            raise cannot_be_decoded(error) from None
         outputs = {name: values.numpy() for name, values in found.items()}
         class_ids, confidence = outputs[CLASS_IDS], outputs[CONFIDENCE]
         # Where each map has its image's size, the batch has that of the largest.
@@ -237,8 +237,8 @@ class LoadedModel:
         """The images upright, and what an export makes of the pixels that the SavedModel makes of them."""
         try:
             upright, pixels, *_ = self._model.pixels(tf.constant(list(images)))
-        except _UNDECODABLE as error:
-            raise _cannot_be_decoded(error) from None
+        except UNDECODABLE as error:
+            raise cannot_be_decoded(error) from None
         return upright, by_export(pixels.numpy().astype(self.input.exported_type))
 
     def _bands(self, encoded: bytes) -> Iterator[tuple[np.ndarray, np.ndarray]]:
@@ -249,8 +249,8 @@ class LoadedModel:
             return
         try:
             begun = self._model.begin_bands(tf.constant(encoded))
-        except _UNDECODABLE as error:
-            raise _cannot_be_decoded(error) from None
+        except UNDECODABLE as error:
+            raise cannot_be_decoded(error) from None
         if not self.keeps_size:
             yield from self._next_bands(begun)
             return
@@ -345,7 +345,8 @@ def _enlarge(values: np.ndarray, height: int, width: int) -> np.ndarray:
     return enlarged
 
 
-def _cannot_be_decoded(error: tf.errors.OpError) -> BadImageError:
+def cannot_be_decoded(error: tf.errors.OpError) -> BadImageError:
+    """Why an image cannot be decoded, of an error in `UNDECODABLE` that a SavedModel raised."""
     if IS_DEEP in str(error):
         return BadImageError(f"{NO_DEPTH}; send it in 8 bits")
     if refusal := re.search(REFUSAL + "[^]]*", str(error)):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import collections
 import dataclasses
+import functools
 import logging
 import re
 from collections.abc import Iterable, Iterator
@@ -18,10 +19,11 @@ from data.base.files import join
 from data.base.links import plain_path
 from data.label_map import LabelMap
 from models.decoders.deep_supervision import without_supervision
+from models.encoders.encoder import FeatureMaps
 from models.ensemble.folds import deployed_member
 from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import OBJECT_MAPS
-from models.network import build_model
+from models.network import build_model, build_with_features
 from models.serving.signatures import read_facts
 from models.settings import ModelSettings
 from models.training import checkpoints
@@ -40,22 +42,29 @@ _Layer = dict[str, keras.Variable]
 
 
 @dataclasses.dataclass(frozen=True)
-class _Deployed:
-    """The model to begin with.
+class ExportedNetwork:
+    """The network of an exported model, built anew.
 
     Attributes:
+      network: with the model's weights.
+      features: the maps in it that its encoder gives.
       label_map: its classes.
       object_maps: how many maps it has beside the classes' logits.
       channels: of its input.
-      settings: its network's.
-      layers: those with weights.
+      settings: its own.
     """
 
+    network: keras.Model
+    features: list[FeatureMaps]
     label_map: LabelMap
     object_maps: int
     channels: int
     settings: ModelSettings
-    layers: dict[_Place, _Layer]
+
+    @functools.cached_property
+    def layers(self) -> dict[_Place, _Layer]:
+        """Those with weights."""
+        return _layers(self.network)
 
 
 def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
@@ -84,7 +93,7 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
     """
     folder = config.deployed_model
     try:
-        deployed = _load(folder, deployed_member(config))
+        deployed = load_network(folder, deployed_member(config))
         new_classes = LabelMap.model_validate(config.label_map)
         classes = _matched_classes(deployed.label_map, new_classes)
         layers = _layers(without_supervision(model))
@@ -117,8 +126,17 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
     return True
 
 
-def _load(folder: str, member: int) -> _Deployed:
-    """Builds the network of an exported model, and reads the weights of one of its members."""
+def load_network(folder: str, member: int = 0) -> ExportedNetwork:
+    """Builds the network of an exported model, and reads the weights of one of its members.
+
+    Args:
+      folder: the SavedModel.
+      member: which of the networks that it averages.
+
+    Raises:
+      ValueError: if it is no model of segpipe, or another one than can be built now.
+      Exception: nearly anything, if it is damaged or needs a user's own encoder or decoder that is gone.
+    """
     facts = read_facts(folder)
     if facts is None:
         raise ValueError("it is not a model of segpipe")
@@ -131,17 +149,17 @@ def _load(folder: str, member: int) -> _Deployed:
     settings = settings.for_input(size["height"], size["width"])
     input_shape = (size["height"], size["width"], channels)
     maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
-    network = build_model(settings, input_shape, len(label_map) + maps, "float32")
+    network, features = build_with_features(settings, input_shape, len(label_map) + maps, "float32")
     with plain_path(folder) as path:
         variables = join(path, "variables", "variables")
         stored = tf.train.load_checkpoint(variables).get_variable_to_shape_map()
         count = len({name.split("/")[1] for name in stored if name.startswith("weights/")})
-        of_one, models = len(network.weights), max(1, int(facts["train"].get("folds", 0)))
+        of_one, models = len(network.weights), max(1, int(facts.get("train", {}).get("folds", 0)))
         if count != of_one * models:
             raise ValueError(f"it holds {count} weights, but its network now has {of_one * models}")
         reader = checkpoints.weights_checkpoint(network, member * of_one)
         reader.read(variables).assert_existing_objects_matched().expect_partial()
-    return _Deployed(label_map, maps, channels, settings, _layers(network))
+    return ExportedNetwork(network, features, label_map, maps, channels, settings)
 
 
 def _layers(model: keras.Model) -> dict[_Place, _Layer]:
@@ -186,7 +204,7 @@ def _matched_classes(before: LabelMap, now: LabelMap) -> list[int | None]:
 
 
 def _fitting(
-    layers: dict[_Place, _Layer], deployed: _Deployed, config: TrainerConfig, classes: list[int | None]
+    layers: dict[_Place, _Layer], deployed: ExportedNetwork, config: TrainerConfig, classes: list[int | None]
 ) -> dict[_Place, dict[str, np.ndarray]]:
     """The values of all layers that the deployed model has, too, and that fit."""
     shape = config.preprocessing
@@ -272,7 +290,7 @@ def _encoder_places(config: TrainerConfig) -> set[_Place]:
     return set(_layers(keras.Model(image, [level.maps for level in features])))
 
 
-def _differences(deployed: _Deployed, config: TrainerConfig) -> str:
+def _differences(deployed: ExportedNetwork, config: TrainerConfig) -> str:
     """The settings that differ from the deployed model's, as a remark on layers that do not fit."""
     shape = config.preprocessing
     before = {**deployed.settings.model_dump(), "channels": deployed.channels}

@@ -46,6 +46,7 @@ def make_model(folder):
     facts = {
         "label_map": [{"id": i, "name": name, "color": [i, 90 * i, 200]} for i, name in enumerate(NAMES)],
         "preprocessing": {"height": SIZE[0], "width": SIZE[1], "channels": 3, "resize": "stretch"},
+        "model": settings.model_dump(mode="json"),
     }
     signatures.export(model, transform, str(folder), facts)
 
