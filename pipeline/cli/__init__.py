@@ -10,6 +10,7 @@ from data.base.errors import UserError, readable
 from pipeline.cli import convert, kubeflow, records, run
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
+from pipeline.cli.loop import suggest
 from pipeline.cli.models import export, serving
 
 
@@ -50,6 +51,7 @@ for _command in (
     serving.predict,
     serving.serve,
     export.export,
+    suggest.suggest,
 ):
     cli.add_command(_command)
 

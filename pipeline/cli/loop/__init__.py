@@ -1,0 +1,1 @@
+"""Commands that close the loop: what production sees comes back as better data."""
