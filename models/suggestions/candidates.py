@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import os
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 
 import numpy as np
 import tensorflow as tf
@@ -79,12 +79,15 @@ class Labeled:
     hashes: list[int]
 
 
-def images_at(files: Mapping[str, str], max_pixels: int) -> Iterator[tuple[Place, EncodedImage | BadImageError]]:
+def images_at(
+    files: Mapping[str, str], max_pixels: int, wanted: Collection[tuple[str, int]] | None = None
+) -> Iterator[tuple[Place, EncodedImage | BadImageError]]:
     """Each image with its place, checked and upright, or what is wrong with it; one image is in memory at a time.
 
     Args:
       files: with the names of their results, as `find_inputs` returns them.
       max_pixels: larger images are refused.
+      wanted: path and number of the places that are looked at; by default all.
     """
     for path, stem in files.items():
         number = 0
@@ -92,6 +95,8 @@ def images_at(files: Mapping[str, str], max_pixels: int) -> Iterator[tuple[Place
             if is_volume(path):
                 raise BadImageError("it is a volume, not an image")
             for number, (name, content) in enumerate(read_images(path, stem)):
+                if wanted is not None and (path, number) not in wanted:
+                    continue
                 place = Place(path, number, name)
                 try:
                     if not content:

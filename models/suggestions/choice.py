@@ -51,9 +51,9 @@ def choose(
     chosen: list[int] = []
     like_labeled = alike = 0
     while len(chosen) < count and free.any():
-        chances = np.where(free, uncertainty * nearest, 0.0)
-        if not chances.any():
-            chances = free.astype(float)  # Nothing tells the rest apart.
+        # Where nothing is unlike what was drawn, uncertainty decides; where nothing is uncertain, chance.
+        weights = next(found for found in (uncertainty * nearest, uncertainty, free) if found[free].any())
+        chances = np.where(free, weights, 0.0)
         index = int(generator.choice(len(chances), p=chances / chances.sum()))
         free[index] = False
         if are_near(labeled, hashes[index]).any():

@@ -49,7 +49,7 @@ def check_output(output: str) -> None:
 
 def write(
     model: LoadedModel, suggestions: Sequence[Suggestion], output: str, form: str, tolerance: float, max_pixels: int
-) -> dict[str, str]:
+) -> None:
     """Writes a folder that appears at the end, whole or not at all; until then it is called `OUTPUT.partial`.
 
     Args:
@@ -59,9 +59,6 @@ def write(
       form: a name in `SOURCES`.
       tolerance: how far outlines may lie from the edges of masks, in pixels.
       max_pixels: as when the images were looked at.
-
-    Returns:
-      The path of each image below `output`, by what it is called where it came from.
 
     Raises:
       UserError: if it cannot be written, or an image is not there any more.
@@ -82,7 +79,6 @@ def write(
         raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from None
     finally:
         shutil.rmtree(partial, ignore_errors=True)
-    return {place.label: name for place, name in names.items()}
 
 
 def _names(suggestions: Sequence[Suggestion]) -> dict[Place, str]:
@@ -103,15 +99,12 @@ def _names(suggestions: Sequence[Suggestion]) -> dict[Place, str]:
 def _write_images(
     model: LoadedModel, names: Mapping[Place, str], folder: str, form: str, tolerance: float, max_pixels: int
 ) -> None:
-    missing = set(names)
-    files = {place.path: place.name for place in names}
+    waiting = {(place.path, place.number): place for place in names}
     with annotation_folders(folder, [form], model.label_map, tolerance) as annotations:
-        for place, image in images_at(files, max_pixels):
-            found = next((one for one in missing if (one.path, one.number) == (place.path, place.number)), None)
-            if found is None or isinstance(image, BadImageError):
+        for place, image in images_at({place.path: place.name for place in names}, max_pixels, set(waiting)):
+            if isinstance(image, BadImageError):
                 continue
-            missing.remove(found)
-            name = names[found]
+            name = names[waiting.pop((place.path, place.number))]
             file = f"{name}{_ENDS[image.format]}"
             with open(os.path.join(folder, IMAGES, file), "wb") as written:
                 written.write(image.encoded)
@@ -119,8 +112,8 @@ def _write_images(
             regions = annotations.regions(segmented.class_ids, segmented.objects)
             # Without a path: annotations lie beside the images in the end, or tools find these by name.
             annotations.add(AnnotatedImage(file, name, "", image.height, image.width, regions))
-    if missing:
-        raise UserError(f"{min(place.label for place in missing)} is not there any more; run the command again")
+    if waiting:
+        raise UserError(f"{next(iter(waiting.values())).label} is not there any more; run the command again")
 
 
 def _arrange(folder: str, form: str) -> None:
