@@ -114,6 +114,9 @@ def images_at(
 class Viewer:
     """What a SavedModel makes of images.
 
+    Attributes:
+      dimensions: d, of embeddings.
+
     Args:
       folder: the SavedModel.
 
@@ -123,6 +126,7 @@ class Viewer:
 
     def __init__(self, folder: str):
         self._embedder = Embedder(folder)
+        self.dimensions = self._embedder.dimensions
         facts = read_facts(folder) or {}
         self._shape = PreprocessingSettings.of_facts(facts["preprocessing"])
         self._num_classes = len(LabelMap.model_validate(facts["label_map"]))
@@ -169,7 +173,7 @@ class Viewer:
         if not images:
             return []
         try:
-            return list(self._embedder.means(images, self._measure, self._embedder.dimensions + 1))
+            return list(self._embedder.means(images, self._measure, self.dimensions + 1))
         except BadImageError as error:
             # Another one of the batch may be to blame.
             return [error] if len(images) == 1 else [row for image in images for row in self._seen([image])]

@@ -126,7 +126,7 @@ def suggest(
     uncertainty = np.array([one.uncertainty for one in candidates])
     choice = choose(
         uncertainty,
-        np.array([one.embedding for one in candidates]).reshape(len(candidates), -1),
+        np.array([one.embedding for one in candidates]).reshape(len(candidates), viewer.dimensions),
         pack(one.hash for one in candidates),
         pack(labeled.hashes),
         count,
@@ -186,11 +186,11 @@ def next_steps(config: Config, config_path: str, label_map: LabelMap, output: st
             f"What comes back is a span of its own: move {destination} to {destination}/1 first, and in {config_path}",
             f"write  data: {{input: {destination}/{SPAN}}}  (docs/retraining.md).",
         ]
-        destination, span = f"{destination}/{SPAN}", _next_span([1])
+        destination, span = f"{destination}/{SPAN}", next_span([1])
     else:
         from data.spans import find_spans
 
-        span = _next_span(list(find_spans(destination)))
+        span = next_span(list(find_spans(destination)))
     source = in_command(os.path.join(output, SOURCES[form]).rstrip(os.sep))
     return [
         *lines,
@@ -216,7 +216,7 @@ def _class_options(label_map: LabelMap) -> str:
     return f"{options} --others ignore --uncovered ignore"
 
 
-def _next_span(spans: list[int]) -> int:
+def next_span(spans: list[int]) -> int:
     """A number above those of all spans; today's date, unless they are no dates."""
     newest = max(spans)
     today = int(f"{datetime.date.today():%Y%m%d}")

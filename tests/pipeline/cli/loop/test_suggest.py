@@ -1,6 +1,7 @@
 """`suggest` and the way back: what it writes in each form, `convert --span` reads, into the train split."""
 
 import csv
+import datetime
 import io
 import json
 import shlex
@@ -24,7 +25,7 @@ from models.suggestions.folder import SOURCES, Suggestion, write
 from pipeline.cli import cli
 from pipeline.cli.convert import convert
 from pipeline.cli.data_sets.formats import make_reader
-from pipeline.cli.loop.suggest import next_steps
+from pipeline.cli.loop.suggest import next_span, next_steps
 from pipeline.config import load_config
 from tests.data.writing.made_up import accept
 from tests.models.exports import small
@@ -167,3 +168,67 @@ def test_each_form_is_written_as_it_is_read(deployed, tmp_path):
                 image = labeled.image
                 expected = model.segment_whole(image.encoded, image.height, image.width).class_ids
                 np.testing.assert_array_equal(labeled.class_ids, expected)
+
+
+def suggested(deployed, tmp_path, *arguments, code=0):
+    output = tmp_path / "out"
+    config = deployed / "background" / "run.yaml"
+    return output, command("suggest", "--config", config, "--output", output, *arguments, code=code)
+
+
+def test_neither_copies_nor_labeled_images_nor_broken_ones_are_suggested(deployed, tmp_path):
+    photos = tmp_path / "photos"
+    for folder in ("val", "b"):
+        (photos / folder).mkdir(parents=True)
+    (photos / "known.png").write_bytes(encode_png(photo(50)))
+    (photos / "looks_known.jpg").write_bytes(jpeg(photo(100)))
+    (photos / "val" / "x.png").write_bytes(encode_png(photo(51)))
+    (photos / "b" / "x.jpg").write_bytes(jpeg(photo(51), 80))
+    (photos / "val" / "y.png").write_bytes(encode_png(photo(52)))
+    (photos / "broken.png").write_bytes(encode_png(photo(53))[:60])
+    (photos / ".hidden.png").write_bytes(encode_png(photo(54)))
+    output, printed = suggested(deployed, tmp_path, "--from", photos, "--count", 9)
+    written = {path.stem for path in (output / "images" / "train").glob("*.[jp][pn]g")}
+    assert written in ({"val_x", "val_y"}, {"b_x", "val_y"})
+    assert "left out: 1 (an image of this name is labeled already)" in printed
+    assert "left out: 1 (it looks like an image that is labeled already)" in printed
+    assert "left out: 1 (it looks like another one that is suggested)" in printed
+    assert "broken.png is left out: " in printed
+    assert not (tmp_path / "out.partial").exists()
+
+
+def test_labels_that_somebody_made_are_not_written_over(deployed, tmp_path):
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "mine.json").write_text("{}")
+    output, printed = suggested(deployed, tmp_path, "--from", deployed / "kept", code=1)
+    assert "exists, and someone may have labeled what it holds" in printed
+    assert [path.name for path in output.iterdir()] == ["mine.json"]
+
+
+def test_where_there_is_nothing_to_suggest_a_sentence_says_so(deployed, tmp_path):
+    (tmp_path / "photos").mkdir()
+    (tmp_path / "photos" / "plain.png").write_bytes(encode_png(np.full([40, 40, 3], 90, np.uint8)))
+    output, printed = suggested(deployed, tmp_path, "--from", tmp_path / "photos", code=1)
+    assert "there is no image to suggest" in printed
+    assert not output.exists()
+    _, printed = suggested(deployed, tmp_path, "--from", deployed / "kept", "--set", "push.destination=x", code=1)
+    assert "holds no model" in printed
+
+
+@pytest.mark.parametrize(("spans", "expected"), [([1], 2), ([0, 7], 8), ([20200101], None), ([1, 29991231], 29991232)])
+def test_the_next_span_is_above_all_others(spans, expected):
+    assert next_span(spans) == (expected or int(f"{datetime.date.today():%Y%m%d}"))
+
+
+def test_data_in_one_folder_is_to_become_a_span_first(deployed):
+    path = deployed / "background" / "run.yaml"
+    config = load_config(str(path), (f"data.input={deployed}/background/data/3",))
+    lines = "\n".join(next_steps(config, "my run.yaml", LabelMap.from_names(["road", "a b"]), "to label", "coco"))
+    assert f"move {deployed}/background/data/3 to {deployed}/background/data/3/1 first" in lines
+    given = command_in(lines)
+    assert given[:4] == ["--format", "coco", "--span", "2"]
+    assert given[4:] == [
+        *("--classes", "road, a b", "--others", "ignore", "--uncovered", "ignore"),
+        *("to label/images", f"{deployed}/background/data/3"),
+    ]
+    assert "retrain --config 'my run.yaml'" in lines
