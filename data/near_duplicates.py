@@ -14,7 +14,7 @@ costs more trust than a copy that is missed.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import imagehash
 import numpy as np
@@ -50,6 +50,23 @@ def perceptual_hash(pixels: np.ndarray) -> int | None:
     return int.from_bytes(np.packbits(bits).tobytes(), "big")
 
 
+def pack(hashes: Iterable[int]) -> np.ndarray:
+    """[hashes, `HASH_BYTES`] uint8, of hashes of `perceptual_hash`."""
+    packed = np.frombuffer(b"".join(int(value).to_bytes(HASH_BYTES, "big") for value in hashes), np.uint8)
+    return packed.reshape(-1, HASH_BYTES)
+
+
+def are_near(packed: np.ndarray, one: np.ndarray, max_distance: int = MAX_DISTANCE) -> np.ndarray:
+    """Which of some hashes differ from another one in few bits: [n] bool.
+
+    Args:
+      packed: [n, `HASH_BYTES`], of `pack`.
+      one: [`HASH_BYTES`], likewise.
+      max_distance: how many bits may differ.
+    """
+    return _BITS_SET[packed.view(np.uint16) ^ one.view(np.uint16)].sum(axis=1, dtype=np.int64) <= max_distance
+
+
 def near_pairs(
     hashes: Sequence[int],
     max_distance: int = MAX_DISTANCE,
@@ -72,8 +89,7 @@ def near_pairs(
       [pairs, 3] int64: the indexes of two hashes, the smaller first, and in how many bits they differ; those that
       differ least come first.
     """
-    packed = np.frombuffer(b"".join(int(value).to_bytes(HASH_BYTES, "big") for value in hashes), np.uint8)
-    packed = packed.reshape(-1, HASH_BYTES)
+    packed = pack(hashes)
     part_of = np.arange(len(packed)) if parts is None else np.asarray(parts)
     bits = np.unpackbits(packed, axis=1)
     words = packed.view(np.uint16)

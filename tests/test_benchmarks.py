@@ -39,6 +39,7 @@ SIZES = {
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
     "inference": ("--networks", "unet", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
     "audit": ("--seeds", "1", "--pixels", "32", "--epochs", "1"),
+    "suggest": ("--pixels", "32", "--filters", "2", "--steps", "2", "--seeds", "1", "--rounds", "1"),
     "architectures": ("--seconds", "1", "--models", "1", "--pixels", "16"),
 }
 # They share what is imported, and a folder of data sets.

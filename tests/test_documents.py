@@ -48,6 +48,8 @@ NOT_RUN = {
     "segpipe convert --format oxford-pets": "needs the photographs; tests/e2e/test_data_sets.py",
     "segpipe convert --format volume": "minutes of slices; tests/data/formats/volume",
     "segpipe convert --format geotiff": "needs the scenes; tests/data/formats/geotiff",
+    "segpipe suggest": "needs a deployed model; tests/pipeline/cli/loop/test_suggest.py",
+    "segpipe convert --format labelme --span": "likewise",
     "segpipe convert --config": "needs a cluster; tests/flink",
     "segpipe convert --format mask-folder --masks instances": "needs the nuclei; tests/e2e/test_objects.py",
     "segpipe plan output/liver_tfrecords": "needs the volumes; the plan of README is run",

@@ -10,7 +10,7 @@ from data.base.errors import UserError, readable
 from pipeline.cli import convert, kubeflow, records, run
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
-from pipeline.cli.loop import audit, monitor
+from pipeline.cli.loop import audit, monitor, suggest
 from pipeline.cli.models import export, serving
 
 
@@ -54,6 +54,7 @@ for _command in (
     serving.serve,
     export.export,
     audit.audit,
+    suggest.suggest,
 ):
     cli.add_command(_command)
 

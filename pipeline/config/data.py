@@ -85,6 +85,16 @@ class DataSettings(Section):
             for split, places in of_split.items()
         }
 
+    def labeled_files(self) -> list[str]:
+        """Paths of the TFRecords of all splits and all spans, whatever the window.
+
+        Raises:
+          UserError: if there is no span, or the name of a file leaves doubts.
+        """
+        folders = find_spans(self.input).values() if SPAN in self.input else [self.input]
+        found = [_files_in(folder).of_split for folder in folders]
+        return [file.path for of_split in found for files in of_split.values() for file in files]
+
     def notices(self) -> list[str]:
         """What a person should know about the input, one line for each folder: the files that are left out."""
         _, of_split = self._folders()

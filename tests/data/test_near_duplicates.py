@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from data.near_duplicates import HASH_BYTES, MAX_DISTANCE, near_pairs, perceptual_hash
+from data.near_duplicates import HASH_BYTES, MAX_DISTANCE, are_near, near_pairs, pack, perceptual_hash
 
 
 def picture(seed, height=180, width=240):
@@ -97,6 +97,14 @@ def test_the_pairs_are_those_of_a_comparison_of_each_with_each(max_distance):
     assert near_pairs(hashes, max_distance).tolist() == near_by_hand(hashes, max_distance)
     assert near_pairs(hashes, max_distance, parts).tolist() == near_by_hand(hashes, max_distance, parts)
     assert len(near_by_hand(hashes, max_distance)) >= 20
+
+
+def test_those_near_one_are_those_in_its_pairs():
+    hashes = [0, 1, 2**8 - 1, 2**20 - 1, 2**21 - 1, 2**256 - 1]
+    packed = pack(hashes)
+    assert are_near(packed, packed[0]).tolist() == [True, True, True, True, False, False]
+    assert are_near(packed, packed[0], 1).tolist() == [True, True, False, False, False, False]
+    assert are_near(pack([]), packed[0]).shape == (0,)
 
 
 def test_no_images_have_no_pairs():

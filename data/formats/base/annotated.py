@@ -6,9 +6,9 @@ import abc
 import functools
 import os
 from collections.abc import Iterable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Literal
 
-from data.annotations.classes import Category, ChosenClasses, ClassOptions
+from data.annotations.classes import BACKGROUND, Category, ChosenClasses, ClassOptions
 from data.annotations.drawing import AnnotatedObject, draw
 from data.base.errors import UserError
 from data.base.files import read_bytes
@@ -24,7 +24,13 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
 
     `listing` opens the files with the labels. What a worker needs of a file that has the labels of many images goes
     into `Source.labels`, class ids included, so that no worker opens it again.
+
+    Attributes:
+      uncovered: what pixels of no object are; ignored makes sense where each pixel belongs to a class, and needs
+        --others ignore if --classes are given.
     """
+
+    uncovered: Literal["background", "ignore"] = "background"
 
     # What was found for the listing alone. It may be large, and workers do not need it.
     stays_here: ClassVar[frozenset[str]] = frozenset({"files"})
@@ -52,7 +58,7 @@ class AnnotatedImagesReader(SplitOptions, ClassOptions, MaskedImagesReader):
     @functools.cached_property
     def chosen(self) -> ChosenClasses:
         """The classes that are learned. What was read for them travels to workers with the reader."""
-        return self.choose(self.categories())
+        return self.choose(self.categories(), has_background=self.uncovered == BACKGROUND)
 
     @property
     def label_map(self) -> LabelMap:

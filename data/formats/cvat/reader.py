@@ -12,7 +12,7 @@ from typing import ClassVar, Literal
 
 import numpy as np
 
-from data.annotations.classes import Category, ChosenClasses
+from data.annotations.classes import BACKGROUND, Category, ChosenClasses
 from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
@@ -112,7 +112,8 @@ class CvatReader(AnnotatedImagesReader):
 
     @functools.cached_property
     def chosen(self) -> ChosenClasses:
-        return self.choose(self.categories(), has_background=not self.exports.masks)
+        has_background = not self.exports.masks and self.uncovered == BACKGROUND
+        return self.choose(self.categories(), has_background=has_background)
 
     def categories(self) -> Sequence[Category]:
         if self.exports.masks:

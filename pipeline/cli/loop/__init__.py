@@ -1,1 +1,1 @@
-"""Commands that turn what production sees into better data."""
+"""Commands that close the loop: what production sees comes back as better data."""

@@ -1,0 +1,143 @@
+"""The folder that goes to a labeling tool: images, the model's masks as annotations, and a table of why."""
+
+from __future__ import annotations
+
+import csv
+import dataclasses
+import os
+import shutil
+from collections.abc import Mapping, Sequence
+
+from data.base.errors import UserError
+from data.decoding.errors import BadImageError
+from data.writing import AnnotatedImage
+from data.writing.folders import annotation_folders, folder_of
+from models.serving.loaded_model import LoadedModel
+from models.suggestions.candidates import Candidate, Place, images_at
+
+TABLE = "suggestions.csv"
+# A folder of this name makes `convert` put what is in it into the train split, and into no other.
+IMAGES = os.path.join("images", "train")
+# Tools in whose forms suggestions are written, each with what `convert` reads once people have labeled: labelme's and
+# YOLO's files are corrected where they are; the others export a file, which goes to the images.
+SOURCES = {"labelme": "images", "cvat": "images", "label-studio": "images", "coco": "images", "yolo": ""}
+_ENDS = {"jpeg": ".jpg", "png": ".png"}
+
+
+@dataclasses.dataclass(frozen=True)
+class Suggestion:
+    """An image to label.
+
+    Attributes:
+      candidate: the image.
+      surer_of: the share of all images that were looked at of which the model is surer.
+    """
+
+    candidate: Candidate
+    surer_of: float
+
+
+def check_output(output: str) -> None:
+    """Makes sure that nobody's labels would be overwritten.
+
+    Raises:
+      UserError: if the folder exists and holds anything.
+    """
+    if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
+        raise UserError(f"--output {output} exists, and someone may have labeled what it holds; name another folder")
+
+
+def write(
+    model: LoadedModel, suggestions: Sequence[Suggestion], output: str, form: str, tolerance: float, max_pixels: int
+) -> None:
+    """Writes a folder that appears at the end, whole or not at all; until then it is called `OUTPUT.partial`.
+
+    Args:
+      model: whose masks people correct.
+      suggestions: in the order of the table.
+      output: the folder to make.
+      form: a name in `SOURCES`.
+      tolerance: how far outlines may lie from the edges of masks, in pixels.
+      max_pixels: as when the images were looked at.
+
+    Raises:
+      UserError: if it cannot be written, or an image is not there any more.
+    """
+    check_output(output)
+    partial = f"{output.rstrip(os.sep)}.partial"
+    shutil.rmtree(partial, ignore_errors=True)
+    names = _names(suggestions)
+    try:
+        os.makedirs(os.path.join(partial, IMAGES))
+        _write_images(model, names, partial, form, tolerance, max_pixels)
+        _arrange(partial, form)
+        _write_table(os.path.join(partial, TABLE), suggestions, names)
+        if os.path.isdir(output):
+            os.rmdir(output)
+        os.rename(partial, output)
+    except OSError as error:
+        raise UserError(f"cannot write {output}: {error.strerror or error}; choose another --output") from None
+    finally:
+        shutil.rmtree(partial, ignore_errors=True)
+
+
+def _names(suggestions: Sequence[Suggestion]) -> dict[Place, str]:
+    """What each image is called in the tool: its id, or its path without folders, which might stand for splits."""
+    names: dict[Place, str] = {}
+    taken: set[str] = set()
+    for suggestion in suggestions:
+        place = suggestion.candidate.place
+        number, wanted = 2, place.name.replace(os.sep, "_")
+        free = wanted
+        while free.casefold() in taken:  # Some file systems know no case.
+            number, free = number + 1, f"{wanted}_{number}"
+        taken.add(free.casefold())
+        names[place] = free
+    return names
+
+
+def _write_images(
+    model: LoadedModel, names: Mapping[Place, str], folder: str, form: str, tolerance: float, max_pixels: int
+) -> None:
+    waiting = {(place.path, place.number): place for place in names}
+    with annotation_folders(folder, [form], model.label_map, tolerance) as annotations:
+        for place, image in images_at({place.path: place.name for place in names}, max_pixels, set(waiting)):
+            if isinstance(image, BadImageError):
+                continue
+            name = names[waiting.pop((place.path, place.number))]
+            file = f"{name}{_ENDS[image.format]}"
+            with open(os.path.join(folder, IMAGES, file), "wb") as written:
+                written.write(image.encoded)
+            segmented = model.segment_whole(image.encoded, image.height, image.width)
+            regions = annotations.regions(segmented.class_ids, segmented.objects)
+            # Without a path: annotations lie beside the images in the end, or tools find these by name.
+            annotations.add(AnnotatedImage(file, name, "", image.height, image.width, regions))
+    if waiting:
+        raise UserError(f"{next(iter(waiting.values())).label} is not there any more; run the command again")
+
+
+def _arrange(folder: str, form: str) -> None:
+    """Moves annotations, and lists of the labels, to where the tool and `convert` look for them."""
+    written = folder_of(folder, form)
+    for name in os.listdir(written):
+        if form == "yolo":
+            place = ""
+        elif form == "labelme" and name.endswith(".json"):
+            place = IMAGES
+        elif name in ("labels.txt", "label_config.xml"):
+            place = "images"
+        else:
+            continue
+        os.rename(os.path.join(written, name), os.path.join(folder, place, name))
+    if not os.listdir(written):
+        os.rmdir(written)
+
+
+def _write_table(path: str, suggestions: Sequence[Suggestion], names: Mapping[Place, str]) -> None:
+    with open(path, "w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        writer.writerow(["image", "uncertainty", "why", "from"])
+        for suggestion in suggestions:
+            one = suggestion.candidate
+            why = f"the model is surer of {suggestion.surer_of:.0%} of the images, and it is unlike the others here"
+            writer.writerow([names[one.place], f"{one.uncertainty:.4f}", why, one.place.path])
