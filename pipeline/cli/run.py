@@ -96,7 +96,10 @@ def retrain(config_path: str, overrides: tuple[str, ...]) -> int:
         for line in what_became_of(result.run, config_path):
             click.echo(line)
     else:
-        click.echo(f"The drift is not above retrain.max_drift, {config.retrain.max_drift:g}; nothing was trained.")
+        and_traffic = ", and served traffic has not changed" if config.monitor.kept else ""
+        click.echo(
+            f"The drift is not above retrain.max_drift, {config.retrain.max_drift:g}{and_traffic}; nothing was trained."
+        )
     return 0
 
 

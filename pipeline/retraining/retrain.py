@@ -66,10 +66,11 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
         except Exception as error:
             # The data is probably broken; the run will say where, and in better words.
             log(f"The drift of the newest data cannot be measured ({type(error).__name__}).")
-        has_drifted = not drift or max(drift.values()) > config.retrain.max_drift
-        if config.retrain.trigger == "drift" and not failed_late and not has_drifted:
-            write_overview(config)
-            return Result("no drift", last, drift, [])
+        if config.retrain.trigger == "drift" and not failed_late and drift:
+            has_drifted = max(drift.values()) > config.retrain.max_drift
+            if not (has_drifted or served_traffic_has_changed(config, log)):
+                write_overview(config)
+                return Result("no drift", last, drift, [])
         from pipeline.runners.local import RunFailedError, run_locally
 
         for notice in config.data.notices():
@@ -85,6 +86,25 @@ def retrain(config: Config, console: Console, log: Callable[[str], None]) -> Res
             log(f"Notification failed: {problem}")
         raise
     return Result("ran", run, drift, notify(config.notify, summary(config, run, drift)))
+
+
+def served_traffic_has_changed(config: Config, log: Callable[[str], None]) -> bool:
+    """Whether `segpipe monitor` alerts, where it is configured; writes and tells what it does."""
+    if not config.monitor.kept:
+        return False
+    from pipeline.monitoring.monitor import watch
+    from pipeline.monitoring.reporting import report
+
+    try:
+        found = watch(config, config.monitor.kept, log)
+        for problem in report(config, found):
+            log(f"Notification failed: {problem}")
+    except Exception as error:  # The watching must not keep anybody from training.
+        log(f"Served traffic cannot be compared: {str(error) or type(error).__name__}")
+        return False
+    if found.is_alert:
+        log("Served traffic has changed; see `segpipe monitor`.")
+    return found.is_alert
 
 
 def last_decisive(runs: list[Run]) -> Run | None:

@@ -19,6 +19,8 @@ from data.decoding.images import encode_png
 from data.label_map import LabelMap
 from models.serving.traffic.records import SUFFIX, KeptImage
 from pipeline.cli import cli
+from pipeline.config import Config
+from pipeline.retraining.retrain import served_traffic_has_changed
 from tests.pages import faults, forms
 
 NAMES = ["nothing", "cat", "dog"]
@@ -101,11 +103,13 @@ def team(tmp_path, pushed):
 
 @pytest.fixture(scope="module")
 def after_weeks(tmp_path_factory, pushed):
-    """A team whose camera became brighter on the fourth day; two more days had few images and old ones."""
+    """A team whose camera became brighter on the fourth day; the fifth had few images."""
     team = Team(tmp_path_factory.mktemp("team"), pushed)
     for day in range(3):
         keep(team.kept, day, usual(day))
     quiet = team.monitor()
+    shutil.rmtree(team.kept / "2026-11-02")
+    keep(team.kept, 2, usual(9, 10), name="1")
     keep(team.kept, 3, usual(3, gain=1.25))
     keep(team.kept, 4, usual(4, 5))
     loud = team.monitor()
@@ -152,19 +156,15 @@ def test_the_page_can_be_read_on_any_screen(after_weeks, browser):
     assert not browser.get_log("browser")
 
 
-def test_what_was_looked_at_is_not_looked_at_again(team):
-    keep(team.kept, 0, usual(0))
-    assert "Looking at 60 images of the training data" in team.monitor().output
-    again = team.monitor()
-    assert "Looking at" not in again.output
-    assert "2026-11-02" in again.output
-    # More came on that day.
-    keep(team.kept, 0, usual(1, 10), name="1")
-    assert "Looking at 50 images of 2026-11-02" in team.monitor().output
-    # Its images are deleted; what was found stays.
-    for path in (team.kept / "2026-11-02").iterdir():
-        path.unlink()
-    assert "2026-11-02" in team.monitor().output
+def test_what_was_looked_at_is_not_looked_at_again(after_weeks):
+    _, quiet, loud = after_weeks
+    assert "Looking at 60 images of the training data" in quiet.output
+    assert "training data …" not in loud.output
+    looked_at = re.findall(r"Looking at (\d+) images of (\S+)", loud.output)
+    # Of the third day, more had come.
+    assert looked_at == [("50", "2026-11-04"), ("40", "2026-11-05")]
+    # The first day's images were deleted; what was found stays.
+    assert "2026-11-02" in loud.output
 
 
 def test_copies_other_versions_and_damaged_files_are_no_evidence(team):
@@ -183,6 +183,23 @@ def test_copies_other_versions_and_damaged_files_are_no_evidence(team):
         ("2026-11-02", 141, 41),
         ("2026-11-04", 100, 1),
     ]
+
+
+def test_a_schedule_learns_of_changed_traffic(after_weeks):
+    team, *_ = after_weeks
+
+    def has_changed(**settings):
+        lines = []
+        config = Config.model_validate({**team.configuration, "monitor": settings})
+        return served_traffic_has_changed(config, lines.append), "\n".join(lines)
+
+    assert has_changed() == (False, "")
+    assert has_changed(kept=str(team.kept))[0]
+    assert [told["state"] for told in team.told()] == ["drift"]
+    # Nothing keeps anybody from training.
+    answer, words = has_changed(kept=str(team.folder / "no"))
+    assert not answer
+    assert words.startswith("Served traffic cannot be compared: ")
 
 
 def test_mistakes_are_one_sentence(team):
