@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import abc
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Annotated, Any, ClassVar
 
 import numpy as np
@@ -118,15 +118,16 @@ class Listing:
     remedy: str = ""
     facts: dict[str, Any] = dataclasses.field(default_factory=dict)
 
-    def without(self, names: Collection[str]) -> Listing:
+    def without(self, names: Iterable[str]) -> Listing:
         """The same, where the examples that go by one of these names, or by that of their image, are ignored."""
-        excluded = [one for one in self.sources if not {one.source_id, one.image}.isdisjoint(names)]
-        gone = {one.source_id for one in excluded}
-        return dataclasses.replace(
-            self,
-            sources=[one for one in self.sources if one.source_id not in gone],
-            ignored=[*self.ignored, *(SetAside(one.image, "excluded by its name") for one in excluded)],
-        )
+        excluded = set(names)
+        kept, left_out = [], [*self.ignored]
+        for source in self.sources:
+            if excluded.isdisjoint((source.source_id, source.image)):
+                kept.append(source)
+            else:
+                left_out.append(SetAside(source.image, "excluded by its name"))
+        return dataclasses.replace(self, sources=kept, ignored=left_out)
 
     def check_any(self) -> None:
         """Raises a UserError if there is no example; says why."""

@@ -3,6 +3,7 @@
 import csv
 import dataclasses
 import io
+import itertools
 import shutil
 
 import numpy as np
@@ -109,6 +110,22 @@ def test_the_list_excludes_nothing_until_a_person_has_looked_and_keeps_what_they
     assert audit(folder, "--top", 2, data="next").exit_code == 0
     assert read_exclusions(str(chosen)) == ["train/photo 0"]
     assert "#test/photo 0\n" in chosen.read_text()
+
+
+def test_what_was_chosen_from_the_list_is_left_out_by_the_next_conversion(audited, tmp_path):
+    for split, number in itertools.product(SPLITS, range(6)):
+        for kind, pixels in (("images", 30 + 190 * disc(number)), ("masks", label(number, ""))):
+            path = tmp_path / "pets" / kind / split / f"photo {number}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(encode_png(pixels.astype(np.uint8)))
+    proposed = (audited / "output" / "audit" / "exclude.txt").read_text()
+    (tmp_path / "exclude.txt").write_text(proposed.replace("#eval", "eval").replace("#test/photo 0", "test/photo 0"))
+    chosen = read_exclusions(str(tmp_path / "exclude.txt"))
+    assert {"eval/photo 0", "test/photo 0"} <= set(chosen)
+    options = ("--classes", ",".join(NAMES[:2]), "--exclude", tmp_path / "exclude.txt")
+    finished = command("convert", "--format", "mask-folder", *options, tmp_path / "pets", tmp_path / "converted")
+    assert f"left out: {len(chosen)} (excluded by its name)" in finished.output, finished.output
+    assert "no image here has this name" not in finished.output
 
 
 def test_what_cannot_be_judged_is_told(audited, tmp_path):
