@@ -32,6 +32,7 @@ from pipeline.records.settings import MetadataSettings
 from pipeline.retraining.settings import NotifySettings, RetrainSettings
 from pipeline.runners.beam.settings import COMPONENTS, BeamSettings
 from pipeline.runners.kubeflow.settings import KubeflowSettings
+from pipeline.tracking.settings import TrackSettings
 
 
 class Config(Section):
@@ -64,6 +65,7 @@ class Config(Section):
     push: PushSettings = PushSettings()
     retrain: RetrainSettings = RetrainSettings()
     notify: NotifySettings = NotifySettings()
+    track: TrackSettings = TrackSettings()
     metadata: MetadataSettings = MetadataSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
@@ -128,6 +130,12 @@ class Config(Section):
             with contextlib.suppress(UserError):
                 found += [secret.read("")] if secret else []
         return found
+
+    def without_secrets(self, text: str) -> str:
+        """A text with asterisks in place of the secrets."""
+        for secret in filter(None, self.secrets()):
+            text = text.replace(secret, "********")
+        return text
 
     @property
     def checkpoints_path(self) -> str:
