@@ -66,9 +66,12 @@ test-faults: .venv/ready
 test-fuzz: .venv/ready
 	@FUZZ_CASES=20000 .venv/bin/pytest tests/fuzz
 
+.tools/mlflow/ready: constraints/mlflow.txt | .venv/ready
+	@tools/mlflow.sh
+
 # What CI leaves out: most faults, new fuzzing, clusters, tests marked `nightly`, and on the current TFX line those marked
 # `one_line`.
-nightly: test test-faults test-fuzz test-kubeflow test-flink test-spark
+nightly: .tools/mlflow/ready test test-faults test-fuzz test-kubeflow test-flink test-spark
 	@tools/test_current_tfx.sh --all
 
 audit: .venv/ready

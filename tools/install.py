@@ -16,7 +16,7 @@ import venv
 ROOT = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
 TOOLS = os.path.join(ROOT, ".tools")
 ENVIRONMENT = os.path.join(ROOT, ".venv")
-EXTRAS = "dev,export,geo,kubeflow,pretrained,samples,video,volumes"
+EXTRAS = "dev,export,geo,kubeflow,mlflow,pretrained,samples,video,volumes"
 # (least glibc of its wheels, line, Pythons from the newest to the oldest)
 LINES = (
     ((2, 39), "1.21", ("3.13", "3.12", "3.11", "3.10")),

@@ -33,6 +33,7 @@ from pipeline.records.settings import MetadataSettings
 from pipeline.retraining.settings import NotifySettings, RetrainSettings
 from pipeline.runners.beam.settings import COMPONENTS, BeamSettings
 from pipeline.runners.kubeflow.settings import KubeflowSettings
+from pipeline.tracking.settings import TrackSettings
 
 
 class Config(Section):
@@ -66,6 +67,7 @@ class Config(Section):
     retrain: RetrainSettings = RetrainSettings()
     notify: NotifySettings = NotifySettings()
     monitor: MonitorSettings = MonitorSettings()
+    track: TrackSettings = TrackSettings()
     metadata: MetadataSettings = MetadataSettings()
     beam: BeamSettings = BeamSettings()
     kubeflow: KubeflowSettings = KubeflowSettings()
@@ -130,6 +132,12 @@ class Config(Section):
             with contextlib.suppress(UserError):
                 found += [secret.read("")] if secret else []
         return found
+
+    def without_secrets(self, text: str) -> str:
+        """A text with asterisks in place of the secrets."""
+        for secret in filter(None, self.secrets()):
+            text = text.replace(secret, "********")
+        return text
 
     @property
     def checkpoints_path(self) -> str:

@@ -26,7 +26,7 @@ State = Literal["running", "interrupted", "unfinished", "failed", "tuned", "refu
 # The states of runs that came to a decision about a model, and need no second try.
 DECIDED: tuple[State, ...] = ("pushed", "refused", "unchanged")
 # Sections of the configuration on which results do not depend.
-WITHOUT_EFFECT = ("kubeflow", "notify", "retrain", "monitor", "beam", "metadata")
+WITHOUT_EFFECT = ("kubeflow", "notify", "track", "retrain", "monitor", "beam", "metadata")
 _REPORT_FILE = "report.html"
 # The type of TFX's contexts of runs, and the properties that segpipe adds to its own.
 RUN_TYPE = "pipeline_run"
@@ -78,7 +78,8 @@ class Run:
       pushed_path: that version's folder, or None.
       has_pushed: whether this run pushed that version, whatever failed after; False if an earlier one did.
       report: path of the HTML file, or None.
-      folders: where its `examples`, `model` and `evaluation` are, as far as it has them; `clean` may have deleted them.
+      folders: where its `examples`, `model`, `model_run` (logs of the training) and `evaluation` are, as far as it has
+        them; `clean` may have deleted them.
       configuration: the run's whole configuration.
       code: git's name of the commit, and a digest.
       packages: versions of the packages that the results depend on.
@@ -314,7 +315,12 @@ def _run(store: Store, context: mlmd.Context) -> Run:
         report=os.path.join(report.uri, _REPORT_FILE) if report else None,
         folders={
             name: artifact.uri
-            for name, artifact in (("examples", examples), ("model", model), ("evaluation", evaluation))
+            for name, artifact in (
+                ("examples", examples),
+                ("model", model),
+                ("model_run", artifacts.get("ModelRun")),
+                ("evaluation", evaluation),
+            )
             if artifact
         },
         configuration=_configuration(context),

@@ -31,6 +31,7 @@ from pipeline.runners.live_view import Ending, LiveView
 from pipeline.runners.metadata_handle import MetadataHandle
 from pipeline.runners.quick_beam import make_quick
 from pipeline.runners.run_log import run_log
+from pipeline.tracking.tracking import track
 
 _ENDINGS: dict[int, Ending] = {
     metadata_store_pb2.Execution.COMPLETE: "done",
@@ -76,6 +77,7 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
     config.beam.check()
     config.prepare_weights()
     config.prepare_exports()
+    config.track.require_packages()
     database = database_of(config)
     pipeline = create_pipeline(config, repeated_version=repeated_version(database, config))
     components = [component.id for component in pipeline.components]
@@ -106,8 +108,10 @@ def run_locally(config: Config, console: Console, last: str = "") -> Run:
             with contextlib.suppress(Exception):
                 record_failure(database, run_id, f"{where}: {reason}")
             write_overview(config)
+            track(config, database, run_id)
             raise RunFailedError(f"{where} failed: {reason}\nThe log is {log_path}") from error
         write_overview(config)
+        track(config, database, run_id)
         return load_run(database, run_id)
 
 

@@ -83,8 +83,7 @@ def render(config: Config, runs: Sequence[Run]) -> str:
       config: of the pipeline.
       runs: its runs in the output folder, at least one, oldest first.
     """
-    secrets = [secret for secret in config.secrets() if secret]
-    runs = [dataclasses.replace(run, reasons=[_without(secrets, reason) for reason in run.reasons]) for run in runs]
+    runs = [dataclasses.replace(run, reasons=list(map(config.without_secrets, run.reasons))) for run in runs]
     destination = config.push_destination
     by_version = pushed_runs(list(runs), destination)
     # Not `servable_versions`, which loads TensorFlow: a turn of a schedule without a reason to train takes no time.
@@ -135,12 +134,6 @@ def render(config: Config, runs: Sequence[Run]) -> str:
         runs=shown,
         shown=_SHOWN,
     )
-
-
-def _without(secrets: list[str], text: str) -> str:
-    for secret in secrets:
-        text = text.replace(secret, "********")
-    return text
 
 
 def _time(run: Run) -> str:

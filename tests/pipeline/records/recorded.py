@@ -29,6 +29,7 @@ class Recorded:
         train=(),
         test_digest="a",
         report=True,
+        curves="",
     ):
         """A run that measured a model, pushed it as a version, or failed."""
         context = mlmd.Context(name=run_id, type_id=self.store.put_context_type(mlmd.ContextType(name=runs.RUN_TYPE)))
@@ -37,6 +38,7 @@ class Recorded:
             runs.HOST: socket.gethostname(),
             runs.CONFIGURATION: self.config.model_dump_json(),
             runs.FAILURE: failure,
+            runs.CODE: "1a2b3c 0123456789abcdef",
         }
         for name, value in properties.items():
             context.custom_properties[name].string_value = value
@@ -44,6 +46,8 @@ class Recorded:
         self._put(context, "ImportExampleGen", "Examples", {INPUTS_PROPERTY: json.dumps({"train": list(train)})})
         if mean_iou is None:
             return
+        if curves:
+            self._put(context, "Trainer", "ModelRun", {}, curves)
         metrics = {"mean_iou": mean_iou, "mean_iou_lower": mean_iou - 0.03, "mean_iou_upper": mean_iou + 0.04}
         checks = [Check("mean_iou", "", mean_iou, bound, mean_iou >= bound, key=MIN_MEAN_IOU_KEY)]
         if self.last_value is not None:
@@ -60,6 +64,8 @@ class Recorded:
             path.mkdir(parents=True)
             for name in MARKERS:
                 (path / name).touch()
+            (path / "variables").mkdir()
+            (path / "variables" / "variables.data").write_bytes(bytes(2000))
             pushed |= {"pushed_version": str(version), "pushed_destination": str(path)}
         self._put(context, "Pusher", "PushedModel", pushed)
         folder = pathlib.Path(self.config.artifacts_path, "Report", "report", str(context.id))

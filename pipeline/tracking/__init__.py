@@ -1,0 +1,1 @@
+"""Which other tools are told about a run?"""
