@@ -2,6 +2,7 @@
 
 import datetime
 import json
+import random
 import shlex
 import shutil
 import sys
@@ -32,10 +33,10 @@ class Pets:
         self._folder = folder
 
     def names(self, breed):
-        """Of a breed's photographs, by their numbers."""
-        found = [path.stem for path in (self._folder / "images").glob(f"{breed}_*.jpg")]
+        """Of a breed's photographs, in random order: those with higher numbers are smaller."""
+        found = sorted(path.stem for path in (self._folder / "images").glob(f"{breed}_*.jpg"))
         readable = [name for name in found if self.photograph(name)[:2] == b"\xff\xd8"]
-        return sorted(readable, key=lambda name: int(name.rpartition("_")[2]))
+        return random.Random(0).sample(readable, len(readable))
 
     def photograph(self, name):
         return (self._folder / "images" / f"{name}.jpg").read_bytes()
