@@ -443,18 +443,18 @@ def test_predict_takes_folders_and_patterns_of_any_image(first, segpipe, tmp_pat
 
 
 def test_the_monitor_compares_with_what_the_run_was_evaluated_on(first, small_config, output, brain_mri, tmp_path):
-    files = {split: sorted(map(str, brain_mri.glob(f"{split}*"))) for split in ("eval", "test")}
-    counts = {split: sum(1 for _ in tf.data.TFRecordDataset(of_split)) for split, of_split in files.items()}
     (tmp_path / "2026-11-02").mkdir()
     with tf.io.TFRecordWriter(str(tmp_path / "2026-11-02" / "0.tfrecord")) as writer:
-        for image, _ in read_examples(files["test"]):
+        for image, _ in read_examples(map(str, brain_mri.glob("test*"))):
             size = upright_size(image)
             kept = KeptImage("", image, "png", *size, b"", 1.0, [1.0], first.pushed_version, 0.0)
             writer.write(kept.serialize())
     found = watch(small_config(output, monitor={"min_images": 10}), str(tmp_path))
-    assert (found.reference, found.remarks, found.is_alert) == (sum(counts.values()), [], False)
+    assert (found.remarks, found.is_alert) == ([], False)
     (day,) = found.days
-    assert (day.version, day.images) == (first.pushed_version, counts["test"])
+    assert (day.version, day.kept) == (first.pushed_version, 20)
+    # Slices that lie side by side count as copies.
+    assert 10 <= day.images < 20 <= found.reference + 10 < 40
     assert {test.name for test in day.tests} >= {"brightness", "confidence", CLASSES, EMBEDDINGS}
 
 
