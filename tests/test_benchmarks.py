@@ -21,7 +21,8 @@ SIZES = {
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
     "predict": (*_MODEL, "--images", "4", "--rounds", "1"),
-    "serve": (*_MODEL, "--images", "4", "--seconds", "0.2"),
+    "serve": (*_MODEL, "--images", "4", "--seconds", "0.2", "--turns", "1"),
+    "monitor": ("--pixels", "32", "--epochs", "1", "--train", "12", "--images", "36", "--day", "10", "--days", "5"),
     "evaluate": (*_SMALL, *_MODEL),
     # Smaller ones lack some classes.
     "evaluate_memory": (*_SMALL, "--filters", "2", "--pixels", "96", "--depth", "1"),

@@ -43,6 +43,7 @@ NOT_RUN = {
     "segpipe clean": "likewise",
     "segpipe export": "needs a pushed version; tests/pipeline/cli/test_export.py",
     "segpipe serve": "goes on; tests/models/serving/test_server.py",
+    "segpipe monitor": "needs kept requests; tests/pipeline/cli/test_monitor.py",
     "base64": "needs a server; tests/models/serving/test_server.py runs it with one",
     "segpipe convert --format my_team": "needs the format; tests/pipeline/cli/test_convert.py runs it",
     "segpipe convert --format oxford-pets": "needs the photographs; tests/e2e/test_data_sets.py",

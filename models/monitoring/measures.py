@@ -18,6 +18,8 @@ from models.serving.server.requests import BadRequestError, image_size
 
 # Sharpness is measured in the middle, which is enough.
 _MIDDLE = 1024
+# Bits of the hash in which a copy differs, as a rule; frames of a film and slices of a body differ in more.
+_COPY = 10
 _MAX_PIXELS = 100_000_000
 CONFIDENCE = "confidence"
 
@@ -87,7 +89,13 @@ class Measurer:
             hashes.append(perceptual_hash(picture))
         # Plain images have no hash, and cannot be told apart by it.
         hashed = [(index, value) for index, value in enumerate(hashes) if value is not None]
-        copies = {hashed[pair[1]][0] for pair in near_pairs([value for _, value in hashed])}
+        copies: set[int] = set()
+        for first, second, _ in sorted(
+            near_pairs([value for _, value in hashed], _COPY).tolist(), key=lambda pair: pair[1]
+        ):
+            # Of a row of frames, each like the next, not all but one are copies.
+            if hashed[first][0] not in copies:
+                copies.add(hashed[second][0])
         rows = [row for index, row in enumerate(rows) if index not in copies]
         names = rows[0][0] if rows else ()
         return Measured(

@@ -32,7 +32,7 @@ def run(config_path: str, overrides: tuple[str, ...]) -> int:
 
     Of FILE, name, output and data.input are needed. The other keys are in docs/: data in data.md and retraining.md;
     preprocessing, model, train and tune in training.md and the README; evaluation, gate and report in evaluation.md;
-    serving in serving.md; export in exports.md; retrain, notify, push and metadata in retraining.md; track
+    serving in serving.md; export in exports.md; retrain, notify, push and metadata in retraining.md; monitor and track
     in loop.md; beam in scaling.md; kubeflow in kubeflow.md. By default gate.min.mean_iou is 0.5.
     """
     from pipeline.config import load_config

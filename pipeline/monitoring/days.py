@@ -13,6 +13,8 @@ from pipeline.config import Config
 
 FOLDER, PAGE, ALERTS = "monitor", "index.html", "alerts.jsonl"
 _DAYS = "days.json"
+# Probabilities below are no more than words.
+_LEAST = 0.0001
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,6 +41,13 @@ class Day:
     def p(self) -> float | None:
         """The smallest probability; None if nothing was tested."""
         return min((test.p for test in self.tests), default=None)
+
+    @property
+    def chance(self) -> str:
+        """The probability, for people."""
+        if self.p is None:
+            return ""
+        return f"{self.p:.2g}" if self.p >= _LEAST else f"< {_LEAST}"
 
     @property
     def alerts(self) -> list[Test]:

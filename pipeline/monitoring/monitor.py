@@ -11,9 +11,9 @@ from collections.abc import Callable, Iterable, Iterator
 
 import numpy as np
 
-from data import contract
 from data.base.errors import UserError
 from data.base.locking import exclusive
+from models.exports.exports import read_examples
 from models.monitoring.comparison import compare
 from models.monitoring.measures import Measured, Measurer
 from models.serving.traffic.records import kept_days, read_kept
@@ -151,7 +151,7 @@ class _Watcher:
         path = os.path.join(self._folder, f"reference-{hashlib.sha256(what.encode()).hexdigest()[:16]}.npz")
         found = _read(path)
         if found is None:
-            images = _drawn(_images_in(files), most)
+            images = _drawn((image for image, _ in read_examples(files)), most)
             self._log(f"Looking at {len(images)} images of the training data …")
             found = self._measures().measure(images)
             for old in glob.glob(os.path.join(glob.escape(self._folder), "reference-*")):
@@ -176,14 +176,6 @@ class _Watcher:
         )
         of_split = self._config.data.files_by_split()
         return [path for split in _SPLITS for path in of_split[split]]
-
-
-def _images_in(files: Iterable[str]) -> Iterator[bytes]:
-    import tensorflow as tf
-
-    for path in files:
-        for record in tf.data.TFRecordDataset(path, contract.compression_type(path)).as_numpy_iterator():
-            yield tf.train.Example.FromString(record).features.feature[contract.IMAGE].bytes_list.value[0]
 
 
 def _drawn(images: Iterable[bytes], most: int) -> list[bytes]:

@@ -29,15 +29,18 @@ from models.exports.network import Network
 from models.inputs import input_pipeline
 from models.inputs.preprocessing import placement
 from models.inputs.settings import PreprocessingSettings
+from models.monitoring.comparison import CLASSES, EMBEDDINGS
 from models.network import build_model
 from models.serving.inputs import find_inputs
 from models.serving.loaded_model import LoadedModel
 from models.serving.predict import predict
 from models.serving.signatures import feature_spec, read_facts
+from models.serving.traffic.records import KeptImage
 from models.serving.versions import numbers, read_measured, version_path
 from models.settings import ModelSettings
 from models.training import trainer
 from models.training.warm_start import warm_start
+from pipeline.monitoring.monitor import watch
 from pipeline.records.lineage import load_history
 from pipeline.records.metadata import database_of
 from pipeline.records.runs import load_runs
@@ -439,6 +442,22 @@ def test_predict_takes_folders_and_patterns_of_any_image(first, segpipe, tmp_pat
     sizes = {str(path.relative_to(out)): Image.open(path).size for path in out.rglob("*_mask.png")}
     assert sizes == {"more/alpha_mask.png": (25, 35), "more/turned_mask.png": (10, 40)}
     assert find_inputs([f"{photos}/more/*.png"], str(out)).files == {f"{photos}/more/alpha.png": "alpha"}
+
+
+def test_the_monitor_compares_with_what_the_run_was_evaluated_on(first, small_config, output, brain_mri, tmp_path):
+    (tmp_path / "2026-11-02").mkdir()
+    with tf.io.TFRecordWriter(str(tmp_path / "2026-11-02" / "0.tfrecord")) as writer:
+        for image, _ in read_examples(map(str, brain_mri.glob("test*"))):
+            size = upright_size(image)
+            kept = KeptImage("", image, "png", *size, b"", 1.0, [1.0], first.pushed_version, 0.0)
+            writer.write(kept.serialize())
+    found = watch(small_config(output, monitor={"min_images": 10}), str(tmp_path))
+    assert (found.remarks, found.is_alert) == ([], False)
+    (day,) = found.days
+    assert (day.version, day.kept) == (first.pushed_version, 20)
+    # Slices that lie side by side count as copies.
+    assert 10 <= day.images < 20 <= found.reference + 10 < 40
+    assert {test.name for test in day.tests} >= {"brightness", "confidence", CLASSES, EMBEDDINGS}
 
 
 def test_runs_are_listed(first, small_config, output, segpipe, tmp_path):

@@ -75,12 +75,8 @@ def _print(found: Watched) -> None:
     for column in ("day", "version", "images", "chance", "what changed"):
         table.add_column(column, overflow="fold")
     for day in found.days[-_LISTED:]:
-        if day.p is None:
-            chance, what = "", "too few images"
-        else:
-            chance = f"{day.p:.2g}"
-            what = "\n".join(test.words for test in day.alerts) or "nothing"
-        table.add_row(day.day, str(day.version), str(day.images), chance, what)
+        what = "\n".join(test.words for test in day.alerts) or ("nothing" if day.tests else "too few images")
+        table.add_row(day.day, str(day.version), str(day.images), day.chance, what)
     if found.days:
         plain_console().print(table)
     for remark in dict.fromkeys(found.remarks):
