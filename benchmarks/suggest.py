@@ -3,7 +3,7 @@
 From some labeled images on, each contender chooses more in rounds, and a model learns from all that it has chosen:
 
   random     by chance
-  suggested  as `segpipe suggest` does: k-means++ among embeddings, weighted by uncertainty
+  suggested  as `segpipe suggest` does: of twice as many that are the most uncertain, by k-means++ among embeddings
   uncertain  the most uncertain ones
   core_set   those that are farthest, by their embeddings, from all that are labeled (Sener and Savarese 2018)
 

@@ -84,6 +84,16 @@ def check_free(output: str, formats: Sequence[str]) -> None:
             )
 
 
+def check_empty(output: str) -> None:
+    """Makes sure that a folder for a labeling tool can be made.
+
+    Raises:
+      UserError: if it exists and holds anything.
+    """
+    if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
+        raise UserError(f"--output {output} exists, and someone may have labeled what it holds; name another folder")
+
+
 @contextlib.contextmanager
 def _explained(output: str) -> Iterator[None]:
     try:

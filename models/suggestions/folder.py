@@ -11,16 +11,13 @@ from collections.abc import Mapping, Sequence
 from data.base.errors import UserError
 from data.decoding.errors import BadImageError
 from data.writing import AnnotatedImage
-from data.writing.folders import annotation_folders, folder_of
+from data.writing.folders import annotation_folders, check_empty, folder_of
 from models.serving.loaded_model import LoadedModel
 from models.suggestions.candidates import Candidate, Place, images_at
 
 TABLE = "suggestions.csv"
 # A folder of this name makes `convert` put what is in it into the train split, and into no other.
 IMAGES = os.path.join("images", "train")
-# Tools in whose forms suggestions are written, each with what `convert` reads once people have labeled: labelme's and
-# YOLO's files are corrected where they are; the others export a file, which goes to the images.
-SOURCES = {"labelme": "images", "cvat": "images", "label-studio": "images", "coco": "images", "yolo": ""}
 _ENDS = {"jpeg": ".jpg", "png": ".png"}
 
 
@@ -37,16 +34,6 @@ class Suggestion:
     surer_of: float
 
 
-def check_output(output: str) -> None:
-    """Makes sure that nobody's labels would be overwritten.
-
-    Raises:
-      UserError: if the folder exists and holds anything.
-    """
-    if os.path.lexists(output) and not (os.path.isdir(output) and not os.listdir(output)):
-        raise UserError(f"--output {output} exists, and someone may have labeled what it holds; name another folder")
-
-
 def write(
     model: LoadedModel, suggestions: Sequence[Suggestion], output: str, form: str, tolerance: float, max_pixels: int
 ) -> None:
@@ -56,14 +43,14 @@ def write(
       model: whose masks people correct.
       suggestions: in the order of the table.
       output: the folder to make.
-      form: a name in `SOURCES`.
+      form: a name in `models.suggestions.SOURCES`.
       tolerance: how far outlines may lie from the edges of masks, in pixels.
       max_pixels: as when the images were looked at.
 
     Raises:
       UserError: if it cannot be written, or an image is not there any more.
     """
-    check_output(output)
+    check_empty(output)
     partial = f"{output.rstrip(os.sep)}.partial"
     shutil.rmtree(partial, ignore_errors=True)
     names = _names(suggestions)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from data.base.errors import UserError
+from models.suggestions import SOURCES
 from pipeline.cli.common import SET_OPTION, in_command, program, quiet
 from pipeline.cli.models.progress import Progress, shown_name
 
@@ -19,7 +20,6 @@ if TYPE_CHECKING:
     from models.suggestions.candidates import Candidate, Place
     from pipeline.config import Config
 
-_FORMS = ("labelme", "cvat", "label-studio", "coco", "yolo")
 # So many images that cannot be used are named.
 _NAMED = 5
 
@@ -41,8 +41,8 @@ _NAMED = 5
 @click.option(
     "--write",
     "form",
-    type=click.Choice(_FORMS),
-    default=_FORMS[0],
+    type=click.Choice(list(SOURCES)),
+    default="labelme",
     show_default=True,
     help="The tool, or its form, in which the model's masks are written.",
 )
@@ -71,9 +71,9 @@ def suggest(
 ) -> None:
     """Suggest which images to label next, with the deployed model's masks to correct.
 
-    Images are drawn at random, those of which the model is unsure more often, and those that are unlike the ones that
-    were drawn before (docs/loop.md). What is labeled already, by its name in data.input or as it looks like an image
-    there, is not suggested, and neither are two images that look alike.
+    They are drawn from those that the model is least sure of, so that they are unlike each other (docs/loop.md). What
+    is labeled already, by its name in data.input or as it looks like an image there, is not suggested, and neither are
+    two images that look alike.
 
     \b
       segpipe suggest --config my_run.yaml --from kept/ --count 20 --output to_label
@@ -84,20 +84,22 @@ def suggest(
 
     Images that cannot be used are named and left out; it is an error if there is none to suggest.
     """
-    from models.suggestions.folder import Suggestion, check_output, write
+    from data.writing.folders import check_empty
+
+    check_empty(output)
+    progress = Progress(is_quiet)
+    progress.tell("Loading TensorFlow …")
+    quiet()
     from pipeline.config import load_config
 
-    check_output(output)
-    progress = Progress(is_quiet)
-    quiet()
     config = load_config(config_path, overrides)
     labeled_paths = config.data.labeled_files()
-    progress.tell("Loading TensorFlow …")
     from models.serving.inputs import find_inputs
     from models.serving.loaded_model import load_model
     from models.serving.versions import model_folder
     from models.suggestions.candidates import Viewer, images_at, plain_name
     from models.suggestions.choice import choose
+    from models.suggestions.folder import Suggestion, write
 
     folder = model_folder(config.push_destination)
     model = load_model(folder)
@@ -156,7 +158,7 @@ def next_steps(config: Config, config_path: str, label_map: LabelMap, output: st
       form: the tool's.
     """
     from data.spans import SPAN
-    from models.suggestions.folder import IMAGES, SOURCES
+    from models.suggestions.folder import IMAGES
 
     images, written = os.path.join(output, IMAGES), os.path.join(output, f"annotations_{form}")
     into = os.path.join(output, "images")

@@ -220,6 +220,17 @@ def test_the_newest_span_is_the_largest_number(tmp_path, write):
             config.data.newest_input()
 
 
+def test_what_is_labeled_is_in_all_spans_and_splits(tmp_path, write):
+    files = ["1/test-0.tfrecord", "1/train-0.tfrecord", "20/eval-0.tfrecord", "20/train-0.tfrecord"]
+    for file in [*files, "20/notes.txt"]:
+        (tmp_path / file).parent.mkdir(exist_ok=True)
+        (tmp_path / file).touch()
+    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/{{SPAN}}", "data.window=1"))
+    assert sorted(config.data.labeled_files()) == [f"{tmp_path}/{file}" for file in files]
+    config = load_config(write(MINIMAL), (f"data.input={tmp_path}/20",))
+    assert sorted(config.data.labeled_files()) == [f"{tmp_path}/{file}" for file in files[2:]]
+
+
 def test_the_model_takes_images_as_they_were_converted(tmp_path, write):
     def config(*overrides):
         return load_config(write(MINIMAL), (f"data.input={tmp_path}/in", *overrides))
