@@ -295,9 +295,13 @@ def test_tables_are_sorted_by_a_click_or_a_key(page):
     ]
 
 
-def test_pictures_shrink_to_the_size_limit(first, small_config, output):
-    """Nothing is trained anew for that; the model, which is deployed by now, is compared with itself."""
-    limited = run(small_config(output, report={"max_megabytes": 0.25}))
+def test_pictures_shrink_to_the_size_limit(first, small_config, output, caplog):
+    """Nothing is trained anew for that; the model, which is deployed by now, is compared with itself.
+
+    A tracker that is down does not fail the run.
+    """
+    limited = run(small_config(output, report={"max_megabytes": 0.25}, track={"mlflow": {"uri": "http://127.0.0.1:9"}}))
+    assert "the run is not, or not all, in MLflow at http://127.0.0.1:9: MlflowException" in caplog.text
     assert [item.name for item in limited.components if item.state != "cached"] == [
         *("DeployedModel", "Evaluator", "Pusher", "Report"),
     ]

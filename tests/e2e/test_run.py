@@ -97,10 +97,8 @@ def test_it_answers_in_each_runtime_as_in_tensorflow(first, brain_mri, tmp_path)
         assert measured[name].agreement > 0.95
 
 
-def test_nothing_new_computes_and_pushes_nothing(first, small_config, output, caplog):
-    """Not for a tracker either, which is down and fails nothing."""
-    again = run(small_config(output, track={"mlflow": {"uri": "http://127.0.0.1:9"}}))
-    assert "the run is not, or not all, in MLflow at http://127.0.0.1:9: MlflowException" in caplog.text
+def test_nothing_new_computes_and_pushes_nothing(first, small_config, output):
+    again = run(small_config(output))
     assert again.state == "unchanged"
     assert set(states(again).values()) == {"cached"}
     assert (again.mean_iou, again.pushed_version) == (first.mean_iou, first.pushed_version)

@@ -87,14 +87,11 @@ def _of_alerts(facts: Facts) -> list[Step]:
         return []
     newest = facts.alerts[-1]
     text = (
-        f"What production sees differs from what version {facts.deployed} learned from ({newest.get('what')}, "
-        f"{newest.get('day')}). Label the images that would help most, convert them as a new span, and train:"
+        f"What production sees differs from what version {facts.deployed} learned from ({newest['what']}, "
+        f"{newest['day']}). Label the images that help most, out of what `segpipe serve --keep` has kept; suggest "
+        "prints what brings their labels back. Then train:"
     )
-    commands = (
-        "segpipe suggest --config FILE --from KEPT --count 20 --output TO_LABEL",
-        "segpipe convert --format labelme TO_LABEL SPANS/{SPAN} --span N",
-        _RETRAIN,
-    )
+    commands = ("segpipe suggest --config FILE --from kept/ --count 20 --output to_label", _RETRAIN)
     return [Step(text, commands, True)]
 
 

@@ -103,7 +103,7 @@ def test_one_look_says_what_is_deployed_how_runs_went_and_what_to_do(weeks, conf
     assert failed.startswith("The last run failed: DataGate: <b>no</b> image of ******** opens.")
     assert failed.endswith("segpipe run --config FILE")
     assert "differs from what version 102 learned from (brightness: 0.42 → 0.61, confidence" in alerted
-    assert "segpipe suggest --config FILE --from KEPT" in alerted
+    assert "segpipe suggest --config FILE --from kept/ --count 20" in alerted
     assert of_data == "Span 3 has not been trained on yet:\nsegpipe retrain --config FILE"
     assert table(page, "of-alerts") == [
         ["2026-11-21", "102", "3e-09", "brightness: 0.42 → 0.61, confidence: 0.93 → 0.71"]
@@ -173,8 +173,11 @@ def test_of_a_hundred_runs_the_old_ones_are_folded_away(recorded, config, browse
     ]
     render(config, many[:2])  # Matplotlib is loaded now.
     started = time.process_time()
+    render(config, many[:2])
+    of_two = time.process_time() - started
+    started = time.process_time()
     html = render(config, many)
-    assert time.process_time() - started < 3  # 0.3 s where nothing else runs.
+    assert time.process_time() - started < 10 * of_two  # Most of it is what any chart takes.
     assert len(html) < 200_000
     (tmp_path / "many.html").write_text(html)
     browser.get((tmp_path / "many.html").as_uri())
