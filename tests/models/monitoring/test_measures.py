@@ -68,7 +68,7 @@ def test_the_model_says_what_it_sees(measurer):
 
 def test_copies_and_what_is_no_image_are_left_out(measurer):
     buffer = io.BytesIO()
-    Image.fromarray(picture(1)).save(buffer, "JPEG", quality=90)
+    Image.fromarray(picture(1)).save(buffer, "JPEG", quality=100, subsampling=0)
     images = [encode_png(picture(1)), buffer.getvalue(), encode_png(picture(1)), b"no image", encode_png(picture(2))]
     # An array of bands that the model does not take.
     found = measurer.measure([*images, encode_array(np.zeros([20, 30, 5], np.uint16))])
