@@ -10,13 +10,14 @@ from pipeline.monitoring.days import PAGE, alert_of, folder_of
 from pipeline.monitoring.metrics import write_metrics
 from pipeline.monitoring.monitor import Watched
 from pipeline.monitoring.page import render
+from pipeline.records.pages.overview import write_overview
 from pipeline.retraining.notifications import notify
 
 METRICS = "segpipe.prom"
 
 
 def report(config: Config, found: Watched) -> list[str]:
-    """Writes the page and the metrics, and notifies of alerts that were not told before.
+    """Writes the page, the metrics and the overview, and notifies of alerts that were not told before.
 
     Returns:
       What went wrong with the notification.
@@ -25,6 +26,7 @@ def report(config: Config, found: Watched) -> list[str]:
     page = os.path.join(folder, PAGE)
     write_text(page, render(config.name, found))
     write_metrics(os.path.join(folder, METRICS), config.name, found)
+    write_overview(config)
     if not found.new:
         return []
     alerts = [alert_of(day) for day in found.new]

@@ -73,6 +73,7 @@ def audit(config_path: str, overrides: tuple[str, ...], top: int, folder: str | 
     from models.auditing.judges import Judges
     from pipeline.cli.models.progress import Progress
     from pipeline.records.pages.audit import render
+    from pipeline.records.pages.overview import write_overview
 
     judges = Judges(version_path(config.push_destination, version))
     if judges.label_map.names != label_map.names:
@@ -94,6 +95,7 @@ def audit(config_path: str, overrides: tuple[str, ...], top: int, folder: str | 
     write_text(join(folder, _TABLE), to_csv(found.findings, label_map))
     write_text(chosen, proposed_exclusions([one.image for one in worst], excluded, [_HOW_TO]))
     write_text(join(folder, _PAGE), page)
+    write_overview(config)  # It has a link to the page.
     _print(worst, judges, found.unusable)
     click.echo(f"Page: {relative(join(folder, _PAGE))}")
     click.echo(f"All labels: {relative(join(folder, _TABLE))}")

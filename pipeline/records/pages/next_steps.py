@@ -41,6 +41,7 @@ class Facts:
       rolled_back: the newest version that was rolled back and is newer than the deployed one, or None.
       new_data: names of spans that no run has trained on.
       alerts: of the monitor, about the deployed version.
+      kept: folder of the traffic that is watched, as it is typed; "" if the configuration names none.
     """
 
     run: Run
@@ -49,6 +50,7 @@ class Facts:
     rolled_back: int | None
     new_data: list[str]
     alerts: list[dict[str, Any]]
+    kept: str = ""
 
 
 def next_steps(facts: Facts, watched: str) -> list[Step]:
@@ -91,7 +93,10 @@ def _of_alerts(facts: Facts) -> list[Step]:
         f"{newest['day']}). Label the images that help most, out of what `segpipe serve --keep` has kept; suggest "
         "prints what brings their labels back. Then train:"
     )
-    commands = ("segpipe suggest --config FILE --from kept/ --count 20 --output to_label", _RETRAIN)
+    commands = (
+        f"segpipe suggest --config FILE --from {facts.kept or 'kept/'} --count 20 --output to_label",
+        _RETRAIN,
+    )
     return [Step(text, commands, True)]
 
 

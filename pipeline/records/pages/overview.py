@@ -9,6 +9,7 @@ import json
 import logging
 import os
 import pathlib
+import shlex
 import urllib.parse
 import uuid
 from collections.abc import Sequence
@@ -30,6 +31,8 @@ from pipeline.records.runs import Run, log_name, own_runs, pushed_runs
 PAGE = "index.html"
 # What `segpipe monitor` leaves in the output folder.
 _ALERTS, _MONITOR_PAGE = os.path.join("monitor", "alerts.jsonl"), os.path.join("monitor", PAGE)
+# And `segpipe audit`.
+_AUDIT_PAGE = os.path.join("audit", PAGE)
 _LOG = logging.getLogger("segpipe.overview")
 _TEMPLATE_PATH = pathlib.Path(__file__).with_name("overview.html")
 # Of runs, spans and alerts, the newest are shown, and the others on request.
@@ -99,6 +102,7 @@ def render(config: Config, runs: Sequence[Run]) -> str:
         rolled_back=aside[-1] if aside and deployed is not None and aside[-1] > deployed else None,
         new_data=[span.name for span in spans if span.first is None],
         alerts=[alert for alert in alerts if deployed is not None and str(alert.get("version")) == str(deployed)],
+        kept=shlex.quote(config.monitor.kept) if config.monitor.kept else "",
     )
     pushing = by_version.get(deployed) if deployed is not None else None
     kinds = {run.run_id: _kind(run, deployed) for run in runs}
@@ -117,9 +121,8 @@ def render(config: Config, runs: Sequence[Run]) -> str:
         chart=_chart(config, runs, watched, kinds),
         changed=len({_images(run) for run in runs if run.metrics.get(watched) is not None}) > 1,
         alerts=list(reversed(alerts)),
-        monitor_page=urllib.parse.quote(_MONITOR_PAGE)
-        if exists(os.path.join(os.path.abspath(config.output), _MONITOR_PAGE))
-        else "",
+        monitor_page=_link(config, os.path.join(os.path.abspath(config.output), _MONITOR_PAGE)),
+        audit_page=_link(config, os.path.join(os.path.abspath(config.output), _AUDIT_PAGE)),
         spans=[
             {
                 "name": span.name,

@@ -227,6 +227,20 @@ def test_a_first_model_below_the_least_value_may_do(recorded, config):
     assert text.endswith("or, if mean IoU 0.3100 will do, lower gate.min.mean_iou.")
 
 
+def test_suggestions_are_taken_from_what_the_configuration_watches(facts):
+    alerts = [{"day": "2026-11-21", "what": "size 400 → 200", "p": 0.001}]
+    (_, (_, command, _)) = texts(facts, alerts=alerts, kept="'my kept'")[::-1]
+    assert command == "segpipe suggest --config FILE --from 'my kept' --count 20 --output to_label"
+
+
+def test_an_audit_is_linked(weeks, config, show):
+    audited = pathlib.Path(config.output, "audit", "index.html")
+    audited.parent.mkdir()
+    audited.write_text("<!DOCTYPE html><p>labels")
+    show().find_element(By.LINK_TEXT, "Labels that a model contradicts").click()
+    assert show().find_elements(By.LINK_TEXT, "Labels that a model contradicts")
+
+
 def test_an_alert_about_a_version_that_was_replaced_asks_for_nothing(weeks, config, show):
     alert(config, version=101)
     assert not [step for step in steps(show()) if "suggest" in step]
