@@ -209,7 +209,7 @@ def create_pipeline(config: Config, *, runs_here: bool = True, repeated_version:
         evaluation=evaluator.outputs["evaluation"],
         infra_blessing=serving_check.outputs["blessing"],
         pushed_model=pusher.outputs["pushed_model"],
-        configuration=config.model_dump(mode="json", exclude={"kubeflow"}),
+        configuration=config.model_dump(mode="json", exclude={"kubeflow", "monitor", "track"}),
         max_megabytes=config.report.max_megabytes,
     )
 

@@ -14,9 +14,9 @@ import numpy as np
 import tensorflow as tf
 
 from data import contract
-from data.base.errors import UserError
 from data.decoding.images import BadImageError, encode_png
 from data.label_map import LabelMap
+from data.records import first_value, read_features
 from models.auditing.contradiction import Contradiction, contradiction
 from models.auditing.judges import Judges
 
@@ -84,7 +84,7 @@ def audit(
     # The least of them first, to be replaced; the number tells equal ones apart.
     kept: list[tuple[float, int, Finding, Example]] = []
     for done, (split, path, name, features) in enumerate(_examples(files)):
-        image, mask = _value(features, contract.IMAGE), _value(features, contract.MASK)
+        image, mask = (first_value(features, key) for key in (contract.IMAGE, contract.MASK))
         try:
             label, (class_ids, confidence) = _label(mask), judges.segment(image, _group(split, name, features))
             found = contradiction(label, class_ids, confidence, len(judges.label_map))
@@ -109,23 +109,14 @@ def _examples(files: Mapping[str, Sequence[str]]) -> Iterator[tuple[str, str, st
     """Split, file, name and features of each example."""
     for split, paths in files.items():
         for path in paths:
-            try:
-                for record in tf.data.TFRecordDataset(path, contract.compression_type(path)):
-                    features = tf.train.Example.FromString(record.numpy()).features.feature
-                    image = _value(features, contract.IMAGE)
-                    yield split, path, contract.example_name(_value(features, contract.SOURCE_ID), image), features
-            except tf.errors.DataLossError:
-                raise UserError(f"{path} is damaged, perhaps not copied to its end; convert the data again") from None
-
-
-def _value(features: Any, name: str) -> bytes:
-    """A feature of bytes; empty if it is missing."""
-    return b"".join(features[name].bytes_list.value[:1])
+            for features in read_features(path):
+                image = first_value(features, contract.IMAGE)
+                yield split, path, contract.example_name(first_value(features, contract.SOURCE_ID), image), features
 
 
 def _group(split: str, name: str, features: Any) -> str | None:
     """What the fold of an image goes by; None of the test split, from which no network has learned."""
-    return None if split == "test" else _value(features, contract.GROUP).decode(errors="replace") or name
+    return None if split == "test" else first_value(features, contract.GROUP).decode(errors="replace") or name
 
 
 def _label(mask: bytes) -> np.ndarray:

@@ -18,8 +18,9 @@ import numpy as np
 
 from data.base.errors import UserError, one_line
 from data.base.files import join, read_bytes, write_text
-from data.contract import IMAGE, MASK, compression_type
+from data.contract import IMAGE, MASK
 from data.decoding.orientation import without_orientation
+from data.records import first_value, read_features
 from models.evaluation.metrics import class_totals, confusion_matrix, mean_iou
 from models.exports import FORMATS, SAVED_MODEL
 from models.exports.export_format import Maps
@@ -119,17 +120,14 @@ def read_examples(files: Iterable[str]) -> Iterator[tuple[bytes, bytes]]:
     """The encoded image and mask of each example in TFRecord files; images as they are stored, never turned.
 
     Raises:
-      UserError: if an example has none.
+      UserError: if an example has none, or a file is damaged.
     """
-    import tensorflow as tf  # Takes seconds, and who reads what was measured needs none of it.
-
     for path in files:
-        for record in tf.data.TFRecordDataset(path, compression_type(path)):
-            features = tf.train.Example.FromString(record.numpy()).features.feature
-            image, mask = (features[name].bytes_list.value[:1] for name in (IMAGE, MASK))
+        for features in read_features(path):
+            image, mask = (first_value(features, name) for name in (IMAGE, MASK))
             if not image or not mask:
                 raise UserError(f"{path} holds an example without {'a mask' if image else 'an image'}")
-            yield without_orientation(image[0]), mask[0]
+            yield without_orientation(image), mask
 
 
 def read_exports(model: str) -> dict[str, MeasuredExport]:

@@ -53,9 +53,9 @@ def compare(reference: Measured, now: Measured, class_names: Sequence[str]) -> l
     """
     found: list[Test] = []
     for name, before in reference.statistics.items():
-        if name not in now.statistics:
+        before, after = (values[np.isfinite(values)] for values in (before, now.statistics.get(name, np.zeros(0))))
+        if not (len(before) and len(after)):
             continue
-        after = now.statistics[name]
         # A test that rounds differently on two machines must not alert where all values are the same.
         p = float(scipy.stats.ks_2samp(_rounded(before), _rounded(after), method="asymp").pvalue)
         medians = float(np.median(before)), float(np.median(after))

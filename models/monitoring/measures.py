@@ -29,7 +29,7 @@ class Measured:
     """What was measured of n images.
 
     Attributes:
-      statistics: by name, one number for each image, [n].
+      statistics: by name, one number for each image, [n]; NaN where an image has none, as a gray one has no saturation.
       class_shares: of the predicted pixels at the model's size, [n, C].
       embeddings: [n, d]; d is 0 if the model's encoder cannot be had.
     """
@@ -97,9 +97,9 @@ class Measurer:
             if hashed[first][0] not in copies:
                 copies.add(hashed[second][0])
         rows = [row for index, row in enumerate(rows) if index not in copies]
-        names = rows[0][0] if rows else ()
+        names = dict.fromkeys(name for looks, _, _ in rows for name in looks)
         return Measured(
-            {name: np.array([looks[name] for looks, _, _ in rows]) for name in names},
+            {name: np.array([looks.get(name, np.nan) for looks, _, _ in rows]) for name in names},
             np.array([shares for _, shares, _ in rows]).reshape(-1, count),
             np.array([embedding for _, _, embedding in rows], np.float32).reshape(len(rows), -1 if rows else 0),
         )

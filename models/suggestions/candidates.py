@@ -19,6 +19,7 @@ from data.formats.volume.files import is_volume
 from data.label_map import LabelMap
 from data.listing.split_folders import placing
 from data.near_duplicates import perceptual_hash
+from data.records import read_features
 from models.embeddings import Embedder
 from models.inputs.settings import PreprocessingSettings
 from models.serving.inputs import holds_records, read_images
@@ -189,13 +190,15 @@ class Viewer:
         Args:
           paths: the files.
           progress: called with the number of images so far.
+
+        Raises:
+          UserError: if a file is damaged.
         """
         names: set[str] = set()
         hashes: list[int] = []
         number = 0
         for path in paths:
-            for record in tf.data.TFRecordDataset(path, contract.compression_type(path)):
-                features = tf.train.Example.FromString(record.numpy()).features.feature
+            for features in read_features(path):
                 for source_id in features[contract.SOURCE_ID].bytes_list.value[:1]:
                     names.add(plain_name(source_id.decode(errors="replace")))
                 for encoded in features[contract.IMAGE].bytes_list.value[:1]:

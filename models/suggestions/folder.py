@@ -6,6 +6,7 @@ import csv
 import dataclasses
 import os
 import shutil
+import tempfile
 from collections.abc import Mapping, Sequence
 
 from data.base.errors import UserError
@@ -18,6 +19,8 @@ from models.suggestions.candidates import Candidate, Place, images_at
 TABLE = "suggestions.csv"
 # A folder of this name makes `convert` put what is in it into the train split, and into no other.
 IMAGES = os.path.join("images", "train")
+# Bytes of a name; file systems take 255, with an end, and a number where names are the same.
+_LONGEST = 200
 _ENDS = {"jpeg": ".jpg", "png": ".png"}
 
 
@@ -37,7 +40,7 @@ class Suggestion:
 def write(
     model: LoadedModel, suggestions: Sequence[Suggestion], output: str, form: str, tolerance: float, max_pixels: int
 ) -> None:
-    """Writes a folder that appears at the end, whole or not at all; until then it is called `OUTPUT.partial`.
+    """Writes a folder that appears at the end, whole or not at all.
 
     Args:
       model: whose masks people correct.
@@ -51,10 +54,12 @@ def write(
       UserError: if it cannot be written, or an image is not there any more.
     """
     check_empty(output)
-    partial = f"{output.rstrip(os.sep)}.partial"
-    shutil.rmtree(partial, ignore_errors=True)
-    names = _names(suggestions)
+    output, names, partial = os.path.realpath(output), _names(suggestions), ""
     try:
+        parent, last = os.path.split(output)
+        os.makedirs(parent, exist_ok=True)
+        partial = tempfile.mkdtemp(prefix=f".{last}.", dir=parent)
+        os.chmod(partial, 0o755)  # Labeling tools may run as other users.
         os.makedirs(os.path.join(partial, IMAGES))
         _write_images(model, names, partial, form, tolerance, max_pixels)
         _arrange(partial, form)
@@ -74,7 +79,9 @@ def _names(suggestions: Sequence[Suggestion]) -> dict[Place, str]:
     taken: set[str] = set()
     for suggestion in suggestions:
         place = suggestion.candidate.place
-        number, wanted = 2, place.name.replace(os.sep, "_")
+        # A client's id may have any length.
+        wanted = place.name.replace(os.sep, "_").lstrip(".").encode()[:_LONGEST].decode(errors="ignore") or "image"
+        number = 2
         free = wanted
         while free.casefold() in taken:  # Some file systems know no case.
             number, free = number + 1, f"{wanted}_{number}"

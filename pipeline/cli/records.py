@@ -156,8 +156,8 @@ def report(config_path: str | None, overrides: tuple[str, ...], open_it: bool, r
 def open_overview(config_path: str | None, overrides: tuple[str, ...]) -> None:
     """Open the overview of a pipeline in the browser: what is deployed, how runs went, what to do next.
 
-    It is the file index.html in the output folder, which each run, retrain and rollback writes; with --config, it is
-    written anew first. Without, the one in output/ that was written last is opened.
+    It is the file index.html in the output folder, which runs, retrain, rollback, monitor and audit write; with
+    --config, it is written anew first. Without, the one in output/ that was written last is opened.
     """
     if config_path:
         from pipeline.config import load_config
@@ -173,7 +173,12 @@ def open_overview(config_path: str | None, overrides: tuple[str, ...]) -> None:
                 f"there is no overview {relative(path)}, as there is no run yet; start one with `segpipe run`"
             )
     else:
-        found = glob.glob(os.path.join("output", "*", "index.html"))
+        found = [
+            path
+            for folder in ("", "*")
+            for path in glob.glob(os.path.join("output", folder, "index.html"))
+            if os.path.basename(os.path.dirname(path)) not in ("monitor", "audit")
+        ]
         if not found:
             raise UserError("there is no overview in output/; name the configuration of the runs with --config")
         path = max(found, key=os.path.getmtime)

@@ -82,20 +82,37 @@ def write_days(folder: str, days: list[Day]) -> None:
 
 
 def read_alerts(folder: str) -> list[dict[str, Any]]:
-    """Alerts that were told already, oldest first: `day`, `version`, `what`, `p` and `images`."""
+    """Alerts, oldest first: `day`, `version`, `what`, `p`, `images`, and whether people were `told`."""
     path = join(folder, ALERTS)
-    lines = read_bytes(path).decode().splitlines() if exists(path) else []
-    return [json.loads(line) for line in lines]
+    found = []
+    for line in read_bytes(path).decode(errors="replace").splitlines() if exists(path) else ():
+        try:
+            alert = json.loads(line)
+            found.append({key: alert[key] for key in ("day", "version", "what", "p", "images", "told")})
+        except (ValueError, TypeError, KeyError):  # Somebody wrote in it; what is damaged is told again.
+            continue
+    return found
 
 
 def add_alerts(folder: str, days: list[Day]) -> list[Day]:
-    """Notes the alerts of days that were not noted yet, and returns these days."""
-    known = read_alerts(folder)
-    told = {(alert["day"], alert["version"]) for alert in known}
-    new = [day for day in days if day.alerts and day.key not in told]
-    if new:
-        _replace(join(folder, ALERTS), "".join(json.dumps(row) + "\n" for row in [*known, *map(alert_of, new)]))
+    """Notes the alerts of days that were not noted yet, and returns the days of which nobody was told."""
+    rows = {(alert["day"], alert["version"]): alert for alert in read_alerts(folder)}
+    new = [day for day in days if day.alerts and not rows.get(day.key, {}).get("told")]
+    noted = [{**alert_of(day), "told": False} for day in new if day.key not in rows]
+    if noted:
+        _write_alerts(folder, [*rows.values(), *noted])
     return new
+
+
+def mark_told(folder: str, days: list[Day]) -> None:
+    """Notes that people were told of days."""
+    told = {day.key for day in days}
+    rows = read_alerts(folder)
+    _write_alerts(folder, [{**row, "told": row["told"] or (row["day"], row["version"]) in told} for row in rows])
+
+
+def _write_alerts(folder: str, rows: list[dict[str, Any]]) -> None:
+    _replace(join(folder, ALERTS), "".join(json.dumps(row) + "\n" for row in rows))
 
 
 def alert_of(day: Day) -> dict[str, Any]:

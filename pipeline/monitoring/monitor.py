@@ -81,8 +81,11 @@ def watch(config: Config, kept: str, log: Callable[[str], None] = lambda line: N
         for day, of_day in paths.items():
             images, count = watcher.images_of(of_day)
             before = known.get((day, version))
-            if count and (before is None or before.kept != count or before.level != config.monitor.level):
+            # Servers delete images of a day that was judged, which must not be judged again by those that are left.
+            if count and (before is None or count > before.kept):
                 known[day, version] = watcher.judge(day, images, count)
+            elif before:
+                known[day, version] = dataclasses.replace(before, level=config.monitor.level)
         days = [known[key] for key in sorted(known)]
         write_days(folder, days)
         new = add_alerts(folder, [day for day in days if day.version == version])

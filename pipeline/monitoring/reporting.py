@@ -6,7 +6,7 @@ import os
 
 from data.base.files import write_text
 from pipeline.config import Config
-from pipeline.monitoring.days import PAGE, alert_of, folder_of
+from pipeline.monitoring.days import PAGE, alert_of, folder_of, mark_told
 from pipeline.monitoring.metrics import write_metrics
 from pipeline.monitoring.monitor import Watched
 from pipeline.monitoring.page import render
@@ -32,4 +32,7 @@ def report(config: Config, found: Watched) -> list[str]:
     alerts = [alert_of(day) for day in found.new]
     reasons = [f"{alert['day']}: {alert['what']}" for alert in alerts]
     state = {"pipeline": config.name, "state": "drift", "deployed_version": found.version}
-    return notify(config.notify, {**state, "alerts": alerts, "reasons": reasons, "page": page})
+    problems = notify(config.notify, {**state, "alerts": alerts, "reasons": reasons, "page": page})
+    if not problems:  # Else the next call tries again.
+        mark_told(folder, found.new)
+    return problems

@@ -74,15 +74,19 @@ class Loop:
 
     def serve_a_day(self, names, days_ago):
         """Serves photographs, and calls the day that they were kept on by an earlier date."""
+        before = set(self.kept.iterdir()) if self.kept.exists() else set()
         server = Server(self.serving, "--keep", str(self.kept), "--keep-share", "1")
         for name in names:
             status, headers, _ = server.predict(self.pets.photograph(name))
             assert status == 200
             self.name_of[headers["X-Request-Id"]] = name
         assert server.stop() == 0
-        today = max(self.kept.iterdir())
-        day = datetime.date.fromisoformat(today.name) - datetime.timedelta(days_ago)
-        today.rename(self.kept / day.isoformat())
+        day = datetime.date.today() - datetime.timedelta(days_ago)
+        for folder in set(self.kept.iterdir()) - before:
+            for path in folder.iterdir():
+                (self.kept / day.isoformat()).mkdir(exist_ok=True)
+                path.rename(self.kept / day.isoformat() / path.name)
+            folder.rmdir()
 
     def measure(self, version, names):
         """Mean IoU of a version on photographs, at their own size."""

@@ -235,11 +235,15 @@ class Keeper:
         files = []
         for day in kept_days(self._folder):
             folder, is_over = os.path.join(self._folder, day), day < _first_day(self._days)
-            for entry in os.scandir(folder):
+            try:
+                entries = list(os.scandir(folder))
+            except FileNotFoundError:  # Another server, or a person, was faster.
+                continue
+            for entry in entries:
                 is_partial = entry.name.endswith(_PARTIAL)
                 if not (is_partial or entry.name.endswith(SUFFIX)):
                     continue
-                with contextlib.suppress(FileNotFoundError):  # Another server was faster.
+                with contextlib.suppress(FileNotFoundError):  # Likewise.
                     status = entry.stat()
                     if is_over or (is_partial and time.time() - status.st_mtime > _ABANDONED_SECONDS):
                         os.remove(entry.path)

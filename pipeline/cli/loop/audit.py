@@ -85,7 +85,8 @@ def audit(config_path: str, overrides: tuple[str, ...], top: int, folder: str | 
     with progress.of(None):
         found = run_audit(judges, files, top, progress.done)
     if not found.findings:
-        raise UserError(f"no label in {config.data.input} can be judged: {found.unusable[0][1]}")
+        reason = found.unusable[0][1] if found.unusable else "it holds no example"
+        raise UserError(f"no label in {config.data.input} can be judged: {reason}")
     folder = folder or join(config.output, "audit")
     # What a person has chosen must not come back with the next conversion.
     chosen = join(folder, _EXCLUSIONS)

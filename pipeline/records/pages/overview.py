@@ -31,6 +31,7 @@ from pipeline.records.runs import Run, log_name, own_runs, pushed_runs
 PAGE = "index.html"
 # What `segpipe monitor` leaves in the output folder.
 _ALERTS, _MONITOR_PAGE = os.path.join("monitor", "alerts.jsonl"), os.path.join("monitor", PAGE)
+_DAYS = os.path.join("monitor", "days.json")
 # And `segpipe audit`.
 _AUDIT_PAGE = os.path.join("audit", PAGE)
 _LOG = logging.getLogger("segpipe.overview")
@@ -101,7 +102,7 @@ def render(config: Config, runs: Sequence[Run]) -> str:
         deployed=deployed,
         rolled_back=aside[-1] if aside and deployed is not None and aside[-1] > deployed else None,
         new_data=[span.name for span in spans if span.first is None],
-        alerts=[alert for alert in alerts if deployed is not None and str(alert.get("version")) == str(deployed)],
+        alerts=[alert for alert in alerts if alert["version"] == deployed and alert["day"] == _newest_day(config)],
         kept=shlex.quote(config.monitor.kept) if config.monitor.kept else "",
     )
     pushing = by_version.get(deployed) if deployed is not None else None
@@ -233,6 +234,14 @@ def _alerts(config: Config) -> list[dict[str, Any]]:
             words = ", ".join(map(str, what)) if isinstance(what, list) else str(what)
             found.append({"day": "", "version": "", "p": None, **values, "what": words})
     return found
+
+
+def _newest_day(config: Config) -> str | None:
+    """The last day that the monitor judged; None if that cannot be read."""
+    path = os.path.join(os.path.abspath(config.output), _DAYS)
+    with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
+        return max((day["day"] for day in json.loads(read_bytes(path)) if day["tests"]), default=None)
+    return None
 
 
 def _spans(config: Config, runs: Sequence[Run]) -> list[Span]:

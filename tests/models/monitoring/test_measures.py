@@ -8,6 +8,7 @@ from PIL import Image, ImageFilter
 
 from data.decoding.arrays import encode_array
 from data.decoding.images import encode_png
+from models.monitoring.comparison import compare
 from models.monitoring.measures import CONFIDENCE, Measurer, _looks
 
 
@@ -54,6 +55,17 @@ def test_gray_plain_and_deep_images_are_measured():
     assert (plain["brightness"], plain["contrast"], plain["sharpness"]) == (1, 0, 0)
     deep = _looks(np.full([20, 20, 5], 2**15, np.uint16), np.zeros([20, 20, 3], np.uint8))
     assert deep["brightness"] == pytest.approx(0.5, abs=1e-4)
+
+
+@pytest.mark.parametrize("order", [1, -1])
+def test_gray_images_among_others_count_where_they_can(measurer, order):
+    gray, color = encode_png(scene(3)[..., 0]), [encode_png(scene(index)) for index in range(2)]
+    found = measurer.measure([gray, *color][::order])
+    assert np.isfinite(found.statistics["brightness"]).sum() == 3
+    assert np.isfinite(found.statistics["saturation"]).sum() == 2
+    tests = {test.name: test for test in compare(found, found, measurer.class_names)}
+    assert tests["saturation"].p == tests["brightness"].p == 1
+    assert np.isfinite(tests["saturation"].before)
 
 
 def test_the_model_says_what_it_sees(measurer):

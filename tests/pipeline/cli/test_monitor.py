@@ -127,6 +127,7 @@ def test_a_change_is_told_once_with_what_changed(after_weeks):
     assert alert["p"] < 0.01
     assert "brightness 0." in alert["what"]
     (told,) = team.told()
+    assert alert.pop("told")
     assert (told["state"], told["pipeline"], told["alerts"]) == ("drift", "cats", [alert])
     # It is still on, but nobody is told again.
     again = team.monitor("--json")
@@ -134,6 +135,26 @@ def test_a_change_is_told_once_with_what_changed(after_weeks):
     found = json.loads(again.stdout[again.stdout.index("{") :])
     assert (found["alert"], found["alerts"], found["version"]) == (True, [], 3)
     assert [len(day["tests"]) > 0 for day in found["days"]] == [True] * 4 + [False]
+    assert len(team.told()) == 1
+
+
+def test_whom_nobody_could_reach_is_told_by_the_next_call(team):
+    team.configuration["notify"] = {"command": [sys.executable, "-c", "exit(1)"]}
+    keep(team.kept, 0, usual(3, gain=1.25))
+    keep(team.kept, 1, usual(1))
+    keep(team.kept, 0, usual(2, gain=1.25), name="1")
+    first = team.monitor()
+    assert "Notification failed" in first.output
+    assert first.return_value == 3
+    # What a server deletes of a day does not change what was found.
+    (team.kept / "2026-11-02" / f"1{SUFFIX}").unlink()
+    team.configuration["notify"] = {"command": [sys.executable, "-c", WRITE, str(team.folder / "told.jsonl")]}
+    with (team.monitor_folder / "alerts.jsonl").open("a") as file:
+        file.write("half a li")
+    assert team.monitor().return_value == 3
+    ((alert,),) = [told["alerts"] for told in team.told()]
+    assert (alert["day"], alert["images"]) == ("2026-11-02", 80)
+    assert team.monitor().return_value == 0
     assert len(team.told()) == 1
 
 

@@ -186,9 +186,10 @@ def test_a_server_that_is_killed_leaves_complete_files(model, tmp_path):
     server = Server(pathlib.Path(model.folder).parent, "--keep", str(folder), "--keep-share", "1")
     for _ in range(5):  # 160 images: files of 32.
         assert server.predict(*[BRIGHT] * 32)[0] == 200
+    wait_until(lambda: any(kept_days(str(folder)).values()))
     server.process.send_signal(signal.SIGKILL)
     server.process.wait(SECONDS)
-    paths = kept_days(str(folder))[today()]
+    paths = [path for of_day in kept_days(str(folder)).values() for path in of_day]
     assert paths
     for path in paths:
         assert sum(1 for _ in read_kept(path)) == 32

@@ -194,7 +194,7 @@ def test_neither_copies_nor_labeled_images_nor_broken_ones_are_suggested(deploye
     assert "left out: 1 (it looks like an image that is labeled already)" in printed
     assert "left out: 1 (it looks like another one that is suggested)" in printed
     assert "broken.png is left out: " in printed
-    assert not (tmp_path / "out.partial").exists()
+    assert not list(tmp_path.glob(".out*"))
 
 
 def test_labels_that_somebody_made_are_not_written_over(deployed, tmp_path):

@@ -67,6 +67,7 @@ def alert(config, day="2026-11-21", version=102):
     folder.mkdir()
     values = {"day": day, "version": version, "what": ["brightness: 0.42 → 0.61", "confidence: 0.93 → 0.71"], "p": 3e-9}
     (folder / "alerts.jsonl").write_text(f"{json.dumps(values)}\nhalf a li")
+    (folder / "days.json").write_text(json.dumps([{"day": day, "version": version, "tests": [{"name": "size"}]}]))
     (folder / "index.html").write_text("<!DOCTYPE html><p>all days")
 
 
@@ -243,6 +244,16 @@ def test_an_audit_is_linked(weeks, config, show):
 
 def test_an_alert_about_a_version_that_was_replaced_asks_for_nothing(weeks, config, show):
     alert(config, version=101)
+    assert not [step for step in steps(show()) if "suggest" in step]
+
+
+def test_a_day_after_it_without_an_alert_asks_for_nothing(weeks, config, show):
+    alert(config)
+    path = pathlib.Path(config.output, "monitor", "days.json")
+    days = json.loads(path.read_text())
+    path.write_text(json.dumps([*days, {**days[0], "day": "2026-11-22"}]))
+    assert not [step for step in steps(show()) if "suggest" in step]
+    path.write_text("half a fi")
     assert not [step for step in steps(show()) if "suggest" in step]
 
 
