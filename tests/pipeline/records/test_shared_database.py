@@ -181,11 +181,12 @@ def test_a_run_knows_the_version_that_it_repeats(config, recorder):
 
 def test_an_unchanged_retrain_after_a_rollback_says_how_to_go_back(config, recorder, monkeypatch):
     monkeypatch.setattr(logging.getLogger(), "handlers", [])
-    recorder.run("1", 1)
-    recorder.run("2", 2)
+    first, second = "2026-11-26T03:00:00.100000", "2026-11-27T03:00:00.100000"
+    recorder.run(first, 1)
+    recorder.run(second, 2)
     arguments = ["--config", written(config)]
     output = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output
-    assert output.splitlines() == ["Nothing has changed since run 2 (pushed); nothing was trained."]
+    assert output.splitlines() == [f"Nothing has changed since run {second} (pushed); nothing was trained."]
     assert CliRunner().invoke(rollback, arguments, catch_exceptions=False).exit_code == 0
     *_, where, command = CliRunner().invoke(retrain, arguments, catch_exceptions=False).output.splitlines()
     assert f"was rolled back, to {config.push_destination}/.rolled-back/2; version 1 is deployed now." in where
