@@ -223,17 +223,16 @@ def read_images(path: str, name: str) -> Iterator[tuple[str, bytes]]:
         try:
             features = tf.train.Example.FromString(record.numpy()).features.feature
             names = features[contract.SOURCE_ID].bytes_list.value
-            contents, masks = (features[key].bytes_list.value for key in (contract.IMAGE, contract.MASK))
+            contents = features[contract.IMAGE].bytes_list.value
         except DecodeError:
-            names, contents, masks = [], [], []
+            names, contents = [], []
         if names and names[0]:
             # So that it can leave neither the folder nor the line on the terminal.
             record_name = _NO_NAME.sub("_", names[0].decode(errors="replace"))
         else:
             record_name = f"{name.partition('.tfrecord')[0]}_{index:05d}"
-        content = contents[0] if contents else b""
-        # A mask belongs to its image as that is stored, so nothing turns it.
-        yield record_name, without_orientation(content) if masks else content
+        # Masks in TFRecords belong to the images as they are stored, so nothing turns these.
+        yield record_name, without_orientation(contents[0]) if contents else b""
     if index < 0:
         raise BadImageError("it holds no examples")
 

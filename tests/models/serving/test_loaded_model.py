@@ -97,7 +97,7 @@ def test_a_damaged_image_is_told_by_bands(tiled):
 def test_a_model_of_an_earlier_release_refuses_16_bits_in_the_same_words():
     refusal = "the image has 16 bits per channel, and the model knows no range to scale them by"
     error = tf.errors.InvalidArgumentError(None, None, f"assertion failed: [{refusal}] [[node Assert]]")
-    assert str(loaded_model._cannot_be_decoded(error)).endswith("learned from images of 8; send it in 8 bits")
+    assert str(loaded_model.cannot_be_decoded(error)).endswith("learned from images of 8; send it in 8 bits")
 
 
 @pytest.mark.parametrize("size", [(20, 30), (3, 500), (7, 7), (33, 17), (101, 211)])

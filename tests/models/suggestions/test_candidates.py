@@ -1,4 +1,3 @@
-import io
 
 import numpy as np
 import pytest
@@ -78,24 +77,6 @@ def test_one_image_that_the_model_cannot_take_takes_no_other_with_it(viewer, tmp
     )
     assert [one.place.name for one in found] == ["0", "2"]
     assert [(place.name, reason) for place, reason in left_out] == [("1", "broken")]
-
-
-@pytest.mark.parametrize(("has_mask", "size"), [(False, (30, 50)), (True, (50, 30))])
-def test_what_a_camera_sent_is_turned_upright_and_what_has_a_mask_stays(tmp_path, has_mask, size):
-    """Height and width of an image that EXIF turns by 90 degrees."""
-    buffer, exif = io.BytesIO(), Image.Exif()
-    exif[0x112] = 6
-    Image.fromarray(np.random.default_rng(0).integers(0, 256, [50, 30, 3]).astype(np.uint8)).save(
-        buffer, "JPEG", exif=exif
-    )
-    example = tf.train.Example()
-    example.features.feature[contract.IMAGE].bytes_list.value.append(buffer.getvalue())
-    if has_mask:
-        example.features.feature[contract.MASK].bytes_list.value.append(encode_png(np.zeros([50, 30], np.uint8)))
-    with tf.io.TFRecordWriter(str(tmp_path / "a.tfrecord")) as writer:
-        writer.write(example.SerializeToString())
-    ((_, image),) = images_at({str(tmp_path / "a.tfrecord"): "a"}, 100_000)
-    assert (image.height, image.width) == size
 
 
 def test_labeled_images_are_known_by_name_and_by_looks(viewer, tmp_path):
