@@ -159,7 +159,7 @@ def test_days_that_are_over_are_deleted_and_nothing_that_is_not_ours(model, tmp_
     (tmp_path / "2020-01-01.txt").write_text("mine")
     monkeypatch.setattr("models.serving.traffic.keeping._EXPIRE_SECONDS", 0.0)
     keeper = Keeper(str(tmp_path), 1, 2, 10)
-    wait_until(lambda: len(kept(tmp_path)) == 2 and not (tmp_path / today(2)).exists())
+    wait_until(lambda: sum(map(len, kept_days(str(tmp_path)).values())) == 2 and not (tmp_path / today(2)).exists())
     # Also while it runs and no request comes.
     (tmp_path / today(1)).rename(tmp_path / today(2))
     wait_until(lambda: not (tmp_path / today(2)).exists())
