@@ -8,6 +8,7 @@ import hashlib
 import os
 import random
 from collections.abc import Callable, Iterable, Iterator
+from typing import Any
 
 import numpy as np
 
@@ -198,9 +199,9 @@ def _drawn(images: Iterable[bytes], most: int) -> list[bytes]:
 
 
 def _write(path: str, found: Measured) -> None:
+    arrays: dict[str, Any] = {f"statistic {name}": values for name, values in found.statistics.items()}
     with open(f"{path}.unfinished", "wb") as file:
-        np.savez(file, class_shares=found.class_shares, embeddings=found.embeddings,
-                 **{f"statistic {name}": values for name, values in found.statistics.items()})  # fmt: skip
+        np.savez(file, class_shares=found.class_shares, embeddings=found.embeddings, **arrays)
     os.replace(f"{path}.unfinished", path)
 
 
