@@ -50,7 +50,7 @@ def test_every_command_explains_itself(segpipe, command):
         (["runs", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"], "no run yet"),
         (
             ["open", "--config", "configs/brain_mri.yaml", "--set", "output=nowhere"],
-            "no run yet, so there is no nowhere",
+            "there is no overview nowhere/index.html, as there is no run yet",
         ),
         (["convert", "--format", "oxford-pets", "only_one"], "Missing argument 'DEST'"),
         (["convert", "--format", "mask-folder", "--classes", "x", "a", "b"], "two classes"),
