@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import fnmatch
 import os
 import shutil
 import tempfile
@@ -14,11 +15,10 @@ from data.decoding.errors import BadImageError
 from data.writing import AnnotatedImage
 from data.writing.folders import annotation_folders, check_empty, folder_of
 from models.serving.loaded_model import LoadedModel
+from models.suggestions import IMAGES, PLACES
 from models.suggestions.candidates import Candidate, Place, images_at
 
 TABLE = "suggestions.csv"
-# A folder of this name makes `convert` put what is in it into the train split, and into no other.
-IMAGES = os.path.join("images", "train")
 # Bytes of a name; file systems take 255, with an end, and a number where names are the same.
 _LONGEST = 200
 _ENDS = {"jpeg": ".jpg", "png": ".png"}
@@ -114,15 +114,10 @@ def _arrange(folder: str, form: str) -> None:
     """Moves annotations, and lists of the labels, to where the tool and `convert` look for them."""
     written = folder_of(folder, form)
     for name in os.listdir(written):
-        if form == "yolo":
-            place = ""
-        elif form == "labelme" and name.endswith(".json"):
-            place = IMAGES
-        elif name in ("labels.txt", "label_config.xml"):
-            place = "images"
-        else:
-            continue
-        os.rename(os.path.join(written, name), os.path.join(folder, place, name))
+        for pattern, place in PLACES.get(form, {}).items():
+            if fnmatch.fnmatchcase(name, pattern):
+                os.rename(os.path.join(written, name), os.path.join(folder, place, name))
+                break
     if not os.listdir(written):
         os.rmdir(written)
 

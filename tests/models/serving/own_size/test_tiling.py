@@ -102,7 +102,7 @@ print(peak() - before)
 """
 
 
-@pytest.mark.one_line
+@pytest.mark.nightly
 def test_memory_is_bounded_by_a_row_of_tiles():
     """Twelve million pixels more: of 21 classes in float32 they are 1,008 MB; image and result of them are 96 MB.
 
