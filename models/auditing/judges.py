@@ -10,13 +10,13 @@ import tensorflow as tf
 
 from data.base.errors import UserError, one_line
 from data.base.files import join
-from data.decoding.images import BadImageError
 from data.decoding.orientation import without_orientation
 from data.label_map import LabelMap
 from data.splits import fold_of
 from models.ensemble.average import average
 from models.inputs import arrays, preprocessing
 from models.inputs.settings import PreprocessingSettings
+from models.serving.loaded_model import UNDECODABLE, cannot_be_decoded
 from models.serving.own_size import resizing, tiling
 from models.serving.signatures import CLASS_IDS, CONFIDENCE, FACTS_PATH, SERVING, load, read_facts
 from models.training.warm_start import load_network
@@ -73,8 +73,8 @@ class Judges:
             else:
                 outputs = self._saved.signatures[SERVING["original"]](image[tf.newaxis])
                 found = (outputs[CLASS_IDS][0], outputs[CONFIDENCE][0])
-        except (tf.errors.InvalidArgumentError, tf.errors.DataLossError):
-            raise BadImageError("the image cannot be decoded") from None
+        except UNDECODABLE as error:
+            raise cannot_be_decoded(error) from None
         class_ids, confidence = (values.numpy() for values in found)
         return class_ids, confidence
 
