@@ -201,7 +201,7 @@ def _convolve(
     """
     import keras
 
-    from models.layers.blocks import BATCH_NORMALIZATION
+    from models.layers.normalization import BatchNormalization
 
     options: dict[str, Any] = {"strides": stride, "padding": "same", "use_bias": False, "name": name, "dtype": dtype}
     if filters:
@@ -211,10 +211,7 @@ def _convolve(
             kernel, dilation_rate=dilation, depthwise_initializer="he_normal", **options
         )
         maps = depthwise(maps)
-    normalize = keras.layers.BatchNormalization(
-        epsilon=_NORMALIZATION_EPSILON, **BATCH_NORMALIZATION, name=f"{name}_normalization", dtype=dtype
-    )
-    maps = normalize(maps)
+    maps = BatchNormalization(epsilon=_NORMALIZATION_EPSILON, name=f"{name}_normalization", dtype=dtype)(maps)
     return keras.layers.ReLU(6.0, name=f"{name}_relu", dtype=dtype)(maps) if activates else maps
 
 

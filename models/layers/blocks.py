@@ -7,18 +7,14 @@ from typing import Any
 import keras
 
 from models.layers.atrous import AtrousConv2D
+from models.layers.normalization import BatchNormalization
 from models.layers.options import Normalization
 from models.layers.sizes import fit_size
-
-# Keras' default momentum of 0.99 leaves the moving statistics behind on runs of a few hundred steps. segpipe's training
-# loop raises it from step to step (`models.training.learning_rates`); this is for models that are trained without it.
-# Synchronized, so that several replicas compute what one would; with one replica it makes no difference.
-BATCH_NORMALIZATION: dict[str, Any] = {"momentum": 0.9, "synchronized": True}
 
 
 def _normalization_layer(kind: Normalization, filters: int, **kwargs: Any) -> keras.layers.Layer | None:
     if kind == "batch":
-        return keras.layers.BatchNormalization(**BATCH_NORMALIZATION, **kwargs)
+        return BatchNormalization(**kwargs)
     if kind == "group":
         groups = next(count for count in (8, 4, 2, 1) if filters % count == 0)
         return keras.layers.GroupNormalization(groups, **kwargs)
@@ -51,7 +47,7 @@ def convolve(
         name=name,
         dtype=dtype,
     )(inputs)
-    outputs = keras.layers.BatchNormalization(**BATCH_NORMALIZATION, name=f"{name}_normalization", dtype=dtype)(outputs)
+    outputs = BatchNormalization(name=f"{name}_normalization", dtype=dtype)(outputs)
     return keras.layers.ReLU(name=f"{name}_relu", dtype=dtype)(outputs)
 
 
@@ -93,7 +89,7 @@ class ConvolutionBlock(keras.layers.Layer):
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         outputs = inputs
         for layer in self._layers_in_order:
-            if isinstance(layer, keras.layers.BatchNormalization | keras.layers.SpatialDropout2D):
+            if isinstance(layer, BatchNormalization | keras.layers.SpatialDropout2D):
                 outputs = layer(outputs, training=training)
             else:
                 outputs = layer(outputs)

@@ -72,14 +72,15 @@ class KerasEncoder(EnlargingEncoder):
         """
         import keras
 
-        from models.layers.blocks import BATCH_NORMALIZATION
+        from models.layers.normalization import BatchNormalization
 
         def clone(layer: keras.layers.Layer) -> keras.layers.Layer:
             config = layer.get_config()
             if isinstance(layer, keras.layers.Layer):  # Others are additions and the like.
                 config |= {"dtype": dtype, **(self.dilated(layer) if dilate else {})}
             if isinstance(layer, keras.layers.BatchNormalization):
-                config |= BATCH_NORMALIZATION
+                ours = ("momentum", "synchronized")
+                return BatchNormalization(**{key: value for key, value in config.items() if key not in ours})
             if isinstance(layer, keras.layers.Conv2D) and layer.groups == layer.filters > 1:
                 # The same convolution; of groups TensorFlow has no kernel for CPUs, and Keras would let XLA compile it.
                 kept = ("kernel_size", "padding", "use_bias", "name", "dtype")
