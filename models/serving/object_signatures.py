@@ -111,7 +111,7 @@ class ObjectServingModule(ServingModule):
 
     @property
     def _input_size(self) -> tuple[int, int]:
-        return self.model.input_shape[1:3]
+        return self.input_shape[1:3]
 
     def _found_in_each(self, batch: Any, found_in: Any) -> dict[str, tf.Tensor]:
         def one(item: Any) -> dict[str, tf.RaggedTensor | tf.Tensor]:
@@ -216,7 +216,7 @@ class ObjectServingModule(ServingModule):
 
     def _maps_of(self, transformed: dict[str, tf.Tensor]) -> tf.Tensor:
         """[h, w, C + 3] of the only image in a batch, at its own size: probabilities and the maps of objects."""
-        _, height, width, _ = self.model.input_shape
+        _, height, width, _ = self.input_shape
         whole = self._whole_image(transformed)
         return tiling.blend(self.logits, self._num_classes, OBJECT_MAPS, *whole, (height, width))
 
@@ -224,7 +224,7 @@ class ObjectServingModule(ServingModule):
         """The same maps of an image of a size, [2], with neither things nor peaks in the padding around it."""
         if self._resize != "pad":
             return maps
-        _, height, width, _ = self.model.input_shape
+        _, height, width, _ = self.input_shape
         top, left, inner_height, inner_width = preprocessing.placement(size[0], size[1], height, width, self._resize)
         margins = [[top, height - top - inner_height], [left, width - left - inner_width], [0, 0]]
         inside = tf.pad(tf.ones([inner_height, inner_width, 1], tf.int32), margins) == 1

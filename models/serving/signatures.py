@@ -67,7 +67,8 @@ class ServingModule(tf.Module):
         pixel_type: str = "uint8",
     ):
         super().__init__()
-        self.model = model
+        # Not the model itself: with its layers in it, a SavedModel takes long to write and to load.
+        self.input_shape = model.input_shape
         self._resize, self._num_classes = resize, num_classes or model.output_shape[-1]
         self._pixel_type = tf.as_dtype(pixel_type)
         # In Keras' order, so that another training can read them.
@@ -133,13 +134,13 @@ class ServingModule(tf.Module):
 
         image = tf.TensorSpec([], tf.string)
         self.begin_bands = tf.function(begin, input_signature=[image], autograph=False)
-        logits = tf.TensorSpec([*self.model.input_shape[1:3], self._num_classes], tf.float32)
+        logits = tf.TensorSpec([*self.input_shape[1:3], self._num_classes], tf.float32)
         self.begin_resized_bands = tf.function(begin_resized, input_signature=[image, logits], autograph=False)
         number, wide = tf.TensorSpec([], tf.int32), tf.TensorSpec([None, None, self._num_classes], tf.float32)
         self.next_band = tf.function(band, input_signature=[wide, number, number], autograph=False)
 
     def _export_bands_of_tiles(self) -> None:
-        _, height, width, channels = self.model.input_shape
+        _, height, width, channels = self.input_shape
         tiles = tiling.Tiling(self.logits, self._num_classes, (height, width))
 
         def begin(image_bytes: tf.Tensor) -> tuple[tf.Tensor, ...]:
@@ -280,13 +281,13 @@ class ServingModule(tf.Module):
 
     def _predict_by_tiles(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor]:
         """[h, w] class ids and confidence for the only image in a batch."""
-        _, height, width, _ = self.model.input_shape
+        _, height, width, _ = self.input_shape
         whole = self._whole_image(transformed)
         return tiling.segment(self.logits, self._num_classes, *whole, (height, width))
 
     def _whole_image(self, transformed: dict[str, tf.Tensor]) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         """[h, w, channels] pixels, mean and scale of the only image in a batch that is not resized."""
-        serialized, channels = transformed[preprocessing.PIXELS][0], self.model.input_shape[-1]
+        serialized, channels = transformed[preprocessing.PIXELS][0], self.input_shape[-1]
         pixels = preprocessing.pixels_of(serialized, channels, self._pixel_type)
         return pixels, transformed[preprocessing.MEAN], transformed[preprocessing.SCALE]
 
