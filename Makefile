@@ -2,7 +2,7 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
-BENCHMARKS := ingest coco transform stored_bytes input_pipeline train_step evaluate fixed_cost memory workers serve predict
+BENCHMARKS := ingest coco transform stored_bytes input_pipeline train_step step evaluate fixed_cost memory workers serve predict
 
 .PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
 	test-fuzz nightly audit bench clean

@@ -1,9 +1,14 @@
-"""The trainer's batches, from decoded images in memory and with augmentation, against the bare training step.
+"""The trainer's batches, augmented, from decoded images in memory, against the bare training step.
 
-`decoding_images_per_s` is what comes before, once, or all the time with `train.cache: none`.
+Beside it, the same from decoded images on disk, and from images that are decoded for each batch (`train.cache: disk`
+and `none`); from memory on one core alone, which says how many cores an accelerator needs; and the decoding that comes
+first with `memory` and `disk`.
 """
 
+import os
+import tempfile
 import time
+from typing import Any
 
 from common import arguments, dataset, in_fresh_process, ingested, num_classes, report, run_pipeline
 from reference import training_step_rate
@@ -20,26 +25,37 @@ def main() -> None:
     data = dataset(train=sizes.images)
     with ingested(data) as output:
         run_pipeline(output, data, "Transform", **sections)
-        first, later = in_fresh_process(_rates, output, sections, sizes.images, sizes.epochs)
+        decoding, memory = in_fresh_process(_rates, output, sections, sizes.images, sizes.epochs, "memory")
+        _, one_core = in_fresh_process(_rates, output, sections, sizes.images, sizes.epochs, "memory", 1)
+        _, disk = in_fresh_process(_rates, output, sections, sizes.images, sizes.epochs, "disk")
+        # Decoding takes its time.
+        _, undecoded = in_fresh_process(_rates, output, sections, sizes.images, max(1, sizes.epochs // 4), "none")
     reference = in_fresh_process(training_step_rate, {**sections, "label_map": []}, num_classes(data), sizes.steps)
     report(
         "input_pipeline",
-        later,
+        memory,
         "images/s",
         "the bare training step on one batch in memory",
         reference,
         **vars(sizes),
-        decoding_images_per_s=first,
+        one_core_images_per_s=one_core,
+        disk_images_per_s=disk,
+        undecoded_images_per_s=undecoded,
+        decoding_images_per_s=decoding,
     )
 
 
-def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple[float, float]:
+def _rates(
+    output: str, sections: dict, num_examples: int, epochs: int, cache: str, cores: int = 0
+) -> tuple[float, float]:
+    """Images a second: of what comes before the first batch, and of batches."""
+    if cores:
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:cores])
     import pathlib
 
     import tensorflow_transform as tft
 
     from models.inputs import input_pipeline
-    from models.inputs.order import TrainingOrder
     from models.inputs.settings import PreprocessingSettings
     from models.training.settings import TrainSettings
 
@@ -49,10 +65,20 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
     transform = tft.TFTransformOutput(str(graph)).transform_features_layer()
     settings = TrainSettings.model_validate(sections["train"])
     shape = PreprocessingSettings.model_validate(sections["preprocessing"])
-    started = time.monotonic()
-    decoded = input_pipeline.DecodedExamples([str(examples / "Split-train" / "*")], transform, shape, num_examples, "")
-    decoding = num_examples / (time.monotonic() - started)
-    order = TrainingOrder(num_examples, settings.batch_size, settings.seed)
+    pattern = str(examples / "Split-train" / "*")
+    with tempfile.TemporaryDirectory(dir=output) as scratch:
+        place = {"memory": "", "disk": scratch, "none": None}[cache]
+        started = time.monotonic()
+        decoded = input_pipeline.DecodedExamples([pattern], transform, shape, num_examples, place)
+        decoding = num_examples / (time.monotonic() - started)
+        return decoding, _batch_rate(decoded, settings, epochs)
+
+
+def _batch_rate(decoded: Any, settings: Any, epochs: int) -> float:
+    from models.inputs import input_pipeline
+    from models.inputs.order import TrainingOrder
+
+    order = TrainingOrder(decoded.count, settings.batch_size, settings.seed)
     batches = iter(input_pipeline.training_batches(decoded, order, settings, 0))
     for _ in range(order.steps_per_epoch):
         next(batches)
@@ -60,7 +86,7 @@ def _rates(output: str, sections: dict, num_examples: int, epochs: int) -> tuple
     started = time.monotonic()
     for _ in range(steps):
         next(batches)
-    return decoding, steps * settings.batch_size / (time.monotonic() - started)
+    return steps * settings.batch_size / (time.monotonic() - started)
 
 
 if __name__ == "__main__":

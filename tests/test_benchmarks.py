@@ -20,6 +20,7 @@ SIZES = {
     "workers": (*_SMALL, "--pixels", "32", "--workers", "1"),
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),
+    "step": ("--pixels", "32", "--batch-size", "2", "--steps", "1", "--rounds", "1"),
     "predict": (*_MODEL, "--images", "4", "--rounds", "1"),
     "serve": (*_MODEL, "--images", "4", "--seconds", "0.2", "--turns", "1"),
     "monitor": ("--pixels", "32", "--epochs", "1", "--train", "12", "--images", "36", "--day", "10", "--days", "5"),
@@ -98,5 +99,5 @@ def test_a_benchmark_prints_its_line(results, name):
 def test_none_is_left_out():
     """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's are parts of others."""
     parts = {"common", "reference", "recipes", "streets", "plain_keras"}
-    parts |= {"plain_pytorch", "pretrained_pytorch", "inference_pytorch"}
+    parts |= {"plain_pytorch", "pretrained_pytorch", "inference_pytorch", "step_pytorch"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}

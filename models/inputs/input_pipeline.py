@@ -129,11 +129,12 @@ class DecodedExamples:
         """All examples after the transform graph, in batches; remembers names, groups, mean and scale."""
         self._source_ids: list[bytes] = []
         self._groups: list[bytes] = []
+        plainly = tf.autograph.experimental.do_not_convert  # AutoGraph takes a second to find nothing to convert.
         decoded = (
             tf.data.Dataset.from_tensor_slices((self._paths, [contract.compression_type(path) for path in self._paths]))
-            .flat_map(lambda path, compression: tf.data.TFRecordDataset(path, compression, buffer_size=1 << 20))
+            .flat_map(plainly(lambda path, kind: tf.data.TFRecordDataset(path, kind, buffer_size=1 << 20)))
             .batch(self._decode_batch)
-            .map(lambda records: (self._decode(records), _names(records)), num_parallel_calls=tf.data.AUTOTUNE)
+            .map(plainly(lambda records: (self._decode(records), _names(records))), num_parallel_calls=tf.data.AUTOTUNE)
             .prefetch(tf.data.AUTOTUNE)
         )
         logged = time.monotonic()
@@ -146,7 +147,6 @@ class DecodedExamples:
                 _LOG.info("decoded %d of %d images", len(self._source_ids), self.count)
                 logged = time.monotonic()
 
-    @tf.autograph.experimental.do_not_convert
     def _decode(self, records: tf.Tensor) -> dict[str, tf.Tensor]:
         features = self._transform(tf.io.parse_example(records, signatures.feature_spec(self.has_objects)))
         types = {

@@ -50,13 +50,14 @@ class TrainingOrder:
         """Endless pairs of [batch] indices and the [2] seed of their augmentation, from a step on."""
         endless = np.iinfo(np.int64).max
         epoch, within = divmod(first_step, self.steps_per_epoch)
+        plainly = tf.autograph.experimental.do_not_convert  # AutoGraph takes a while to find nothing to convert.
         indices = (
             tf.data.Dataset.range(epoch, endless)
-            .flat_map(lambda number: tf.data.Dataset.from_tensor_slices(self.epoch(number)))
+            .flat_map(plainly(lambda number: tf.data.Dataset.from_tensor_slices(self.epoch(number))))
             .skip(within * self._batch_size)
             .batch(self._batch_size, drop_remainder=True)
         )
-        seeds = tf.data.Dataset.range(first_step, endless).map(lambda step: self._random(_CHANGES, step))
+        seeds = tf.data.Dataset.range(first_step, endless).map(plainly(lambda step: self._random(_CHANGES, step)))
         return tf.data.Dataset.zip((indices, seeds))
 
 
