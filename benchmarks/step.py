@@ -21,7 +21,7 @@ from reference import training_step_rate
 _PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
 _CLASSES = 3
 _NETWORKS: dict[str, dict[str, Any]] = {
-    "plain": {"encoder": "plain"},
+    "plain": {"encoder": "plain", "deep_supervision": False},
     "default": {"encoder_weights": "none"},
 }
 

@@ -2,7 +2,7 @@
 
 That is the images a second, the parameters of the network, and the number format, the faster of two. `plain` is U-Net
 with 32 filters; `default` is what segpipe trains by default: EfficientNet-Lite0 on the image, enlarged if it is small,
-U-Net's decoder with 16 filters, and the loss on each level. Maps lie in memory with the channels last.
+U-Net's decoder with 16 filters, and the loss on each level but the deepest. Maps lie in memory with the channels last.
 """
 
 import json
@@ -22,7 +22,7 @@ _ENLARGED_BELOW = 158
 
 
 class DefaultNetwork(nn.Module):
-    """[batch, 3, height, width] → logits at full resolution, and at each lower one but the lowest."""
+    """[batch, 3, height, width] → logits of each level of the decoder but the deepest, the finest first."""
 
     def __init__(self, pixels: int):
         super().__init__()
@@ -39,7 +39,7 @@ class DefaultNetwork(nn.Module):
         self.up = nn.ModuleList(nn.ConvTranspose2d(b, w, 2, stride=2) for b, w in zip(below, widths, strict=True))
         pairs = zip(channels[:-1], widths, strict=True)
         self.blocks = nn.ModuleList(_block(skip + width, width) for skip, width in pairs)
-        self.logits = nn.ModuleList(nn.Conv2d(width, _CLASSES, 1) for width in widths)
+        self.logits = nn.ModuleList(nn.Conv2d(width, _CLASSES, 1) for width in widths[:-1])
 
     def forward(self, images: torch.Tensor) -> list[torch.Tensor]:
         seen = functional.interpolate(images, scale_factor=2.0, mode="bilinear") if self.times == 2 else images
@@ -50,7 +50,8 @@ class DefaultNetwork(nn.Module):
         logits = []
         for level in reversed(range(len(skips))):
             maps = self.blocks[level](torch.cat([self.up[level](maps), skips[level]], dim=1))
-            logits.append(self.logits[level](maps))
+            if level < len(self.logits):
+                logits.append(self.logits[level](maps))
         return logits[::-1]
 
 
