@@ -2,10 +2,9 @@
 PYTHON ?= python3
 SEGPIPE := .venv/bin/segpipe
 SAMPLE := output/brain_mri_tfrecords
-BENCHMARKS := ingest coco transform stored_bytes input_pipeline train_step step evaluate fixed_cost memory workers serve predict
 
 .PHONY: help install run test lint image test-kubeflow test-current-tfx test-flink test-spark test-faults \
-	test-fuzz nightly audit bench clean
+	test-fuzz nightly audit bench bench-compare clean
 
 help:
 	@echo "make run               set up, then: offline sample -> TFRecords -> model -> gate -> output/brain_mri/serving"
@@ -19,7 +18,8 @@ help:
 	@echo "make test-fuzz         20,000 data sets, and 2,000 hostile inputs of each kind (make test: 300 and 30)"
 	@echo "make nightly           all of the above, in full, on both TFX lines"
 	@echo "make audit             the pinned packages against known weaknesses (needs pypi.org)"
-	@echo "make bench             how fast, against what: a line of JSON for each script in benchmarks/ (about sixteen minutes)"
+	@echo "make bench             how fast, against what: a table of three rounds of benchmarks/, in output/benchmarks"
+	@echo "make bench-compare COMMIT=…  what became faster or slower since then"
 	@echo "make clean             delete what the pipeline made (output/)"
 
 .venv/ready: setup.py tools/install.py $(wildcard constraints/*.txt)
@@ -79,7 +79,12 @@ audit: .venv/ready
 	  .tools/bin/uvx pip-audit --requirement constraints/tfx-$$line.txt --no-deps --disable-pip || exit 1; done
 
 bench: .venv/ready
-	@for name in $(BENCHMARKS); do .venv/bin/python -W ignore benchmarks/$$name.py || exit 1; done
+	-@tools/pytorch.sh
+	@.venv/bin/python -W ignore benchmarks/table.py $(NAMES)
+
+bench-compare: .venv/ready
+	@if [ -z "$(COMMIT)" ]; then echo "make bench-compare COMMIT=…, and NAMES='ingest step' for some scripts" >&2; exit 2; fi
+	@.venv/bin/python -W ignore benchmarks/table.py --compare "$(COMMIT)" $(NAMES)
 
 clean:
 	rm -rf output

@@ -96,8 +96,42 @@ def test_a_benchmark_prints_its_line(results, name):
     assert math.isfinite(line["value"])
 
 
+@pytest.mark.nightly  # A minute, for four runs.
+def test_the_table_compares_this_tree_with_another_commit(warm_python, tmp_path):
+    script = f"stored_bytes={' '.join(SIZES['stored_bytes'])}"
+    arguments = ("--rounds", "2", "--output", str(tmp_path), "--compare", "HEAD")
+    finished = warm_python("benchmarks/table.py", *arguments, script, PYTHONPATH=str(ROOT))
+    assert finished.returncode == 0, finished.stderr
+    assert "round 2 of 2: stored_bytes (before)" in finished.stderr
+    table = json.loads((tmp_path / "table.json").read_text())
+    (figure,) = table["figures"]
+    assert figure["value"] == figure["before"]
+    assert figure["verdict"] == "within the noise"
+    assert {"date", "commit", "compared_with", "machine", "versions", "rounds"} < table.keys()
+    assert "within the noise" in (tmp_path / "table.md").read_text()
+    assert not (ROOT / "output" / "benchmarks" / "commit" / "segpipe").exists()
+
+
+@pytest.mark.parametrize(
+    ("unit", "before", "now", "expected"),
+    [
+        ("images/s", [10, 9, 11], [20, 19, 21], "faster"),
+        ("images/s, plain", [20, 19, 21], [10, 9, 11], "slower"),
+        ("s", [20, 19, 21], [10, 9, 11], "faster"),
+        ("bytes/example", [10, 9, 11], [20, 19, 21], "slower"),
+        ("MB", [10, 9, 11], [11, 10, 12], "within the noise"),
+        ("s", [100, 99.9, 100.1], [101, 100.9, 101.1], "within the noise"),
+    ],
+)
+def test_what_became_faster_or_slower(monkeypatch, unit, before, now, expected):
+    monkeypatch.syspath_prepend(ROOT / "benchmarks")
+    from table import verdict
+
+    assert verdict(unit, before, now) == expected
+
+
 def test_none_is_left_out():
     """Only Flink's needs more than is here: `make test-flink` fetches it. PyTorch's are parts of others."""
-    parts = {"common", "reference", "recipes", "streets", "plain_keras"}
+    parts = {"common", "reference", "recipes", "streets", "plain_keras", "table"}
     parts |= {"plain_pytorch", "pretrained_pytorch", "inference_pytorch", "step_pytorch"}
     assert {path.stem for path in (ROOT / "benchmarks").glob("*.py")} == {*SIZES, *parts, "flink"}
