@@ -22,6 +22,8 @@ from typing import Any
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 PETS = ROOT.parent / "shared" / "data" / "oxford_iiit_pet"
 CACHE = ROOT / "output" / "benchmarks"
+# A Python that has PyTorch: that of `tools/pytorch.sh`, or another one.
+PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON") or ROOT / ".tools" / "pytorch" / "bin" / "python")
 
 # What components import when they start; imported before, so that it counts for none of them.
 _IMPORTS = (

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from common import ROOT, arguments, peak_megabytes, report, scratch
+from common import PYTORCH, ROOT, arguments, peak_megabytes, report, scratch
 
 _CLASSES = 3
 _NETWORKS: dict[str, dict[str, Any]] = {
@@ -30,7 +30,6 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 }
 _SIZES = ((128, 128), (256, 256), (512, 1024))
 _BATCH_PIXELS = 2**20
-_PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
 _FORMS = ("onnx", "tflite", "tflite_int8")
 
 
@@ -51,9 +50,9 @@ def main() -> None:
                 _alone(_convert, settings, shape, str(folder))
                 for form in _FORMS:
                     runs[form] = _alone(_exported, form, str(folder), shape, batch, sizes.seconds)
-            if name == "unet" and _PYTORCH.exists():
+            if name == "unet" and PYTORCH.exists():
                 for kind in ("eager", "compiled"):
-                    command = [str(_PYTORCH), str(pathlib.Path(__file__).with_name("inference_pytorch.py"))]
+                    command = [str(PYTORCH), str(pathlib.Path(__file__).with_name("inference_pytorch.py"))]
                     command += [kind, json.dumps(shape), str(batch), str(sizes.seconds)]
                     runs[f"pytorch_{kind}"] = _printed(command)
             rows.append({**row, "runs": runs})

@@ -17,16 +17,13 @@ these took in all; smp has it for its training steps alone.
 
 import dataclasses
 import glob
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 
-from common import ROOT, arguments, in_fresh_process, report, run_pipeline, scratch, source_folder
+from common import PYTORCH, arguments, in_fresh_process, report, run_pipeline, scratch, source_folder
 from recipes import EqualTime, Result, chosen, class_means, recipes
-
-PYTORCH = ROOT / ".tools" / "pytorch" / "bin" / "python"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +113,7 @@ def _looped(loop: Loop, arrays: str, seconds: float, seed: int, filters: int) ->
     """Runs a script; None if it needs PyTorch, which is not there."""
     python = sys.executable
     if loop.needs_pytorch:
-        python = os.environ.get("PYTORCH_PYTHON") or (str(PYTORCH) if PYTORCH.exists() else sys.executable)
+        python = str(PYTORCH) if PYTORCH.exists() else sys.executable
     predictions = str(pathlib.Path(arrays).parent / "predictions.npy")
     command = [python, "-W", "ignore", str(pathlib.Path(__file__).parent / loop.script), arrays]
     command += [str(seconds), str(seed), predictions, *([str(filters)] if loop.is_plain else [])]

@@ -89,7 +89,7 @@ def chosen(names: str, known: Collection[str]) -> list[str]:
     """
     found = [name.strip() for name in names.split(",") if name.strip()]
     if unknown := sorted(set(found) - set(known)):
-        raise SystemExit(f"--contenders: unknown {', '.join(unknown)}; known are {', '.join(known)}")
+        raise SystemExit(f"unknown {', '.join(unknown)}; known are {', '.join(known)}")
     return found
 
 

@@ -8,17 +8,16 @@ Python that the environment variable PYTORCH_PYTHON names; without it there is n
 """
 
 import json
-import os
 import pathlib
 import statistics
 import subprocess
 import sys
 from typing import Any
 
-from common import ROOT, arguments, in_fresh_process, report
+from common import PYTORCH, arguments, in_fresh_process, report
+from recipes import chosen
 from reference import training_step_rate
 
-_PYTORCH = pathlib.Path(os.environ.get("PYTORCH_PYTHON", ROOT / ".tools" / "pytorch" / "bin" / "python"))
 _CLASSES = 3
 _NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {"encoder": "plain", "deep_supervision": False},
@@ -29,14 +28,14 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 def main() -> None:
     """Measures and prints."""
     sizes = arguments(__doc__, pixels=128, batch_size=16, steps=15, rounds=3, networks=",".join(_NETWORKS))
-    for network in sizes.networks.split(","):
+    for network in chosen(sizes.networks, _NETWORKS):
         sections = {
             "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
             "model": _NETWORKS[network],
             "train": {"batch_size": sizes.batch_size},
             "label_map": [],
         }
-        ours, theirs = [], {"eager": [], "compiled": []} if _PYTORCH.exists() else {}
+        ours, theirs = [], {"eager": [], "compiled": []} if PYTORCH.exists() else {}
         formats = set()
         for _ in range(sizes.rounds):
             ours.append(in_fresh_process(training_step_rate, sections, _CLASSES, sizes.steps))
@@ -73,7 +72,7 @@ def _parameters(sections: dict[str, Any]) -> int:
 
 def _pytorch(network: str, kind: str, *numbers: int) -> dict[str, Any]:
     script = str(pathlib.Path(__file__).with_name("step_pytorch.py"))
-    command = [str(_PYTORCH), "-W", "ignore", script, network, kind, *map(str, numbers)]
+    command = [str(PYTORCH), "-W", "ignore", script, network, kind, *map(str, numbers)]
     finished = subprocess.run(command, capture_output=True, text=True, check=False)
     if finished.returncode:
         sys.exit(finished.stderr)

@@ -37,6 +37,7 @@ _SIZES = {
     "evaluate": "",
     "fixed_cost": "--imports 1",
     "memory": "--large 3000",
+    "workers": "--large 3000",
     "serve": "--turns 2 --seconds 3",
     "predict": "--images 200 --rounds 2",
 }
