@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import ast
 import functools
 import hashlib
 import importlib.util
 import pathlib
+import re
 import subprocess
 from collections.abc import Iterable
 
 _ROOT = pathlib.Path(__file__).parents[2]
 _ROOMS = ("data", "models", "components", "pipeline")
+_IMPORTS = re.compile(r"^[ \t]*(?:from +([\w.]+) +import +(\([^)]*\)|.*)|import +(.*))", re.MULTILINE)
+_NAMES = re.compile(r"[\w.]+")
 
 
 def code_digest(
@@ -112,12 +114,11 @@ def _path(module: str, root: pathlib.Path) -> pathlib.Path | None:
     return next((path for path in places if path.is_file()), None)
 
 
-@functools.cache  # Each component's digest is of much the same files, and parsing them takes a second and a half.
-def _imported(code: bytes) -> tuple[str, ...]:
-    names = []
-    for node in ast.walk(ast.parse(code)):
-        if isinstance(node, ast.Import):
-            names += [alias.name for alias in node.names]
-        elif isinstance(node, ast.ImportFrom) and node.module:
-            names += [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
-    return tuple(names)
+@functools.cache  # Each component's digest is of much the same files.
+def _imported(code: bytes) -> set[str]:
+    """Modules that code may import, and names that are none; parsing all of segpipe would take a second."""
+    names = set()
+    for package, members, modules in _IMPORTS.findall(code.decode()):
+        names.update(_NAMES.findall(modules))
+        names.update([package] if package else [], (f"{package}.{member}" for member in _NAMES.findall(members)))
+    return names
