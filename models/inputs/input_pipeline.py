@@ -292,7 +292,7 @@ def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
 def training_batches(
     examples: DecodedExamples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
 ) -> tf.data.Dataset:
-    """Endless augmented batches, from a step on.
+    """Endless batches, from a step on.
 
     Args:
       examples: of the train split.
@@ -302,20 +302,57 @@ def training_batches(
       halvings: how often height and width of image and label are halved, rounded up.
 
     Returns:
-      `image` [batch, height, width, channels] float32 and `label` [batch, height, width] uint8; with objects, instead
-      of the label what the model learns of it.
+      What `prepared_on_device` takes: augmented `image` [batch, height, width, channels] float32 and `label` [batch,
+      height, width] uint8, or with objects, instead of the label, what the model learns of it. With `augment_on:
+      device` images and labels that are not augmented yet, and [batch, 2] seeds, the same for all of a step.
     """
+    changed = _augmentation(examples, settings)
 
     @tf.autograph.experimental.do_not_convert
-    def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+    def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Not the seed of the augmentation: the two must be independent.
         image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
         image, label = _halve(image, label, halvings)
-        image, label = augment(image, label, seed, **settings.augmentation.of_images(examples.shape))
-        return image, examples.targets(label)
+        if settings.augment_on == "device":
+            return image, label, tf.tile(seed[tf.newaxis], [tf.size(indices), 1])
+        return changed(image, label, seed)
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
     return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+
+
+def prepared_on_device(examples: DecodedExamples, settings: TrainSettings) -> Callable[..., tuple[tf.Tensor, ...]]:
+    """What a training step does with a batch before the model sees it: with `augment_on: device` it augments it.
+
+    Args:
+      examples: of the train split.
+      settings: of the training run.
+
+    Returns:
+      A function from a batch of `training_batches` to images and labels, to be called in the context of a replica.
+    """
+    changed = _augmentation(examples, settings)
+
+    def augmented(image: tf.Tensor, label: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        replica = tf.distribute.get_replica_context()
+        several = replica.num_replicas_in_sync > 1
+        # Each of several replicas has its share of the images, and must not draw what another one draws.
+        place = replica.replica_id_in_sync_group
+        return changed(image, label, tf.random.experimental.stateless_fold_in(seeds[0], place) if several else seeds[0])
+
+    return augmented if settings.augment_on == "device" else lambda *batch: batch
+
+
+def _augmentation(
+    examples: DecodedExamples, settings: TrainSettings
+) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
+    """A function from images, labels and a seed to augmented images and what the model learns of them."""
+
+    def changed(image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        image, label = augment(image, label, seed, **settings.augmentation.of_images(examples.shape))
+        return image, examples.targets(label)
+
+    return changed
 
 
 def evaluation_batches(

@@ -71,11 +71,12 @@ def fit(
     def training_batches(stage: int) -> Any:
         return distribute(input_pipeline.training_batches(training, order, settings, saved.step, pace.stages[stage][0]))
 
+    prepared = input_pipeline.prepared_on_device(training, settings)
     ready: dict[int, _Steps] = {}
     if isinstance(pace, ByMinutes) and not saved.is_finished:
         evaluation_steps = math.ceil(evaluation.count / settings.batch_size)
         for stage in pace.unmeasured:
-            ready[stage] = steps = _Steps(make_model(pace.stages[stage][0]), strategy)
+            ready[stage] = steps = _Steps(make_model(pace.stages[stage][0]), strategy, prepared)
             step_seconds, test_seconds = steps.seconds(
                 training_batches(stage), evaluation_batches(stage), at_most=0.6 * settings.minutes
             )
@@ -92,7 +93,7 @@ def fit(
     for stage, (halvings, _) in enumerate(pace.stages):
         if stage < pace.stage:
             continue
-        steps = ready.pop(stage) if stage in ready else _Steps(make_model(halvings), strategy)
+        steps = ready.pop(stage) if stage in ready else _Steps(make_model(halvings), strategy, prepared)
         before, model = model, steps.model
         if before is not None:
             _hand_over(_values(before), model)
@@ -153,11 +154,23 @@ def fit(
 
 
 class _Steps:
-    """Keras' training and test steps of a compiled model, each on the next batch of an iterator, on all replicas."""
+    """Keras' training and test steps of a compiled model, each on the next batch of an iterator, on all replicas.
 
-    def __init__(self, model: keras.Model, strategy: tf.distribute.Strategy):
+    Args:
+      model: compiled.
+      strategy: of TensorFlow's.
+      prepared: what is done with a batch of the training before.
+    """
+
+    def __init__(
+        self,
+        model: keras.Model,
+        strategy: tf.distribute.Strategy,
+        prepared: Callable[..., tuple[tf.Tensor, ...]],
+    ):
         self.model = model
-        self.train, self.test = (_function(model, strategy, step) for step in (model.train_step, model.test_step))
+        self.train = _function(model, strategy, model.train_step, prepared)
+        self.test = _function(model, strategy, model.test_step, lambda *batch: batch)
 
     @property
     def loss(self) -> float:
@@ -202,13 +215,19 @@ def _hand_over(values: list[Any], model: keras.Model) -> None:
         variable.assign(value)
 
 
-def _function(model: keras.Model, strategy: tf.distribute.Strategy, step: Callable[..., Any]) -> Callable[..., None]:
+def _function(
+    model: keras.Model,
+    strategy: tf.distribute.Strategy,
+    step: Callable[..., Any],
+    prepared: Callable[..., tuple[tf.Tensor, ...]],
+) -> Callable[..., None]:
     """Runs one of Keras' steps on the next batch of an iterator, on all replicas."""
     on_replica = tf.function(lambda batch: step(batch), jit_compile=model.jit_compile, autograph=False)
 
     @tf.function(autograph=False)
     def run(iterator: Any) -> None:
-        strategy.run(on_replica, args=(next(iterator),))
+        # Preparation stays outside of what XLA compiles, as it cannot compile all of it.
+        strategy.run(on_replica, args=(strategy.run(prepared, args=next(iterator)),))
 
     return run
 

@@ -61,6 +61,8 @@ class TrainSettings(Section):
       early_stopping_epochs: ends the training after so many epochs (by `minutes`: evaluations at the full size) without
         a better mean IoU on the eval split; 0 for never.
       augmentation: random changes to the training images.
+      augment_on: where they are made: by the `host` while it prepares batches, or in the training step on the `device`,
+        for GPUs that wait for the processor.
       warm_start: `deployed` begins with those weights of the newest model at the push destination that fit, by name and
         shape, and with random ones or `model.encoder_weights` where there are none. Classes are matched by name.
       cache: where decoded images are kept, in 8 bits: in `memory`, in a temporary file on `disk` (in TMPDIR), or
@@ -101,6 +103,7 @@ class TrainSettings(Section):
     ema_momentum: Share = 0.0
     early_stopping_epochs: Annotated[int, pydantic.Field(ge=0)] = 0
     augmentation: AugmentationSettings = AugmentationSettings()
+    augment_on: Literal["host", "device"] = "host"
     warm_start: Literal["none", "deployed"] = "none"
     cache: Literal["auto", "memory", "disk", "none"] = "auto"
     checkpoint_minutes: Annotated[float, pydantic.Field(ge=0)] = 10.0

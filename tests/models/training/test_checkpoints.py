@@ -46,6 +46,14 @@ def newest_step(folder):
     return max(int(path.stem.rsplit("-", 1)[1]) for path in (folder / "checkpoints" / "steps").glob("*.index"))
 
 
+def test_augmentation_on_the_device_trains_the_same_weights(train, tmp_path):
+    settings = {"epochs": 2, "augmentation": {"rotation_degrees": 30, "brightness": 0.1}}
+    host, device = (train(tmp_path / place, {**settings, "augment_on": place})[1] for place in ("host", "device"))
+    # Other graphs may be optimized in other ways, so not to the bit.
+    np.testing.assert_allclose(device["norms"], host["norms"], rtol=1e-4)
+    assert (device["steps"], device["best"]) == (host["steps"], pytest.approx(host["best"], rel=1e-3))
+
+
 @pytest.mark.nightly
 def test_a_run_killed_again_and_again_ends_with_the_weights_of_an_undisturbed_one(train, tmp_path):
     settings = {"checkpoint_steps": 4}

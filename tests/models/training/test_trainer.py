@@ -71,7 +71,7 @@ import keras, numpy as np, tensorflow as tf
 cpu = tf.config.list_physical_devices("CPU")[0]
 tf.config.set_logical_device_configuration(cpu, [tf.config.LogicalDeviceConfiguration()] * 2)
 from models.settings import ModelSettings
-from models.inputs.input_pipeline import evaluation_batches
+from models.inputs.input_pipeline import evaluation_batches, prepared_on_device
 from models.inputs.settings import PreprocessingSettings
 from models.training.settings import TrainerConfig, TrainSettings
 from models.training.trainer import compiled_model, distribution_strategy
@@ -80,7 +80,7 @@ images = generator.normal(size=(32, 32, 32, 1)).astype(np.float32)
 labels = (images[..., 0] > 0).astype(np.uint8)
 labels[::3, :20] = 255  # So that replicas have different numbers of pixels that count.
 class NineImages:  # In batches of four, the last one leaves a replica without any.
-    count = 9
+    count, shape = 9, PreprocessingSettings(height=32, width=32, channels=1)
     take = staticmethod(lambda indices: (tf.gather(images, indices), tf.gather(labels, indices)))
     targets = staticmethod(lambda labels: labels)
 terms = {"cross_entropy": 1, "focal": 1, "dice": 0.5, "lovasz_softmax": 0.5}
@@ -101,6 +101,13 @@ for name in ("one", "mirrored"):
     evaluated = model.evaluate(strategy.experimental_distribute_dataset(batches), verbose=0, return_dict=True)
     replicas, loss = strategy.num_replicas_in_sync, history.history["loss"]
     result[name] = {"replicas": replicas, "loss": loss, "mean_iou": evaluated["mean_iou"]}
+# The same image, label and seed eight times, four for each replica.
+batch = tuple(np.repeat(values[:1], 8, axis=0) for values in (images, labels, np.array([[1, 2]])))
+batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch))
+augmented = tf.function(
+    lambda batch: strategy.run(prepared_on_device(NineImages, TrainSettings(augment_on="device")), args=batch)
+)(next(iter(batches)))
+result["augmented"] = [values.numpy().tolist() for values in strategy.experimental_local_results(augmented[0])]
 print(json.dumps(result))
 """
 
@@ -114,6 +121,10 @@ def test_two_replicas_train_as_one(warm_python):
     np.testing.assert_allclose(result["mirrored"]["loss"], result["one"]["loss"], rtol=1e-3)
     assert result["one"]["loss"][-1] < result["one"]["loss"][0]
     np.testing.assert_allclose(result["mirrored"]["mean_iou"], result["one"]["mean_iou"], rtol=1e-2)
+    # Augmentation on the devices draws for each image by itself.
+    augmented = np.concatenate(result["augmented"])
+    assert augmented.shape == (8, 32, 32, 1)
+    assert len({image.tobytes() for image in augmented}) == 8
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "adam", "sgd", "lion"])
