@@ -60,26 +60,28 @@ def this_machine() -> Machine:
 
 
 def _core_speed(cores: int) -> float:
-    """How fast processor cores train, by a convolution and its gradient, which takes a second.
+    """How fast processor cores train, by the block of convolutions of a U-Net at full size, which takes a second.
 
-    Cores that are sold as the same differ fivefold: in what they compute at once, in whether they have bfloat16, and in
-    how much of a core of the machine each is.
+    Cores that are sold as the same differ fivefold: in what they compute at once, in whether they have bfloat16, in how
+    fast their memory is, and in how much of a core of the machine each is.
     """
     import tensorflow as tf
 
+    from models.layers.blocks import ConvolutionBlock
     from models.training.settings import TrainSettings
     from models.training.trainer import resolve_precision
 
-    dtype = "float32" if resolve_precision(TrainSettings()) == "float32" else "bfloat16"
-    kernel = tf.Variable(tf.fill([3, 3, 32, 32], tf.constant(0.01, dtype)))
-    images = tf.ones([8 * min(cores, numbers.MOST_CORES), 64, 64, 32], dtype)
+    precision = resolve_precision(TrainSettings())
+    dtype = "float32" if precision == "float32" else "bfloat16"
+    block = ConvolutionBlock(16, dtype=precision)
+    maps = tf.fill([8 * min(cores, numbers.MOST_CORES), 128, 128, 16], tf.constant(0.5, dtype))
+    block.build(maps.shape)
 
     @tf.function(autograph=False)
     def step() -> tf.Tensor:
         with tf.GradientTape() as tape:
-            maps = tf.nn.relu(tf.nn.conv2d(images, kernel, 1, "SAME"))
-            loss = tf.reduce_sum(tf.nn.conv2d(maps, kernel, 1, "SAME"))
-        return tape.gradient(loss, kernel)
+            loss = tf.reduce_sum(block(maps, training=True))
+        return tape.gradient(loss, block.trainable_variables)[0]
 
     step().numpy()
     seconds: list[float] = []
@@ -88,7 +90,7 @@ def _core_speed(cores: int) -> float:
         started = time.perf_counter()
         step().numpy()
         seconds.append(time.perf_counter() - started)
-    return numbers.CONVOLUTION_SECONDS / statistics.median(seconds)
+    return numbers.BLOCK_SECONDS / statistics.median(seconds)
 
 
 def _has_weights(encoder: str) -> bool:

@@ -22,11 +22,11 @@ class EncoderNumbers:
 
 PRETRAINED, RANDOM = "efficientnet_lite0", "plain"
 ENCODERS = {
-    PRETRAINED: EncoderNumbers(images_per_second=50, bytes_per_pixel=2500, enlarged=2),
-    RANDOM: EncoderNumbers(images_per_second=75, bytes_per_pixel=2500),
+    PRETRAINED: EncoderNumbers(images_per_second=62, bytes_per_pixel=2500, enlarged=2),
+    RANDOM: EncoderNumbers(images_per_second=97, bytes_per_pixel=2500),
 }
-# The convolution of `machine._core_speed` on the cores that have these speeds.
-CONVOLUTION_SECONDS = 0.022
+# The block of convolutions of `machine._core_speed` on the cores that have these speeds.
+BLOCK_SECONDS = 0.0138
 # Images whose shorter side has fewer pixels are too small for the strides of up to 32 of pretrained encoders.
 LEAST_SIDE_PRETRAINED = 64
 # Filters of `plain` at full resolution, on processor cores and on a GPU; the speed above is that of the first.
