@@ -7,12 +7,21 @@ import math
 import tensorflow as tf
 
 from data.contract import IGNORE_LABEL
+from models.inputs.order import Part
+
+
+def halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Takes the mean of each 2×2 pixels of images, and the label of one of them, `times` times."""
+    for _ in range(times):
+        image, label = tf.nn.avg_pool2d(image, 2, 2, "SAME"), label[:, ::2, ::2]
+    return image, label
 
 
 def augment(
     image: tf.Tensor,
     label: tf.Tensor,
     seed: tf.Tensor,
+    part: Part | None = None,
     *,
     flip_horizontal: bool,
     flip_vertical: bool,
@@ -30,6 +39,7 @@ def augment(
       label: [batch, height, width] integer class ids, or [batch, height, width, 2] with the numbers of objects, of up
         to 16 bits; what moves in from outside becomes 255, "ignore".
       seed: [2] integers; the same seed gives the same result.
+      part: which images of a step they are; by default all.
       flip_horizontal: mirror left and right, half of the time.
       flip_vertical: mirror top and bottom, half of the time.
       rotation_degrees: the largest rotation either way.
@@ -46,8 +56,10 @@ def augment(
     batch = shape[0]
     seeds = tf.unstack(tf.random.split(seed, 9))
 
+    part = part or Part(0, batch)
+
     def uniform(index: int, low: float, high: float) -> tf.Tensor:
-        return tf.random.stateless_uniform([batch], seeds[index], low, high)
+        return part.draw(batch, seeds[index], low, high)[:, 0]
 
     def flip(index: int, enabled: bool) -> tf.Tensor:
         return tf.where(uniform(index, 0.0, 1.0) < 0.5, -1.0, 1.0) if enabled else tf.ones([batch])
@@ -84,8 +96,7 @@ def augment(
         channels = image.shape[-1] if by_channel else 1
 
         def draw(index: int, amount: float, count: int) -> tf.Tensor:
-            drawn = tf.random.stateless_uniform([batch * count], seeds[index], -amount, amount)
-            return tf.reshape(drawn, [batch, 1, 1, count])
+            return part.draw(batch, seeds[index], -amount, amount, count)[:, tf.newaxis, tf.newaxis]
 
         drawn = draw(6, brightness, channels), draw(7, contrast, channels), draw(8, saturation, 1)
         moved_image = _jitter(moved_image, *drawn, by_channel)

@@ -17,11 +17,12 @@ from data.base.errors import UserError
 from data.base.files import find
 from data.base.memory import usable_memory
 from models.inputs import preprocessing
-from models.inputs.augmentation import augment
-from models.inputs.order import TrainingOrder
+from models.inputs.augmentation import augment, halve
+from models.inputs.order import Part, TrainingOrder
 from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import ObjectScale
 from models.serving import signatures
+from models.training.multi_worker import ALONE, Worker
 from models.training.settings import TrainSettings
 
 _LOG = logging.getLogger("segpipe.input_pipeline")
@@ -170,12 +171,15 @@ class DecodedExamples:
         selected.count = len(images)
         return selected
 
-    def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def take(
+        self, indices: tf.Tensor, seed: tf.Tensor | None = None, part: Part | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         """Images and labels as the model takes them; works in graphs and eagerly.
 
         Args:
           indices: [batch] int64, below N.
           seed: [2] integers for what an index leaves to chance; None draws nothing.
+          part: which images of a step these are; by default all.
 
         Returns:
           [batch, height, width, channels] normalized float32, and [batch, height, width] uint8 class ids; with objects
@@ -290,7 +294,12 @@ def _record_index(paths: list[str]) -> list[tuple[str, int, int]]:
 
 
 def training_batches(
-    examples: DecodedExamples, order: TrainingOrder, settings: TrainSettings, first_step: int, halvings: int = 0
+    examples: DecodedExamples,
+    order: TrainingOrder,
+    settings: TrainSettings,
+    first_step: int,
+    halvings: int = 0,
+    worker: Worker = ALONE,
 ) -> tf.data.Dataset:
     """Endless batches, from a step on.
 
@@ -300,25 +309,27 @@ def training_batches(
       settings: of the training run.
       first_step: counted from 0 over all epochs.
       halvings: how often height and width of image and label are halved, rounded up.
+      worker: whose share of the batches it is; no other images are read or decoded.
 
     Returns:
       What `prepared_on_device` takes: augmented `image` [batch, height, width, channels] float32 and `label` [batch,
       height, width] uint8, or with objects, instead of the label, what the model learns of it. With `augment_on:
-      device` images and labels that are not augmented yet, and [batch, 2] seeds, the same for all of a step.
+      device` images and labels that are not augmented yet, [batch, 2] the step's seed, and [batch] places in the step.
     """
-    changed = _augmentation(examples, settings)
+    first, end = worker.share(settings.batch_size)
+    part = Part(first, settings.batch_size)
 
     @tf.autograph.experimental.do_not_convert
     def prepare(indices: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, ...]:
         # Not the seed of the augmentation: the two must be independent.
-        image, label = examples.take(indices, tf.random.experimental.stateless_fold_in(seed, 1))
-        image, label = _halve(image, label, halvings)
+        of_windows = tf.random.experimental.stateless_fold_in(seed, 1)
+        image, label = halve(*examples.take(indices[first:end], of_windows, part), halvings)
         if settings.augment_on == "device":
-            return image, label, tf.tile(seed[tf.newaxis], [tf.size(indices), 1])
-        return changed(image, label, seed)
+            return image, label, tf.tile(seed[tf.newaxis], [end - first, 1]), tf.range(first, end)
+        return _augmented(examples, settings, image, label, seed, part)
 
     batches = order.batches(first_step).map(prepare, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
+    return worker.divided(batches, end - first).prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
 def prepared_on_device(examples: DecodedExamples, settings: TrainSettings) -> Callable[..., tuple[tf.Tensor, ...]]:
@@ -329,68 +340,60 @@ def prepared_on_device(examples: DecodedExamples, settings: TrainSettings) -> Ca
       settings: of the training run.
 
     Returns:
-      A function from a batch of `training_batches` to images and labels, to be called in the context of a replica.
+      A function from a batch of `training_batches`, or a replica's share of one, to images and labels.
     """
-    changed = _augmentation(examples, settings)
 
-    def augmented(image: tf.Tensor, label: tf.Tensor, seeds: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        replica = tf.distribute.get_replica_context()
-        several = replica.num_replicas_in_sync > 1
-        # Each of several replicas has its share of the images, and must not draw what another one draws.
-        place = replica.replica_id_in_sync_group
-        return changed(image, label, tf.random.experimental.stateless_fold_in(seeds[0], place) if several else seeds[0])
+    def augmented(
+        image: tf.Tensor, label: tf.Tensor, seeds: tf.Tensor, places: tf.Tensor
+    ) -> tuple[tf.Tensor, tf.Tensor]:
+        return _augmented(examples, settings, image, label, seeds[0], Part(places[0], settings.batch_size))
 
     return augmented if settings.augment_on == "device" else lambda *batch: batch
 
 
-def _augmentation(
-    examples: DecodedExamples, settings: TrainSettings
-) -> Callable[[tf.Tensor, tf.Tensor, tf.Tensor], tuple[tf.Tensor, tf.Tensor]]:
-    """A function from images, labels and a seed to augmented images and what the model learns of them."""
-
-    def changed(image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = augment(image, label, seed, **settings.augmentation.of_images(examples.shape))
-        return image, examples.targets(label)
-
-    return changed
+def _augmented(
+    examples: DecodedExamples, settings: TrainSettings, image: tf.Tensor, label: tf.Tensor, seed: tf.Tensor, part: Part
+) -> tuple[tf.Tensor, tf.Tensor]:
+    image, label = augment(image, label, seed, part, **settings.augmentation.of_images(examples.shape))
+    return image, examples.targets(label)
 
 
 def evaluation_batches(
-    examples: DecodedExamples, batch_size: int, halvings: int = 0, replicas: int = 1
+    examples: DecodedExamples, batch_size: int, halvings: int = 0, replicas: int = 1, worker: Worker = ALONE
 ) -> tf.data.Dataset:
     """All examples once, in batches as `training_batches` gives them, with height and width halved `halvings` times.
 
-    The last batch gets empty images, whose labels are 255, where it could not be divided evenly among replicas: Keras
-    cannot evaluate a replica's share of no image.
+    For several replicas the last batch is filled up with images whose labels are 255: Keras cannot evaluate a replica's
+    share of no image.
+
+    Args:
+      examples: of the eval split.
+      batch_size: images of a batch.
+      halvings: as for `training_batches`.
+      replicas: of all workers together.
+      worker: as for `training_batches`.
     """
+    size = -(-batch_size // replicas) * replicas if replicas > 1 else batch_size
+    first, end = worker.share(size)
 
     @tf.autograph.experimental.do_not_convert
     def take(indices: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        image, label = _halve(*examples.take(indices), halvings)
         if replicas == 1:
+            image, label = halve(*examples.take(indices), halvings)
             return image, examples.targets(label)
-        missing = [0, -tf.size(indices) % replicas]
-        image, label = (
-            tf.pad(values, [missing, *([[0, 0]] * (values.shape.rank - 1))], constant_values=fill)
-            for values, fill in ((image, 0.0), (label, contract.IGNORE_LABEL))
-        )
-        return image, examples.targets(label)
+        indices = tf.pad(indices, [[0, size - tf.size(indices)]], constant_values=-1)[first:end]
+        image, label = halve(*examples.take(tf.maximum(indices, 0)), halvings)
+        is_filler = tf.reshape(indices < 0, [-1, *([1] * (label.shape.rank - 1))])
+        return image, examples.targets(tf.where(is_filler, tf.cast(contract.IGNORE_LABEL, label.dtype), label))
 
     batches = tf.data.Dataset.range(examples.count).batch(batch_size).map(take, num_parallel_calls=tf.data.AUTOTUNE)
-    return batches.prefetch(tf.data.AUTOTUNE).with_options(_options())
-
-
-def _halve(image: tf.Tensor, label: tf.Tensor, times: int) -> tuple[tf.Tensor, tf.Tensor]:
-    """Takes the mean of each 2×2 pixels and the label of one of them, `times` times."""
-    for _ in range(times):
-        image, label = tf.nn.avg_pool2d(image, 2, 2, "SAME"), label[:, ::2, ::2]
-    return image, label
+    return worker.divided(batches, end - first).prefetch(tf.data.AUTOTUNE).with_options(_options())
 
 
 def _options() -> tf.data.Options:
     options = tf.data.Options()
-    # Each of several workers takes its share of every batch.
-    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.DATA
+    # Workers take their shares by themselves.
+    options.experimental_distribute.auto_shard_policy = tf.data.experimental.AutoShardPolicy.OFF
     # The arrays behind `DecodedExamples` are not part of TensorFlow's graph, and do not change.
     options.experimental_external_state_policy = tf.data.experimental.ExternalStatePolicy.IGNORE
     return options

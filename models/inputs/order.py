@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 import tensorflow as tf
 
@@ -9,6 +11,25 @@ import tensorflow as tf
 _ORDER, _COPIES, _CHANGES = range(3)
 # A class is rare if less than this share of the images show it.
 _RARE_CLASS_SHARE = 0.5
+
+
+class Part(NamedTuple):
+    """Which images of a step are here; what is drawn for one does not depend on where the others are.
+
+    Attributes:
+      first: place of the first one, counted from 0.
+      whole: images of the step.
+    """
+
+    first: int | tf.Tensor
+    whole: int | tf.Tensor
+
+    def draw(
+        self, count: tf.Tensor, seed: tf.Tensor, low: float = 0.0, high: float = 1.0, numbers: int = 1
+    ) -> tf.Tensor:
+        """[count, numbers] uniform numbers for as many images: those of the whole step, of which they are a part."""
+        whole = tf.random.stateless_uniform([self.whole * numbers], seed, low, high)
+        return tf.reshape(whole, [-1, numbers])[self.first : self.first + count]
 
 
 class TrainingOrder:

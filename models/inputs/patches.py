@@ -15,6 +15,7 @@ import tensorflow as tf
 from data.contract import IGNORE_LABEL
 from models.inputs import preprocessing
 from models.inputs.input_pipeline import DecodedExamples, new_array
+from models.inputs.order import Part
 from models.inputs.settings import PreprocessingSettings
 from models.instances.scale import ObjectScale
 
@@ -103,11 +104,14 @@ class Patches(DecodedExamples):
         shown = [[class_id in found for class_id in range(num_classes)] for found in self._pixels_of_classes]
         return np.array(shown)[self._drawn]
 
-    def take(self, indices: tf.Tensor, seed: tf.Tensor | None = None) -> tuple[tf.Tensor, tf.Tensor]:
+    def take(
+        self, indices: tf.Tensor, seed: tf.Tensor | None = None, part: Part | None = None
+    ) -> tuple[tf.Tensor, tf.Tensor]:
         if seed is None:
             pixels, label = tf.numpy_function(self._windows, [indices], (self._pixel_type, self._label_type))
         else:
-            draws = tf.random.stateless_uniform([tf.size(indices), 5], seed)
+            count = tf.size(indices)
+            draws = (part or Part(0, count)).draw(count, seed, numbers=5)
             pixels, label = tf.numpy_function(
                 self._random_windows, [indices, draws], (self._pixel_type, self._label_type)
             )

@@ -21,6 +21,7 @@ from models.inputs import input_pipeline
 from models.inputs.order import TrainingOrder
 from models.training.checkpoints import Checkpoints
 from models.training.learning_rates import learning_rates, moving_average_momentum, statistics_momentum
+from models.training.multi_worker import Worker
 from models.training.pace import ByMinutes, Pace
 from models.training.settings import TrainSettings
 
@@ -59,17 +60,34 @@ def fit(
       logs: folder for TensorBoard's curves, or "" for none.
 
     Raises:
-      TrainingError: if the loss is no longer a finite number; nothing of that step is saved.
+      TrainingError: if the loss is no longer a finite number, and then nothing of that step is saved; or if a batch has
+        fewer images than there are replicas.
     """
+    if settings.batch_size < strategy.num_replicas_in_sync:
+        raise TrainingError(
+            f"train.batch_size: {settings.batch_size} is too small for {strategy.num_replicas_in_sync} replicas, each "
+            "of which takes at least one image of every batch"
+        )
     curves = _Curves(logs) if logs else None
-    distribute = strategy.experimental_distribute_dataset
+
+    def distributed(batches: Callable[..., tf.data.Dataset], *arguments: Any) -> Any:
+        if settings.strategy != "multi_worker":
+            return strategy.experimental_distribute_dataset(batches(*arguments))
+
+        def of_worker(context: tf.distribute.InputContext) -> tf.data.Dataset:
+            replicas = context.num_replicas_in_sync // context.num_input_pipelines
+            worker = Worker(context.input_pipeline_id, context.num_input_pipelines, replicas)
+            return batches(*arguments, worker=worker)
+
+        return strategy.distribute_datasets_from_function(of_worker)
 
     def evaluation_batches(stage: int) -> Any:
         arguments = (settings.batch_size, pace.stages[stage][0], strategy.num_replicas_in_sync)
-        return distribute(input_pipeline.evaluation_batches(evaluation, *arguments))
+        return distributed(input_pipeline.evaluation_batches, evaluation, *arguments)
 
     def training_batches(stage: int) -> Any:
-        return distribute(input_pipeline.training_batches(training, order, settings, saved.step, pace.stages[stage][0]))
+        arguments = (training, order, settings, saved.step, pace.stages[stage][0])
+        return distributed(input_pipeline.training_batches, *arguments)
 
     prepared = input_pipeline.prepared_on_device(training, settings)
     ready: dict[int, _Steps] = {}

@@ -7,6 +7,7 @@ have run. The first worker is the one that runs the pipeline; it tells the other
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import json
 import logging
 import os
@@ -15,11 +16,14 @@ import sys
 import threading
 import time
 import types
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from data.base.errors import UserError
 from data.base.packages import package_versions
 from models.training.settings import TrainerConfig
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 _LOG = logging.getLogger("segpipe.training")
 _JOB_FILE = "multi_worker.json"
@@ -29,10 +33,31 @@ _REFUSED = 3
 
 @dataclasses.dataclass(frozen=True)
 class Worker:
-    """This process's place in TF_CONFIG's cluster: its index, 0 for the first, and the number of all workers."""
+    """A process's place among all that train one model.
 
-    index: int
-    count: int
+    Attributes:
+      index: 0 for the first.
+      count: of all workers.
+      replicas: of the model in this process, each on a device of its own.
+    """
+
+    index: int = 0
+    count: int = 1
+    replicas: int = 1
+
+    def share(self, batch_size: int) -> tuple[int, int]:
+        """The first of its images in a step's batch, and the first after them."""
+        return batch_size * self.index // self.count, batch_size * (self.index + 1) // self.count
+
+    def divided(self, batches: tf.data.Dataset, batch_size: int) -> tf.data.Dataset:
+        """A batch for each replica in turn, of batches of its share."""
+        if self.replicas == 1:
+            return batches
+        ends = [batch_size * replica // self.replicas for replica in range(self.replicas + 1)]
+        return batches.rebatch([end - start for start, end in itertools.pairwise(ends)])
+
+
+ALONE = Worker()
 
 
 def this_worker() -> Worker:

@@ -141,7 +141,7 @@ def train_model(
       The checkpoints, with the best weights among them.
 
     Raises:
-      TrainingError: if the loss is no longer a number.
+      TrainingError: as `fit`.
     """
     settings, label_map = config.train, LabelMap.model_validate(config.label_map)
     keras.utils.set_random_seed(settings.seed)

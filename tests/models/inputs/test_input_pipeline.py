@@ -5,10 +5,12 @@ import pytest
 import tensorflow as tf
 
 from data.base.errors import UserError
-from data.contract import GROUP, IMAGE, MASK, SOURCE_ID, example_name
+from data.contract import GROUP, IGNORE_LABEL, IMAGE, MASK, SOURCE_ID, example_name
 from models.inputs import input_pipeline, preprocessing
+from models.inputs.augmentation import halve
 from models.inputs.order import TrainingOrder, class_balanced_copies
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.training.multi_worker import ALONE, Worker
 from models.training.settings import TrainSettings
 
 SHAPE = PreprocessingSettings(height=16, width=16, channels=1)
@@ -145,6 +147,48 @@ def test_another_seed_gives_another_order():
     assert first.tolist() != second.tolist()
 
 
+WORKERS = [Worker(index, 2, replicas=2) for index in range(2)]
+
+
+@pytest.mark.parametrize("place", ["host", "device"])
+def test_workers_and_their_replicas_draw_what_one_would(files, tmp_path, place):
+    settings = TrainSettings(batch_size=7, augment_on=place, augmentation=AugmentationSettings(brightness=1.0))
+    decoded = examples(files, tmp_path, "none")
+    order = TrainingOrder(decoded.count, 7, settings.seed)
+    prepared = input_pipeline.prepared_on_device(decoded, settings)
+
+    def batches(count, worker=ALONE):
+        found = input_pipeline.training_batches(decoded, order, settings, 2, worker=worker)
+        return [prepared(*batch) for batch in found.take(count)]
+
+    whole = [np.concatenate(parts) for parts in zip(*batches(3), strict=True)]
+    first, second = (batches(6, worker) for worker in WORKERS)
+    assert [len(image) for image, _ in (*first[:2], *second[:2])] == [1, 2, 2, 2]
+    in_turn = [batch for step in range(0, 6, 2) for batch in (*first[step : step + 2], *second[step : step + 2])]
+    for parts, expected in zip(zip(*in_turn, strict=True), whole, strict=True):
+        np.testing.assert_allclose(np.concatenate(parts), expected, atol=1e-5)
+
+
+def test_workers_decode_their_share_alone(files, tmp_path):
+    evaluated = []
+    for worker in WORKERS:
+        decoded_images = collections.Counter()
+
+        def counting(features, counter=decoded_images):
+            tf.py_function(lambda images: counter.update(images=len(images)), [features[IMAGE]], [])
+            return transform(features)
+
+        decoded = input_pipeline.DecodedExamples([files[0], files[2]], counting, SHAPE, 33, None)
+        batches = list(input_pipeline.evaluation_batches(decoded, 8, replicas=4, worker=worker))
+        # Of each of five batches, the last of which has one image, and is filled up.
+        assert decoded_images["images"] == 20
+        assert [len(image) for image, _ in batches] == [2] * 10
+        for image, label in batches:
+            counts = np.asarray(label)[:, 0, 0] != IGNORE_LABEL
+            evaluated += np.array(numbers(image))[counts].tolist()
+    assert sorted(evaluated) == sorted([*range(0, 50, 3), *range(2, 50, 3)])
+
+
 def test_the_cache_decodes_once_and_no_cache_decodes_each_time(files, tmp_path):
     for cache, expected in (("memory", 50), ("disk", 50), ("none", 66)):
         decoded_images = collections.Counter()
@@ -176,13 +220,13 @@ def test_evaluation_keeps_the_last_batch_and_normalizes(files, tmp_path, cache):
 def test_images_of_half_the_size_are_means_of_four_pixels():
     image = np.random.default_rng(0).normal(size=[2, 5, 6, 3]).astype(np.float32)
     label = np.random.default_rng(1).integers(0, 3, [2, 5, 6]).astype(np.uint8)
-    halved, halved_label = input_pipeline._halve(tf.constant(image), tf.constant(label), 1)
+    halved, halved_label = halve(tf.constant(image), tf.constant(label), 1)
     assert halved.shape == (2, 3, 3, 3)
     np.testing.assert_allclose(halved[:, :2], image[:, :4].reshape(2, 2, 2, 3, 2, 3).mean(axis=(2, 4)), rtol=1e-5)
     np.testing.assert_allclose(halved[:, 2], image[:, 4].reshape(2, 3, 2, 3).mean(axis=2), rtol=1e-5)
     np.testing.assert_array_equal(halved_label, label[:, [0, 2, 4]][:, :, [0, 2, 4]])
-    twice = input_pipeline._halve(*input_pipeline._halve(tf.constant(image), tf.constant(label), 1), 1)
-    for once, both in zip(twice, input_pipeline._halve(tf.constant(image), tf.constant(label), 2), strict=True):
+    twice = halve(*halve(tf.constant(image), tf.constant(label), 1), 1)
+    for once, both in zip(twice, halve(tf.constant(image), tf.constant(label), 2), strict=True):
         np.testing.assert_array_equal(once, both)
 
 

@@ -8,6 +8,7 @@ from models.inputs.input_pipeline import evaluation_batches, training_batches
 from models.inputs.order import TrainingOrder
 from models.inputs.patches import Patches
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
+from models.training.multi_worker import Worker
 from models.training.settings import TrainSettings
 
 SHAPE = PreprocessingSettings(height=16, width=24, channels=3, resize="none")
@@ -123,6 +124,15 @@ def test_patches_are_a_function_of_seed_and_step(patches):
         np.testing.assert_array_equal(label, expected_label)
     first, second = (patches.take(tf.zeros([50], tf.int64), tf.constant([seed, 0]))[0].numpy() for seed in range(2))
     assert (first != second).any()
+
+
+def test_workers_cut_the_patches_that_one_would(patches):
+    settings = TrainSettings(batch_size=4, augmentation=NO_CHANGE)
+    order = TrainingOrder(patches.count, 4, settings.seed)
+    (whole,) = training_batches(patches, order, settings, 3).take(1)
+    shares = [next(iter(training_batches(patches, order, settings, 3, worker=Worker(w, 2)))) for w in range(2)]
+    for parts, expected in zip(zip(*shares, strict=True), whole, strict=True):
+        np.testing.assert_array_equal(np.concatenate(parts), expected)
 
 
 def test_classes_are_those_of_the_image(patches):

@@ -7,6 +7,7 @@ import signal
 import socket
 import subprocess
 import sys
+import types
 
 import numpy as np
 import pytest
@@ -154,6 +155,12 @@ def test_a_loss_that_is_no_number_stops_the_run_and_names_the_images(tmp_path):
         assert f"example_{index}" in str(caught.value)
     # What the step made of the weights is in no checkpoint.
     assert saved.step == step
+
+
+def test_a_batch_of_fewer_images_than_replicas_is_refused():
+    strategy = types.SimpleNamespace(num_replicas_in_sync=4)
+    with pytest.raises(TrainingError, match="batch_size: 3 is too small for 4 replicas"):
+        fit(None, None, strategy, None, None, None, TrainSettings(batch_size=3), None, "")
 
 
 def test_another_identity_has_another_folder_and_exported_ones_are_deleted(tmp_path, monkeypatch):

@@ -102,7 +102,7 @@ for name in ("one", "mirrored"):
     replicas, loss = strategy.num_replicas_in_sync, history.history["loss"]
     result[name] = {"replicas": replicas, "loss": loss, "mean_iou": evaluated["mean_iou"]}
 # The same image, label and seed eight times, four for each replica.
-batch = tuple(np.repeat(values[:1], 8, axis=0) for values in (images, labels, np.array([[1, 2]])))
+batch = (*(np.repeat(values[:1], 8, axis=0) for values in (images, labels, np.array([[1, 2]]))), tf.range(8))
 batches = strategy.experimental_distribute_dataset(tf.data.Dataset.from_tensors(batch))
 augmented = tf.function(
     lambda batch: strategy.run(prepared_on_device(NineImages, TrainSettings(augment_on="device")), args=batch)
