@@ -15,6 +15,7 @@ import shutil
 import statistics
 import sys
 import zlib
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -129,43 +130,77 @@ def edges(numbers: np.ndarray) -> np.ndarray:
     return np.where(numbers == 0, 0, np.where(is_edge, 2, 1)).astype(np.uint8)
 
 
-def measured(output: str) -> dict[str, float]:
+def measured(output: str, metrics: Sequence[str] = METRICS) -> dict[str, float]:
     """What the evaluation of a run measured."""
     from components.evaluator import read_metrics
 
     (evaluation,) = pathlib.Path(output, "artifacts", "Evaluator", "evaluation").iterdir()
     values = read_metrics(str(evaluation), "")[""]
-    return {name: values[name] for name in METRICS}
+    return {name: values[name] for name in metrics}
 
 
 def measured_components(output: str) -> dict[str, float]:
     """The same of connected components, from what the model finds in the test images."""
     import scipy.ndimage
-    import tensorflow as tf
 
-    from models.evaluation.objects.object_sums import ObjectSums
-    from models.evaluation.objects.rows import OBJECT_ROWS
-    from models.evaluation.objects.segments import keys, overlaps
-    from models.evaluation.sums import Sums
-
-    (model,) = pathlib.Path(output, "artifacts", "Trainer", "model").glob("*/Format-Serving")
-    serve = tf.saved_model.load(str(model)).signatures["serving_default"]
-    sums = Sums.zeros(2)
-    sums.objects = ObjectSums.zeros(2)
+    is_thing, serve, found = np.array([False, True]), served(output), Quality(2)
     for path in sorted((source() / "images").iterdir()):
         if split_of(path.stem) != "test":
             continue
-        class_ids = serve(tf.constant([path.read_bytes()]))["class_ids"].numpy()[0]
-        numbers, count = scipy.ndimage.label(class_ids == 1)
+        class_ids = serve(path.read_bytes())
+        numbers, _ = scipy.ndimage.label(class_ids == 1)
         distance, nearest = scipy.ndimage.distance_transform_edt(numbers == 0, return_indices=True)
         grown = np.where((class_ids == 2) & (distance <= _EDGE), numbers[tuple(nearest)], numbers)
         labels = np.unique(np.asarray(Image.open(source() / "instances" / path.name)), return_inverse=True)[1]
         labels = labels.reshape(class_ids.shape)
-        counted = overlaps(*(keys(each > 0, each, np.array([False, True])) for each in (labels, grown)))
-        sums.objects.add(path.stem, zlib.crc32(path.stem.encode()), counted, np.ones(count))
-        sums.count += 1
-    rows = {row.name: row for row in OBJECT_ROWS}
-    return {name: float(rows[name].compute(sums)) for name in METRICS if not name.startswith("ap")}
+        found.add(path.stem, *((each > 0, each) for each in (labels, grown)), is_thing)
+    return {name: found.value(name) for name in METRICS if not name.startswith("ap")}
+
+
+def served(output: str) -> Callable[[bytes], np.ndarray]:
+    """A function from the bytes of an image to the class ids that the model of a run finds."""
+    import tensorflow as tf
+
+    (model,) = pathlib.Path(output, "artifacts", "Trainer", "model").glob("*/Format-Serving")
+    serve = tf.saved_model.load(str(model)).signatures["serving_default"]
+    return lambda image: serve(tf.constant([image]))["class_ids"].numpy()[0]
+
+
+class Quality:
+    """The metrics of objects, of segments that no run has measured.
+
+    Args:
+      classes: how many there are.
+    """
+
+    def __init__(self, classes: int):
+        from models.evaluation.objects.object_sums import ObjectSums
+        from models.evaluation.sums import Sums
+
+        self._sums = Sums.zeros(classes)
+        self._sums.objects = ObjectSums.zeros(classes)
+
+    def add(
+        self,
+        name: str,
+        labeled: tuple[np.ndarray, np.ndarray],
+        predicted: tuple[np.ndarray, np.ndarray],
+        is_thing: np.ndarray,
+    ) -> None:
+        """Counts an image: class ids and numbers of objects, as labeled and as predicted."""
+        from models.evaluation.objects.segments import keys, overlaps
+
+        counted = overlaps(*(keys(class_ids, numbers, is_thing) for class_ids, numbers in (labeled, predicted)))
+        # All components are as sure as each other.
+        scores = np.ones(predicted[1].max())
+        self._sums.objects.add(name, zlib.crc32(name.encode()), counted, scores)
+        self._sums.count += 1
+
+    def value(self, metric: str) -> float:
+        """A metric by its name."""
+        from models.evaluation.objects.rows import OBJECT_ROWS
+
+        return float(next(row for row in OBJECT_ROWS if row.name == metric).compute(self._sums))
 
 
 if __name__ == "__main__":

@@ -2,6 +2,7 @@
 
 The contenders, of which `contenders` chooses some:
   default         what segpipe trains when nothing is configured
+  folds           five of them, each for a fifth of the time, which predict together (`train.folds: 5`)
   former_default  the plain U-Net from random weights, by the recipe from before encoders had ImageNet's weights
   first_version   the same U-Net by the first version's recipe
   smp             U-Net of segmentation-models-pytorch on EfficientNet-Lite0, the same file of weights, a usual recipe

@@ -76,6 +76,7 @@ def recipes(filters: int) -> dict[str, Recipe]:
     plain = {**_PLAIN, "filters": filters}
     return {
         "default": Recipe({}, {}),
+        "folds": Recipe({}, {"folds": 5}),
         "former_default": Recipe(plain, _FORMER_DEFAULT),
         "first_version": Recipe(plain, _FIRST_VERSION),
     }

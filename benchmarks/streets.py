@@ -2,11 +2,15 @@
 
 What makes them hard is what makes photographs hard: buildings have lines too (window frames), trees have dark branches,
 a pole may be almost as bright as what is behind it, and light, shadows, blur and noise differ from image to image. All
-is drawn at three times its size and averaged, so that edges are mixtures.
+is drawn at three times its size and averaged, so that edges are mixtures. Busy streets have cars and people too, which
+hide each other in part.
+
+`python benchmarks/streets.py FOLDER` writes busy streets as images, masks and masks of objects.
 """
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import itertools
 import pathlib
@@ -17,9 +21,11 @@ from PIL import Image, ImageDraw, ImageFilter
 
 CLASSES = ("sky", "building", "tree", "road", "sidewalk", "pole", "sign", "wire", "marking")
 THIN = ("pole", "wire", "marking")
+THINGS = ("car", "person")
+BUSY_CLASSES = (*CLASSES, *THINGS)
 HEIGHT, WIDTH = 180, 240
 
-_IDS = {name: index for index, name in enumerate(CLASSES)}
+_IDS = {name: index for index, name in enumerate(BUSY_CLASSES)}
 _TIMES = 3  # Drawn so many times as large.
 # A pixel belongs to a thin class from this share of its area on; with one half, a line 1 pixel wide would have gaps.
 _THIN_SHARE = 0.4
@@ -27,12 +33,24 @@ _THIN_SHARE = 0.4
 
 def street(seed: int) -> tuple[np.ndarray, np.ndarray]:
     """One street: the image [180, 240, 3] and its class ids [180, 240], uint8; the same ones for the same seed."""
+    scene, _ = _street(seed)
+    return _photographed(scene), _labels(scene)[0]
+
+
+def busy_street(seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """A street with cars and people: also the number of each pixel's object [180, 240] uint16, 0 for none."""
+    scene, horizon = _street(seed)
+    _draw_traffic(scene, horizon)
+    return _photographed(scene), *_labels(scene)
+
+
+def _street(seed: int) -> tuple[_Scene, float]:
     scene = _Scene.empty(seed)
     horizon = _draw_background(scene)
     _draw_ground(scene, horizon)
     _draw_trees(scene, horizon)
     _draw_poles_and_wires(scene, horizon)
-    return _photographed(scene), _labels(scene)
+    return scene, horizon
 
 
 def streets(counts: dict[str, int], seed: int = 0) -> dict[str, np.ndarray]:
@@ -58,18 +76,34 @@ def save(folder: pathlib.Path, counts: dict[str, int], seed: int = 0) -> None:
     unfinished.rename(folder)
 
 
+def save_busy(folder: pathlib.Path, counts: dict[str, int]) -> None:
+    """Writes busy streets as `save` does, with masks of objects beside the others, and their label map."""
+    first = 0
+    for split, count in counts.items():
+        places = [folder / split / kind for kind in ("images", "masks", "instances")]
+        for place in places:
+            place.mkdir(parents=True, exist_ok=True)
+        for index in range(count):
+            for place, pixels in zip(places, busy_street(first + index), strict=True):
+                Image.fromarray(pixels).save(place / f"{split}{index:04d}.png")
+        first += count
+
+
 @dataclasses.dataclass
 class _Scene:
-    """What is drawn so far, at three times the size: colors [height, width, 3] in 0 … 255 and class ids."""
+    """What is drawn so far, at three times the size: colors [height, width, 3] in 0 … 255, class ids, and objects."""
 
     random: np.random.Generator
     colors: np.ndarray
     class_ids: np.ndarray
+    numbers: np.ndarray
 
     @classmethod
     def empty(cls, seed: int) -> _Scene:
         size = (HEIGHT * _TIMES, WIDTH * _TIMES)
-        return cls(np.random.default_rng(seed), np.zeros((*size, 3)), np.zeros(size, np.uint8))
+        return cls(
+            np.random.default_rng(seed), np.zeros((*size, 3)), np.zeros(size, np.uint8), np.zeros(size, np.uint16)
+        )
 
     @property
     def height(self) -> int:
@@ -96,11 +130,11 @@ class _Scene:
         image = Image.new("L", (self.width, self.height))
         return image, ImageDraw.Draw(image)
 
-    def paint(self, mask: Image.Image | np.ndarray, name: str, color: np.ndarray) -> None:
-        """Gives the pixels of a mask a class and a color, [3] or [height, width, 3]."""
+    def paint(self, mask: Image.Image | np.ndarray, name: str, color: np.ndarray, number: int = 0) -> None:
+        """Gives the pixels of a mask a class, a color, [3] or [height, width, 3], and an object."""
         inside = np.asarray(mask) > 0
         self.colors[inside] = np.broadcast_to(color, self.colors.shape)[inside]
-        self.class_ids[inside] = _IDS[name]
+        self.class_ids[inside], self.numbers[inside] = _IDS[name], number
 
     def line(self, points: list[tuple[float, float]], pixels: float, name: str, color: np.ndarray) -> None:
         """A line so many pixels of the final image wide, through points of the large one."""
@@ -245,6 +279,53 @@ def _draw_sign(scene: _Scene, x: float, y: float) -> None:
     scene.paint(mask, "sign", board * scene.uniform(0.6, 1.1) + 10 * scene.texture(1.5)[..., np.newaxis])
 
 
+def _draw_traffic(scene: _Scene, horizon: float) -> None:
+    """Cars and people on the ground, the nearer the larger; nearer ones hide what is behind them."""
+    count = scene.random.integers(6, 16)
+    for number, along in enumerate(sorted(scene.random.uniform(0.04, 0.85, count) ** 1.3), start=1):
+        foot = horizon + (scene.height - horizon) * along
+        x, size = scene.uniform(0.02, 0.98) * scene.width, _TIMES * (7 + 42 * along)
+        color = np.clip(scene.random.normal(115, 60, 3), 15, 240)
+        (_draw_car if scene.uniform(0, 1) < 0.5 else _draw_person)(scene, x, foot, size, color, number)
+
+
+def _draw_car(scene: _Scene, x: float, foot: float, size: float, color: np.ndarray, number: int) -> None:
+    half, height = size * scene.uniform(0.75, 1.1), size * scene.uniform(0.4, 0.55)
+    body, draw = scene.mask()
+    draw.rounded_rectangle((x - half, foot - 1.1 * height, x + half, foot - 0.15 * height), height / 5, fill=1)
+    roof = [(-0.75, 1.05), (-0.45, 1.9), (0.35, 1.9), (0.7, 1.05)]
+    draw.polygon([(x + half * across, foot - height * up) for across, up in roof], fill=1)
+    scene.paint(body, "car", _textured(scene, color, 6, 10, 3), number)
+    windows, draw = scene.mask()
+    for left, right in ((-0.6, -0.08), (0.02, 0.5)):
+        corners = [(left, 1.1), (left * 0.7, 1.75), (right * 0.7, 1.75), (right, 1.1)]
+        draw.polygon([(x + half * across, foot - height * up) for across, up in corners], fill=1)
+    scene.paint(windows, "car", _gray(scene, 30, 150), number)
+    wheels, draw = scene.mask()
+    for across in (-0.55, 0.55):
+        middle, radius = x + half * across, 0.24 * height
+        draw.ellipse((middle - radius, foot - 2 * radius, middle + radius, foot), fill=1)
+    scene.paint(wheels, "car", np.full(3, scene.uniform(10, 50)), number)
+
+
+def _draw_person(scene: _Scene, x: float, foot: float, size: float, color: np.ndarray, number: int) -> None:
+    height = size * scene.uniform(0.9, 1.2)
+    legs, draw = scene.mask()
+    for side in (-1, 1):
+        step = side * height * scene.uniform(0.03, 0.12)
+        draw.line([(x, foot - 0.5 * height), (x + step, foot)], fill=1, width=max(2, round(0.09 * height)))
+    scene.paint(legs, "person", np.clip(scene.random.normal(60, 35, 3), 10, 200), number)
+    trunk, draw = scene.mask()
+    half = height * scene.uniform(0.1, 0.16)
+    draw.rounded_rectangle((x - half, foot - 0.85 * height, x + half, foot - 0.42 * height), half / 2, fill=1)
+    scene.paint(trunk, "person", _textured(scene, color, 6, 6, 2), number)
+    head, draw = scene.mask()
+    radius = 0.075 * height
+    draw.ellipse((x - radius, foot - height, x + radius, foot - 0.85 * height), fill=1)
+    skin = np.array([205, 160, 130]) * scene.uniform(0.4, 1.15)
+    scene.paint(head, "person", skin, number)
+
+
 def _photographed(scene: _Scene) -> np.ndarray:
     """The image under some light, with shadows, blur and noise."""
     rows, columns = np.mgrid[: scene.height, : scene.width] / scene.width
@@ -267,10 +348,29 @@ def _photographed(scene: _Scene) -> np.ndarray:
     return np.clip(np.round(small + noise), 0, 255).astype(np.uint8)
 
 
-def _labels(scene: _Scene) -> np.ndarray:
-    """Of each pixel the class with most of its area, or a thin one that has enough of it."""
-    cells = scene.class_ids.reshape(HEIGHT, _TIMES, WIDTH, _TIMES)
-    shares = np.stack([(cells == index).mean((1, 3)) for index in range(len(CLASSES))], axis=-1)
-    for name in THIN:
-        shares[..., _IDS[name]] += shares[..., _IDS[name]] >= _THIN_SHARE
-    return shares.argmax(axis=-1).astype(np.uint8)
+def _labels(scene: _Scene) -> tuple[np.ndarray, np.ndarray]:
+    """Of each pixel the class and the object with most of its area, or a thin class that has enough of it."""
+    segments = scene.class_ids.astype(np.int64) << 16 | scene.numbers
+    cells = segments.reshape(HEIGHT, _TIMES, WIDTH, _TIMES)
+    found = np.unique(segments)
+    shares = np.stack([(cells == segment).mean((1, 3)) for segment in found], axis=-1)
+    thin = np.isin(found >> 16, [_IDS[name] for name in THIN])
+    largest = found[np.where(thin & (shares >= _THIN_SHARE), shares + 1, shares).argmax(axis=-1)]
+    return (largest >> 16).astype(np.uint8), (largest & 0xFFFF).astype(np.uint16)
+
+
+def main() -> None:
+    """Writes busy streets."""
+    parser = argparse.ArgumentParser(description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter)
+    parser.add_argument("folder", metavar="FOLDER", help="a new folder for train/, val/ and test/")
+    for split, count in (("train", 200), ("val", 30), ("test", 50)):
+        parser.add_argument(f"--{split}", type=int, default=count, metavar="N", help="images of this split")
+    given = parser.parse_args()
+    folder = pathlib.Path(given.folder)
+    if folder.exists():
+        parser.error(f"{folder} is there already")
+    save_busy(folder, {"train": given.train, "val": given.val, "test": given.test})
+
+
+if __name__ == "__main__":
+    main()

@@ -38,6 +38,10 @@ SIZES = {
         *("--seconds", "1", "--train", "12", "--evaluation", "4", "--test", "4"),
         *("--filters", "2", "--height", "32", "--width", "48"),
     ),
+    "panoptic": (
+        *("--seconds", "1", "--train", "12", "--evaluation", "4", "--test", "4"),
+        *("--height", "32", "--width", "48"),
+    ),
     "instances": ("--seconds", "1", "--seeds", "1", "--pixels", "32"),
     "inference": ("--networks", "unet", "--sizes", "1", "--batch", "2", "--seconds", "0.01"),
     "audit": ("--seeds", "1", "--pixels", "32", "--epochs", "1"),

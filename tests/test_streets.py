@@ -1,7 +1,9 @@
-"""The drawn streets that benchmarks/thin_structures.py trains on."""
+"""The drawn streets that benchmarks/thin_structures.py and benchmarks/panoptic.py train on."""
 
 import importlib.util
 import pathlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -49,3 +51,30 @@ def test_what_is_thin_is_at_most_four_pixels_wide(streets, drawn):
         is_thin = drawn["train_y"] == streets.CLASSES.index(name)
         fits = sliding_window_view(is_thin, (5, 5), axis=(1, 2)).all((-2, -1))
         assert fits.sum() < 0.01 * is_thin.sum(), name
+
+
+def test_busy_streets_have_cars_and_people_that_hide_each_other(streets):
+    touching = 0
+    for seed in range(4):
+        image, class_ids, numbers = streets.busy_street(seed)
+        assert image.shape == (*class_ids.shape, 3) == (*numbers.shape, 3)
+        is_thing = np.isin(class_ids, [streets.BUSY_CLASSES.index(name) for name in streets.THINGS])
+        np.testing.assert_array_equal(numbers > 0, is_thing)
+        for number in np.unique(numbers[numbers > 0]):
+            assert len(np.unique(class_ids[numbers == number])) == 1
+        beside = (numbers[:, 1:] != numbers[:, :-1]) & (numbers[:, 1:] > 0) & (numbers[:, :-1] > 0)
+        touching += beside.any()
+    assert touching
+
+
+def test_a_command_writes_busy_streets_that_convert_reads(streets, tmp_path):
+    from data.formats.mask_folder import MaskFolderReader
+
+    folder = tmp_path / "streets"
+    command = [sys.executable, str(_FILE), str(folder), "--train", "2", "--val", "1", "--test", "1"]
+    subprocess.run(command, check=True)
+    assert subprocess.run(command, capture_output=True, check=False).returncode == 2  # It is there already.
+    reader = MaskFolderReader(folder=str(folder), objects="instances", classes=streets.BUSY_CLASSES)
+    found = [reader.read(source) for source in reader.listing().sources]
+    assert len(found) == 4
+    assert all(each.instances.max() > 0 for each in found)
