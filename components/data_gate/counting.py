@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import functools
+import itertools
 import json
 import logging
 import operator
 import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
 import numpy as np
+import tensorflow as tf
+from apache_beam.io import fileio
 from apache_beam.metrics import Metrics
 
 from components.data_gate.example import Checked, Names, check_example, parse, read_names
@@ -31,8 +35,11 @@ SHOWN = 10
 _LISTED = 100
 # Images are counted by size: the power of two of their number of pixels.
 _SIZES = 32
-# Examples decoded at a time; together with the number of threads, this bounds the memory.
+# Examples that are counted together.
 _BATCH_SIZE = 16
+# Examples that wait for a thread, for each of these; together with their number, this bounds the memory.
+_WAITING = 4
+_READ_BYTES = 1 << 20
 _PROGRESS_SECONDS = 10.0
 # An example keeps its role for ever. Roles are bits, so that those of one name can be combined.
 _ROLES = {"train": 1, "eval": 2, "test": 4, NEWEST_SPLIT: 4}
@@ -98,7 +105,7 @@ class Findings:
 
 
 class _CheckExamples(beam.DoFn):
-    """Batches of serialized examples → the sum, minimum and maximum of their vectors.
+    """Paths of TFRecord files → the sum, minimum and maximum of their examples' vectors, for each few of them.
 
     Further outputs: `faults`, names of unusable examples and what is wrong with them; `members`, names and groups, with
     the bit of their split's role; `hashes`, a batch of roles with the images' hashes, and names; `slices` of the test
@@ -123,15 +130,32 @@ class _CheckExamples(beam.DoFn):
 
     def setup(self) -> None:
         # TensorFlow's decoders run without Python's lock.
-        self._threads = ThreadPoolExecutor(len(os.sched_getaffinity(0)))
+        cores = len(os.sched_getaffinity(0))
+        self._threads, self._most_waiting = ThreadPoolExecutor(cores), _WAITING * cores
         self._last_progress = time.monotonic()
 
     def teardown(self) -> None:
         self._threads.shutdown()
 
-    def process(self, batch: list[bytes]) -> Iterator[Any]:
+    def process(self, path: str) -> Iterator[Any]:
+        # TensorFlow's reader runs without Python's lock, too.
+        records = tf.data.TFRecordDataset(path, contract.compression_type(path), _READ_BYTES).prefetch(_BATCH_SIZE)
+        results = self._checked_in_order(records.as_numpy_iterator())
+        while batch := list(itertools.islice(results, _BATCH_SIZE)):
+            yield from self._counted(batch)
+
+    def _checked_in_order(self, records: Iterator[bytes]) -> Iterator[tuple[Names, Checked | ValueError]]:
+        waiting: collections.deque[Future[tuple[Names, Checked | ValueError]]] = collections.deque()
+        for record in records:
+            waiting.append(self._threads.submit(self._check, record))
+            if len(waiting) == self._most_waiting:
+                yield waiting.popleft().result()
+        while waiting:
+            yield waiting.popleft().result()
+
+    def _counted(self, batch: list[tuple[Names, Checked | ValueError]]) -> Iterator[Any]:
         vectors, hashes = [], []
-        for names, result in self._threads.map(self._check, batch):
+        for names, result in batch:
             if names.source_id:
                 yield beam.pvalue.TaggedOutput("members", (("shared", names.source_id), self._role))
             if names.group:
@@ -289,8 +313,9 @@ def check_files(
     """
     outputs = [
         pipeline
-        | f"Read[{split}]" >> beam.io.ReadFromTFRecord(pattern)
-        | f"Batch[{split}]" >> beam.BatchElements(_BATCH_SIZE, _BATCH_SIZE)
+        | f"Match[{split}]" >> fileio.MatchFiles(pattern)
+        | f"Path[{split}]" >> beam.Map(lambda file: file.path)
+        | f"Deal[{split}]" >> beam.Reshuffle()
         | f"Check[{split}]"
         >> beam.ParDo(_CheckExamples(split, num_classes, with_hashes, images, objects_of)).with_outputs(
             "faults", "members", "hashes", "slices", main="vectors"

@@ -384,6 +384,39 @@ def test_slices_of_the_offline_sample_are_not_taken_for_copies(brain_mri):
     assert len(near_pairs(hashes)), "neighbors in one slab, 1 mm apart, are"
 
 
+def is_refused(function, *arguments):
+    try:
+        function(*arguments)
+    except (ValueError, tf.errors.InvalidArgumentError):
+        return True
+    return False
+
+
+@pytest.mark.parametrize("options", [{}, {"progressive": True}, {"subsampling": 0}], ids=str)
+def test_of_a_jpeg_less_is_computed_and_as_much_damage_found(options):
+    """The gate decodes JPEGs in gray, at a fraction of their size; TensorFlow decodes the whole."""
+    generator = np.random.default_rng(0)
+    buffer = io.BytesIO()
+    pixels = np.kron(generator.integers(0, 255, [24, 32, 3]), np.ones([12, 12, 1])).astype(np.uint8)
+    Image.fromarray(pixels).save(buffer, "JPEG", **options)
+    whole, refused = buffer.getvalue(), []
+    for index in range(150):
+        damaged = bytearray(whole)
+        if index % 3:
+            places = generator.integers(2, len(whole), generator.choice([1, 5, 50]))
+            damaged[places[0]] ^= 255
+            for place in places:
+                damaged[place] = generator.integers(256)
+        if index % 3 != 1:
+            del damaged[generator.integers(len(whole)) :]
+        as_a_whole = is_refused(tf.io.decode_jpeg, bytes(damaged))
+        content = {contract.IMAGE: bytes(damaged)}
+        example = parse(serialized(features(np.zeros([288, 384], np.uint8), **content)))
+        assert is_refused(check_example, example, 2, True) == as_a_whole, index
+        refused.append(as_a_whole)
+    assert 30 < sum(refused) < 140
+
+
 DEEP = np.arange(24, dtype=np.uint16).reshape(2, 2, 6) * 900
 
 
