@@ -153,8 +153,34 @@ def enlarged(record: bytes, height: int, width: int) -> bytes:
     return example.SerializeToString()
 
 
+def reduced(record: bytes, side: int) -> bytes:
+    """The example with image, as JPEG, and mask made `side` pixels high and wide."""
+    import tensorflow as tf
+
+    from data import contract
+
+    example = tf.train.Example.FromString(record)
+    features = example.features.feature
+    for name, channels in ((contract.IMAGE, 3), (contract.MASK, 1)):
+        pixels = tf.io.decode_image(features[name].bytes_list.value[0], channels, expand_animations=False)
+        if name == contract.IMAGE:
+            small = tf.cast(tf.round(tf.image.resize(pixels, [side, side], antialias=True)), tf.uint8)
+            features[name].bytes_list.value[0] = tf.io.encode_jpeg(small).numpy()
+        else:
+            features[name].bytes_list.value[0] = tf.io.encode_png(
+                tf.image.resize(pixels, [side, side], "nearest")
+            ).numpy()
+    return example.SerializeToString()
+
+
 def dataset(
-    *, train: int, evaluation: int = 10, test: int = 10, shards: int = 4, size: tuple[int, int] | None = None
+    *,
+    train: int,
+    evaluation: int = 10,
+    test: int = 10,
+    shards: int = 4,
+    size: tuple[int, int] | None = None,
+    side: int = 0,
 ) -> pathlib.Path:
     """A data set by the contract: the source records again and again under distinct names. Kept for later scripts.
 
@@ -164,6 +190,7 @@ def dataset(
       test: images of the test split, in `shards` files.
       shards: files of the train and the test split.
       size: height and width that a few of the images are enlarged to; None leaves all as they are.
+      side: height and width that all images are made; 0 leaves them as they are.
 
     Returns:
       Its folder.
@@ -172,13 +199,16 @@ def dataset(
 
     from data import contract
 
-    name = "-".join(map(str, [source_folder().name, train, evaluation, test, shards, *(size or [])]))
+    sides = [f"side{side}"] if side else []
+    name = "-".join(map(str, [source_folder().name, train, evaluation, test, shards, *(size or []), *sides]))
     folder = CACHE / "data" / name
     if folder.exists():
         return folder
     records = _source_records()
     if size:
         records = [enlarged(record, *size) for record in records[:20]]
+    if side:
+        records = [reduced(record, side) for record in records]
     unfinished = folder.with_suffix(".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
     unfinished.mkdir(parents=True)

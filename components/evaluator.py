@@ -34,6 +34,7 @@ from data.base.files import list_files, write_text
 from data.contract import compression_type
 from models.evaluation.gate import (
     REGRESSION_KEY,
+    VERDICT_PROPERTY,
     Best,
     Measured,
     NewestSpan,
@@ -47,8 +48,6 @@ from models.evaluation.metric_table import METRICS
 from models.evaluation.settings import WATCHED
 from models.serving.signatures import EVALUATION
 
-# Custom property of the ModelEvaluation artifact: a `Verdict` as JSON.
-VERDICT_PROPERTY = "verdict"
 # Custom property of the ModelBlessing: the deployed version that the model was compared with, 0 for none.
 BASELINE_VERSION_PROPERTY = "baseline_version"
 THRESHOLDS_KEY = "thresholds"

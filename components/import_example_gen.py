@@ -44,11 +44,9 @@ from data.contract import LABEL_MAP_FILE, REPORT_FILE, compression_type
 from data.decoding.image_type import read_image_type
 from data.input_files import describe_left_out, find_input_files
 from data.label_map import LabelMap
-from data.spans import NEWEST_SPLIT, SPAN, Window, choose_window, find_spans
+from data.spans import INPUTS_PROPERTY, NEWEST_SPLIT, SPAN, Window, choose_window, find_spans
 
 _LOG = logging.getLogger("segpipe.import")
-# Custom property of the Examples: the folders that they came from, by split, as JSON.
-INPUTS_PROPERTY = "inputs"
 _TEST_SPLIT = "test"
 _SHOWN = 20
 # What TFRecords add to each record: its length and two checksums.

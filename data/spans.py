@@ -13,6 +13,8 @@ from data.contract import LABEL_MAP_FILE, REPORT_FILE
 from data.label_map import LabelMap
 
 SPAN = "{SPAN}"
+# Custom property of the Examples: the folders that they came from, by split, as JSON.
+INPUTS_PROPERTY = "inputs"
 # A split that a window adds to those of the data contract: the test examples of the newest span, beside the fixed ones.
 NEWEST_SPLIT = "newest"
 

@@ -17,6 +17,10 @@ SIZES = {
     "transform": (*_SMALL, "--pixels", "32"),
     "memory": (*_SMALL, "--pixels", "32"),
     "stored_bytes": (*_SMALL, "--pixels", "32"),
+    "scale": (
+        *("--small", "8", "--medium", "12", "--large", "16", "--side", "32", "--pixels", "32"),
+        *("--seconds", "1", "--shards", "2"),
+    ),
     "workers": (*_SMALL, "--pixels", "32", "--workers", "1"),
     "input_pipeline": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--steps", "1"),
     "train_step": ("--images", "8", "--batch-size", "4", *_MODEL, "--epochs", "1", "--rounds", "1"),

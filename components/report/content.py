@@ -22,7 +22,7 @@ from tfx.utils import path_utils
 from components.data_gate import read_statistics
 from components.deployed_model import has_model
 from components.drift import distances
-from components.evaluator import VERDICT_PROPERTY, read_metrics
+from components.evaluator import read_metrics
 from components.import_example_gen import read_conversions
 from components.report import charts, listing, pictures
 from components.report.identity import identity
@@ -36,7 +36,7 @@ from data.spans import NEWEST_SPLIT
 from models.ensemble import out_of_fold
 from models.ensemble.folds import DOUBTS_FILE, member_names
 from models.evaluation import metrics
-from models.evaluation.gate import Check, Verdict
+from models.evaluation.gate import VERDICT_PROPERTY, Check, Verdict
 from models.evaluation.metric_table import METRICS, Metric, signed
 from models.evaluation.settings import WATCHED
 from models.evaluation.sums import IMAGE_SIZES, REGION_SIZES, SIZES

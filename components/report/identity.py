@@ -8,11 +8,11 @@ from typing import Any
 
 from tfx import types
 
-from components.import_example_gen import INPUTS_PROPERTY
 from components.pusher import REASON_PROPERTY
 from components.serving_check import REASON_PROPERTY as SERVING_REASON
 from data.base.code_digest import code_name
 from data.base.variants import import_paths
+from data.spans import INPUTS_PROPERTY
 from models.evaluation.gate import Verdict, why_not_pushed
 
 # Folders of a data set that are named; of more, such as many spans, the first and the last.

@@ -13,6 +13,8 @@ from typing import Any
 
 from models.evaluation.metric_table import METRICS
 
+# Custom property of the ModelEvaluation artifact: a `Verdict` as JSON.
+VERDICT_PROPERTY = "verdict"
 EACH_SLICE = "*"
 REGRESSION_KEY = "gate.regression"
 MIN_MEAN_IOU_KEY = "gate.min.mean_iou"

@@ -7,13 +7,17 @@ no model never count as versions, but no new version gets their numbers.
 
 from __future__ import annotations
 
+import collections
 import datetime
+import functools
 import getpass
 import json
 import logging
 import socket
 from typing import Any
 
+from google.protobuf import proto_builder
+from google.protobuf.descriptor_pb2 import FieldDescriptorProto
 from google.protobuf.message import DecodeError
 
 from data.base.errors import UserError
@@ -106,13 +110,10 @@ def fingerprint(model: str) -> str:
     Raises:
       NotAModelError: if the folder is no complete SavedModel, or one without a fingerprint (TensorFlow before 2.12).
     """
-    # Only here, as it loads TensorFlow, which whoever asks for numbers and paths alone need not wait for.
-    from tensorflow.core.protobuf import fingerprint_pb2
-
     from models.exports.exports import SAVED_MODEL, read_exports
 
     try:
-        found = fingerprint_pb2.FingerprintDef.FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
+        found = _fingerprint_message().FromString(read_bytes(join(model, _FINGERPRINT_FILE)))
     except (FileNotFoundError, NotADirectoryError, DecodeError):
         raise NotAModelError(f"{model} is not a SavedModel: it has no {_FINGERPRINT_FILE} that can be read") from None
     if not exists(join(model, GRAPH_FILE)):
@@ -125,6 +126,14 @@ def fingerprint(model: str) -> str:
     except UserError:
         exports = ["damaged"]  # It is a version all the same, to be rolled back.
     return "-".join([saved_model, *exports])
+
+
+@functools.cache
+def _fingerprint_message() -> Any:
+    """TensorFlow's `FingerprintDef` to its fifth field; its own module would load all of TensorFlow, for seconds."""
+    names = ("saved_model_checksum", "graph_program", "signatures", "object_graph", "checkpoint_hash")
+    fields = collections.OrderedDict.fromkeys(names, FieldDescriptorProto.TYPE_UINT64)
+    return proto_builder.MakeSimpleProtoClass(fields, "segpipe.Fingerprint")
 
 
 def is_same_model(one: str, other: str) -> bool:

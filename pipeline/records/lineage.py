@@ -13,12 +13,11 @@ from typing import Any, Literal
 import yaml
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.evaluator import VERDICT_PROPERTY
-from components.import_example_gen import INPUTS_PROPERTY
 from data.base.errors import UserError
 from data.base.files import exists, read_bytes
 from data.contract import REPORT_FILE
-from models.evaluation.gate import Verdict
+from data.spans import INPUTS_PROPERTY
+from models.evaluation.gate import VERDICT_PROPERTY, Verdict
 from models.evaluation.metric_table import format_value, in_words
 from models.serving.versions import deployed_version, rollbacks, rolled_back, servable_versions
 from pipeline.config import Config

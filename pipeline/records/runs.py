@@ -14,7 +14,7 @@ from ml_metadata.proto import metadata_store_pb2 as mlmd
 from data.base.errors import UserError
 from data.base.files import read_bytes
 from data.base.locking import is_locked
-from models.evaluation.gate import Best, Check, Verdict, why_not_pushed
+from models.evaluation.gate import VERDICT_PROPERTY, Best, Check, Verdict, why_not_pushed
 from models.evaluation.metric_table import of_classes
 from models.exports.exports import MeasuredExport
 from models.tuning.search_space import from_choices
@@ -255,7 +255,7 @@ def _run(store: Store, context: mlmd.Context) -> Run:
     model = _outputs(store, [item for item in executions if component_name(item) == "Trainer"]).get("Model")
     report, examples, pushed = (artifacts.get(name) for name in ("components.RunReport", "Examples", "PushedModel"))
     evaluation = artifacts.get("ModelEvaluation")
-    text = text_property(evaluation, "verdict") if evaluation else ""
+    text = text_property(evaluation, VERDICT_PROPERTY) if evaluation else ""
     verdict = Verdict.from_json(text) if text else Verdict({}, None, [])
     metrics, newest = verdict.metrics, verdict.newest_span
     ends = [metrics.get(name) for name in ("mean_iou_lower", "mean_iou_upper")]

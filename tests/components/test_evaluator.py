@@ -13,10 +13,10 @@ from tfx.types import standard_artifacts
 from tfx.utils import json_utils, path_utils
 
 from components.deployed_model import MEASURED_PROPERTY
-from components.evaluator import VERDICT_PROPERTY, Executor, digest
+from components.evaluator import Executor, digest
 from data import contract
 from data.decoding.images import encode_png
-from models.evaluation.gate import Best, Measured, Threshold, Verdict
+from models.evaluation.gate import VERDICT_PROPERTY, Best, Measured, Threshold, Verdict
 from models.evaluation.metric_table import METRICS, Metric
 from models.evaluation.settings import GateSettings
 from models.evaluation.tfma_metrics import evaluation_config

@@ -6,6 +6,8 @@ import json
 import os
 import pathlib
 import shutil
+import subprocess
+import sys
 
 import pytest
 import tensorflow as tf
@@ -48,6 +50,18 @@ def save_model(folder, value, class_names=("a", "b")):
     labels = ",".join(f'{{"id": {index}, "name": "{name}"}}' for index, name in enumerate(class_names))
     path.write_text(f'{{"label_map": [{labels}]}}')
     return str(folder)
+
+
+def test_a_fingerprint_is_tensorflows_and_found_without_it(tmp_path):
+    model = save_model(tmp_path / "model", 1)
+    of_tensorflow = tf.saved_model.experimental.read_fingerprint(model)
+    values = (of_tensorflow.saved_model_checksum, of_tensorflow.checkpoint_hash)
+    script = (
+        "import sys; from models.serving.versions import fingerprint; "
+        "print(fingerprint(sys.argv[1]), [name for name in ('tensorflow', 'tfx') if name in sys.modules])"
+    )
+    found = subprocess.run([sys.executable, "-c", script, model], capture_output=True, text=True, check=True)
+    assert found.stdout.strip() == "{:x}-{:x} []".format(*values)
 
 
 def artifact(kind, path):

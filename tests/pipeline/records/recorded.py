@@ -6,7 +6,7 @@ import socket
 
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.import_example_gen import INPUTS_PROPERTY
+from data.spans import INPUTS_PROPERTY
 from models.evaluation.gate import MIN_MEAN_IOU_KEY, REGRESSION_KEY, Check, Verdict
 from models.serving.versions import MARKERS, version_path
 from pipeline.records import runs

@@ -3,7 +3,7 @@ import json
 import pytest
 from ml_metadata.proto import metadata_store_pb2 as mlmd
 
-from components.import_example_gen import INPUTS_PROPERTY
+from data.spans import INPUTS_PROPERTY
 from pipeline.records.lineage import _data, _used
 
 
