@@ -106,6 +106,7 @@ def _own_files(import_paths: Iterable[str]) -> dict[str, pathlib.Path]:
     return files
 
 
+@functools.cache
 def _path(module: str, root: pathlib.Path) -> pathlib.Path | None:
     parts = module.split(".")
     if parts[0] not in _ROOMS:

@@ -135,7 +135,6 @@ def run_components(pipeline: Pipeline, components: list[str], database: Database
     make_quick()
     # Else Python looks through all that was imported, a million objects, for garbage, again and again.
     if not gc.get_freeze_count():
-        gc.collect()
         gc.freeze()
     compiled = Compiler().compile(pipeline)
     runtime_parameter_utils.substitute_runtime_parameter(compiled, {constants.PIPELINE_RUN_ID_PARAMETER_NAME: run_id})
