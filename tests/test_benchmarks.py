@@ -1,4 +1,4 @@
-"""Every benchmark runs, with sizes at which its figures mean nothing; in CI, it is only asked for help."""
+"""Every benchmark runs, with sizes at which its figures mean nothing."""
 
 import json
 import math
@@ -87,14 +87,6 @@ def results(request, warm_python, tmp_path_factory):
     return {name: (printed, error) for name, printed, error in lines}
 
 
-@pytest.mark.parametrize("name", SIZES)
-def test_a_benchmark_can_be_asked_for_help(warm_python, name):
-    finished = warm_python(f"benchmarks/{name}.py", "--help", PYTHONPATH=str(ROOT))
-    assert finished.returncode == 0, finished.stderr
-    assert "--help" in finished.stdout
-
-
-@pytest.mark.nightly  # Together they take ten minutes.
 @pytest.mark.parametrize("name", SIZES)
 def test_a_benchmark_prints_its_line(results, name):
     printed, error = results[name]
