@@ -77,7 +77,7 @@ def save(folder: pathlib.Path, counts: dict[str, int], seed: int = 0) -> None:
 
 
 def save_busy(folder: pathlib.Path, counts: dict[str, int]) -> None:
-    """Writes busy streets as `save` does, with masks of objects beside the others, and their label map."""
+    """Writes busy streets as `save` does, with masks of objects beside the others, and the names of the classes."""
     first = 0
     for split, count in counts.items():
         places = [folder / split / kind for kind in ("images", "masks", "instances")]
@@ -87,6 +87,7 @@ def save_busy(folder: pathlib.Path, counts: dict[str, int]) -> None:
             for place, pixels in zip(places, busy_street(first + index), strict=True):
                 Image.fromarray(pixels).save(place / f"{split}{index:04d}.png")
         first += count
+    (folder / "classes.txt").write_text("\n".join(BUSY_CLASSES) + "\n")
 
 
 @dataclasses.dataclass
