@@ -231,7 +231,7 @@ def _decoded_jpeg(content: bytes, times_too_large: int) -> np.ndarray:
     """[rows, columns, 1] uint8 gray pixels of a JPEG, at the fraction of its size that is large enough.
 
     All of its data is read, and damage found, but color and the details that nobody needs are not computed, which is
-    two thirds of the work.
+    half of the work.
     """
     ratio = next(ratio for ratio in (8, 4, 2, 1) if ratio <= max(1, times_too_large))
     decoded = tf.io.decode_jpeg(content, channels=1, ratio=ratio, fancy_upscaling=False, dct_method="INTEGER_FAST")

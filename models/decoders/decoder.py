@@ -43,6 +43,10 @@ class Decoder(Section):
           Logits, [batch, height, width, C] float32.
         """
 
+    def object_features(self, model: keras.Model) -> keras.KerasTensor:
+        """Its maps in a whole model of which those of objects are made; by default what the logits are made of."""
+        return [layer for layer in model.layers if layer.weights][-1].input
+
     def supervised_maps(self, model: keras.Model) -> list[keras.KerasTensor]:
         """Its maps in a whole model at strides 2, 4, 8, … on which training supervises logits too; none by default."""
         return []

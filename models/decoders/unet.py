@@ -64,6 +64,11 @@ class UNet(Decoder):
             outputs = upsample([outputs, skips[level]])
         return keras.layers.Conv2D(num_classes, 1, dtype="float32", name="logits")(outputs)
 
+    def object_features(self, model: keras.Model) -> keras.KerasTensor:
+        # At half of the resolution, if there is that level.
+        names = {layer.name for layer in model.layers}
+        return model.get_layer("decoder_1" if "decoder_1" in names else "decoder_0").output
+
     def supervised_maps(self, model: keras.Model) -> list[keras.KerasTensor]:
         if not self.deep_supervision:
             return []

@@ -11,7 +11,7 @@ from data.base.section import Section, Share, set_value
 from data.base.variants import check_options, find_variant
 from data.label_map import LabelMap
 from models.inputs.settings import AugmentationSettings, PreprocessingSettings
-from models.instances.scale import OBJECT_MAPS, ObjectScale
+from models.instances.scale import ObjectScale
 from models.losses import LOSSES, Loss, PixelLoss, RegionLoss
 from models.losses.cross_entropy import CrossEntropy
 from models.settings import ModelSettings, Task
@@ -181,15 +181,15 @@ class TrainerConfig(Section):
         Raises:
           UserError: if the data has none.
         """
-        if self.task == "semantic":
+        if not self.has_objects:
             return None
         statistics = self.statistics["splits"]["train"]
         return ObjectScale.of(LabelMap.model_validate(self.label_map), statistics, self.preprocessing)
 
     @property
-    def object_maps(self) -> int:
-        """How many maps the network has beside the classes' logits."""
-        return 0 if self.task == "semantic" else OBJECT_MAPS
+    def has_objects(self) -> bool:
+        """Whether the network tells objects apart."""
+        return self.task != "semantic"
 
     @property
     def stages(self) -> list[tuple[int, float]]:

@@ -98,7 +98,7 @@ def train(fn_args: Any, strategy: tf.distribute.Strategy) -> None:
             return
 
         # Served in float32 whatever they were trained in: the machine that serves need not have bfloat16.
-        models = [_build(config, len(label_map) + config.object_maps, "float32") for _ in members]
+        models = [_build(config, len(label_map), "float32") for _ in members]
         for model, member, saved in zip(models, members, trained, strict=True):
             saved.load_best_weights(model)
             model.save_weights(os.path.join(fn_args.model_run_dir, member.name, "best.weights.h5"))
@@ -265,7 +265,7 @@ def compiled_model(
     Raises:
       UserError: if the encoder's pretrained weights cannot be used.
     """
-    model = _build(config, num_classes + config.object_maps, precision)
+    model = _build(config, num_classes, precision)
     pretrained = [
         variable
         for layer in config.model.chosen_encoder.load_weights(model) or []
@@ -282,8 +282,8 @@ def compiled_model(
     loss: keras.losses.Loss = SegmentationLoss(config.train.loss.values(), weights)
     model.compile(
         optimizer=optimizer,
-        loss=ObjectLoss(loss) if config.object_maps else loss,
-        metrics=[ClassesMeanIoU(num_classes) if config.object_maps else mean_iou_metric(num_classes)],
+        loss=ObjectLoss(loss) if config.has_objects else loss,
+        metrics=[ClassesMeanIoU(num_classes) if config.has_objects else mean_iou_metric(num_classes)],
         jit_compile=_jit_compile(config.train),
     )
     # Variables that come into being while the training step is traced make TensorFlow trace it twice.
@@ -300,9 +300,10 @@ def _jit_compile(settings: TrainSettings) -> bool | str:
     return "auto" if _gpus(settings) or settings.devices == "tpu" else False
 
 
-def _build(config: TrainerConfig, num_maps: int, precision: str) -> keras.Model:
+def _build(config: TrainerConfig, num_classes: int, precision: str) -> keras.Model:
     shape = config.preprocessing
-    return build_model(config.model, (shape.height, shape.width, shape.num_channels), num_maps, precision)
+    size = (shape.height, shape.width, shape.num_channels)
+    return build_model(config.model, size, num_classes, precision, config.has_objects)
 
 
 def mean_iou_metric(num_classes: int) -> keras.metrics.Metric:

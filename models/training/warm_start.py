@@ -22,7 +22,6 @@ from models.decoders.deep_supervision import without_supervision
 from models.encoders.encoder import FeatureMaps
 from models.ensemble.folds import deployed_member
 from models.inputs.settings import PreprocessingSettings
-from models.instances.scale import OBJECT_MAPS
 from models.network import build_model, build_with_features
 from models.serving.signatures import read_facts
 from models.settings import ModelSettings
@@ -30,8 +29,6 @@ from models.training import checkpoints
 from models.training.settings import TrainerConfig
 
 _LOG = logging.getLogger("segpipe.training")
-# Stands for a map that begins at zero.
-_ZERO = -1
 # So many names are listed; of more than these, their number.
 _LISTED = 3
 
@@ -49,7 +46,6 @@ class ExportedNetwork:
       network: with the model's weights.
       features: the maps in it that its encoder gives.
       label_map: its classes.
-      object_maps: how many maps it has beside the classes' logits.
       channels: of its input.
       settings: its own.
     """
@@ -57,7 +53,6 @@ class ExportedNetwork:
     network: keras.Model
     features: list[FeatureMaps]
     label_map: LabelMap
-    object_maps: int
     channels: int
     settings: ModelSettings
 
@@ -75,7 +70,7 @@ def warm_start(model: keras.Model, config: TrainerConfig) -> bool:
 
     - Classes are matched by name. A class with the id and the color of one that is gone is the same class, renamed. A
       new class gets the mean of all the deployed model's classes: a mean is below the largest of them, so each pixel
-      keeps its class, unless this class is gone. Maps of objects that the deployed model has not begin at zero.
+      keeps its class, unless this class is gone.
     - From some channels to others, filters are summed over the former and shared equally by the latter: a gray image
       gives what it gave when all of its colors were equal.
 
@@ -148,8 +143,8 @@ def load_network(folder: str, member: int = 0) -> ExportedNetwork:
         settings = settings.model_copy(update={"enlargement": 1})  # Before there was such an option.
     settings = settings.for_input(size["height"], size["width"])
     input_shape = (size["height"], size["width"], channels)
-    maps = OBJECT_MAPS if facts.get("task", "semantic") != "semantic" else 0
-    network, features = build_with_features(settings, input_shape, len(label_map) + maps, "float32")
+    has_objects = facts.get("task", "semantic") != "semantic"
+    network, features = build_with_features(settings, input_shape, len(label_map), "float32", has_objects)
     with plain_path(folder) as path:
         variables = join(path, "variables", "variables")
         stored = tf.train.load_checkpoint(variables).get_variable_to_shape_map()
@@ -159,7 +154,7 @@ def load_network(folder: str, member: int = 0) -> ExportedNetwork:
             raise ValueError(f"it holds {count} weights, but its network now has {of_one * models}")
         reader = checkpoints.weights_checkpoint(network, member * of_one)
         reader.read(variables).assert_existing_objects_matched().expect_partial()
-    return ExportedNetwork(network, features, label_map, maps, channels, settings)
+    return ExportedNetwork(network, features, label_map, channels, settings)
 
 
 def _layers(model: keras.Model) -> dict[_Place, _Layer]:
@@ -210,17 +205,14 @@ def _fitting(
     shape = config.preprocessing
     size = (shape.height, shape.width)
     old_classes = len(deployed.label_map)
-    old_maps = [old_classes + index for index in range(deployed.object_maps)] or [_ZERO] * OBJECT_MAPS
-    # Which of the deployed model's maps each of the new one's begins as.
-    sources = [*classes, *old_maps[: config.object_maps]]
     class_axes: dict[Any, list[int]] = {}
     channel_axes: dict[Any, list[int]] = {}
     # Which axes have to do with classes or channels shows in a network that has others.
-    if sources != list(range(old_classes + deployed.object_maps)):
-        more = build_model(config.model, (*size, shape.num_channels), len(sources) + 1, "float32")
+    if classes != list(range(old_classes)):
+        more = build_model(config.model, (*size, shape.num_channels), len(classes) + 1, "float32", config.has_objects)
         class_axes = _other_axes(layers, _layers(more))
     if deployed.channels != shape.num_channels:
-        others = build_model(config.model, (*size, deployed.channels), len(sources), "float32")
+        others = build_model(config.model, (*size, deployed.channels), len(classes), "float32", config.has_objects)
         channel_axes = _other_axes(layers, _layers(others))
 
     def converted(place: _Place, name: str) -> np.ndarray | None:
@@ -229,11 +221,11 @@ def _fitting(
         if value.ndim != len(target):
             return None
         for axis in class_axes.get((place, name), ()):
-            if value.shape[axis] != old_classes + deployed.object_maps or target[axis] != len(sources):
+            if value.shape[axis] != old_classes or target[axis] != len(classes):
                 return None
             if all(before is None for before in classes):
                 return None
-            value = _with_classes(value, axis, sources, old_classes)
+            value = _with_classes(value, axis, classes)
         for axis in channel_axes.get((place, name), ()):
             if value.shape[axis] < deployed.channels:
                 return None
@@ -263,16 +255,10 @@ def _other_axes(layers: dict[_Place, _Layer], others: dict[_Place, _Layer]) -> d
     }
 
 
-def _with_classes(value: np.ndarray, axis: int, sources: Iterable[int | None], num_classes: int) -> np.ndarray:
-    """Weights of other maps: along an axis, those at `sources`; for None the mean of all classes, for `_ZERO` zeros."""
-    mean = value.take(range(num_classes), axis).mean(axis)
-
-    def of_source(index: int | None) -> np.ndarray:
-        if index is None:
-            return mean
-        return np.zeros_like(mean) if index == _ZERO else value.take(index, axis)
-
-    return np.stack([of_source(index) for index in sources], axis)
+def _with_classes(value: np.ndarray, axis: int, sources: Iterable[int | None]) -> np.ndarray:
+    """Weights of other classes: along an axis, those at `sources`; for None the mean of all."""
+    mean = value.mean(axis)
+    return np.stack([mean if index is None else value.take(index, axis) for index in sources], axis)
 
 
 def _with_channels(value: np.ndarray, axis: int, before: int, now: int) -> np.ndarray:

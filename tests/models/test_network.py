@@ -71,6 +71,33 @@ def test_logits_are_float32_and_have_the_resolution_of_the_input(encoder, decode
     assert {weight.dtype for weight in model.weights} == {"float32"}
 
 
+@pytest.mark.parametrize(
+    ("settings", "features"),
+    [
+        ({"encoder": "plain", "depth": 2}, (18, 24)),
+        ({"encoder": "plain", "depth": 1}, (37, 48)),
+        ({"encoder": "efficientnet_lite0"}, (19, 24)),
+        ({"encoder": "vgg16", "decoder": "segnet"}, (37, 48)),
+        ({"encoder": "resnet50", "decoder": "deeplab_v3_plus"}, (10, 12)),
+    ],
+    ids=str,
+)
+def test_maps_of_objects_have_the_resolution_of_the_input_and_layers_of_their_own(settings, features):
+    settings = ModelSettings(**settings, filters=4)
+    model = build_model(settings, (37, 48, 3), 5, "float32", has_objects=True)
+    batch = images(2, 37, 48, 3)
+    assert model(batch).shape == (2, 37, 48, 8)
+    assert model.get_layer("object_head").input.shape[1:3] == features
+    without = build_model(settings, (37, 48, 3), 5, "float32")
+    names = {layer.name for layer in model.layers if layer.weights}
+    assert names - {layer.name for layer in without.layers} == {
+        "object_head",
+        "object_head_normalization",
+        "object_maps",
+    }
+    assert without.get_layer("logits" if "deeplab" not in settings.decoder else "logits_at_low_level").filters == 5
+
+
 def test_every_weight_is_trained_and_saved(pair, tmp_path):
     keras.utils.set_random_seed(0)
     settings = ModelSettings(**pair, filters=4, dropout=0.1)
