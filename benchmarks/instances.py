@@ -19,7 +19,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from common import CACHE, PETS, arguments, in_fresh_process, report, run_pipeline, scratch
+from common import CACHE, PETS, ROOT, arguments, in_fresh_process, report, run_pipeline, scratch
 from PIL import Image
 
 # Pixels from which an edge is of no nucleus.
@@ -58,17 +58,13 @@ def main() -> None:
 
 def configuration(contender: str, sizes: argparse.Namespace, seed: int) -> dict[str, Any]:
     """Sections of a run's configuration, those of configs/nuclei.yaml."""
-    return {
-        "task": "instance" if contender == "objects" else "semantic",
-        "preprocessing": {"height": sizes.pixels, "width": sizes.pixels, "resize": "none"},
-        "model": {"enlargement": 1},
-        "train": {
-            "minutes": sizes.seconds / 60,
-            "seed": seed,
-            "small_sizes": 0.4,
-            "augmentation": {"flip_vertical": True, "rotation_degrees": 90},
-        },
-    }
+    import yaml
+
+    written = yaml.safe_load((ROOT / "configs" / "nuclei.yaml").read_text())
+    sections = {name: written[name] for name in ("preprocessing", "model", "train")}
+    sections["preprocessing"] |= {"height": sizes.pixels, "width": sizes.pixels}
+    sections["train"] |= {"minutes": sizes.seconds / 60, "seed": seed}
+    return {**sections, "task": "instance" if contender == "objects" else "semantic"}
 
 
 def source() -> pathlib.Path:

@@ -80,7 +80,8 @@ def results(request, warm_python, tmp_path_factory):
     selected = {test.callspec.params["name"] for test in tests}
     sizes = {name: arguments for name, arguments in SIZES.items() if name in selected}
     folder = tmp_path_factory.mktemp("checkout") / "benchmarks"
-    shutil.copytree(ROOT / "benchmarks", folder)
+    for name in ("benchmarks", "configs"):
+        shutil.copytree(ROOT / name, folder.with_name(name))
     finished = warm_python("-c", _RUN_ALL, str(folder), json.dumps(sizes), PYTHONPATH=str(ROOT))
     lines = [json.loads(line) for line in finished.stdout.splitlines() if line.startswith('["')]
     assert len(lines) == len(sizes), finished.stderr
