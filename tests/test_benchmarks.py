@@ -77,7 +77,7 @@ def results(request, warm_python, tmp_path_factory):
     Only scripts whose tests are selected run.
     """
     tests = [item for item in request.session.items if item.path == request.path and hasattr(item, "callspec")]
-    selected = {test.callspec.params["name"] for test in tests}
+    selected = {test.callspec.params.get("name") for test in tests}
     sizes = {name: arguments for name, arguments in SIZES.items() if name in selected}
     folder = tmp_path_factory.mktemp("checkout") / "benchmarks"
     for name in ("benchmarks", "configs"):
