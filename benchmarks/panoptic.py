@@ -90,11 +90,12 @@ def measured_components(output: str, source: pathlib.Path) -> dict[str, float]:
     is_thing = np.isin(streets.BUSY_CLASSES, streets.THINGS)
     serve, found = served(output), Quality(len(is_thing))
     for path in sorted((source / "test" / "images").iterdir()):
+        class_ids = serve(path.read_bytes())
+        # At the model's size, as the other contender is measured.
         labeled = tuple(
-            np.asarray(Image.open(source / "test" / kind / path.name)).astype(np.int64)
+            np.asarray(Image.open(source / "test" / kind / path.name).resize(class_ids.shape[::-1], Image.NEAREST))
             for kind in ("masks", "instances")
         )
-        class_ids = serve(path.read_bytes())
         numbers = np.zeros(class_ids.shape, np.int64)
         for class_id in np.flatnonzero(is_thing):
             components, _ = scipy.ndimage.label(class_ids == class_id)
