@@ -60,6 +60,10 @@ NOT_RUN = {
     "segpipe predict --model output/brain_mri/serving --output predictions brain": "likewise",
     "segpipe predict --model output/sentinel2": "needs the scenes; tests/models/serving/test_scenes.py",
     "segpipe predict --model output/nuclei": "needs the nuclei; tests/e2e/test_objects.py",
+    "python benchmarks/streets.py": "draws for a minute; tests/test_streets.py",
+    "segpipe init output/streets": "needs the streets; tests/pipeline/cli/test_init.py",
+    "segpipe convert --format mask-folder --objects": "likewise; tests/test_streets.py",
+    "segpipe predict --model output/streets": "likewise",
 }
 
 
