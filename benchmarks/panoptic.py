@@ -4,13 +4,14 @@ The contenders, of which `contenders` chooses some:
   panoptic    `task: panoptic`, all else by default
   components  `task: semantic`; each connected component of cars, and of people, is one
 
-Streets are those of `streets.py`, with nine classes of stuff; about half of the cars and people hide another one in
-part, or are hidden. Measured on the test split are the panoptic quality of all classes, of things and of stuff, and the
-agreement of counts; for `panoptic` average precision and mean IoU too.
+Streets are those of `streets.py`, with nine classes of stuff; cars and people hide each other in part. Measured on the
+test split are the panoptic quality of all classes, of things and of stuff, and the agreement of counts; for `panoptic`
+average precision and mean IoU too.
 """
 
 import argparse
 import pathlib
+import shutil
 import statistics
 import sys
 
@@ -61,7 +62,8 @@ def converted(counts: dict[str, int]) -> tuple[pathlib.Path, pathlib.Path]:
     name = "-".join(map(str, ["streets_busy", *counts.values()]))
     source, folder = CACHE / "data" / f"{name}_images", CACHE / name
     if not folder.is_dir():
-        streets.save_busy(source, counts)
+        shutil.rmtree(source, ignore_errors=True)
+        streets.save(source, counts, are_busy=True)
         convert(MaskFolderReader(folder=str(source), objects="instances", classes=streets.BUSY_CLASSES), str(folder))
     return source, folder
 

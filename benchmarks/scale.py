@@ -5,6 +5,7 @@ of `small` and `medium` images. A second line is about a training that decodes i
 none`), of which only the memory depends on their number. The training proper takes `seconds`, however many there are.
 """
 
+import argparse
 import shutil
 
 from common import CACHE, arguments, dataset, report, run_pipeline, scratch
@@ -39,7 +40,7 @@ def main() -> None:
     report("scale", many, "MB, none", f"{sizes.small} images", few, **vars(sizes))
 
 
-def _measured(count: int, sizes: object) -> dict[str, dict[str, float]]:
+def _measured(count: int, sizes: argparse.Namespace) -> dict[str, dict[str, float]]:
     """Of a number of images the seconds of the steps with `disk`, and the peaks of the processes."""
     images = dataset(train=count, shards=sizes.shards, side=sizes.side)
     common = {"preprocessing": {"height": sizes.pixels, "width": sizes.pixels}}

@@ -53,41 +53,30 @@ def _street(seed: int) -> tuple[_Scene, float]:
     return scene, horizon
 
 
-def streets(counts: dict[str, int], seed: int = 0) -> dict[str, np.ndarray]:
-    """`NAME_x` [N, 180, 240, 3] and `NAME_y` [N, 180, 240] for each name in `counts`; no street is in two of them."""
-    arrays, first = {}, seed * 1_000_000
-    for name, count in counts.items():
-        drawn = [street(first + index) for index in range(count)]
-        arrays[f"{name}_x"], arrays[f"{name}_y"] = (np.stack(values) for values in zip(*drawn, strict=True))
-        first += count
-    return arrays
+def save(folder: pathlib.Path, counts: dict[str, int], are_busy: bool = False) -> None:
+    """Writes streets, each another one, as a folder that `segpipe convert --format mask-folder` reads.
 
-
-def save(folder: pathlib.Path, counts: dict[str, int], seed: int = 0) -> None:
-    """Writes streets as a folder that `segpipe convert --format mask-folder` reads: splits, with images and masks."""
+    Args:
+      folder: a new one.
+      counts: how many streets each split has; a split has folders of images and masks, and busy streets of instances.
+      are_busy: whether they have cars and people.
+    """
     unfinished = folder.with_name(folder.name + ".unfinished")
     shutil.rmtree(unfinished, ignore_errors=True)
-    arrays = streets(counts, seed)
-    for split in counts:
-        for kind, values in (("images", arrays[f"{split}_x"]), ("masks", arrays[f"{split}_y"])):
-            (unfinished / split / kind).mkdir(parents=True)
-            for index, pixels in enumerate(values):
-                Image.fromarray(pixels).save(unfinished / split / kind / f"{split}{index:04d}.png")
-    unfinished.rename(folder)
-
-
-def save_busy(folder: pathlib.Path, counts: dict[str, int]) -> None:
-    """Writes busy streets as `save` does, with masks of objects beside the others, and the names of the classes."""
+    draw = busy_street if are_busy else street
+    kinds = ("images", "masks", "instances")[: 3 if are_busy else 2]
     first = 0
     for split, count in counts.items():
-        places = [folder / split / kind for kind in ("images", "masks", "instances")]
+        places = [unfinished / split / kind for kind in kinds]
         for place in places:
-            place.mkdir(parents=True, exist_ok=True)
+            place.mkdir(parents=True)
         for index in range(count):
-            for place, pixels in zip(places, busy_street(first + index), strict=True):
+            for place, pixels in zip(places, draw(first + index), strict=True):
                 Image.fromarray(pixels).save(place / f"{split}{index:04d}.png")
         first += count
-    (folder / "classes.txt").write_text("\n".join(BUSY_CLASSES) + "\n")
+    names = BUSY_CLASSES if are_busy else CLASSES
+    (unfinished / "classes.txt").write_text("\n".join(names) + "\n")
+    unfinished.rename(folder)
 
 
 @dataclasses.dataclass
@@ -370,7 +359,7 @@ def main() -> None:
     folder = pathlib.Path(given.folder)
     if folder.exists():
         parser.error(f"{folder} is there already")
-    save_busy(folder, {"train": given.train, "val": given.val, "test": given.test})
+    save(folder, {"train": given.train, "val": given.val, "test": given.test}, are_busy=True)
 
 
 if __name__ == "__main__":

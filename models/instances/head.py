@@ -1,8 +1,8 @@
 """The part of a network that tells objects apart: maps of their centers and of the ways to them.
 
 Cheng et al., "Panoptic-DeepLab", 2020, section 3.3: a convolution of its own, and a 1×1 convolution to the maps. They
-are made at half of the image's resolution where the decoder has it, and enlarged, since a decoder's transposed
-convolutions leave a pattern in maps at full resolution that makes peaks of its own (docs/instances.md has figures).
+are made at half of the image's resolution where the decoder has it, and enlarged; docs/instances.md compares this with
+one 1×1 convolution for logits and all maps, at full resolution.
 """
 
 from __future__ import annotations
