@@ -7,7 +7,7 @@ import difflib
 import json
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any
+from typing import Annotated, Any, get_args
 
 import pydantic
 
@@ -15,7 +15,7 @@ from data.base.errors import UserError, explain
 from data.base.files import read_bytes
 from data.base.yaml_text import read_yaml
 from data.contract import IGNORE_LABEL
-from data.label_map import LabelMap, distinct_colors, parse_color
+from data.label_map import Kind, LabelMap, distinct_colors, parse_color
 
 _EXAMPLE = """
 A label map has an entry for each class:
@@ -29,6 +29,7 @@ name on each line are read too."""
 _VALUE = ("value", "values")
 _ID = ("id", "idx", "index", "pixelvalue", "labelid", "classid", "classindex", "number")
 _NAME = ("name", "class", "label", "title", "classname", "labelname")
+_KIND = ("kind",)
 _COLOR = ("color", "colour", "hex", "rgb", "colorrgb")
 _RED_GREEN_BLUE = (("r", "g", "b"), ("red", "green", "blue"))
 _LISTS = ("labels", "classes", "categories", "items", "names", "labelclasses", "tools")
@@ -76,6 +77,13 @@ def _values(value: Any) -> Any:
     return [int(one) for one in given]
 
 
+def _kind(value: Any) -> Any:
+    kinds, word = get_args(Kind), str(value).strip().casefold()
+    if word not in kinds and difflib.get_close_matches(word, kinds):
+        raise ValueError(f"takes {' or '.join(kinds)}, got {value!r}")
+    return word if word in kinds else None  # Other tools mean something else by it.
+
+
 class _Entry(pydantic.BaseModel):
     """A class as a file describes it; other keys are the tool's own."""
 
@@ -83,6 +91,7 @@ class _Entry(pydantic.BaseModel):
     name: Annotated[str, pydantic.BeforeValidator(_name)]
     color: Any = None
     value: Annotated[list[int] | None, pydantic.BeforeValidator(_values)] = None
+    kind: Annotated[Kind | None, pydantic.BeforeValidator(_kind)] = None
 
 
 def load_labels(path: str) -> MaskLabels:
@@ -224,7 +233,7 @@ def _normal(entry: Any) -> dict[str, Any]:
     entry = {_key(key): value for key, value in entry.items()}
     _check_keys(entry)
     normal: dict[str, Any] = {}
-    for key, names in (("value", _VALUE), ("id", _ID), ("name", _NAME), ("color", _COLOR)):
+    for key, names in (("value", _VALUE), ("id", _ID), ("name", _NAME), ("color", _COLOR), ("kind", _KIND)):
         given = [entry[name] for name in names if entry.get(name, "") != ""]
         if given:
             normal[key] = given[0]
@@ -245,7 +254,7 @@ def _check_keys(entry: Mapping[str, Any]) -> None:
         raise ValueError("ignore is an entry of its own, with the values of masks that do not count: - {ignore: [0]}")
     for key in entry:
         if key not in (*_VALUE, "ignore") and difflib.get_close_matches(key, ("value", "ignore"), cutoff=_SLIP):
-            raise ValueError(f"the key {key} is none; an entry takes id, name, color and value")
+            raise ValueError(f"the key {key} is none; an entry takes id, name, color, value and kind")
 
 
 def _labels(entries: list[_Entry], ignored: list[int]) -> MaskLabels:
@@ -277,7 +286,7 @@ def _labels(entries: list[_Entry], ignored: list[int]) -> MaskLabels:
         raise ValueError("some classes have a color, others do not; give all of them one, or none")
     colors = [entry.color for _, entry, _ in meant] if any(colored) else distinct_colors(len(meant))
     labels = [
-        {"id": class_id, "name": entry.name, "color": color}
+        {"id": class_id, "name": entry.name, "color": color, "kind": entry.kind}
         for (class_id, entry, _), color in zip(meant, colors, strict=True)
     ]
     return MaskLabels(label_map=LabelMap.model_validate(labels), values=values, has_colors=any(colored))

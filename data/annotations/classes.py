@@ -12,7 +12,7 @@ import yaml
 from data.base.errors import UserError, did_you_mean, explain
 from data.base.section import Section
 from data.contract import IGNORE_LABEL
-from data.label_map import LabelMap, distinct_colors
+from data.label_map import Kind, LabelMap, distinct_colors
 
 BACKGROUND = "background"
 # What tools call pixels of no object, and those that do not count.
@@ -32,10 +32,12 @@ class Category:
     Attributes:
       name: its name.
       color: red, green and blue, if they say.
+      kind: whether it has objects, if they say.
     """
 
     name: str
     color: tuple[int, int, int] | None = None
+    kind: Kind | None = dataclasses.field(default=None, kw_only=True)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -130,7 +132,8 @@ class ClassOptions(Section):
         ids = dict.fromkeys(known, other) | dict.fromkeys(backgrounds, background)
         ids |= dict.fromkeys(ignored, IGNORE_LABEL)
         ids |= {name: names.index(target) for target, merged in chosen.items() for name in merged}
-        return ChosenClasses(_label_map(names, chosen, known), ids, background)
+        kinds = {category.name: category.kind for category in categories}
+        return ChosenClasses(_label_map(names, chosen, known, kinds), ids, background)
 
     def _check(self, chosen: Mapping[str, Sequence[str]], known: Mapping[str, Any]) -> None:
         if len(chosen) < len(self.classes):
@@ -146,16 +149,23 @@ class ClassOptions(Section):
 
 
 def _label_map(
-    names: Sequence[str], chosen: Mapping[str, Sequence[str]], known: Mapping[str, tuple[int, int, int] | None]
+    names: Sequence[str],
+    chosen: Mapping[str, Sequence[str]],
+    known: Mapping[str, tuple[int, int, int] | None],
+    kinds: Mapping[str, Kind | None],
 ) -> LabelMap:
-    """The classes, with their own colors where all have different ones."""
+    """The classes, with their own colors where all have different ones, and the kind that all merged in one have."""
     own = [next((known.get(name) for name in chosen.get(target, ())), None) for target in names]
     if BACKGROUND in names and (place := names.index(BACKGROUND)) is not None and own[place] is None:
         own[place] = (0, 0, 0)
     is_usable = None not in own and len(set(own)) == len(own)
     colors = own if is_usable else distinct_colors(len(names))
     labels = zip(names, colors, strict=True)
-    values = [{"id": index, "name": name, "color": color} for index, (name, color) in enumerate(labels)]
+    values = [
+        {"id": index, "name": name, "color": color, "kind": of_merged.pop() if len(of_merged) == 1 else None}
+        for index, (name, color) in enumerate(labels)
+        for of_merged in [{kinds.get(one) for one in chosen.get(name, ())}]
+    ]
     try:
         return LabelMap.model_validate(values)
     except pydantic.ValidationError as error:  # Of names that no file can hold.

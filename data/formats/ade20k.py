@@ -207,8 +207,8 @@ def _table(labels: MaskLabels) -> list[MaskClass]:
         values.setdefault(class_id, []).append(value)
     colors = labels.label_map.palette if labels.has_colors else [None] * len(names)
     classes = [
-        MaskClass(name, color, tuple(values.get(class_id, ())))
-        for class_id, (name, color) in enumerate(zip(names, colors, strict=True))
+        MaskClass(name, color, tuple(values.get(label.id, ())), kind=label.kind)
+        for label, name, color in zip(labels.label_map.classes, names, colors, strict=True)
     ]
     ignored = values.get(IGNORE_LABEL, [])
     if 0 not in labels.values:

@@ -12,7 +12,7 @@ from data.base.files import join, read_bytes
 from data.contract import CROWD, IGNORE_LABEL
 from data.decoding.images import BadImageError, looks_flat
 from data.formats.base.dealt import SplitOptions
-from data.formats.base.dense import check_objects, number_objects
+from data.formats.base.dense import check_objects, class_of_none, number_objects, numbers_or_colors
 from data.formats.base.paired import PairOptions
 from data.formats.base.reader import LabeledImage, Listing, MaskedImagesReader, Recognition, SetAside, Source
 from data.listing.finding import Found, find_pairs
@@ -22,7 +22,7 @@ from data.listing.pairing import without_repetitions
 from data.listing.places import FolderBelow
 from data.listing.split_folders import placing
 from data.masks.class_ids import read_mask
-from data.masks.meaning import MaskOptions, packed
+from data.masks.meaning import MaskOptions
 
 _OBJECT_FOLDERS = ("instances", "instance", "instance_masks", "objects")
 _EXACT = (".png", ".tif", ".tiff")
@@ -140,10 +140,8 @@ class MaskFolderReader(PairOptions, SplitOptions, MaskOptions, MaskedImagesReade
                     f"{ids.shape[1]}x{ids.shape[0]}"
                 )
             check_objects(values, ~are_none & ~are_crowds, are_none, ids)
-        without = ids[are_none & (ids != IGNORE_LABEL)]
-        # What most pixels without an object are is no object's class.
-        no_class = np.bincount(without).argmax() if without.size else IGNORE_LABEL
-        are_objects = ~are_none & ~are_crowds & (ids != IGNORE_LABEL) & (ids != no_class)
+        are_objects = ~are_none & ~are_crowds & (ids != IGNORE_LABEL)
+        are_objects &= ids != class_of_none(are_objects, are_none, ids)
         instances = number_objects(values, are_objects, are_crowds, ids)
         return LabeledImage(self.read_image(read_bytes(source.image), ids), ids, instances)
 
@@ -157,12 +155,11 @@ class MaskFolderReader(PairOptions, SplitOptions, MaskOptions, MaskedImagesReade
                 raise BadImageError("it has negative numbers; objects have those from 1 on, and 0 is none")
         except BadImageError as error:
             raise BadImageError(f"the mask of its objects: {error}") from None
-        is_color = mask.pixels.ndim == 3
-        values = packed(mask.pixels) if is_color else mask.pixels
+        values, are_colors = numbers_or_colors(mask)
         are_none = values == 0
         if mask.alpha is not None:
             are_none |= mask.alpha == 0
-        return values, are_none, np.zeros(values.shape, bool) if is_color else values == CROWD
+        return values, are_none, np.zeros(values.shape, bool) if are_colors else values == CROWD
 
 
 def _objects_beside(files: Sequence[str], masks: str) -> str:

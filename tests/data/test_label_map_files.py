@@ -97,9 +97,21 @@ def test_values_are_given_beside_ids_and_some_are_ignored(tmp_path):
     assert LabelMap.parse(stored, "labels.yaml").names == ("a", "b")
 
 
+def test_kinds_are_kept_and_those_of_other_tools_passed_over():
+    text = "- {name: sky, kind: stuff}\n- {name: car, kind: Thing}\n- {name: dog, kind: polygon}\n- {name: cat}\n"
+    found = parse_labels(text, "labels.yaml").label_map
+    assert [label.kind for label in LabelMap.parse(found.to_yaml(), "labels.yaml").root] == [
+        "stuff",
+        "thing",
+        None,
+        None,
+    ]
+
+
 @pytest.mark.parametrize(
     ("name", "text", "message"),
     [
+        ("labels.yaml", "[{name: a, kind: thng}, {name: b}]", "takes thing or stuff, got 'thng'"),
         ("labels.yaml", "just text", "no list of classes"),
         ("labels.yaml", "- {name: a, color: #ff0000}\n- {name: b}", "YAML"),
         ("labels.yaml", "- name: a\n  color: #ff0000\n- {name: b, color: '#000'}", "a has no color.*quotes"),

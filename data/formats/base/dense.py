@@ -20,7 +20,7 @@ from data.label_map import LabelMap
 from data.listing.walking import printable, relative_files
 from data.masks.class_ids import class_ids, read_mask
 from data.masks.files import Mask
-from data.masks.meaning import Kind, Meaning
+from data.masks.meaning import Kind, Meaning, packed
 
 # Of the pixels of objects, the share that may be elsewhere in the mask of the classes: along their edges.
 _MOST_DIFFER = 0.25
@@ -153,10 +153,26 @@ class DenseReader(SplitOptions, ClassOptions, MaskedImagesReader):
         return (ids != IGNORE_LABEL) & (ids != self.chosen.background)
 
 
+def numbers_or_colors(mask: Mask) -> tuple[np.ndarray, bool]:
+    """What tells the objects of a mask apart: [height, width], colors as numbers; and whether it is colors.
+
+    Black, or 0, is no object. The colors of a palette count where black has another index than 0, as in pictures that
+    were saved anew with few colors, or by tools that make palettes anew.
+    """
+    if mask.pixels.ndim == 3:
+        return packed(mask.pixels), True
+    if mask.palette is not None:
+        colors = packed(mask.palette)
+        used = colors[np.unique(mask.pixels)]
+        if colors[0] != 0 and 0 in used and (used >= 0).all() and len(np.unique(used)) == len(used):
+            return colors[mask.pixels], True
+    return mask.pixels, False
+
+
 def check_objects(values: np.ndarray, are_objects: np.ndarray, are_none: np.ndarray, places: np.ndarray) -> None:
     """Raises a BadImageError if a mask of objects does not belong to a mask of classes.
 
-    It does if each object has one class, and not the one that most pixels without an object have.
+    It does if each object has one class, and not that of no object.
 
     Args:
       values: [height, width], what tells objects apart.
@@ -165,18 +181,36 @@ def check_objects(values: np.ndarray, are_objects: np.ndarray, are_none: np.ndar
       places: [height, width] uint8, the place of each pixel's class in the table, 255 for "ignore".
     """
     are_objects = are_objects & (places != IGNORE_LABEL)
-    without = places[are_none & (places != IGNORE_LABEL)]
-    if not without.size or not are_objects.any():
+    if not are_none.any() or not are_objects.any():
         return
     found, numbers = np.unique(values[are_objects], return_inverse=True)
     counts = np.bincount(numbers.ravel() * 256 + places[are_objects], minlength=len(found) * 256).reshape(-1, 256)
-    counts[:, np.bincount(without).argmax()] = 0
+    without = _pixels_by_class(places[are_none])
+    # The first class is the background as a rule, so that objects which lie there are in doubt, however many.
+    counts[:, class_of_none(are_objects, are_none, places) if without.argmax() else 0] = 0
     differ = 1 - counts.max(axis=1).sum() / np.count_nonzero(are_objects)
     if differ > _MOST_DIFFER:
         raise BadImageError(
             f"{differ:.0%} of the pixels of its objects are of another class than the rest of the object, or where the "
             "mask of the classes has none; is it of another image? Write both anew, or remove it to do without objects"
         )
+
+
+def class_of_none(are_objects: np.ndarray, are_none: np.ndarray, places: np.ndarray) -> int:
+    """What most pixels without an object are, which is no object's class; 255 if more pixels of objects have it.
+
+    Args:
+      are_objects: as in `check_objects`.
+      are_none: likewise.
+      places: likewise.
+    """
+    without, of_objects = _pixels_by_class(places[are_none]), _pixels_by_class(places[are_objects])
+    found = int(without.argmax())
+    return found if without[found] > of_objects[found] else IGNORE_LABEL
+
+
+def _pixels_by_class(places: np.ndarray) -> np.ndarray:
+    return np.bincount(places, minlength=256)[:IGNORE_LABEL]
 
 
 def number_objects(values: np.ndarray, are_objects: np.ndarray, are_crowds: np.ndarray, ids: np.ndarray) -> np.ndarray:

@@ -17,10 +17,10 @@ from data.annotations.classes import BACKGROUND, Category, ChosenClasses
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import join, read_bytes
-from data.contract import CROWD, IGNORE_LABEL
+from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import name_of
-from data.formats.base.dense import check_objects
+from data.formats.base.dense import check_objects, number_objects, numbers_or_colors
 from data.formats.base.reader import SetAside, Source
 from data.formats.cvat.places import CLASSES, LABEL_MAP, OBJECTS, below, find_image, split_of_subset
 from data.label_map_files import MaskLabels, parse_labels
@@ -83,7 +83,7 @@ class Masks:
     """The examples of an export.
 
     Attributes:
-      sources: those with a mask.
+      sources: those with a mask; their labels are the export, the mask of objects, and whether other images have one.
       unlabeled: those without one.
       set_aside: what cannot be an example.
       ignored: what is none.
@@ -127,7 +127,7 @@ def list_masks(folder: str, files: Sequence[str], export: str, shares: Shares | 
             found.set_aside.append(SetAside(one.place, str(error)))
             continue
         mask = join(folder, classes[name]) if name in classes else ""
-        labels = json.dumps([export, join(folder, objects[name]) if name in objects else ""])
+        labels = json.dumps([export, join(folder, objects[name]) if name in objects else "", bool(objects)])
         source = Source(name_of(path), "", images.relative[path], mask, stated_split=one.split, labels=labels)
         (found.sources if mask else found.unlabeled).append(source)
     if listed:
@@ -220,16 +220,12 @@ def read_objects(path: str, places: np.ndarray, ids: np.ndarray, background: int
       BadImageError: if it does not belong to the mask of the classes, or has too many objects.
     """
     mask = read_mask(read_bytes(path), max_pixels)
-    values = packed(mask.pixels) if mask.pixels.ndim == 3 else mask.pixels
+    values, _ = numbers_or_colors(mask)
     if values.shape != ids.shape:
         raise BadImageError(
             f"it has {values.shape[1]}x{values.shape[0]} pixels, and the mask of the classes "
             f"{ids.shape[1]}x{ids.shape[0]}"
         )
     check_objects(values, values != 0, values == 0, places)
-    used, index = np.unique(np.where(np.isin(ids, (background, IGNORE_LABEL)), 0, values), return_inverse=True)
-    numbers = np.cumsum(used != 0)
-    numbers[used == 0] = 0
-    if numbers.max(initial=0) >= CROWD:
-        raise BadImageError(f"it has more than {CROWD - 1} objects")
-    return numbers[index].reshape(ids.shape).astype(np.uint16)
+    are_objects = (values != 0) & ~np.isin(ids, (background, IGNORE_LABEL))
+    return number_objects(values, are_objects, np.zeros(ids.shape, bool), ids)

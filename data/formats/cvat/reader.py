@@ -17,6 +17,7 @@ from data.annotations.drawing import AnnotatedObject
 from data.annotations.image_files import ImageFiles
 from data.base.errors import UserError
 from data.base.files import UnreachableError, join, read_bytes
+from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import AnnotatedImagesReader, name_of, without_repeated_images
 from data.formats.base.reader import (
@@ -245,18 +246,23 @@ class CvatReader(AnnotatedImagesReader):
     def read(self, source: Source) -> LabeledImage:
         if not self.exports.masks:
             return super().read(source)
-        export, path = json.loads(source.labels)
+        export, path, tells_objects_apart = json.loads(source.labels)
         if not source.mask:
             image = self.read_image_of_size(read_bytes(source.image), None)
-            return LabeledImage(image, np.full((image.height, image.width), self.chosen.background, np.uint8))
+            ids = np.full((image.height, image.width), self.chosen.background, np.uint8)
+            return LabeledImage(image, ids, np.zeros(ids.shape, np.uint16) if tells_objects_apart else None)
         try:
             mask = read_mask(read_bytes(source.mask), self.max_pixels)
             places = read_places(mask, self.label_maps[export])
             ids = ids_of_places(places, self.label_maps[export], self.chosen)
         except BadImageError as error:
             raise BadImageError(f"its mask {source.mask}, by {below(export, LABEL_MAP)}: {error}") from None
+        instances = None
         try:
-            instances = read_objects(path, places, ids, self.chosen.background, self.max_pixels) if path else None
+            if path:
+                instances = read_objects(path, places, ids, self.chosen.background, self.max_pixels)
+            elif tells_objects_apart and np.isin(ids, (self.chosen.background, IGNORE_LABEL)).all():
+                instances = np.zeros(ids.shape, np.uint16)
         except BadImageError as error:
             raise BadImageError(f"its mask {path}: {error}") from None
         return LabeledImage(self.read_image(read_bytes(source.image), ids, source.mask), ids, instances)

@@ -15,7 +15,7 @@ from data.base.files import join, read_bytes
 from data.contract import IGNORE_LABEL
 from data.decoding.errors import BadImageError
 from data.formats.base.annotated import name_of
-from data.formats.base.dense import DenseReader, MaskClass, check_objects, number_objects
+from data.formats.base.dense import DenseReader, MaskClass, check_objects, number_objects, numbers_or_colors
 from data.formats.base.reader import LabeledImage, Listing, Recognition, SetAside, Source
 from data.formats.voc.classes import VOC_CLASSES, VOID, color
 from data.formats.voc.folders import IMAGES, MASKS, VocFolder, find_voc_folders, is_augmented
@@ -79,7 +79,9 @@ class VocReader(DenseReader):
             for value, class_id in self.labels.values.items():
                 values.setdefault(class_id, []).append(value)
             return [
-                MaskClass(label.name, label.color if has_colors else None, tuple(values.get(label.id, ())))
+                MaskClass(
+                    label.name, label.color if has_colors else None, tuple(values.get(label.id, ())), kind=label.kind
+                )
                 for label in self.labels.label_map.classes
             ]
         files, _ = self.relative_files()
@@ -192,17 +194,8 @@ class VocReader(DenseReader):
         """Numbers of objects: [height, width] uint16."""
         try:
             mask = read_mask(read_bytes(path), self.max_pixels)
-            values, is_void = mask.pixels, mask.pixels == IGNORE_LABEL
-            if mask.pixels.ndim == 3:
-                values = packed(mask.pixels)
-                is_void = values == packed(np.array(VOID))
-            elif mask.palette is not None:
-                # Tools that write palettes anew may give index 0 to another color than black.
-                colors = packed(mask.palette)
-                used = colors[np.unique(mask.pixels)]
-                if colors[0] != 0 and (used >= 0).all() and len(np.unique(used)) == len(used):
-                    values = colors[mask.pixels]
-                    is_void = values == packed(np.array(VOID))
+            values, are_colors = numbers_or_colors(mask)
+            is_void = values == (packed(np.array(VOID)) if are_colors else IGNORE_LABEL)
             if values.shape != places.shape:
                 sizes = [f"{shape[1]}x{shape[0]}" for shape in (values.shape, places.shape)]
                 raise BadImageError(f"it has {sizes[0]} pixels, and the mask of the classes {sizes[1]}")

@@ -508,7 +508,7 @@ def test_masks_have_the_colors_of_the_label_map(tmp_path):
     assert np.array_equal(labeled.class_ids, ids)
     assert [len(np.unique(labeled.instances[ids == class_id])) for class_id in (0, 1, 2)] == [1, 2, 1]
     assert sorted(np.unique(labeled.instances)) == [0, 1, 2, 3]
-    assert read["JPEGImages/empty"].instances is None
+    assert not read["JPEGImages/empty"].instances.any()
     assert reader_of(tmp_path).label_map.palette == [(0, 0, 0), (255, 0, 96), (61, 245, 61)]
     merged = read_all(tmp_path, classes="tree", others="ignore")["JPEGImages/x/a"].class_ids
     assert (merged[3, 4], merged[10, 5], merged[0, 0]) == (255, 1, 0)
@@ -516,6 +516,27 @@ def test_masks_have_the_colors_of_the_label_map(tmp_path):
     Image.fromarray(objects[::-1]).save(tmp_path / "SegmentationObject" / "x" / "a.png")
     with pytest.raises(BadImageError, match=r"x/a.png: \d+% of the pixels of its objects .* is it of another image"):
         read_all(tmp_path)
+
+
+def test_what_has_no_mask_has_no_objects_where_others_have(tmp_path):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[2:6, 3:9] = 1
+    write_masks(tmp_path, {"a": ids, "b": ids}, COLORS, "default")
+    Image.fromarray(ids * 200).save(tmp_path / "SegmentationObject" / "a.png")
+    (tmp_path / "SegmentationClass" / "b.png").unlink()
+    read = read_all(tmp_path, unlabeled="background")
+    assert np.array_equal(read["JPEGImages/a"].instances, ids)
+    assert not read["JPEGImages/b"].instances.any()
+    (tmp_path / "SegmentationObject" / "a.png").unlink()
+    assert [labeled.instances for labeled in read_all(tmp_path, unlabeled="background").values()] == [None, None]
+
+
+def test_an_object_of_two_classes_keeps_the_pixels_of_most(tmp_path):
+    ids = np.zeros((HEIGHT, WIDTH), np.uint8)
+    ids[2:6, 3:9], ids[5, 4] = 1, 2
+    write_masks(tmp_path, {"a": ids}, COLORS, "default")
+    Image.fromarray((ids > 0).astype(np.uint8) * 200).save(tmp_path / "SegmentationObject" / "a.png")
+    assert np.array_equal(read_all(tmp_path)["JPEGImages/a"].instances, ids == 1)
 
 
 def test_masks_of_one_channel_hold_places_in_the_label_map(tmp_path):

@@ -713,6 +713,47 @@ def test_objects_in_colors_are_no_crowds_and_what_is_transparent_is_none(tmp_pat
     assert np.array_equal(found.instances > 0, pixels[..., 3] > 0)
 
 
+@pytest.mark.parametrize("mode", ["RGB", "adaptive", "black last"])
+def test_colors_of_objects_may_be_in_a_palette(tmp_path, mode):
+    numbered(tmp_path)
+    shutil.rmtree(tmp_path / "masks")
+    pixels = np.zeros([6, 9, 3], np.uint8)
+    pixels[:3, :3], pixels[4:, :8] = (255, 0, 0), (0, 255, 0)
+    image = Image.fromarray(pixels)
+    if mode == "adaptive":
+        image = image.quantize(4)
+    elif mode == "black last":
+        places = np.full([6, 9], 2, np.uint8)
+        places[:3, :3], places[4:, :8] = 0, 1
+        image = Image.fromarray(places, "P")
+        image.putpalette([255, 0, 0, 0, 255, 0, 0, 0, 0])
+    image.save(tmp_path / "instances" / "one.png")
+    found = read_one(tmp_path, masks="instances", classes=("background", "nucleus"))
+    assert np.array_equal(found.class_ids, pixels.any(axis=-1))
+    assert len(np.unique(found.instances)) == 3
+
+
+def test_numbers_with_a_palette_without_black_are_numbers(tmp_path):
+    numbered(tmp_path)
+    shutil.rmtree(tmp_path / "masks")
+    numbers = np.zeros([6, 9], np.uint8)
+    numbers[:3, :3] = 1
+    image = Image.fromarray(numbers, "P")
+    image.putpalette([31, 119, 180, 174, 199, 232])
+    image.save(tmp_path / "instances" / "one.png")
+    found = read_one(tmp_path, masks="instances", classes=("background", "nucleus"))
+    assert np.array_equal(found.instances, numbers)
+
+
+def test_gaps_between_objects_may_have_their_class(tmp_path):
+    numbered(tmp_path, np.ones([6, 9], np.uint8))
+    numbers = np.zeros([6, 9], np.uint16)
+    numbers[:, :4], numbers[:, 5:] = 1, 2
+    Image.fromarray(numbers).save(tmp_path / "instances" / "one.png")
+    found = read_one(tmp_path, classes=("ground", "cell"))
+    assert np.array_equal(found.instances, numbers)
+
+
 def test_compressed_masks_of_objects_are_set_aside(tmp_path):
     numbers = numbered(tmp_path)
     (tmp_path / "instances" / "one.png").unlink()

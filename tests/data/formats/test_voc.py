@@ -260,6 +260,11 @@ def test_names_of_other_classes(tmp_path):
     names.unlink()
     labels = parse_labels("- {name: none}\n- {name: hammer}\n- {name: saw}\n", "labels.yaml")
     assert VocReader(folder=str(tmp_path), labels=labels).label_map.names == ("none", "hammer", "saw")
+    text = "- {name: none, kind: stuff}\n- {name: hammer, kind: thing}\n- {name: saw, kind: thing}\n- {name: box}\n"
+    reader = VocReader(
+        folder=str(tmp_path), labels=parse_labels(text, "labels.yaml"), classes="none, tool: [hammer, saw]"
+    )
+    assert [label.kind for label in reader.label_map.root] == ["stuff", "thing"]
 
 
 def test_labels_of_cvat_are_not_those_of_voc(tmp_path):
