@@ -19,7 +19,7 @@ from tfx.types import artifact_utils, component_spec
 
 from components.data_gate import DataGateError, DataStatistics, read_statistics
 from data.base.files import write_text
-from models.evaluation.gate import EACH_SLICE, Threshold
+from models.evaluation.gate import EACH_SLICE, REGRESSION_KEY, Threshold
 from models.evaluation.metric_table import METRICS
 
 _SHOWN = 10
@@ -104,7 +104,8 @@ def missing(need: Need, test: dict[str, Any]) -> list[str]:
         # Of slices nobody counted objects.
         elif need.objects and not name and not _objects(test, need.class_name):
             of_class = f" of class {need.class_name}" if need.class_name else ""
-            lines.append(f"no object{of_class}, and there is a threshold on objects ({need.key})")
+            keys = need.key if need.class_name else f"{need.key} or {REGRESSION_KEY}"
+            lines.append(f"no object{of_class}, and there is a threshold on objects ({keys})")
         elif need.class_name:
             if not pixels[need.class_name]:
                 lines.append(f"no pixel of class {need.class_name}{of_slice}, which has a threshold ({need.key})")

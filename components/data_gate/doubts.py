@@ -37,6 +37,8 @@ def doubts(splits: dict[str, dict[str, Any]], label_map: LabelMap) -> list[str]:
     learned = splits.get("train", {}).get("objects", {})
     for split in ("eval", "test"):
         objects = splits.get(split, {}).get("objects", {}) if learned else {}
+        if sum(learned.values()) and split in splits and not sum(objects.values()):
+            lines.append(f"split {split}: no object, so how well objects are told apart is not measured there")
         new = [label.name for label in label_map.classes if label.kind is None and not learned.get(label.name)]
         if unseen := [name for name in new if objects.get(name)]:
             lines.append(

@@ -17,27 +17,28 @@ if TYPE_CHECKING:
 
 
 class CocoWriter(Writer):
-    """`annotations.json`: categories have the ids of the label map, each region is an annotation."""
+    """`annotations.json`: categories have the ids of the label map, each region or object is an annotation."""
 
     def __init__(self, folder: str, destination: str, labels: Sequence[Label]):
         super().__init__(folder, destination, labels)
         self._images: list[dict[str, Any]] = []
         self._annotations = 0
         self._file = self.open_file("annotations.json")
-        categories = [{"id": label.id, "name": label.name, "supercategory": ""} for label in labels]
+        categories = [{"id": label.id, "name": label.name, "supercategory": "", **_isthing(label)} for label in labels]
         self._file.write(f'{{"categories": {json.dumps(categories)},\n"annotations": [')
 
     def add(self, image: AnnotatedImage) -> None:
         number = len(self._images) + 1
         lines = []
-        for index, region in enumerate(image.regions, start=self._annotations + 1):
-            left, top, right, bottom = region.bounds
+        for index, regions in enumerate(image.objects(), start=self._annotations + 1):
+            starts, ends = zip(*((region.bounds[:2], region.bounds[2:]) for region in regions), strict=True)
+            (left, top), (right, bottom) = map(min, zip(*starts, strict=True)), map(max, zip(*ends, strict=True))
             annotation = {
                 "id": index,
                 "image_id": number,
-                "category_id": region.class_id,
-                "segmentation": [numbers(region.ring)],
-                "area": region.polygon.area,
+                "category_id": regions[0].class_id,
+                "segmentation": [numbers(region.ring) for region in regions],
+                "area": sum(region.polygon.area for region in regions),
                 "bbox": [left, top, right - left, bottom - top],
                 "iscrowd": 0,
             }
@@ -51,3 +52,8 @@ class CocoWriter(Writer):
         images = ",\n".join(map(json.dumps, self._images))
         self._file.write(f'\n],\n"images": [\n{images}\n]}}\n')
         super().finish()
+
+
+def _isthing(label: Label) -> dict[str, int]:
+    """As COCO's panoptic files say it, so that what is learned from corrections has the same things."""
+    return {} if label.kind is None else {"isthing": int(label.kind == "thing")}

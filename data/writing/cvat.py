@@ -14,7 +14,10 @@ if TYPE_CHECKING:
 
 
 class CvatWriter(Writer):
-    """`annotations.xml`: a polygon for each region; one with holes is a mask, since CVAT's polygons have none."""
+    """`annotations.xml`: a polygon for each region; one with holes is a mask, since CVAT's polygons have none.
+
+    Parts of one object are a group.
+    """
 
     def __init__(self, folder: str, destination: str, labels: Sequence[Label]):
         super().__init__(folder, destination, labels)
@@ -37,7 +40,11 @@ class CvatWriter(Writer):
             self._end(name)
 
     def add(self, image: AnnotatedImage) -> None:
-        shapes = [self._shape(region) for region in image.regions]
+        shapes = [
+            self._shape(region, {"group_id": str(region.object)} if len(regions) > 1 else {})
+            for regions in image.objects()
+            for region in regions
+        ]
         size = {"width": str(image.width), "height": str(image.height)}
         self._start("image", {"id": str(self._images), "name": readable(image.name), **size})
         for name, attributes in shapes:
@@ -46,8 +53,8 @@ class CvatWriter(Writer):
         self._end("image")
         self._images += 1
 
-    def _shape(self, region: Region) -> tuple[str, dict[str, str]]:
-        common = {"label": self.names[region.class_id], "source": "auto", "occluded": "0"}
+    def _shape(self, region: Region, group: dict[str, str]) -> tuple[str, dict[str, str]]:
+        common = {"label": self.names[region.class_id], "source": "auto", "occluded": "0", **group}
         if not region.has_holes:
             corners = ";".join(f"{x},{y}" for x, y in points(region.ring))
             return "polygon", {**common, "points": corners, "z_order": "0"}

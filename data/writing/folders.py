@@ -40,7 +40,7 @@ class AnnotationFolders:
     def regions(self, class_ids: np.ndarray, objects: FoundObjects | None = None) -> list[Region]:
         """What is written of a mask, [height, width] uint8; nothing if there are no formats.
 
-        Objects, where they are told apart, are regions of their own.
+        Objects, where they are told apart, are regions of their own, several if their pixels are not connected.
         """
         if not self._writers:
             return []
@@ -51,7 +51,11 @@ class AnnotationFolders:
         values = np.where(objects.numbers > 0, objects.numbers + 255, class_ids).astype(np.int32)
         wanted = np.flatnonzero(np.isin(of_value, self._classes))
         found = find_regions(values, wanted, self._tolerance)
-        return [dataclasses.replace(region, class_id=int(of_value[region.class_id])) for region in found]
+        return [
+            dataclasses.replace(region, class_id=int(of_value[value]), object=max(0, value - 255))
+            for region in found
+            for value in [region.class_id]
+        ]
 
     def add(self, image: AnnotatedImage) -> None:
         """Writes an image's annotations in all formats.

@@ -15,7 +15,7 @@ _VERSION = "5.5.0"
 class LabelmeWriter(Writer):
     """`NAME.json` for each image, with a polygon for each region, and `labels.txt` for labelme's `--labels`.
 
-    Holes are joined to the outline by cuts without width.
+    Holes are joined to the outline by cuts without width. Parts of one object have a number as their group.
     """
 
     def add(self, image: AnnotatedImage) -> None:
@@ -23,13 +23,14 @@ class LabelmeWriter(Writer):
             {
                 "label": self.names[region.class_id],
                 "points": points(region.ring),
-                "group_id": None,
+                "group_id": region.object if len(regions) > 1 else None,
                 "description": "",
                 "shape_type": "polygon",
                 "flags": {},
                 "mask": None,
             }
-            for region in image.regions
+            for regions in image.objects()
+            for region in regions
         ]
         content: dict[str, Any] = {
             "version": _VERSION,

@@ -40,6 +40,13 @@ class AnnotatedImage:
     width: int
     regions: Sequence[Region]
 
+    def objects(self) -> list[list[Region]]:
+        """The regions; those of one object together."""
+        found: dict[tuple[int, int], list[Region]] = {}
+        for index, region in enumerate(self.regions):
+            found.setdefault((region.object, 0 if region.object else index), []).append(region)
+        return list(found.values())
+
 
 class Writer(abc.ABC):
     """Writes the annotations of images, one image at a time, into a folder of its own.

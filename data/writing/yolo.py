@@ -1,6 +1,7 @@
 """YOLO's segmentation (https://docs.ultralytics.com/datasets/segment/), laid out as CVAT imports it.
 
-Each line is a class and one polygon in shares of the image; holes are joined to it by cuts without width.
+Each line is a class and one polygon in shares of the image; holes, and further parts of an object, are joined to it by
+cuts without width.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import yaml
 
 from data.writing.writer import AnnotatedImage, Writer, readable
@@ -29,9 +31,10 @@ class YoloWriter(Writer):
 
     def add(self, image: AnnotatedImage) -> None:
         lines = []
-        for region in image.regions:
-            shares = (region.ring / (image.width, image.height)).ravel().tolist()
-            lines.append(" ".join([str(self._numbers[region.class_id]), *(f"{share:.9g}" for share in shares)]) + "\n")
+        for regions in image.objects():
+            shares = (_joined([region.ring for region in regions]) / (image.width, image.height)).ravel().tolist()
+            number = self._numbers[regions[0].class_id]
+            lines.append(" ".join([str(number), *(f"{share:.9g}" for share in shares)]) + "\n")
         self.write_file(os.path.join("labels", _SUBSET, f"{image.result}.txt"), "".join(lines))
         # Labels are found by the name without its suffix; images of one name have results with theirs.
         name = image.result + os.path.splitext(image.name)[1]
@@ -42,3 +45,11 @@ class YoloWriter(Writer):
         content = {"path": ".", _SUBSET: f"{_SUBSET}.txt", "names": names}
         self.write_file("data.yaml", yaml.safe_dump(content, sort_keys=False, allow_unicode=True))
         super().finish()
+
+
+def _joined(rings: Sequence[np.ndarray]) -> np.ndarray:
+    """Rings as one, which goes from the beginning of the first to each other one and back."""
+    first, *others = rings
+    if not others:
+        return first
+    return np.concatenate([first, first[:1], *(part for ring in others for part in (ring, ring[:1], first[:1]))])

@@ -149,6 +149,15 @@ class LoadedModel:
         return list(self.facts.get("things", []))
 
     @property
+    def label_map_with_kinds(self) -> LabelMap:
+        """The label map, which says of each class whether it has objects, if the model tells these apart."""
+        kinds = {name: "thing" if name in self.things else "stuff" for name in self.label_map.names}
+        labels = self.label_map.model_dump()
+        if self.has_objects:
+            labels = [{**label, "kind": kinds.get(label["name"])} for label in labels]
+        return LabelMap.model_validate(labels)
+
+    @property
     def keeps_size(self) -> bool:
         """Whether images are segmented at their own size, and one after the other."""
         return self.input.resize == "none"

@@ -101,7 +101,9 @@ def predict(
         files = None
         try:
             os.makedirs(output, exist_ok=True)
-            annotations = stack.enter_context(annotation_folders(output, formats, loaded.label_map, tolerance))
+            annotations = stack.enter_context(
+                annotation_folders(output, formats, loaded.label_map_with_kinds, tolerance)
+            )
             if loaded.has_objects:
                 files = stack.enter_context(object_files(output, loaded.label_map, loaded.things))
             lines = stack.enter_context(open(path, "w", encoding="utf-8"))

@@ -94,7 +94,7 @@ def _write_images(
     model: LoadedModel, names: Mapping[Place, str], folder: str, form: str, tolerance: float, max_pixels: int
 ) -> None:
     waiting = {(place.path, place.number): place for place in names}
-    with annotation_folders(folder, [form], model.label_map, tolerance) as annotations:
+    with annotation_folders(folder, [form], model.label_map_with_kinds, tolerance) as annotations:
         for place, image in images_at({place.path: place.name for place in names}, max_pixels, set(waiting)):
             if isinstance(image, BadImageError):
                 continue

@@ -509,6 +509,16 @@ def test_a_task_with_objects_needs_some(tmp_path):
         run(tmp_path, records[:1], records[1:2], test=records[2:], has_objects=1)
 
 
+def test_a_split_without_objects_is_told(tmp_path, caplog):
+    records = [
+        with_objects(MASK, OBJECTS if name == "one" else np.zeros([2, 4]), name) for name in ("one", "two", "three")
+    ]
+    run(tmp_path, records[:1], records[1:2], test=records[2:], has_objects=1)
+    for split in ("eval", "test"):
+        assert f"split {split}: no object, so how well objects are told apart is not measured there" in caplog.text
+    assert "split train: no object" not in caplog.text
+
+
 def test_objects_of_a_class_that_has_none_in_train_are_told(tmp_path, caplog):
     mask = [[0, 0, 1, 1], [1, 1, 1, 0]]
     cars = with_objects(mask, [[0, 0, 7, 7], [9, 9, 9, 0]], "cars")

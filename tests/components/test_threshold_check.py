@@ -19,11 +19,11 @@ def slice_of(examples, *pixels):
 SLICES = {"day": slice_of(3, 12, 12, 0), "dusk": slice_of(1, 0, 0, 0), "night": slice_of(1, 8, 0, 0)}
 
 
-def needs(**gate):
-    return needs_of(GateSettings(**gate).thresholds())
+def needs(watched="mean_iou", **gate):
+    return needs_of(GateSettings(**gate).thresholds(watched))
 
 
-def check(folder, of_slices=SLICES, objects=None, **gate):
+def check(folder, of_slices=SLICES, objects=None, watched="mean_iou", **gate):
     artifacts = {"data_statistics": DataStatistics(), "checked": CheckedThresholds()}
     for name, artifact in artifacts.items():
         artifact.uri = str(folder / name)
@@ -35,7 +35,7 @@ def check(folder, of_slices=SLICES, objects=None, **gate):
     Executor().Do(
         {"data_statistics": [artifacts["data_statistics"]]},
         {"checked": [artifacts["checked"]]},
-        {"needs": needs(**gate)},
+        {"needs": needs(watched, **gate)},
     )
 
 
@@ -69,8 +69,8 @@ def test_thresholds_on_what_test_lacks_stop_the_run(tmp_path):
 @pytest.mark.parametrize(
     ("threshold", "line"),
     [
-        ({"pq_things": 0.5}, "no object, and there is a threshold on objects (gate.min)"),
-        ({"ap50": 0.5}, "no object, and there is a threshold on objects (gate.min)"),
+        ({"pq_things": 0.5}, "no object, and there is a threshold on objects (gate.min or gate.regression)"),
+        ({"ap50": 0.5}, "no object, and there is a threshold on objects (gate.min or gate.regression)"),
         ({"class_ap": {"road": 0.5}}, "no object of class road, and there is a threshold on objects (gate.min)"),
     ],
 )
@@ -82,6 +82,14 @@ def test_thresholds_on_objects_need_objects(tmp_path, threshold, line):
     (tmp_path / "there").mkdir()
     there = {"pq": 0.5, "pq_stuff": 0.5, "class_pq": {"road": 0.5}, "pq_things": 0.5, "class_ap": {"car": 0.5}}
     check(tmp_path / "there", objects=(0, 3, 0), min=there)
+
+
+def test_a_comparison_by_objects_needs_objects(tmp_path):
+    with pytest.raises(DataGateError, match=r"split test: no object, and .* \(gate.min or gate.regression\)"):
+        check(tmp_path, objects=(0, 0, 0), watched="pq_things")
+    for watched, objects in (("pq_things", (0, 1, 0)), ("pq", (0, 0, 0))):
+        (tmp_path / watched).mkdir()
+        check(tmp_path / watched, objects=objects, watched=watched)
 
 
 def test_thresholds_on_each_slice_need_slices(tmp_path):

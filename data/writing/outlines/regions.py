@@ -26,10 +26,12 @@ class Region:
     Attributes:
       class_id: their class.
       polygon: their outline and its holes, the one counterclockwise by x and y and the others clockwise.
+      object: the number of the object that they belong to; 0 if the class is not told apart.
     """
 
     class_id: int
     polygon: shapely.Polygon
+    object: int = 0
 
     @property
     def has_holes(self) -> bool:

@@ -168,6 +168,7 @@ OBJECT_ROWS = (
                 "candidate less deployed model, on the same images",
                 _change(part),
                 change_of=f"pq{part}",
+                of_things=part == "_things",
             ),
             *(
                 _row(
@@ -176,6 +177,7 @@ OBJECT_ROWS = (
                     "paired by image" if end == "lower" else "likewise",
                     _change_end(part, index),
                     change_of=f"pq{part}",
+                    of_things=part == "_things",
                 )
                 for index, (end, _) in enumerate(_ENDS)
             ),
