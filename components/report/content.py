@@ -14,7 +14,6 @@ import numpy as np
 import tensorflow_model_analysis as tfma
 import yaml
 from markupsafe import Markup, escape
-from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tfx import types
 from tfx.types import artifact_utils
 from tfx.utils import path_utils
@@ -174,6 +173,8 @@ def read_curves(folders: list[str]) -> dict[str, dict[str, list[tuple[int, float
     Returns:
       By split and name, epochs counted from 0 and values.
     """
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
     curves: dict[str, dict[str, list[tuple[int, float]]]] = {}
     for split in ("train", "validation"):
         values: dict[str, dict[int, list[float]]] = {}

@@ -8,6 +8,7 @@ import sys
 import click
 
 from data.base.errors import UserError, readable
+from data.base.lazy_modules import load_lazily
 from pipeline.cli import convert, kubeflow, records, run
 from pipeline.cli.common import EXIT_FAILED
 from pipeline.cli.data_sets import init_data, inspect_data, plan_data
@@ -69,6 +70,7 @@ def main() -> None:
     """Entry point of `segpipe`."""
     # What is imported is a million objects and no garbage; to look for some after each 700 took a quarter of the time.
     gc.set_threshold(20_000, 10, 10)
+    load_lazily()
     try:
         # Not click's own error handling: it exits with 2 for a wrong option, which here means "refused".
         status = cli.main(standalone_mode=False)
