@@ -27,6 +27,7 @@ setuptools.setup(
         "aiohttp>=3.10",
         "click>=8",
         "docstring-parser>=0.15",
+        "google-crc32c>=1.5",
         "imagehash>=4.3",
         "jinja2>=3.1",
         "matplotlib>=3.8",

@@ -6,6 +6,8 @@ import weakref
 from collections.abc import Callable
 from typing import Any
 
+import google_crc32c
+from apache_beam.io import tfrecordio
 from apache_beam.runners.worker import statecache
 from apache_beam.transforms import core
 
@@ -14,14 +16,16 @@ _SIDE_INPUT_BYTES = 1000
 
 
 def make_quick() -> None:
-    """Changes Beam in this process: it looks at each function's arguments once, and measures no side inputs.
+    """Changes Beam in this process: arguments are looked at once, side inputs not measured, and checksums fast.
 
-    For each bundle it asks Python for the arguments of ten methods of each DoFn. And it measures all objects that a
-    side input refers to, TensorFlow's graphs among them, however few bytes it is.
+    For each bundle it asks Python for the arguments of ten methods of each DoFn. It measures all objects that a
+    side input refers to, TensorFlow's graphs among them, however few bytes it is. And for the checksum of each TFRecord
+    it takes a package that knows none of the processor's instructions for it, which is half of what StatisticsGen does.
     """
     if not isinstance(core.get_function_args_defaults, _Remembered):
         core.get_function_args_defaults = _Remembered(core.get_function_args_defaults)
     statecache.get_deep_size = lambda *_: _SIDE_INPUT_BYTES
+    tfrecordio._default_crc32c_fn.fn = google_crc32c.value
 
 
 class _Remembered:

@@ -1,4 +1,8 @@
 import apache_beam as beam
+import google_crc32c
+import pytest
+import tensorflow as tf
+from apache_beam.io import tfrecordio
 from apache_beam.options.pipeline_options import PipelineOptions
 from apache_beam.runners.worker import statecache
 from apache_beam.testing.util import assert_that, equal_to
@@ -46,3 +50,20 @@ def test_a_side_input_is_not_measured(monkeypatch):
         sums = numbers | beam.Map(lambda one, other: one + other["number"], beam.pvalue.AsSingleton(side))
         assert_that(sums, equal_to([6, 7]))
     assert not measured
+
+
+def test_checksums_of_records_are_fast_and_still_looked_at(tmp_path, monkeypatch):
+    path, checked, value = tmp_path / "records", [], google_crc32c.value
+    with tf.io.TFRecordWriter(str(path)) as file:
+        file.write(b"some bytes")
+    assert google_crc32c.implementation == "c"
+    monkeypatch.setattr(tfrecordio._default_crc32c_fn, "fn", None)
+    monkeypatch.setattr(google_crc32c, "value", lambda data: (checked.append(data), value(data))[1])
+    make_quick()
+    options = PipelineOptions(["--direct_num_workers=1"])
+    with beam.Pipeline(options=options) as pipeline:
+        assert_that(pipeline | beam.io.ReadFromTFRecord(str(path)), equal_to([b"some bytes"]))
+    assert b"some bytes" in checked
+    path.write_bytes(path.read_bytes().replace(b"some", b"sOme"))
+    with pytest.raises(Exception, match="Mismatch of data mask"), beam.Pipeline(options=options) as pipeline:
+        _ = pipeline | beam.io.ReadFromTFRecord(str(path))
