@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 import functools
 import itertools
 import json
 import logging
 import operator
-import os
 import time
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 import apache_beam as beam
@@ -21,7 +18,8 @@ import tensorflow as tf
 from apache_beam.io import fileio
 from apache_beam.metrics import Metrics
 
-from components.data_gate.example import Checked, Names, check_example, parse, read_names
+from components.data_gate.checking import Checker
+from components.data_gate.example import Checked, Names
 from data import contract
 from data.base.files import read_bytes
 from data.contract import IGNORE_LABEL
@@ -37,8 +35,6 @@ _LISTED = 100
 _SIZES = 32
 # Examples that are counted together.
 _BATCH_SIZE = 16
-# Examples that wait for a thread, for each of these; together with their number, this bounds the memory.
-_WAITING = 4
 _READ_BYTES = 1 << 20
 _PROGRESS_SECONDS = 10.0
 # An example keeps its role for ever. Roles are bits, so that those of one name can be combined.
@@ -129,29 +125,18 @@ class _CheckExamples(beam.DoFn):
         self._last_progress = 0.0
 
     def setup(self) -> None:
-        # TensorFlow's decoders run without Python's lock.
-        cores = len(os.sched_getaffinity(0))
-        self._threads, self._most_waiting = ThreadPoolExecutor(cores), _WAITING * cores
+        self._checker = Checker(self._num_classes, self._with_hashes, self._images, self._objects_of)
         self._last_progress = time.monotonic()
 
     def teardown(self) -> None:
-        self._threads.shutdown()
+        self._checker.close()
 
     def process(self, path: str) -> Iterator[Any]:
         # TensorFlow's reader runs without Python's lock, too.
         records = tf.data.TFRecordDataset(path, contract.compression_type(path), _READ_BYTES).prefetch(_BATCH_SIZE)
-        results = self._checked_in_order(records.as_numpy_iterator())
+        results = self._checker.results(records)
         while batch := list(itertools.islice(results, _BATCH_SIZE)):
             yield from self._counted(batch)
-
-    def _checked_in_order(self, records: Iterator[bytes]) -> Iterator[tuple[Names, Checked | ValueError]]:
-        waiting: collections.deque[Future[tuple[Names, Checked | ValueError]]] = collections.deque()
-        for record in records:
-            waiting.append(self._threads.submit(self._check, record))
-            if len(waiting) == self._most_waiting:
-                yield waiting.popleft().result()
-        while waiting:
-            yield waiting.popleft().result()
 
     def _counted(self, batch: list[tuple[Names, Checked | ValueError]]) -> Iterator[Any]:
         vectors, hashes = [], []
@@ -181,16 +166,6 @@ class _CheckExamples(beam.DoFn):
         if time.monotonic() - self._last_progress > _PROGRESS_SECONDS:
             _LOG.info("%d examples of split %s checked", self._done, self._split)
             self._last_progress = time.monotonic()
-
-    def _check(self, serialized: bytes) -> tuple[Names, Checked | ValueError]:
-        names = Names()
-        try:
-            example = parse(serialized)
-            names = read_names(example)
-            how = (self._num_classes, self._with_hashes, self._images, self._objects_of)
-            return names, check_example(example, *how)
-        except ValueError as error:
-            return names, error
 
 
 def _vector(checked: Checked) -> np.ndarray:

@@ -116,7 +116,7 @@ def check_example(
         pixels=pixels,
         height=image.height,
         width=image.width,
-        hash=_hash(image.pixels, images) if with_hash else None,
+        hash=hash_of(image.pixels, images) if with_hash else None,
         objects=None if objects_of is None else _check_objects(example, mask[..., 0], objects_of),
     )
 
@@ -169,7 +169,8 @@ def _single_bytes(example: tf.train.Example, name: str) -> bytes:
     return values[0]
 
 
-def _hash(image: np.ndarray, images: ImageType) -> int | None:
+def hash_of(image: np.ndarray, images: ImageType) -> int | None:
+    """The perceptual hash of decoded pixels; None if they are too plain for one."""
     shown = picture(image, images.names, images.nodata)
     return perceptual_hash(shown if shown.ndim == 3 else shown[..., np.newaxis])
 

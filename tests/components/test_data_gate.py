@@ -1,3 +1,4 @@
+import dataclasses
 import io
 import json
 import logging
@@ -11,9 +12,10 @@ from tfx.dsl.components.base.base_beam_executor import BaseBeamExecutor
 from tfx.types import artifact_utils, standard_artifacts
 
 from components.data_gate import DataGateError, DataStatistics, Executor, read_statistics
+from components.data_gate.checking import Checker
 from components.data_gate.counting import Findings, Pair
 from components.data_gate.doubts import near_duplicates
-from components.data_gate.example import check_example, parse
+from components.data_gate.example import Checked, check_example, parse
 from data import contract
 from data.base.errors import UserError
 from data.decoding.image_type import of_report
@@ -415,6 +417,61 @@ def test_of_a_jpeg_less_is_computed_and_as_much_damage_found(options):
         assert is_refused(check_example, example, 2, True) == as_a_whole, index
         refused.append(as_a_whole)
     assert 30 < sum(refused) < 140
+
+
+def odd_examples(count):
+    """Serialized examples, good and bad; each third is as most are."""
+    generator = np.random.default_rng(0)
+    for index in range(count):
+        height, width = generator.integers(1, 300, 2)
+        pixels = np.kron(generator.integers(0, 255, [height, width // 8 + 1, 3]), np.ones([1, 8, 1]))
+        image = Image.fromarray(pixels[:, :width].astype(np.uint8))
+        mask = generator.integers(0, 2, [height, width]).astype(np.uint8)
+        mode, kind, changes = "RGB", str(generator.choice(["JPEG", "PNG"])), {}
+        fault = generator.integers(12) if index % 3 else 0
+        if fault == 1:
+            mode = str(generator.choice(["L", "CMYK"] if kind == "JPEG" else ["L", "P", "1", "LA", "RGBA"]))
+        elif fault == 2:
+            mask[0, 0] = generator.choice([2, 99, 254, 255])
+        elif fault == 3:
+            mask = mask[: generator.integers(height)] if height > 1 else mask.T
+        image.convert(mode).save(buffer := io.BytesIO(), kind)
+        content, stored = bytearray(buffer.getvalue()), bytearray(encode_png(mask))
+        if fault in (4, 5):
+            damaged = (content, stored)[fault - 4]
+            damaged[generator.integers(len(damaged))] ^= 255
+        elif fault in (6, 7):
+            damaged = (content, stored)[fault - 6]
+            del damaged[generator.integers(len(damaged)) :]
+        elif fault == 8:
+            changes = {contract.SOURCE_ID: None, contract.GROUP: b"group", contract.SLICE: "é".encode()}
+        elif fault == 9:
+            changes = {(contract.IMAGE, contract.MASK)[index % 2]: None}
+        values = features(mask, f"example {index}", **{contract.IMAGE: bytes(content), contract.MASK: bytes(stored)})
+        record = serialized({key: value for key, value in {**values, **changes}.items() if value is not None})
+        yield bytes(255 - byte for byte in record) if fault == 10 else record
+
+
+@pytest.mark.parametrize("with_hashes", [True, False])
+def test_the_graph_finds_good_what_python_does(tmp_path, with_hashes):
+    records = list(odd_examples(300))
+    with tf.io.TFRecordWriter(str(tmp_path / "records")) as writer:
+        for record in records:
+            writer.write(record)
+    checker, in_python = (Checker(2, with_hashes, None, None) for _ in range(2))
+    in_python._in_graph = None
+    dataset, described = tf.data.TFRecordDataset(str(tmp_path / "records")), []
+    for one in (checker, in_python):
+        results = [
+            (names, dataclasses.replace(result, pixels=tuple(result.pixels)) if isinstance(result, Checked) else result)
+            for names, result in one.results(dataset)
+        ]
+        described.append(sorted(map(repr, results)))
+        one.close()
+    assert described[0] == described[1]
+    usual = [result is not None for _, result in checker._usual(dataset, checker._in_graph)]
+    assert len(described[0]) == len(usual) == len(records)
+    assert 100 < sum(usual) < 200
 
 
 DEEP = np.arange(24, dtype=np.uint16).reshape(2, 2, 6) * 900
