@@ -13,10 +13,9 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
-import numpy as np
 import tensorflow as tf
 
-from components.data_gate.example import Checked, Names, check_example, hash_of, parse, read_names
+from components.data_gate.example import Checked, Names, check_example, hash_of, histogram, parse, read_names
 from data import contract
 from data.contract import IGNORE_LABEL
 from data.decoding.image_type import ImageType
@@ -30,24 +29,23 @@ _RATIOS = (1, 2, 4, 8)
 _BITS = 24
 # Examples that are decoded ahead.
 _AHEAD = 16
-# Examples that wait for a thread, for each of these; together with their number, this bounds the memory.
+# Examples that wait, for each core; together with their number, this bounds the memory.
 _WAITING = 4
 
 
-def make_check(num_classes: int, least_side: int) -> Callable[..., Any]:
+def make_decode(least_side: int) -> Callable[..., Any]:
     """A function of a serialized example, to be mapped over many, and traced once.
 
     Args:
-      num_classes: in the label map.
       least_side: rows and columns that decoded images should have at least; 0 if nobody looks at them.
 
     Returns:
-      [] string → whether it is good and usual; name, group and slice; [256] the mask's pixels by class id; [2] height
-      and width; [rows, columns, 1 or 3] uint8 pixels as `example.py` decodes them. If it is not, it may raise an
+      [] string → whether it is usual, and its sizes agree; name, group and slice; [height, width, 1] uint8 class ids;
+      [rows, columns, 1 or 3] uint8 pixels as `example.py` decodes them. If it is not, it may raise an
       InvalidArgumentError as well.
     """
 
-    def check(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
+    def decode(serialized: tf.Tensor) -> tuple[tf.Tensor, ...]:
         spec = {name: tf.io.FixedLenFeature([], tf.string) for name in (contract.IMAGE, contract.MASK)}
         names = (contract.SOURCE_ID, contract.GROUP, contract.SLICE)
         features = tf.io.parse_single_example(
@@ -65,18 +63,12 @@ def make_check(num_classes: int, least_side: int) -> Callable[..., Any]:
         return found[0], *(features[name] for name in names), *found[1:]
 
     def nothing() -> tuple[tf.Tensor, ...]:
-        return tf.constant(False), tf.zeros([256], tf.int32), tf.zeros([2], tf.int32), tf.zeros([0, 0, 1], tf.uint8)
+        return tf.constant(False), tf.zeros([0, 0, 1], tf.uint8), tf.zeros([0, 0, 1], tf.uint8)
 
     def decoded(image: tf.Tensor, mask: tf.Tensor, is_jpeg: tf.Tensor) -> tuple[tf.Tensor, ...]:
         size, bands, pixels = tf.cond(is_jpeg, lambda: of_jpeg(image), lambda: of_png(image))
         ids = tf.io.decode_png(mask, 1)
-        counts = tf.math.bincount(tf.cast(tf.reshape(ids, [-1]), tf.int32), minlength=256, maxlength=256)
-        is_good = (
-            ((bands == 1) | (bands == 3))
-            & tf.reduce_all(tf.shape(ids)[:2] == size)
-            & (tf.reduce_sum(counts[num_classes:IGNORE_LABEL]) == 0)
-        )
-        return is_good, counts, size, pixels
+        return ((bands == 1) | (bands == 3)) & tf.reduce_all(tf.shape(ids)[:2] == size), ids, pixels
 
     def of_jpeg(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         shape = tf.io.extract_jpeg_shape(image)
@@ -94,7 +86,7 @@ def make_check(num_classes: int, least_side: int) -> Callable[..., Any]:
         pixels = tf.io.decode_png(image)
         return tf.shape(pixels)[:2], tf.shape(pixels)[2], pixels
 
-    return tf.function(check, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
+    return tf.function(decode, input_signature=[tf.TensorSpec([], tf.string)], autograph=False)
 
 
 def _starts(content: tf.Tensor, signature: bytes) -> tf.Tensor:
@@ -115,7 +107,7 @@ class Checker:
         self._how = (num_classes, with_hashes, images, objects_of)
         self._in_graph = None
         if objects_of is None and (images is None or images.is_usual):
-            self._in_graph = make_check(num_classes, 2 * THUMBNAIL if with_hashes else 1)
+            self._in_graph = make_decode(2 * THUMBNAIL if with_hashes else 1)
         # TensorFlow's decoders run without Python's lock.
         self._cores = len(os.sched_getaffinity(0))
         self._threads = ThreadPoolExecutor(self._cores)
@@ -142,26 +134,28 @@ class Checker:
             )
 
     def _usual(
-        self, records: tf.data.Dataset, check: Callable[..., Any]
+        self, records: tf.data.Dataset, decode: Callable[..., Any]
     ) -> Iterator[tuple[int, tuple[Names, Checked] | None]]:
         """The index of each example; with what it is, where it is good and usual."""
-        found = records.map(check, self._cores).prefetch(_AHEAD).as_numpy_iterator()
+        num_classes, with_hashes, *_ = self._how
+        found = records.map(decode, _WAITING * self._cores).prefetch(_AHEAD).as_numpy_iterator()
         for index in itertools.count():
             try:
-                is_good, *names, counts, size, pixels = next(found)
+                is_good, *names, ids, pixels = next(found)
             except StopIteration:
                 return
             # The next one is what comes after this example. TensorFlow itself raises the second when it puts bytes of
             # the record into the message of the first.
             except (tf.errors.InvalidArgumentError, UnicodeDecodeError):
                 is_good = False
-            if not is_good:
+            counts = histogram(ids) if is_good else None
+            if counts is None or counts[num_classes:IGNORE_LABEL].any():
                 yield index, None
                 continue
-            image_hash = hash_of(pixels, ImageType()) if self._how[1] else None
+            image_hash = hash_of(pixels, ImageType()) if with_hashes else None
             name, group, slice_ = (text.decode(errors="replace") for text in names)
-            height, width = size.tolist()
-            yield index, (Names(name, group, slice_), Checked(name, counts.astype(np.int64), height, width, image_hash))
+            height, width = ids.shape[:2]
+            yield index, (Names(name, group, slice_), Checked(name, counts, height, width, image_hash))
 
     def _in_threads(self, records: Iterable[bytes]) -> Iterator[tuple[Names, Checked | ValueError]]:
         waiting: collections.deque[Future[tuple[Names, Checked | ValueError]]] = collections.deque()

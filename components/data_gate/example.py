@@ -105,8 +105,7 @@ def check_example(
         raise ValueError(
             f"sizes differ: the image has {image.width}x{image.height} pixels, the mask {mask.shape[1]}x{mask.shape[0]}"
         )
-    # NumPy's `bincount` takes four times as long: it copies bytes to whole numbers of 64 bits.
-    pixels = np.array(Image.fromarray(mask[..., 0]).histogram(), np.int64)
+    pixels = histogram(mask)
     unknown = np.flatnonzero(pixels[num_classes:IGNORE_LABEL]) + num_classes
     if len(unknown):
         raise ValueError(f"class id {', '.join(map(str, unknown))} is not in the label map (0 to {num_classes - 1})")
@@ -167,6 +166,12 @@ def _single_bytes(example: tf.train.Example, name: str) -> bytes:
     if len(values) != 1:
         raise ValueError(f"{name} must hold one string of bytes; it has {len(values)}")
     return values[0]
+
+
+def histogram(mask: np.ndarray) -> np.ndarray:
+    """[256] int64, how often each value is in a mask, [height, width, 1] uint8."""
+    # NumPy's `bincount` takes four times as long: it copies bytes to whole numbers of 64 bits. So does TensorFlow's.
+    return np.array(Image.fromarray(mask[..., 0]).histogram(), np.int64)
 
 
 def hash_of(image: np.ndarray, images: ImageType) -> int | None:
