@@ -2,9 +2,9 @@
 
 `plain` is U-Net with 32 filters, `default` what segpipe trains by default. A step is the forward pass on one batch in
 memory, loss, gradients and the optimizer's update, in the number format that segpipe chooses, or that is faster in
-PyTorch, whose maps have the channels last; the reference is the faster of eager and compiled. All take turns, in
-processes of their own; rates are medians, with the smallest and the largest. PyTorch's need `tools/pytorch.sh`, or the
-Python that the environment variable PYTORCH_PYTHON names; without it there is no reference.
+PyTorch, whose maps have the channels last; the reference is the faster of `kinds`, eager and compiled. All take turns,
+in processes of their own; rates are medians, with the smallest and the largest. PyTorch's need `tools/pytorch.sh`, or
+the Python that the environment variable PYTORCH_PYTHON names; without it there is no reference.
 """
 
 import json
@@ -19,6 +19,7 @@ from recipes import chosen
 from reference import training_step_rate
 
 _CLASSES = 3
+_KINDS = ("eager", "compiled")
 _NETWORKS: dict[str, dict[str, Any]] = {
     "plain": {"encoder": "plain", "deep_supervision": False},
     "default": {"encoder_weights": "none"},
@@ -27,7 +28,9 @@ _NETWORKS: dict[str, dict[str, Any]] = {
 
 def main() -> None:
     """Measures and prints."""
-    sizes = arguments(__doc__, pixels=128, batch_size=16, steps=15, rounds=3, networks=",".join(_NETWORKS))
+    sizes = arguments(
+        __doc__, pixels=128, batch_size=16, steps=15, rounds=3, networks=",".join(_NETWORKS), kinds=",".join(_KINDS)
+    )
     for network in chosen(sizes.networks, _NETWORKS):
         sections = {
             "preprocessing": {"height": sizes.pixels, "width": sizes.pixels},
@@ -35,7 +38,7 @@ def main() -> None:
             "train": {"batch_size": sizes.batch_size},
             "label_map": [],
         }
-        ours, theirs = [], {"eager": [], "compiled": []} if PYTORCH.exists() else {}
+        ours, theirs = [], {kind: [] for kind in chosen(sizes.kinds, _KINDS) if PYTORCH.exists()}
         formats = set()
         for _ in range(sizes.rounds):
             ours.append(in_fresh_process(training_step_rate, sections, _CLASSES, sizes.steps))

@@ -33,7 +33,7 @@ _SIZES = {
     "stored_bytes": "--large 3000",
     "input_pipeline": "--epochs 5",
     "train_step": "--rounds 1",
-    "step": "--rounds 1 --steps 5",
+    "step": "--rounds 1 --steps 5 --kinds eager",  # To compile takes minutes, and is not faster on processors.
     "evaluate": "",
     "fixed_cost": "--imports 1",
     "memory": "--large 3000",
