@@ -28,19 +28,21 @@ from common import CACHE, ROOT
 # Sizes with which several rounds take minutes.
 _SIZES = {
     "ingest": "--large 3000",
-    "coco": "--images 4000",
+    "coco": "--images 2000",
     "transform": "--large 3000",
     "stored_bytes": "--large 3000",
-    "input_pipeline": "--epochs 5",
+    "input_pipeline": "--epochs 3",
     "train_step": "--rounds 1",
     "step": "--rounds 1 --steps 5 --kinds eager",  # To compile takes minutes, and is not faster on processors.
-    "evaluate": "",
+    "evaluate": "--large 200",
     "fixed_cost": "--imports 1",
     "memory": "--large 3000",
     "workers": "--large 3000",
     "serve": "--turns 2 --seconds 3",
-    "predict": "--images 200 --rounds 2",
+    "predict": "--images 100 --rounds 1",
 }
+# Those that run by name alone: three rounds of them take ten minutes, or measure what cannot vary.
+_BY_NAME = ("stored_bytes", "workers", "serve")
 _PACKAGES = ("tensorflow", "keras", "tfx", "apache-beam", "numpy")
 # Of figures in these units, less is better.
 _COSTS = ("s", "ms", "MB", "bytes")
@@ -57,13 +59,18 @@ def main() -> None:
     parser.add_argument("--output", default=str(CACHE), help="folder for table.md and table.json (output/benchmarks)")
     parser.add_argument("--compare", metavar="COMMIT", help="another commit to compare this tree with")
     parser.add_argument(
-        "scripts", nargs="*", metavar="NAME[=ARGUMENTS]", help="which scripts, such as 'ingest=--large 600' (all)"
+        "scripts",
+        nargs="*",
+        metavar="NAME[=ARGUMENTS]",
+        help="which scripts, such as 'ingest=--large 600' (the quick)",
     )
     arguments = parser.parse_args()
     named = dict(each.partition("=")[::2] for each in arguments.scripts)
     if unknown := [name for name in named if not pathlib.Path(__file__).with_name(f"{name}.py").exists()]:
         parser.error(f"there is no benchmark {', '.join(unknown)}")
-    sizes = {name: own or _SIZES.get(name, "") for name, own in named.items()} or _SIZES
+    sizes = {name: own or _SIZES.get(name, "") for name, own in named.items()} or {
+        name: own for name, own in _SIZES.items() if name not in _BY_NAME
+    }
     with contextlib.ExitStack() as stack:
         trees = {"": ROOT}
         if arguments.compare:
