@@ -10,6 +10,8 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from data.writing.writer import AnnotatedImage, Writer, numbers, readable
 
 if TYPE_CHECKING:
@@ -31,8 +33,9 @@ class CocoWriter(Writer):
         number = len(self._images) + 1
         lines = []
         for index, regions in enumerate(image.objects(), start=self._annotations + 1):
-            starts, ends = zip(*((region.bounds[:2], region.bounds[2:]) for region in regions), strict=True)
-            (left, top), (right, bottom) = map(min, zip(*starts, strict=True)), map(max, zip(*ends, strict=True))
+            bounds = np.array([region.bounds for region in regions])
+            left, top = bounds[:, :2].min(axis=0).tolist()
+            right, bottom = bounds[:, 2:].max(axis=0).tolist()
             annotation = {
                 "id": index,
                 "image_id": number,
