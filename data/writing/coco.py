@@ -10,8 +10,6 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from data.writing.writer import AnnotatedImage, Writer, numbers, readable
 
 if TYPE_CHECKING:
@@ -33,9 +31,8 @@ class CocoWriter(Writer):
         number = len(self._images) + 1
         lines = []
         for index, regions in enumerate(image.objects(), start=self._annotations + 1):
-            bounds = np.array([region.bounds for region in regions])
-            left, top = bounds[:, :2].min(axis=0).tolist()
-            right, bottom = bounds[:, 2:].max(axis=0).tolist()
+            lefts, tops, rights, bottoms = zip(*(region.bounds for region in regions), strict=True)
+            left, top, right, bottom = min(lefts), min(tops), max(rights), max(bottoms)
             annotation = {
                 "id": index,
                 "image_id": number,

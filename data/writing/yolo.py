@@ -10,7 +10,6 @@ import os
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-import numpy as np
 import yaml
 
 from data.writing.writer import AnnotatedImage, Writer, readable
@@ -32,9 +31,9 @@ class YoloWriter(Writer):
     def add(self, image: AnnotatedImage) -> None:
         lines = []
         for regions in image.objects():
-            shares = (_joined([region.ring for region in regions]) / (image.width, image.height)).ravel().tolist()
+            corners = _joined([(region.ring / (image.width, image.height)).tolist() for region in regions])
             number = self._numbers[regions[0].class_id]
-            lines.append(" ".join([str(number), *(f"{share:.9g}" for share in shares)]) + "\n")
+            lines.append(" ".join([str(number), *(f"{share:.9g}" for corner in corners for share in corner)]) + "\n")
         self.write_file(os.path.join("labels", _SUBSET, f"{image.result}.txt"), "".join(lines))
         # Labels are found by the name without its suffix; images of one name have results with theirs.
         name = image.result + os.path.splitext(image.name)[1]
@@ -47,9 +46,9 @@ class YoloWriter(Writer):
         super().finish()
 
 
-def _joined(rings: Sequence[np.ndarray]) -> np.ndarray:
+def _joined(rings: Sequence[list[list[float]]]) -> list[list[float]]:
     """Rings as one, which goes from the beginning of the first to each other one and back."""
     first, *others = rings
     if not others:
         return first
-    return np.concatenate([first, first[:1], *(part for ring in others for part in (ring, ring[:1], first[:1]))])
+    return [*first, first[0], *(corner for ring in others for corner in (*ring, ring[0], first[0]))]

@@ -12,7 +12,7 @@ import json, sys
 from data.base.lazy_modules import SELDOM_USED, load_lazily
 load_lazily()
 waiting = set()
-for heavy in ("tensorflow", "pipeline.runners.local"):
+for heavy in ("keras", "pipeline.runners.local"):
     __import__(heavy)
     waiting |= {name for name in SELDOM_USED if type(sys.modules.get(name)).__name__ == "_LazyModule"}
 loaded = [name for name in SELDOM_USED if dir(sys.modules[name]) and type(sys.modules[name]).__name__ == "module"]
