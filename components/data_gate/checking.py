@@ -15,7 +15,17 @@ from typing import Any
 
 import tensorflow as tf
 
-from components.data_gate.example import Checked, Names, check_example, hash_of, histogram, parse, read_names
+from components.data_gate.example import (
+    JPEG_OPTIONS,
+    JPEG_RATIOS,
+    Checked,
+    Names,
+    check_example,
+    hash_of,
+    histogram,
+    parse,
+    read_names,
+)
 from data import contract
 from data.contract import IGNORE_LABEL
 from data.decoding.image_type import ImageType
@@ -23,8 +33,6 @@ from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE
 from data.label_map import LabelMap
 from data.near_duplicates import THUMBNAIL
 
-# What JPEGs are decoded at, as parts of their height and width.
-_RATIOS = (1, 2, 4, 8)
 # Where a PNG says how many bits its values have, then of how many channels.
 _BITS = 24
 # Examples that are decoded, for each core, which bounds the memory: an image of 12 million pixels takes 48 MB.
@@ -37,7 +45,7 @@ def make_decode(least_side: int) -> Callable[..., Any]:
     """A function of a serialized example, to be mapped over many, and traced once.
 
     Args:
-      least_side: rows and columns that decoded images should have at least; 0 if nobody looks at them.
+      least_side: rows and columns that decoded images should have at least; 1 if nobody looks at them.
 
     Returns:
       [] string → whether it is usual, and its sizes agree; name, group and slice; [height, width, 1] uint8 class ids;
@@ -72,15 +80,13 @@ def make_decode(least_side: int) -> Callable[..., Any]:
 
     def of_jpeg(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         shape = tf.io.extract_jpeg_shape(image)
-        times = tf.reduce_min(shape[:2]) // max(1, least_side)
-        place = sum(tf.cast(times >= ratio, tf.int32) for ratio in _RATIOS[1:])
+        times = tf.reduce_min(shape[:2]) // least_side
+        place = sum(tf.cast(times >= ratio, tf.int32) for ratio in JPEG_RATIOS[1:])
 
         def at(ratio: int) -> Callable[[], tf.Tensor]:
-            # As in `example.py`.
-            how = {"channels": 1, "fancy_upscaling": False, "dct_method": "INTEGER_FAST"}
-            return lambda: tf.io.decode_jpeg(image, ratio=ratio, **how)
+            return lambda: tf.io.decode_jpeg(image, ratio=ratio, **JPEG_OPTIONS)
 
-        return shape[:2], shape[2], tf.switch_case(place, [at(ratio) for ratio in _RATIOS])
+        return shape[:2], shape[2], tf.switch_case(place, [at(ratio) for ratio in JPEG_RATIOS])
 
     def of_png(image: tf.Tensor) -> tuple[tf.Tensor, ...]:
         pixels = tf.io.decode_png(image)

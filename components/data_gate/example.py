@@ -20,6 +20,10 @@ from data.decoding.structure import JPEG_SIGNATURE, PNG_SIGNATURE, read_header
 from data.label_map import LabelMap
 from data.near_duplicates import THUMBNAIL, perceptual_hash
 
+# How JPEGs are decoded, and at which parts of their height and width.
+JPEG_OPTIONS = {"channels": 1, "fancy_upscaling": False, "dct_method": "INTEGER_FAST"}
+JPEG_RATIOS = (1, 2, 4, 8)
+
 
 @dataclasses.dataclass(frozen=True)
 class Names:
@@ -239,8 +243,8 @@ def _decoded_jpeg(content: bytes, times_too_large: int) -> np.ndarray:
     All of its data is read, and damage found, but color and the details that nobody needs are not computed, which is
     half of the work.
     """
-    ratio = next(ratio for ratio in (8, 4, 2, 1) if ratio <= max(1, times_too_large))
-    decoded = tf.io.decode_jpeg(content, channels=1, ratio=ratio, fancy_upscaling=False, dct_method="INTEGER_FAST")
+    ratio = max(ratio for ratio in JPEG_RATIOS if ratio <= max(1, times_too_large))
+    decoded = tf.io.decode_jpeg(content, ratio=ratio, **JPEG_OPTIONS)
     return np.asarray(memoryview(decoded))
 
 
